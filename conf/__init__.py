@@ -1,0 +1,1 @@
+"""The configuration: YAML files, one a choice, and the dataclasses that check them."""

@@ -1,0 +1,36 @@
+"""The one error that a user's input can cause."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Input that cannot be used: what it was, what was expected, and how to mend it."""
+
+    def __init__(self, *, what: str, expected: str, mend: str) -> None:
+        super().__init__(what, expected, mend)
+        self.what = what
+        self.expected = expected
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.what}; expected {self.expected}; {self.mend}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are rebuilt from positional arguments, ours are keyword-only.
+        return _rebuild, (self.what, self.expected, self.mend)
+
+
+def _rebuild(what: str, expected: str, mend: str) -> UserError:
+    return UserError(what=what, expected=expected, mend=mend)
+
+
+def suggest(word: str, names: Iterable[str]) -> str:
+    """The mend for a misspelt name: the closest known one, else the list of all."""
+    names = sorted(names)
+    closest = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if closest:
+        return f"did you mean {closest[0]}?"
+    return f"choose from {', '.join(names)}"

@@ -1,0 +1,140 @@
+"""Rules of single settings: what a field of the schema accepts, and the sentence when it does not."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from conf.errors import UserError, suggest
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a field accepts: a type, a range, a list of names, and whether null or a list is allowed."""
+
+    kind: type
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str | None = None
+    optional: bool = False
+    many: bool = False
+    example: str = ""
+
+    def check(self, path: str, value: Any) -> Any:
+        """The value in its one form: float, int, str, bool or a tuple of them, or None.
+
+        Args:
+            path: the dotted key, for the message.
+            value: what the user gave.
+
+        Raises:
+            UserError: the value breaks the rule.
+        """
+        if value is None and self.optional:
+            return None
+        if not self.many:
+            if not self._accepts(value):
+                raise self._error(f"{path} is {show(value)}", path, value)
+            return self._converted(value)
+        if not isinstance(value, (list, tuple)):
+            raise self._error(f"{path} is {show(value)}", path, value)
+        for item in value:
+            if not self._accepts(item):
+                raise self._error(f"{path} contains {show(item)}", path, item)
+        return tuple(self._converted(item) for item in value)
+
+    def _accepts(self, value: Any) -> bool:
+        if self.kind is bool:
+            return isinstance(value, bool)
+        if self.kind is str:
+            return (
+                isinstance(value, str)
+                and (not self.choices or value in self.choices)
+                and (self.pattern is None or re.fullmatch(self.pattern, value) is not None)
+            )
+        return (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and (self.kind is float or value == int(value))
+            and (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def _converted(self, value: Any) -> Any:
+        return self.kind(value) if self.kind in (int, float) else value
+
+    def describe(self) -> str:
+        """The rule in words, for example `a number of at least 0`."""
+        if self.choices:
+            words = f"one of {', '.join(self.choices)}"
+        elif self.pattern is not None:
+            words = "letters, digits, '.', '_' and '-'"
+        else:
+            noun = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}[self.kind]
+            words = f"a list, each {noun}" if self.many else noun
+            limits = {
+                "of at least": self.at_least,
+                "above": self.above,
+                "of at most": self.at_most,
+                "below": self.below,
+            }
+            bounds = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
+            words = " ".join([words, " and ".join(bounds)]).strip()
+        return f"{words}, or null" if self.optional else words
+
+    def _error(self, what: str, path: str, value: Any) -> UserError:
+        if self.choices and isinstance(value, str):
+            mend = suggest(value, self.choices)
+        else:
+            mend = f"write for example {path}={self.example}"
+        return UserError(what=what, expected=self.describe(), mend=mend)
+
+
+def show(value: Any) -> str:
+    """The value as it is written in an override: null, true, 0.5, [1, 2], 'text'."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"'{value}'"
+    return str(list(value) if isinstance(value, tuple) else value)
+
+
+def setting(kind: type, default: Any, **rule: Any) -> Any:
+    """A dataclass field with a rule; a default of None allows null."""
+    rule.setdefault("example", show(default).replace(" ", "").strip("'"))
+    return field(default=default, metadata={"rule": Rule(kind, optional=default is None, **rule)})
+
+
+def fixed_name(name: str) -> Any:
+    """The name of a variant, which cannot be set."""
+    return field(default=name, init=False)
+
+
+def rules(part: Any) -> dict[str, Rule]:
+    """The rules of a part's fields by name; fields without a rule are left out."""
+    return {each.name: each.metadata["rule"] for each in fields(part) if "rule" in each.metadata}
+
+
+def check_fields(part: Any, prefix: str = "") -> None:
+    """Applies the rules of a frozen dataclass from its `__post_init__`.
+
+    Args:
+        part: the dataclass instance, completed in place.
+        prefix: what stands before the field's name in the dotted key, for example `loss.`.
+
+    Raises:
+        UserError: a value breaks its rule.
+    """
+    for name, rule in rules(part).items():
+        # A frozen dataclass can only be completed this way.
+        object.__setattr__(part, name, rule.check(prefix + name, getattr(part, name)))

@@ -1,0 +1,438 @@
+"""The resolved configuration of a training run: frozen dataclasses that check themselves.
+
+Each field carries its rule (type and range). `__post_init__` applies the rules, so that no object with a
+value out of range exists, and brings numbers and lists into one form (float, int, tuple), so that equal
+configurations compare equal however they were written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+from conf.errors import UserError, suggest
+from conf.rules import Rule, check_fields, fixed_name, setting, show
+
+# The number of classes is known before the data is loaded, so that alpha on five classes fails at once.
+DATASET_CLASSES = {"page_blocks": 5, "page_blocks_binary": 2, "breast_cancer": 2, "wine": 3, "digits": 10}
+METRICS = ("balanced_accuracy", "macro_f1", "macro_average_precision", "rarest_recall", "mcc", "g_mean")
+WEIGHT_FIELDS = ("tau", "alpha", "beta", "class_weight")
+LARGEST_SEED = 2**31 - 1
+# A sweep's name is a folder's name too.
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set and how it is split; `long_tail` thins the training part to this largest/smallest ratio."""
+
+    name: str = setting(str, "page_blocks", choices=tuple(DATASET_CLASSES))
+    validation_fraction: float = setting(float, 0.2, above=0, below=1)
+    test_fraction: float = setting(float, 0.2, above=0, below=1)
+    long_tail: float | None = setting(float, None, above=1, example="100")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise UserError(
+                what=f"data.validation_fraction={self.validation_fraction:g} and "
+                f"data.test_fraction={self.test_fraction:g} leave nothing to train on",
+                expected="a sum below 1",
+                mend="write for example data.validation_fraction=0.2 data.test_fraction=0.2",
+            )
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return DATASET_CLASSES[self.name]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A multilayer perceptron; without widths it is a logistic regression."""
+
+    name: str = setting(str, "mlp", choices=("mlp",))
+    widths: tuple[int, ...] = setting(int, (32, 32), at_least=1, many=True)
+    dropout: float = setting(float, 0.0, at_least=0, below=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model.")
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy."""
+
+    name: str = fixed_name("cross_entropy")
+
+
+@dataclass(frozen=True)
+class WeightedCrossEntropy:
+    """Class-weighted cross-entropy: at most one of tau, alpha, beta, class_weight says how classes weigh."""
+
+    name: str = fixed_name("weighted_cross_entropy")
+    tau: float | None = setting(float, None, at_least=0, at_most=3, example="1")
+    alpha: float | None = setting(float, None, above=0, below=1, example="0.25")
+    beta: float | None = setting(float, None, at_least=0, below=1, example="0.999")
+    class_weight: tuple[float, ...] | None = setting(float, None, above=0, many=True, example="[1,10]")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "loss.")
+        _check_one_weighting(self)
+
+
+@dataclass(frozen=True)
+class Ohem:
+    """Online hard example mining: the mean of the hardest part of each batch."""
+
+    name: str = fixed_name("ohem")
+    keep: float = setting(float, 0.5, above=0, at_most=1)
+    negatives_per_positive: float | None = setting(float, None, above=0, example="3")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "loss.")
+
+
+@dataclass(frozen=True)
+class Focal:
+    """Focal loss, with the class weights of WeightedCrossEntropy."""
+
+    name: str = fixed_name("focal")
+    gamma: float = setting(float, 2.0, at_least=0)
+    tau: float | None = setting(float, None, at_least=0, at_most=3, example="1")
+    alpha: float | None = setting(float, None, above=0, below=1, example="0.25")
+    beta: float | None = setting(float, None, at_least=0, below=1, example="0.999")
+    class_weight: tuple[float, ...] | None = setting(float, None, above=0, many=True, example="[1,10]")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "loss.")
+        _check_one_weighting(self)
+
+
+def _check_one_weighting(loss: WeightedCrossEntropy | Focal) -> None:
+    given = [name for name in WEIGHT_FIELDS if getattr(loss, name) is not None]
+    if len(given) > 1:
+        raise UserError(
+            what=" and ".join(f"loss.{name}={show(getattr(loss, name))}" for name in given)
+            + " both weigh the classes",
+            expected=f"at most one of {', '.join(f'loss.{name}' for name in WEIGHT_FIELDS)}",
+            mend=f"keep loss.{given[0]} and set loss.{given[1]}=null",
+        )
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """Each training example once an epoch."""
+
+    name: str = fixed_name("shuffle")
+
+
+@dataclass(frozen=True)
+class Oversample:
+    """Every class drawn equally often; the rare ones repeat."""
+
+    name: str = fixed_name("oversample")
+
+
+@dataclass(frozen=True)
+class Undersample:
+    """Every class drawn equally often from as many examples as the rarest class has."""
+
+    name: str = fixed_name("undersample")
+
+
+@dataclass(frozen=True)
+class ClassBalanced:
+    """Classes drawn in proportion to n_c^(1 - exponent): 0 is uniform over examples, 1 over classes."""
+
+    name: str = fixed_name("class_balanced")
+    exponent: float = setting(float, 1.0, at_least=0, at_most=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "sampler.")
+
+
+@dataclass(frozen=True)
+class Smote:
+    """Synthetic examples of the rare classes between nearest neighbours."""
+
+    name: str = fixed_name("smote")
+    neighbors: int = setting(int, 5, at_least=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "sampler.")
+
+
+Loss = CrossEntropy | WeightedCrossEntropy | Ohem | Focal
+Sampler = Shuffle | Oversample | Undersample | ClassBalanced | Smote
+LOSSES: dict[str, type] = {
+    "cross_entropy": CrossEntropy,
+    "weighted_cross_entropy": WeightedCrossEntropy,
+    "ohem": Ohem,
+    "focal": Focal,
+}
+SAMPLERS: dict[str, type] = {
+    "shuffle": Shuffle,
+    "oversample": Oversample,
+    "undersample": Undersample,
+    "class_balanced": ClassBalanced,
+    "smote": Smote,
+}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW."""
+
+    name: str = setting(str, "adamw", choices=("adamw",))
+    lr: float = setting(float, 1e-2, above=0)
+    weight_decay: float = setting(float, 1e-4, at_least=0)
+    beta1: float = setting(float, 0.9, at_least=0, below=1)
+    beta2: float = setting(float, 0.999, at_least=0, below=1)
+    epsilon: float = setting(float, 1e-8, above=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "optimizer.")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much each study may train.
+
+    Replicate r of a trial trains on seed `search_seeds[r]` and split r; final replicate r on seed
+    `final_seeds[r]` and split 1000 + r. No seed serves both, so the final evaluation is fresh.
+    """
+
+    trials: int = setting(int, 40, at_least=1)
+    replicates: int = setting(int, 3, at_least=1)
+    epochs: int = setting(int, 30, at_least=1)
+    rungs: int = setting(int, 10, at_least=1)
+    final_replicates: int = setting(int, 10, at_least=1)
+    search_seeds: tuple[int, ...] = setting(int, tuple(range(5)), at_least=0, at_most=LARGEST_SEED, many=True)
+    final_seeds: tuple[int, ...] = setting(
+        int, tuple(range(100, 110)), at_least=0, at_most=LARGEST_SEED, many=True
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self, "budget.")
+        if self.rungs > self.epochs:
+            raise UserError(
+                what=f"budget.rungs is {self.rungs}",
+                expected=f"at most budget.epochs={self.epochs}",
+                mend=f"write budget.rungs={self.epochs} or raise budget.epochs",
+            )
+        for count, seeds in (("replicates", "search_seeds"), ("final_replicates", "final_seeds")):
+            given = getattr(self, seeds)
+            if getattr(self, count) > len(given):
+                raise UserError(
+                    what=f"budget.{count} is {getattr(self, count)}",
+                    expected=f"at most the {len(given)} seeds of budget.{seeds}",
+                    mend=f"write budget.{count}={len(given)} or add seeds to budget.{seeds}",
+                )
+            self._check_unique(f"budget.{seeds}", given)
+        shared = sorted(set(self.search_seeds) & set(self.final_seeds))
+        if shared:
+            raise UserError(
+                what=f"budget.search_seeds and budget.final_seeds share {shared}",
+                expected="different seeds for the search and the final evaluation",
+                mend=f"take {shared[0]} out of budget.final_seeds",
+            )
+
+    @staticmethod
+    def _check_unique(path: str, seeds: tuple[int, ...]) -> None:
+        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if repeated:
+            raise UserError(
+                what=f"{path} repeats {repeated}",
+                expected="each seed once",
+                mend=f"write {path}={str(sorted(set(seeds))).replace(' ', '')}",
+            )
+
+    def rung_epochs(self) -> tuple[int, ...]:
+        """The equally spaced epochs at which trials report; the last is `epochs`."""
+        return tuple(self.epochs * rung // self.rungs for rung in range(1, self.rungs + 1))
+
+
+@dataclass(frozen=True)
+class Search:
+    """How Optuna searches: its sampler, the validation metric to maximise, a study's trials in flight."""
+
+    sampler: str = setting(str, "tpe", choices=("tpe", "random", "grid"))
+    metric: str = setting(str, "balanced_accuracy", choices=METRICS)
+    concurrent_trials: int = setting(int, 4, at_least=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "search.")
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """When a trial stops early: `warmup_rungs` is median's, `reduction_factor` successive_halving's."""
+
+    name: str = setting(str, "median", choices=("median", "successive_halving", "none"))
+    startup_trials: int = setting(int, 5, at_least=0)
+    warmup_rungs: int = setting(int, 2, at_least=0)
+    reduction_factor: int = setting(int, 3, at_least=2)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "pruner.")
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """How many replicates train together; null leaves it to the rule of the engine."""
+
+    slots: int | None = setting(int, None, at_least=1, example="32")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "fleet.")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where MLflow records; null takes MLFLOW_TRACKING_URI (else mlflow.db here) and the data's name."""
+
+    uri: str | None = setting(str, None, example="sqlite:///mlflow.db")
+    experiment: str | None = setting(str, None, example="my_experiment")
+    enabled: bool = setting(bool, True, example="false")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "tracking.")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that one training run depends on, and the raw search space around it."""
+
+    strategy: str
+    data: Data
+    loss: Loss
+    sampler: Sampler = field(default_factory=Shuffle)
+    model: Model = field(default_factory=Model)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    batch_size: int = setting(int, 64, at_least=1)
+    budget: Budget = field(default_factory=Budget)
+    search: Search = field(default_factory=Search)
+    pruner: Pruner = field(default_factory=Pruner)
+    name: str | None = setting(str, None, pattern=NAME_PATTERN, example="first_try")
+    seed: int = setting(int, 0, at_least=0, at_most=LARGEST_SEED)
+    space: dict[str, Any] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
+    tracking: Tracking = field(default_factory=Tracking)
+
+    def __post_init__(self) -> None:
+        Rule(str, pattern=NAME_PATTERN, example="focal").check("strategy", self.strategy)
+        check_fields(self)
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        classes = self.data.classes
+        for name in ("alpha", "negatives_per_positive"):
+            value = getattr(self.loss, name, None)
+            if value is not None and classes != 2:
+                raise UserError(
+                    what=f"loss.{name} is {value} on {self.data.name} with {classes} classes",
+                    expected="two classes",
+                    mend=f"write loss.{name}=null or choose a data set of two classes, "
+                    "for example data=breast_cancer",
+                )
+        class_weight = getattr(self.loss, "class_weight", None)
+        if class_weight is not None and len(class_weight) != classes:
+            raise UserError(
+                what=f"loss.class_weight has {len(class_weight)} numbers",
+                expected=f"{classes}, one for each class of {self.data.name}",
+                mend=f"write for example loss.class_weight=[{','.join(['1'] * classes)}]",
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Builds the tree from plain dicts and lists.
+
+        Args:
+            values: as `to_dict` gives them; keys with a default may be left out.
+
+        Raises:
+            UserError: an unknown or missing key, or a value out of range.
+        """
+        return _build(cls, values, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tree as plain dicts and lists, ready for YAML or JSON."""
+        return _plain(asdict(self))
+
+
+PARTS: dict[str, type] = {
+    "data": Data,
+    "model": Model,
+    "optimizer": Optimizer,
+    "budget": Budget,
+    "search": Search,
+    "pruner": Pruner,
+    "fleet": Fleet,
+    "tracking": Tracking,
+}
+VARIANTS: dict[str, dict[str, type]] = {"loss": LOSSES, "sampler": SAMPLERS}
+
+
+def _build(cls: type, values: Any, prefix: str) -> Any:
+    part = prefix.rstrip(".")
+    if not isinstance(values, Mapping):
+        raise UserError(
+            what=f"{part or 'the configuration'} is {show(values)}",
+            expected="a mapping of settings",
+            mend=f"set them one by one, for example {prefix}{fields(cls)[-1].name}=...",
+        )
+    known = {each.name: each for each in fields(cls) if each.init}
+    for name in values:
+        if name not in known:
+            raise unknown_setting(prefix + name, [prefix + each for each in known])
+    for name, each in known.items():
+        has_default = each.default is not MISSING or each.default_factory is not MISSING
+        if name not in values and not has_default:
+            raise UserError(
+                what=f"{prefix}{name} is missing",
+                expected="a value",
+                mend=f"add {prefix}{name}",
+            )
+    return cls(**{name: _build_part(prefix + name, value) for name, value in values.items()})
+
+
+def unknown_setting(key: str, known: Iterable[str]) -> UserError:
+    """The error for a dotted key that nothing has."""
+    known = list(known)
+    return UserError(
+        what=f"there is no setting {key}",
+        expected=f"one of {', '.join(known)}" if known else "no settings here",
+        mend=suggest(key, known) if known else f"leave {key} out",
+    )
+
+
+def _build_part(path: str, value: Any) -> Any:
+    if path in PARTS:
+        return _build(PARTS[path], value, f"{path}.")
+    if path not in VARIANTS:
+        return value
+    if not isinstance(value, Mapping) or "name" not in value:
+        raise UserError(
+            what=f"{path} is {show(value)}",
+            expected="a mapping with a name",
+            mend=f"choose a file of the group, for example {path}={next(iter(VARIANTS[path]))}",
+        )
+    settings = dict(value)
+    name = settings.pop("name")
+    if name not in VARIANTS[path]:
+        raise UserError(
+            what=f"{path}.name is {show(name)}",
+            expected=f"one of {', '.join(VARIANTS[path])}",
+            mend=suggest(str(name), VARIANTS[path]),
+        )
+    return _build(VARIANTS[path][name], settings, f"{path}.")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""What trains: data, splits, samplers, models, the solo and the fleet runner, metrics and records."""

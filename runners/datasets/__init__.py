@@ -1,0 +1,1 @@
+"""Data files that come with the package; see NOTICE for their authors and licences."""

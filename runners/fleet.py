@@ -1,0 +1,365 @@
+"""The fleet: K replicates trained together as one stacked model in one compiled graph.
+
+What shapes the graph is a FleetShape; all else that differs between slots is data. A replicate that ends or
+is pruned leaves its slot and another enters, so the graph never changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from conf.schema import Config, Model
+from losses import hard_example_mask, hard_example_mask_ratio
+from runners.replicate import Replicate, dropout_masks
+from runners.stacked import StackedMLP, StackedSlope, flatten_parameters, to_tensor, with_ones
+from runners.stacked_optimizer import adamw_coefficients, adamw_update
+
+
+@dataclass(frozen=True)
+class FleetShape:
+    """All that shapes the compiled graph: replicates of equal shape can share a fleet.
+
+    `mining` is how hard examples are chosen: not at all, by a fraction, or by a ratio to the positives.
+    Cross-entropy is focal loss at gamma 0, so it has no shape of its own.
+    """
+
+    features: int
+    classes: int
+    train_rows: int
+    batch_size: int
+    widths: tuple[int, ...]
+    dropout: bool
+    mining: str
+    beta1: float
+    beta2: float
+    epsilon: float
+
+    @classmethod
+    def of(cls, config: Config, *, features: int, classes: int, train_rows: int) -> FleetShape:
+        """The shape that a configuration trains in, on data of this size."""
+        mining = "none"
+        if config.loss.name == "ohem":
+            mining = "fraction" if config.loss.negatives_per_positive is None else "ratio"
+        return cls(
+            features=features,
+            classes=classes,
+            train_rows=train_rows,
+            batch_size=config.batch_size,
+            widths=config.model.widths,
+            dropout=config.model.dropout > 0,
+            mining=mining,
+            beta1=config.optimizer.beta1,
+            beta2=config.optimizer.beta2,
+            epsilon=config.optimizer.epsilon,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps an epoch."""
+        return -(-self.train_rows // self.batch_size)
+
+
+class TrainEpoch(nn.Cell):
+    """One epoch of all slots: the loop over the steps is inside the graph."""
+
+    def __init__(self, shape: FleetShape, model: StackedMLP, slots: int) -> None:
+        super().__init__()
+        self.steps = shape.steps
+        self.classes = shape.classes
+        self.batch_size = shape.batch_size
+        self.mining = shape.mining
+        self.beta1, self.beta2 = shape.beta1, shape.beta2
+        self.model = model
+        self.size = model.size
+        self.slope = StackedSlope(slots, shape.classes)
+        self.ones = Tensor(np.ones((slots, 1, shape.batch_size), np.float32))
+        self.column = Tensor(np.ones((slots, shape.batch_size, 1), np.float32))
+        self.product = ops.BatchMatMul()
+        self.gradient = ms.grad(self.surrogate, 0, has_aux=True)
+
+    def surrogate(self, weights, examples, one_hot, example_weight, valid, gamma, mined, masks):  # type: ignore[no-untyped-def]
+        """A scalar whose gradient is that of the summed loss, since sum(logits * slope) has slope's gradient."""
+        logits = self.model(weights, examples, self.ones, masks)
+        losses, slope = self.slope(ops.stop_gradient(logits), one_hot, gamma)
+        if self.mining == "none":
+            share = valid
+        else:
+            share = self.mined_share(losses, one_hot, valid, mined)
+        share = share * example_weight
+        slope = slope * ops.tile(share, (1, self.classes, 1))
+        return (logits * ops.stop_gradient(slope)).sum(), self.product(losses * share, self.column)
+
+    def mined_share(self, losses, one_hot, valid, mined):  # type: ignore[no-untyped-def]
+        """The share (K, 1, B) of each example in its slot's mean: 1 / kept for the kept, 0 for the others."""
+        losses = losses[:, 0]
+        present = ops.cast(valid[:, 0] > 0, ms.float32)
+        if self.mining == "fraction":
+            mask = hard_example_mask(losses, keep=mined, valid=present)
+        else:
+            labels = ops.cast(one_hot[:, 1], ms.int32)
+            mask = hard_example_mask_ratio(losses, labels, negatives_per_positive=mined, valid=present)
+        mask = ops.expand_dims(mask, 1)
+        kept = self.product(mask, self.column)
+        return mask * ops.tile(1.0 / kept, (1, 1, self.batch_size))
+
+    @ms.jit
+    def construct(
+        self,
+        step: Tensor,
+        parameters: Tensor,
+        first_moment: Tensor,
+        second_moment: Tensor,
+        pool: Tensor,
+        pool_labels: Tensor,
+        plan: Tensor,
+        valid: Tensor,
+        masks: Tensor,
+        class_weight: Tensor,
+        gamma: Tensor,
+        mined: Tensor,
+        decay: Tensor,
+        step_size: Tensor,
+        shifted_epsilon: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The parameters and moments after the epoch and each slot's mean training loss (K, 1, 1).
+
+        Args:
+            step: int32 0; a Tensor, so that the loop is compiled as a loop.
+            parameters, first_moment, second_moment: (K, P).
+            pool, pool_labels: the training rows (rows, features + 1) and their classes (rows,).
+            plan: (S, K, B) int32, rows of the pool.
+            valid: (S, K, 1, B), 1 / (size of the batch), 0 in the empty places of a ragged last batch.
+            masks: (S, K, sum of widths, B) for dropout, else anything.
+            class_weight: (K, 1, C); gamma: (K, 1, B); mined: (K,), the fraction or the ratio to keep.
+            decay: (K, 1), 1 - lr weight_decay.
+            step_size, shifted_epsilon: (S, K, 1), from `adamw_coefficients`.
+        """
+        decay = ops.tile(decay, (1, self.size))
+        one_hots = ops.one_hot(ops.gather(pool_labels, plan, 0), self.classes, 1.0, 0.0, 2)
+        total = ops.zeros_like(self.column[:, :1])
+        while step < self.steps:
+            one_hot = one_hots[step]
+            gradient, losses = self.gradient(
+                self.model.split(parameters),
+                ops.gather(pool, plan[step], 0),
+                one_hot,
+                self.product(class_weight, one_hot),
+                valid[step],
+                gamma,
+                mined,
+                masks[step],
+            )
+            parameters, first_moment, second_moment = adamw_update(
+                parameters,
+                first_moment,
+                second_moment,
+                self.model.join(gradient),
+                step_size=step_size[step],
+                shifted_epsilon=shifted_epsilon[step],
+                decay=decay,
+                beta1=self.beta1,
+                beta2=self.beta2,
+            )
+            total = total + losses
+            step = step + 1
+        return parameters, first_moment, second_moment, total / self.steps
+
+
+class Predict(nn.Cell):
+    """The logits of all slots, each on its own rows."""
+
+    def __init__(self, model: StackedMLP) -> None:
+        super().__init__()
+        self.model = model
+
+    @ms.jit
+    def construct(self, parameters: Tensor, pool: Tensor, rows: Tensor) -> Tensor:
+        """Logits (K, C, N) of `rows` (K, N) of `pool` (any, features + 1)."""
+        examples = ops.gather(pool, rows, 0)
+        ones = ops.expand_dims(ops.ones_like(examples[:, :, 0]), 1)
+        return self.model(self.model.split(parameters), examples, ones, ones)
+
+
+class Pool:
+    """Rows of many replicates in one array of fixed capacity, so that the graph's shape never changes."""
+
+    def __init__(self, capacity: int, features: int) -> None:
+        self.features = np.zeros((capacity, features + 1), np.float32)
+        self.labels = np.zeros(capacity, np.int32)
+        self.used = 0
+        self.offsets: dict[tuple[object, ...], int] = {}
+        self._tensors: tuple[Tensor, Tensor] | None = None
+
+    def add(self, key: tuple[object, ...], features: np.ndarray, labels: np.ndarray) -> int:
+        """The first row of these examples in the pool; they are copied when the key is new."""
+        if key not in self.offsets:
+            end = self.used + len(labels)
+            if end > len(self.labels):
+                raise ValueError(f"the pool has {len(self.labels)} rows; expected room for {end}")
+            self.features[self.used : end] = with_ones(features)
+            self.labels[self.used : end] = labels
+            self.offsets[key] = self.used
+            self.used = end
+            self._tensors = None
+        return self.offsets[key]
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Features (capacity, F + 1) and labels (capacity,) as Tensors."""
+        if self._tensors is None:
+            self._tensors = to_tensor(self.features), to_tensor(self.labels)
+        return self._tensors
+
+
+class Fleet:
+    """K slots that train replicates of one shape, an epoch at a time."""
+
+    def __init__(self, shape: FleetShape, *, slots: int, pool_rows: int, evaluation_rows: int) -> None:
+        """Builds the fleet; the graph is compiled at the first epoch.
+
+        Args:
+            shape: what all replicates have in common.
+            slots: K.
+            pool_rows: room for the training rows of all replicates to come, each distinct set counted once.
+            evaluation_rows: likewise for the rows that are evaluated.
+        """
+        model = Model(widths=shape.widths, dropout=0.5 if shape.dropout else 0.0)
+        self.shape = shape
+        self.slots = slots
+        self.model = StackedMLP(model, shape.features, shape.classes, slots)
+        self.occupants: list[Replicate | None] = [None] * slots
+        self.epochs = np.zeros(slots, np.int64)
+        self._train_epoch = TrainEpoch(shape, self.model, slots)
+        self._predict = Predict(self.model)
+        self._pool = Pool(pool_rows, shape.features)
+        self._evaluation_pool = Pool(evaluation_rows, shape.features)
+        self._offsets = np.zeros(slots, np.int64)
+        self._state = [to_tensor(np.zeros((slots, self.model.size), np.float32)) for _ in range(3)]
+        self._valid = self._make_valid()
+        self._class_weight = np.zeros((slots, 1, shape.classes), np.float32)
+        self._gamma = np.zeros((slots, 1, shape.batch_size), np.float32)
+        self._mined = np.ones(slots, np.float32)
+        self._learning_rate = np.zeros(slots)
+        self._weight_decay = np.zeros(slots)
+        self._entering: dict[int, Replicate] = {}
+
+    def free_slots(self) -> list[int]:
+        """The slots without a replicate."""
+        return [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
+
+    def enter(self, slot: int, replicate: Replicate) -> None:
+        """Put a replicate into a free slot; it starts with the next epoch."""
+        if self.occupants[slot] is not None:
+            raise ValueError(f"slot {slot} is taken; expected a free one")
+        config = replicate.config
+        self.occupants[slot] = replicate
+        self.epochs[slot] = 0
+        self._offsets[slot] = self._pool.add(replicate.rows_key, replicate.features, replicate.labels)
+        self._class_weight[slot, 0] = replicate.class_weight
+        self._gamma[slot] = getattr(config.loss, "gamma", 0.0)
+        if self.shape.mining != "none":
+            ratio = config.loss.negatives_per_positive
+            self._mined[slot] = config.loss.keep if ratio is None else ratio
+        self._learning_rate[slot] = config.optimizer.lr
+        self._weight_decay[slot] = config.optimizer.weight_decay
+        self._entering[slot] = replicate
+
+    def leave(self, slot: int) -> None:
+        """Free a slot; what it trained is lost."""
+        self.occupants[slot] = None
+        self._entering.pop(slot, None)
+        self._learning_rate[slot] = self._weight_decay[slot] = 0.0
+
+    def train_epoch(self) -> np.ndarray:
+        """Train every occupied slot for one epoch; returns the mean training loss (K,), NaN in free slots."""
+        shape = self.shape
+        self._admit()
+        step_size, shifted_epsilon = adamw_coefficients(
+            self._learning_rate,
+            self.epochs * shape.steps + 1,
+            shape.steps,
+            beta1=shape.beta1,
+            beta2=shape.beta2,
+            epsilon=shape.epsilon,
+        )
+        decay = 1.0 - self._learning_rate * self._weight_decay
+        *self._state, losses = self._train_epoch(
+            Tensor(0, ms.int32),
+            *self._state,
+            *self._pool.tensors(),
+            to_tensor(self._plan()),
+            self._valid,
+            to_tensor(self._masks()),
+            to_tensor(self._class_weight),
+            to_tensor(self._gamma),
+            to_tensor(self._mined),
+            to_tensor(decay[:, None].astype(np.float32)),
+            to_tensor(step_size),
+            to_tensor(shifted_epsilon),
+        )
+        occupied = np.array([occupant is not None for occupant in self.occupants])
+        self.epochs[occupied] += 1
+        return np.where(occupied, losses.asnumpy().reshape(-1), np.nan)
+
+    def logits(self, part: str) -> np.ndarray:
+        """Logits (K, C, N) of each slot on a part of its own split; arbitrary in free slots.
+
+        Args:
+            part: `validation` or `test`.
+        """
+        rows: list[np.ndarray] = []
+        for occupant in self.occupants:
+            if occupant is None:
+                rows.append(np.zeros(0, np.int32))
+                continue
+            features = getattr(occupant.split, f"{part}_features")
+            labels = getattr(occupant.split, f"{part}_labels")
+            key = (occupant.seed, occupant.split_number, part)
+            offset = self._evaluation_pool.add(key, features, labels)
+            rows.append(np.arange(offset, offset + len(labels), dtype=np.int32))
+        count = max(len(each) for each in rows)
+        table = np.stack([each if len(each) else np.zeros(count, np.int32) for each in rows])
+        return self._predict(self._state[0], self._evaluation_pool.tensors()[0], to_tensor(table)).asnumpy()
+
+    def parameters(self, slot: int) -> np.ndarray:
+        """The parameters (P,) of a slot."""
+        return self._state[0].asnumpy()[slot]
+
+    def _admit(self) -> None:
+        """Write the initial parameters and empty moments of the replicates that entered."""
+        if not self._entering:
+            return
+        parameters, first_moment, second_moment = (each.asnumpy().copy() for each in self._state)
+        for slot, replicate in self._entering.items():
+            parameters[slot] = flatten_parameters(replicate.initial)
+            first_moment[slot] = second_moment[slot] = 0.0
+        self._state = [to_tensor(parameters), to_tensor(first_moment), to_tensor(second_moment)]
+        self._entering = {}
+
+    def _plan(self) -> np.ndarray:
+        """The pool rows (S, K, B) of this epoch; free slots and the places behind a ragged batch take row 0."""
+        shape = self.shape
+        plan = np.zeros((self.slots, shape.steps * shape.batch_size), np.int32)
+        for slot, occupant in enumerate(self.occupants):
+            if occupant is not None:
+                plan[slot, : shape.train_rows] = occupant.plan[self.epochs[slot]] + self._offsets[slot]
+        return plan.reshape(self.slots, shape.steps, shape.batch_size).transpose(1, 0, 2)
+
+    def _make_valid(self) -> Tensor:
+        shape = self.shape
+        valid = (np.arange(shape.steps * shape.batch_size) < shape.train_rows).reshape(shape.steps, -1)
+        valid = valid / valid.sum(1, keepdims=True)
+        return to_tensor(np.repeat(valid[:, None, None, :], self.slots, axis=1).astype(np.float32))
+
+    def _masks(self) -> np.ndarray:
+        shape = self.shape
+        if not shape.dropout:
+            return np.zeros((shape.steps, 1), np.float32)
+        masks = np.ones((self.slots, shape.steps, sum(shape.widths), shape.batch_size), np.float32)
+        for slot, occupant in enumerate(self.occupants):
+            if occupant is not None:
+                masks[slot] = dropout_masks(occupant, int(self.epochs[slot]))
+        return masks.transpose(1, 0, 2, 3)

@@ -1,0 +1,205 @@
+"""What a sweep writes down: one JSON object a line, the truth from which MLflow and tables are made."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any, Literal
+
+from conf.errors import UserError
+
+# JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
+NOT_FINITE = "not_finite"
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """The start of a sweep: its id, data, configuration and environment (versions, git commit, machine)."""
+
+    sweep: str
+    data: str
+    config: dict[str, Any]
+    environment: dict[str, str]
+    started: float
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial at its end; `params` are the sampled values, `config` all that it trained with."""
+
+    strategy: str
+    stage: Literal["search", "final"]
+    trial: int
+    state: Literal["COMPLETE", "PRUNED", "FAIL"]
+    params: dict[str, float | int | str]
+    config: dict[str, Any]
+    value: float | None
+    started: float
+    ended: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ReplicateRecord:
+    """A replicate at its end: last metrics, curves of (epoch, value), epochs trained, unix seconds."""
+
+    strategy: str
+    stage: Literal["search", "final"]
+    trial: int
+    replicate: int
+    seed: int
+    split: int
+    state: Literal["COMPLETE", "PRUNED", "FAIL"]
+    epochs: int
+    metrics: dict[str, float]
+    curves: dict[str, list[tuple[int, float]]]
+    started: float
+    ended: float
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        # JSON turns pairs into lists.
+        curves = {name: [(epoch, value) for epoch, value in curve] for name, curve in self.curves.items()}
+        object.__setattr__(self, "curves", curves)
+
+
+@dataclass(frozen=True)
+class EndRecord:
+    """The end of a sweep: its table (Markdown) and the sentence that sums it up."""
+
+    state: Literal["FINISHED", "KILLED", "FAILED"]
+    ended: float
+    table: str
+    sentence: str
+
+
+Record = SweepRecord | TrialRecord | ReplicateRecord | EndRecord
+KINDS: dict[str, type[Record]] = {
+    "sweep": SweepRecord,
+    "trial": TrialRecord,
+    "replicate": ReplicateRecord,
+    "end": EndRecord,
+}
+
+
+class Journal:
+    """A file of records that one process appends to and any may read.
+
+    A line counts once its newline is written. A process killed while it wrote leaves a torn last line, which
+    readers ignore and the next writer cuts off.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file: FileIO | None = None
+
+    def append(self, record: Record) -> None:
+        """Write one record and wait until the disk has it.
+
+        Args:
+            record: its fields as JSON has them (dict, list, str, int, float, bool, None).
+
+        Raises:
+            OSError: where the disk does not take the whole line; the file is then as it was before.
+            TypeError: for a value that JSON does not have.
+        """
+        line = _encode(record)
+        if self._file is None:
+            self._file = self._open()
+        descriptor = self._file.fileno()
+        end = os.fstat(descriptor).st_size
+        try:
+            # A nearly full disk takes a part of the line before it refuses.
+            while line:
+                line = line[os.write(descriptor, line) :]
+            os.fsync(descriptor)
+        except BaseException:
+            os.ftruncate(descriptor, end)
+            raise
+
+    def read(self) -> list[Record]:
+        """All records; none where there is no file yet.
+
+        Raises:
+            UserError: for a line that is no record.
+        """
+        return self.follow(0)[0]
+
+    def follow(self, offset: int) -> tuple[list[Record], int]:
+        """The records written since an earlier call.
+
+        Args:
+            offset: 0, or what the earlier call returned.
+
+        Returns:
+            The records after it, and the offset for the next call.
+
+        Raises:
+            UserError: for a line that is no record.
+        """
+        if not self.path.exists():
+            return [], offset
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            written = file.read()
+        whole = written[: written.rfind(b"\n") + 1]
+        records = []
+        for index, line in enumerate(whole.split(b"\n")[:-1]):
+            try:
+                records.append(_decode(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise self._broken(offset, index, error) from error
+        return records, offset + len(whole)
+
+    def close(self) -> None:
+        """Close the file; a further append opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> FileIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = FileIO(self.path, "a+")
+        file.seek(0)
+        file.truncate(file.readall().rfind(b"\n") + 1)
+        return file
+
+    def _broken(self, offset: int, index: int, error: Exception) -> UserError:
+        with self.path.open("rb") as file:
+            number = file.read(offset).count(b"\n") + index + 1
+        return UserError(
+            what=f"{self.path}, line {number} is no record ({type(error).__name__}: {error})",
+            expected=f"a JSON object with a kind of {', '.join(KINDS)} and the fields of that kind",
+            mend="remove the line, or read the file with the version of lossfleet that wrote it",
+        )
+
+
+def _encode(record: Record) -> bytes:
+    kind = {record_type: kind for kind, record_type in KINDS.items()}[type(record)]
+    fields = _to_json({"kind": kind, **asdict(record)})
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _decode(line: bytes) -> Record:
+    fields = json.loads(line, object_hook=_from_json)
+    if not isinstance(fields, dict):
+        raise TypeError(f"it is a {type(fields).__name__}")
+    return KINDS[fields.pop("kind")](**fields)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NOT_FINITE: repr(float(value))}
+    return value
+
+
+def _from_json(fields: dict[str, Any]) -> Any:
+    return float(fields[NOT_FINITE]) if fields.keys() == {NOT_FINITE} else fields

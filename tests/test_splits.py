@@ -1,0 +1,179 @@
+"""Splits: who is where, how many, scaled by what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from conf.errors import UserError
+from runners.data import LOADERS, Dataset, load_dataset
+from runners.splits import long_tail_counts, make_split
+
+FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
+COUNTS = (61, 7, 23)
+PAIRS = [(seed, split) for seed in (0, 1, 7) for split in (0, 1, 1000)]
+
+
+def toy(counts=COUNTS) -> Dataset:
+    """Column 0 numbers the rows, column 1 is constant, column 2 is noise whose scale grows with the class."""
+    labels = np.random.default_rng(3).permutation(np.repeat(np.arange(len(counts)), counts))
+    noise = np.random.default_rng(5).normal(size=len(labels)) * (1 + labels)
+    features = pd.DataFrame({"row": np.arange(len(labels)), "constant": 0.1, "noise": noise})
+    names = tuple(f"kind_{label}" for label in range(len(counts)))
+    return Dataset("toy", features, labels, names, (), "made up")
+
+
+def rows_of(split) -> list[np.ndarray]:
+    """The row numbers of the three parts, from column 0: all rows lie on one line from 0 to N - 1."""
+    columns = [split.train_features[:, 0], split.validation_features[:, 0], split.test_features[:, 0]]
+    low, high = min(map(np.min, columns)), max(map(np.max, columns))
+    return [np.rint((column - low) / (high - low) * (sum(COUNTS) - 1)).astype(int) for column in columns]
+
+
+def counts_of(labels) -> list[int]:
+    return np.bincount(labels, minlength=len(COUNTS)).tolist()
+
+
+def test_parts_are_disjoint_complete_and_keep_their_labels():
+    dataset = toy()
+    split = make_split(dataset, seed=1, split=2, **FRACTIONS)
+    rows = rows_of(split)
+    assert sorted(np.concatenate(rows)) == list(range(len(dataset.labels)))
+    for part, labels in zip(rows, (split.train_labels, split.validation_labels, split.test_labels), strict=True):
+        np.testing.assert_array_equal(labels, dataset.labels[part])
+
+
+@pytest.mark.parametrize(("seed", "split"), PAIRS)
+def test_class_sizes_follow_the_fractions_for_every_seed_and_split(seed, split):
+    part = make_split(toy(), seed=seed, split=split, **FRACTIONS)
+    # 0.2 and 0.3 of 61, 7, 23, rounded; the rest is for training.
+    assert counts_of(part.validation_labels) == [12, 1, 5]
+    assert counts_of(part.test_labels) == [18, 2, 7]
+    assert counts_of(part.train_labels) == part.class_counts.tolist() == [31, 4, 11]
+    assert part.rarest_class == 1
+
+
+def test_every_seed_and_every_split_is_another_one():
+    tests = {pair: tuple(rows_of(make_split(toy(), seed=pair[0], split=pair[1], **FRACTIONS))[2]) for pair in PAIRS}
+    assert len(set(tests.values())) == len(PAIRS)
+
+
+def test_the_same_seed_and_split_is_the_same():
+    first, second = (make_split(toy(), seed=4, split=6, **FRACTIONS) for _ in range(2))
+    np.testing.assert_array_equal(first.train_features, second.train_features)
+    np.testing.assert_array_equal(first.test_features, second.test_features)
+
+
+def test_classes_of_one_size_are_split_apart():
+    """Each class is cut by random numbers of its own: blocks of equal classes must not repeat one pattern."""
+    dataset = toy((29, 29, 29))
+    split = make_split(dataset, seed=0, split=0, **FRACTIONS)
+    in_test = np.zeros(87, bool)
+    low, high = (f(np.concatenate([split.train_features, split.validation_features, split.test_features])[:, 0])
+                 for f in (np.min, np.max))
+    in_test[np.rint((split.test_features[:, 0] - low) / (high - low) * 86).astype(int)] = True
+    patterns = {tuple(in_test[dataset.labels == label]) for label in range(3)}
+    assert len(patterns) == 3
+
+
+@pytest.mark.parametrize("long_tail", [None, 5.0])
+def test_the_scaler_sees_the_training_part_only(long_tail):
+    dataset = load_dataset("wine")
+    split = make_split(dataset, seed=0, split=0, long_tail=long_tail, **FRACTIONS)
+    np.testing.assert_allclose(split.train_features.mean(axis=0, dtype=np.float64), 0, atol=1e-6)
+    np.testing.assert_allclose(split.train_features.std(axis=0, dtype=np.float64), 1, atol=1e-6)
+    # Distances between rows depend on the scale alone: recover it, and with it the raw test rows.
+    for features in (split.validation_features, split.test_features):
+        assert np.abs(features.mean(axis=0)).max() > 0.05
+    raw = dataset.features.to_numpy(np.float64)
+    everything = StandardScaler().fit(raw).transform(raw).astype(np.float32)
+    assert not (split.test_features[0] == everything).all(axis=1).any()
+
+
+def test_validation_and_test_are_on_the_scale_of_training():
+    dataset = toy()
+    split = make_split(dataset, seed=0, split=1, long_tail=4, **FRACTIONS)
+    raw = dataset.features["noise"].to_numpy()
+    full = make_split(dataset, seed=0, split=1, **FRACTIONS)
+    train, validation, test = rows_of(full)
+    kept = np.isin(np.arange(len(train)), _kept(full, split))
+    mean, deviation = raw[train[kept]].mean(), raw[train[kept]].std()
+    np.testing.assert_allclose(split.validation_features[:, 2], (raw[validation] - mean) / deviation, rtol=1e-5)
+    np.testing.assert_allclose(split.test_features[:, 2], (raw[test] - mean) / deviation, rtol=1e-5)
+
+
+def _kept(full, thinned) -> np.ndarray:
+    """Which training rows of the full split the thinned one keeps: validation gives the affine map."""
+    slope, offset = np.polyfit(full.validation_features[:, 0], thinned.validation_features[:, 0], 1)
+    distance = np.abs(slope * full.train_features[:, 0][:, None] + offset - thinned.train_features[:, 0])
+    assert distance.min(axis=0).max() < 1e-4
+    return distance.argmin(axis=0)
+
+
+def test_the_long_tail_thins_only_the_training_part():
+    full = make_split(toy(), seed=0, split=0, **FRACTIONS)
+    thinned = make_split(toy(), seed=0, split=0, long_tail=10, **FRACTIONS)
+    np.testing.assert_array_equal(thinned.validation_labels, full.validation_labels)
+    np.testing.assert_array_equal(thinned.test_labels, full.test_labels)
+    # 31 rows, 31 / sqrt(10), 31 / 10.
+    assert counts_of(thinned.train_labels) == thinned.class_counts.tolist() == [31, 3, 9]
+    assert len(set(_kept(full, thinned))) == 43
+
+
+def test_long_tail_counts_are_those_of_long_tailed_cifar_10():
+    published = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    assert long_tail_counts(np.full(10, 5000), 100).tolist() == published
+
+
+def test_long_tail_counts_rank_by_size_then_index_and_never_add():
+    # Ranks: 100 (index 2), 80 (0), 80 (3), 7 (1) of 100, 50, 25, 12.5.
+    assert long_tail_counts(np.array([80, 7, 100, 80]), 8).tolist() == [50, 7, 100, 25]
+
+
+def test_features_and_labels_have_the_types_of_the_graph():
+    split = make_split(toy(), seed=0, split=0, **FRACTIONS)
+    assert {split.train_features.dtype, split.validation_features.dtype, split.test_features.dtype} == {
+        np.dtype(np.float32)
+    }
+    assert {split.train_labels.dtype, split.validation_labels.dtype, split.test_labels.dtype} == {
+        np.dtype(np.int32)
+    }
+
+
+def test_a_constant_column_becomes_zero():
+    split = make_split(toy(), seed=0, split=0, **FRACTIONS)
+    for features in (split.train_features, split.validation_features, split.test_features):
+        np.testing.assert_allclose(features[:, 1], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_every_data_set_splits_into_finite_numbers(name):
+    split = make_split(
+        load_dataset(name), seed=0, split=0, validation_fraction=0.2, test_fraction=0.2, long_tail=20
+    )
+    for features in (split.train_features, split.validation_features, split.test_features):
+        assert np.isfinite(features).all()
+    assert split.class_counts[split.rarest_class] == split.class_counts.min() >= 2
+
+
+def test_the_smallest_class_that_splits_has_four_rows():
+    assert make_split(toy((11, 4)), seed=0, split=0, **FRACTIONS).class_counts[1] == 2
+    with pytest.raises(UserError, match=r"class 'kind_1' of toy has 3 rows") as caught:
+        make_split(toy((11, 3)), seed=0, split=0, **FRACTIONS)
+    assert "data.validation_fraction" in caught.value.mend
+
+
+def test_a_long_tail_too_long_names_the_class_and_the_longest():
+    with pytest.raises(UserError, match=r"data.long_tail=16 leaves class 'kind_1' of toy 1 training rows") as caught:
+        make_split(toy(), seed=0, split=0, long_tail=16, **FRACTIONS)
+    assert caught.value.mend == "write data.long_tail=15 or less"
+    assert make_split(toy(), seed=0, split=0, long_tail=15, **FRACTIONS).class_counts[1] == 2
+
+
+def test_the_data_set_is_left_as_it_was():
+    dataset, untouched = toy(), toy()
+    make_split(dataset, seed=0, split=0, long_tail=4, **FRACTIONS)
+    pd.testing.assert_frame_equal(dataset.features, untouched.features)
+    np.testing.assert_array_equal(dataset.labels, untouched.labels)
