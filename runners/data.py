@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # UCI's classes 1 to 5, in its order.
 PAGE_BLOCKS_CLASSES = ("text", "horizontal_line", "graphic", "vertical_line", "picture")
-# The file rounds eccen to three decimals, so a correct row is much nearer to length/height than this.
+# The file rounds eccen, to within 0.004 of length/height where it is right.
 ECCEN_TOLERANCE = 0.01
 
 

@@ -6,61 +6,16 @@ is pruned leaves its slot and another enters, so the graph never changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from conf.schema import Config, Model
+from conf.schema import Model
 from losses import hard_example_mask, hard_example_mask_ratio
 from runners.replicate import Replicate, dropout_masks
+from runners.shape import FleetShape
 from runners.stacked import StackedMLP, StackedSlope, flatten_parameters, to_tensor, with_ones
 from runners.stacked_optimizer import adamw_coefficients, adamw_update
-
-
-@dataclass(frozen=True)
-class FleetShape:
-    """All that shapes the compiled graph: replicates of equal shape can share a fleet.
-
-    `mining` is how hard examples are chosen: not at all, by a fraction, or by a ratio to the positives.
-    Cross-entropy is focal loss at gamma 0, so it has no shape of its own.
-    """
-
-    features: int
-    classes: int
-    train_rows: int
-    batch_size: int
-    widths: tuple[int, ...]
-    dropout: bool
-    mining: str
-    beta1: float
-    beta2: float
-    epsilon: float
-
-    @classmethod
-    def of(cls, config: Config, *, features: int, classes: int, train_rows: int) -> FleetShape:
-        """The shape that a configuration trains in, on data of this size."""
-        mining = "none"
-        if config.loss.name == "ohem":
-            mining = "fraction" if config.loss.negatives_per_positive is None else "ratio"
-        return cls(
-            features=features,
-            classes=classes,
-            train_rows=train_rows,
-            batch_size=config.batch_size,
-            widths=config.model.widths,
-            dropout=config.model.dropout > 0,
-            mining=mining,
-            beta1=config.optimizer.beta1,
-            beta2=config.optimizer.beta2,
-            epsilon=config.optimizer.epsilon,
-        )
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps an epoch."""
-        return -(-self.train_rows // self.batch_size)
 
 
 class TrainEpoch(nn.Cell):

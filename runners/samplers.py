@@ -84,8 +84,7 @@ def _synthetic_rows(sampler: Smote, split: Split, seed: int) -> tuple[np.ndarray
             stacklevel=3,
         )
     smote = SMOTE(k_neighbors=neighbors, random_state=random_state(Stream.RESAMPLE, seed))
-    features, labels = smote.fit_resample(split.train_features, split.train_labels)
-    return features.astype(np.float32), labels.astype(np.int32)
+    return smote.fit_resample(split.train_features, split.train_labels)
 
 
 def _all(sampler: Sampler, labels: np.ndarray, draws: int, seed: int) -> np.ndarray:

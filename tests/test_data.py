@@ -60,7 +60,7 @@ def test_page_blocks_mends_both_faults_and_says_so():
     features = dataset.features
     assert features.shape == (5472 - 66, 10)
     assert not features.assign(label=dataset.labels).duplicated().any()
-    assert np.abs(features["eccen"] - features["length"] / features["height"]).max() < 0.001
+    assert np.abs(features["eccen"] - features["length"] / features["height"]).max() < 0.004
     assert len(dataset.notes) == 2
     assert "row 5: eccen 500 replaced by 0.5" in dataset.notes[0]
     assert dataset.notes[1].startswith("66 rows")

@@ -98,7 +98,8 @@ def geometric_mean(predictions, labels):
 
 
 def brier(probabilities, labels):
-    return np.mean([((probabilities[:, i] - np.eye(len(probabilities))[y]) ** 2).sum() for i, y in enumerate(labels)])
+    truth = np.eye(len(probabilities))[labels]
+    return np.mean(((probabilities.T - truth) ** 2).sum(axis=1))
 
 
 def calibration_error(probabilities, labels):
@@ -216,7 +217,8 @@ def test_average_precision_groups_equal_scores():
 
 
 def test_average_precision_of_a_class_without_labels_is_nan():
-    assert np.isnan(metrics.average_precision(np.eye(3), np.array([0, 1, 1]))).tolist() == [False, False, True]
+    value = metrics.average_precision(np.eye(3), np.array([0, 1, 1]))
+    assert np.isnan(value).tolist() == [False, False, True]
 
 
 def test_confusion_matrix_is_that_of_sklearn():
@@ -224,7 +226,9 @@ def test_confusion_matrix_is_that_of_sklearn():
     predictions = logits.argmax(axis=1)
     counts = metrics.confusion_matrix(predictions, labels, CLASSES)
     for member in range(MEMBERS):
-        expected = sklearn_metrics.confusion_matrix(labels[member], predictions[member], labels=range(CLASSES))
+        expected = sklearn_metrics.confusion_matrix(
+            labels[member], predictions[member], labels=range(CLASSES)
+        )
         np.testing.assert_array_equal(counts[member], expected)
     np.testing.assert_array_equal(metrics.confusion_matrix(predictions[2], labels[2], CLASSES), counts[2])
 

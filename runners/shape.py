@@ -1,0 +1,65 @@
+"""What shapes a fleet's graph, named in one place; all else is data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from conf.schema import Config
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class FleetShape:
+    """All that shapes the compiled graph: replicates of equal shape can share a fleet.
+
+    `mining` is how hard examples are chosen: not at all, by a fraction, or by a ratio to the positives.
+    Cross-entropy is focal loss at gamma 0, so it has no shape of its own.
+    """
+
+    features: int
+    classes: int
+    train_rows: int
+    batch_size: int
+    widths: tuple[int, ...]
+    dropout: bool
+    mining: str
+    beta1: float
+    beta2: float
+    epsilon: float
+
+    @classmethod
+    def of(cls, config: Config, *, features: int, classes: int, train_rows: int) -> FleetShape:
+        """The shape that a configuration trains in, on data of this size."""
+        mining = "none"
+        if config.loss.name == "ohem":
+            mining = "fraction" if config.loss.negatives_per_positive is None else "ratio"
+        return cls(
+            features=features,
+            classes=classes,
+            train_rows=train_rows,
+            batch_size=config.batch_size,
+            widths=config.model.widths,
+            dropout=config.model.dropout > 0,
+            mining=mining,
+            beta1=config.optimizer.beta1,
+            beta2=config.optimizer.beta2,
+            epsilon=config.optimizer.epsilon,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps an epoch."""
+        return -(-self.train_rows // self.batch_size)
+
+
+def group_by_shape(
+    items: Iterable[Item], shape_of: Callable[[Item], FleetShape]
+) -> dict[FleetShape, list[Item]]:
+    """Items by the shape of the fleet they can share, both in order of appearance."""
+    groups: dict[FleetShape, list[Item]] = {}
+    for item in items:
+        groups.setdefault(shape_of(item), []).append(item)
+    return groups

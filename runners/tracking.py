@@ -1,0 +1,408 @@
+"""MLflow: writing a sweep's runs, reading them back, serving the UI. The only importer of mlflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf.errors import UserError, suggest
+from runners.records import EndRecord, SweepRecord
+from runners.tracking_runs import (
+    KEY_TAG,
+    KIND_TAG,
+    SWEEP_TAG,
+    Run,
+    flatten,
+    replicate_row,
+    sweep_key,
+    sweep_tags,
+)
+from runners.tracking_writer import Writer, start_writer, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+    from mlflow.entities import Run as MlflowRun
+    from sqlalchemy import Engine
+
+__all__ = ["Tracker", "Writer", "read_replicates", "serve_ui", "start_writer", "tracking_uri"]
+
+# What MLflow takes in one call.
+METRICS_A_CALL = 1000
+PARAMS_A_CALL = 100
+RUNS_A_PAGE = 1000
+# MLflow stores infinity as the largest double.
+LARGEST = sys.float_info.max
+
+
+class Tracker:
+    """Writes one sweep's runs to MLflow, each of them once.
+
+    A run is known by its key. What MLflow has of the sweep already, from a writer that was killed, is left as
+    it is or, where it had not ended, completed. After an exception a new Tracker continues.
+    """
+
+    def __init__(self, uri: str, experiment: str, sweep: SweepRecord) -> None:
+        self._client = _connect(uri)
+        self._experiment = _find_or_create_experiment(self._client, experiment)
+        self._engine = _engine(uri) if uri.startswith("sqlite:") else None
+        self._ids: dict[str, str] = {}
+        self._unfinished: set[str] = set()
+        self._sweep_id = ""
+        for run in _search(self._client, [self._experiment], f"tags.`{SWEEP_TAG}` = '{sweep_key(sweep)}'"):
+            self._remember(run)
+
+    def _remember(self, run: MlflowRun) -> None:
+        key = run.data.tags[KEY_TAG]
+        if key in self._ids:
+            # A server that answers too late has created a run that was then asked for again.
+            self._client.delete_run(run.info.run_id)
+            return
+        self._ids[key] = run.info.run_id
+        if run.info.status == "RUNNING":
+            self._unfinished.add(key)
+
+    def open_sweep(self, sweep: SweepRecord, config_file: Path) -> None:
+        """The sweep's own run: made, or set back to RUNNING where the sweep is continued."""
+        key = sweep_key(sweep)
+        if key in self._ids:
+            self._client.update_run(self._ids[key], status="RUNNING")
+        else:
+            created = self._client.create_run(
+                self._experiment.experiment_id,
+                start_time=round(1000 * sweep.started),
+                tags=sweep_tags(sweep),
+                run_name=sweep.sweep,
+            )
+            self._ids[key] = created.info.run_id
+        # Logged again where the sweep is continued: a writer may have been killed before it came to this.
+        self._sweep_id = self._ids[key]
+        self._log(self._sweep_id, [], flatten({"data.name": sweep.data} | sweep.config))
+        self._client.log_inputs(self._sweep_id, datasets=[_dataset_input(sweep)])
+        location = self._experiment.artifact_location
+        is_local = "://" not in location or location.startswith("file:")
+        if is_local and config_file.exists():
+            self._client.log_artifact(self._sweep_id, str(config_file))
+
+    def write(self, runs: list[Run]) -> None:
+        """Writes ended runs, parents before their children; those that MLflow has are skipped."""
+        for run in runs:
+            if run.key in self._unfinished:
+                self._complete(run)
+        new = [run for run in runs if run.key not in self._ids]
+        if self._engine is not None:
+            self._ids |= insert_runs(self._engine, self._experiment, new, self._ids)
+            return
+        for run in new:
+            created = self._client.create_run(
+                self._experiment.experiment_id,
+                start_time=round(1000 * run.started),
+                tags={**run.tags, "mlflow.parentRunId": self._ids[run.parent]},
+                run_name=run.name,
+            )
+            self._ids[run.key] = created.info.run_id
+            self._complete(run)
+
+    def close_sweep(self, end: EndRecord | None) -> None:
+        """Ends the sweep's run; without an EndRecord the sweep was interrupted."""
+        if end is None:
+            self._client.set_terminated(self._sweep_id, "KILLED")
+            return
+        if end.sentence:
+            self._client.set_tag(self._sweep_id, "mlflow.note.content", f"{end.sentence}\n\n{end.table}")
+        self._client.set_terminated(self._sweep_id, end.state, end_time=round(1000 * end.ended))
+
+    def _complete(self, run: Run) -> None:
+        from mlflow.entities import Metric
+
+        run_id = self._ids[run.key]
+        metrics = [Metric(point.name, point.value, point.time, point.step) for point in run.points]
+        self._log(run_id, metrics, run.params)
+        self._client.set_terminated(run_id, run.status, end_time=round(1000 * run.ended))
+        self._unfinished.discard(run.key)
+
+    def _log(self, run_id: str, metrics: list[Any], params: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        entries = [Param(name, value) for name, value in params.items()]
+        calls = max(-(-len(metrics) // METRICS_A_CALL), -(-len(entries) // PARAMS_A_CALL))
+        for call in range(calls):
+            self._client.log_batch(
+                run_id,
+                metrics=metrics[call * METRICS_A_CALL : (call + 1) * METRICS_A_CALL],
+                params=entries[call * PARAMS_A_CALL : (call + 1) * PARAMS_A_CALL],
+            )
+
+
+def insert_runs(engine: Engine, experiment: Experiment, runs: list[Run], ids: dict[str, str]) -> dict[str, str]:
+    """Adds ended runs to a local database in one transaction, by MLflow's own table definitions.
+
+    MlflowClient needs ten times as long a run, on a machine that should be training. A test shows that both
+    ways give the same runs.
+
+    Args:
+        ids: the run ids of parents that MLflow has.
+
+    Returns:
+        The new runs' ids by their keys.
+    """
+    from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag
+    from sqlalchemy import insert
+
+    new_ids = {run.key: uuid.uuid4().hex for run in runs}
+    known = ids | new_ids
+    rows: dict[type, list[dict[str, Any]]] = {
+        table: [] for table in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
+    }
+    for run in runs:
+        run_id = new_ids[run.key]
+        rows[SqlRun].append(
+            {
+                "run_uuid": run_id,
+                "name": run.name,
+                "source_type": "UNKNOWN",
+                "source_name": "",
+                "entry_point_name": "",
+                "source_version": "",
+                "user_id": run.tags["mlflow.user"],
+                "status": run.status,
+                "start_time": round(1000 * run.started),
+                "end_time": round(1000 * run.ended),
+                "lifecycle_stage": "active",
+                "artifact_uri": f"{experiment.artifact_location}/{run_id}/artifacts",
+                "experiment_id": int(experiment.experiment_id),
+            }
+        )
+        tags = {**run.tags, "mlflow.parentRunId": known[run.parent], "mlflow.runName": run.name}
+        rows[SqlTag] += [{"run_uuid": run_id, "key": key, "value": value} for key, value in tags.items()]
+        rows[SqlParam] += [
+            {"run_uuid": run_id, "key": key, "value": value} for key, value in run.params.items()
+        ]
+        latest: dict[str, dict[str, Any]] = {}
+        for point in run.points:
+            row = {
+                "run_uuid": run_id,
+                "key": point.name,
+                "step": point.step,
+                "timestamp": point.time,
+                "value": 0.0 if math.isnan(point.value) else max(-LARGEST, min(LARGEST, point.value)),
+                "is_nan": math.isnan(point.value),
+            }
+            rows[SqlMetric].append(row)
+            if point.name not in latest or latest[point.name]["step"] < point.step:
+                latest[point.name] = row
+        rows[SqlLatestMetric] += latest.values()
+    with engine.begin() as connection:
+        for table, table_rows in rows.items():
+            if table_rows:
+                connection.execute(insert(table), table_rows)
+    return new_ids
+
+
+def read_replicates(
+    experiments: list[str] | None = None, *, uri: str | None = None, sweep: str | None = None
+) -> list[dict[str, Any]]:
+    """The replicates of one sweep an experiment, as MLflow has them; what lossfleet did not write is ignored.
+
+    Args:
+        experiments: names; None for all that have a sweep.
+        uri: None for the default, see `tracking_uri`.
+        sweep: the sweep's name; None for the latest finished one of each experiment.
+
+    Returns:
+        One dict a replicate, see `tracking_runs.replicate_row`.
+
+    Raises:
+        UserError: no store, no such experiment, no such sweep.
+    """
+    client = _connect_to_existing(tracking_uri(uri))
+    chosen = _choose_experiments(client, experiments)
+    rows = []
+    for sweep_run in _choose_sweeps(client, chosen, sweep):
+        key = sweep_run.data.tags[SWEEP_TAG]
+        own = [each for each in chosen if each.experiment_id == sweep_run.info.experiment_id]
+        wanted = f"tags.`{SWEEP_TAG}` = '{key}' AND tags.`{KIND_TAG}` = 'replicate'"
+        rows += [replicate_row(run.data.tags, _finite_or_not(run)) for run in _search(client, own, wanted)]
+    return rows
+
+
+def serve_ui(uri: str | None, port: int) -> None:
+    """Serves MLflow's UI on 127.0.0.1 until it is interrupted.
+
+    Raises:
+        UserError: the store does not exist, or the port is taken.
+    """
+    chosen = tracking_uri(uri)
+    if chosen.startswith("http"):
+        print(f"MLflow is served at {chosen}")
+        return
+    _require_store(chosen)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(
+                what=f"port {port} cannot be used ({error.strerror})",
+                expected="a free port",
+                mend=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
+            ) from error
+    print(f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen([*command, "--backend-store-uri", chosen])
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _connect(uri: str) -> MlflowClient:
+    # Where this program retries, MLflow's own minutes of retrying a request only hide what is wrong.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def _connect_to_existing(uri: str) -> MlflowClient:
+    from mlflow.exceptions import MlflowException
+
+    _require_store(uri)
+    try:
+        client = _connect(uri)
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise UserError(
+            what=f"MLflow at {uri} cannot be read ({str(error).splitlines()[0]})",
+            expected="a tracking server or a database of this MLflow's version",
+            mend="start the server, or name another store with MLFLOW_TRACKING_URI",
+        ) from error
+    return client
+
+
+def _require_store(uri: str) -> None:
+    """MLflow would create a database that is missing; who reads has mistaken the place."""
+    if not uri.startswith("sqlite:///"):
+        return
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not path.is_file() or not _has_experiments(path):
+        raise UserError(
+            what=f"there is no MLflow database {path}",
+            expected="the store of an earlier sweep",
+            mend="run lossfleet sweep first, or name the store with MLFLOW_TRACKING_URI",
+        )
+
+
+def _has_experiments(path: Path) -> bool:
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'experiments'"
+        return connection.execute(query).fetchone() is not None
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        connection.close()
+
+
+def _engine(uri: str) -> Engine:
+    from sqlalchemy import create_engine, event
+
+    engine = create_engine(uri)
+
+    @event.listens_for(engine, "connect")
+    def wait_for_others(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA busy_timeout = 20000")
+
+    return engine
+
+
+def _find_or_create_experiment(client: MlflowClient, name: str) -> Experiment:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return experiment
+    # The kind makes the UI open on training runs instead of on traces.
+    identifier = client.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
+    return client.get_experiment(identifier)
+
+
+def _dataset_input(sweep: SweepRecord) -> Any:
+    from mlflow.entities import Dataset, DatasetInput
+
+    counts = sweep.environment.get("class_counts", "")
+    return DatasetInput(
+        Dataset(
+            name=sweep.data,
+            digest=hashlib.sha256(f"{sweep.data} {counts}".encode()).hexdigest()[:8],
+            source_type="code",
+            source=json.dumps({"loader": "runners.data.load_dataset", "name": sweep.data}),
+            profile=json.dumps({"class_counts": counts}),
+        ),
+        tags=[],
+    )
+
+
+def _search(client: MlflowClient, experiments: list[Experiment], wanted: str) -> Iterator[MlflowRun]:
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id for experiment in experiments],
+            wanted,
+            max_results=RUNS_A_PAGE,
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _choose_experiments(client: MlflowClient, names: list[str] | None) -> list[Experiment]:
+    known = {experiment.name: experiment for experiment in client.search_experiments()}
+    for name in names or []:
+        if name not in known:
+            raise UserError(
+                what=f"MLflow has no experiment {name}",
+                expected=f"one of {', '.join(sorted(known))}",
+                mend=suggest(name, known),
+            )
+    return [known[name] for name in names] if names else list(known.values())
+
+
+def _choose_sweeps(
+    client: MlflowClient, experiments: list[Experiment], sweep: str | None
+) -> list[MlflowRun]:
+    """The latest wanted sweep of each experiment."""
+    chosen: dict[str, MlflowRun] = {}
+    for run in _search(client, experiments, f"tags.`{KIND_TAG}` = 'sweep'"):
+        wanted = run.info.status == "FINISHED" if sweep is None else run.data.tags["sweep"] == sweep
+        if wanted:
+            # MLflow gives the latest first.
+            chosen.setdefault(run.info.experiment_id, run)
+    if not chosen:
+        names = ", ".join(experiment.name for experiment in experiments)
+        raise UserError(
+            what=f"MLflow has no {'finished sweep' if sweep is None else f'sweep {sweep}'} in {names}",
+            expected="a sweep to read",
+            mend="run lossfleet sweep first" if sweep is None else "look up its name with lossfleet ui",
+        )
+    return list(chosen.values())
+
+
+def _finite_or_not(run: MlflowRun) -> dict[str, float]:
+    return {
+        name: math.copysign(math.inf, value) if abs(value) == LARGEST else value
+        for name, value in run.data.metrics.items()
+    }

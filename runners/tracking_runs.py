@@ -1,0 +1,254 @@
+"""What MLflow is to show of a sweep: the records of its journal as a tree of runs (no mlflow in here).
+
+The sweep is the parent run, a trial hangs under it and the trial's replicates under the trial.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
+
+# By these tags lossfleet finds its own runs again; the others are for the reader of the UI.
+KEY_TAG = "lossfleet.key"
+KIND_TAG = "lossfleet.kind"
+SWEEP_TAG = "lossfleet.sweep"
+SAMPLED_TAG = "lossfleet.sampled"
+
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+# MLflow's limits; a reason can be a whole traceback.
+LONGEST_PARAM = 6000
+LONGEST_REASON = 5000
+# The same for all trials of a sweep, so they are shown once, on the sweep's run.
+SWEEP_SETTINGS = ("budget", "search", "pruner", "space", "fleet", "tracking", "name", "seed")
+
+
+class Point(NamedTuple):
+    """One value of a metric's curve; `time` in unix milliseconds."""
+
+    name: str
+    step: int
+    value: float
+    time: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """An MLflow run that has ended; `parent` is the key of the run it hangs under, times are unix seconds."""
+
+    key: str
+    parent: str
+    name: str
+    status: str
+    started: float
+    ended: float
+    params: dict[str, str]
+    tags: dict[str, str]
+    points: list[Point]
+
+
+class RunTree:
+    """Makes runs of records as they come; a trial's runs are ready when its TrialRecord is there."""
+
+    def __init__(self) -> None:
+        self.sweep: SweepRecord | None = None
+        self.end: EndRecord | None = None
+        self._replicates: dict[tuple[str, str, int], dict[int, ReplicateRecord]] = defaultdict(dict)
+        self._ended: set[tuple[str, str, int]] = set()
+
+    def add(self, records: Iterable[Record]) -> list[Run]:
+        """The runs that these records complete, parents first."""
+        runs: list[Run] = []
+        for record in records:
+            # A continued sweep has records after its end.
+            self.end = record if isinstance(record, EndRecord) else None
+            if isinstance(record, SweepRecord):
+                # A continued sweep writes another SweepRecord; its identity is that of the first.
+                self.sweep = self.sweep or record
+            elif isinstance(record, ReplicateRecord):
+                self._replicates[_trial_of(record)][record.replicate] = record
+            elif isinstance(record, TrialRecord) and _trial_of(record) not in self._ended:
+                self._ended.add(_trial_of(record))
+                if self.sweep is None:
+                    raise ValueError("a TrialRecord came before the SweepRecord")
+                replicates = self._replicates.pop(_trial_of(record), {})
+                runs += _trial_runs(self.sweep, record, [replicates[index] for index in sorted(replicates)])
+        return runs
+
+
+def sweep_key(sweep: SweepRecord) -> str:
+    """What tells this sweep from another of the same name in the same store."""
+    return f"{sweep.sweep}@{sweep.started:.3f}"
+
+
+def sweep_tags(sweep: SweepRecord) -> dict[str, str]:
+    """The tags of the sweep's own run, the environment among them."""
+    environment = {f"environment.{name}": str(value) for name, value in sweep.environment.items()}
+    return {**_common_tags(sweep), **environment, KEY_TAG: sweep_key(sweep), KIND_TAG: "sweep"}
+
+
+def replicate_row(tags: Mapping[str, str], metrics: Mapping[str, float]) -> dict[str, Any]:
+    """A replicate's run as a row to compare.
+
+    Returns:
+        sweep, data, strategy, stage, state, trial, replicate, seed, split, epochs, params (the sampled
+        hyperparameters) and metrics (the last values).
+    """
+    row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
+    row |= {name: int(tags[name]) for name in ("trial", "replicate", "seed", "split", "epochs")}
+    return {**row, "params": json.loads(tags[SAMPLED_TAG]), "metrics": dict(metrics)}
+
+
+def replicate_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """The replicates of a journal's ended trials, as `replicate_row` gives them."""
+    rows = []
+    for run in RunTree().add(records):
+        if run.tags[KIND_TAG] == "replicate":
+            last = {point.name: point.value for point in sorted(run.points, key=lambda point: point.step)}
+            rows.append(replicate_row(run.tags, last))
+    return rows
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names and strings; what is None is left out."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = str(value)[:LONGEST_PARAM]
+    return flat
+
+
+def _trial_of(record: TrialRecord | ReplicateRecord) -> tuple[str, str, int]:
+    return record.strategy, record.stage, record.trial
+
+
+def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[ReplicateRecord]) -> list[Run]:
+    key = f"{sweep_key(sweep)}/{trial.strategy}/{trial.stage}/{trial.trial}"
+    number = "final" if trial.stage == "final" else f"{trial.trial:03d}"
+    config = {name: value for name, value in trial.config.items() if name not in SWEEP_SETTINGS}
+    params = flatten(config) | flatten(trial.params)
+    tags = _common_tags(sweep) | {
+        "strategy": trial.strategy,
+        "study": f"{sweep.sweep}/{trial.strategy}",
+        "stage": trial.stage,
+        "trial": str(trial.trial),
+        "loss": params.get("loss.name", ""),
+        "sampler": params.get("sampler.name", ""),
+        SAMPLED_TAG: json.dumps(trial.params),
+    }
+    trial_run = Run(
+        key=key,
+        parent=sweep_key(sweep),
+        name=f"{trial.strategy} {number}",
+        status=STATUS[trial.state],
+        started=trial.started,
+        ended=trial.ended,
+        params=params,
+        tags=tags | _state_tags(trial) | {KEY_TAG: key, KIND_TAG: "trial"},
+        points=_trial_points(trial, replicates),
+    )
+    return [trial_run] + [
+        Run(
+            key=f"{key}/{replicate.replicate}",
+            parent=key,
+            name=f"{trial_run.name} r{replicate.replicate}",
+            status=STATUS[replicate.state],
+            started=replicate.started,
+            ended=replicate.ended,
+            params=params,
+            tags=tags
+            | _state_tags(replicate)
+            | {
+                "replicate": str(replicate.replicate),
+                "seed": str(replicate.seed),
+                "split": str(replicate.split),
+                "epochs": str(replicate.epochs),
+                KEY_TAG: f"{key}/{replicate.replicate}",
+                KIND_TAG: "replicate",
+            },
+            points=_timed(_values(replicate), replicate.started, replicate.ended),
+        )
+        for replicate in replicates
+    ]
+
+
+def _common_tags(sweep: SweepRecord) -> dict[str, str]:
+    environment = sweep.environment
+    tags = {
+        "sweep": sweep.sweep,
+        "data": sweep.data,
+        SWEEP_TAG: sweep_key(sweep),
+        "mlflow.user": _user(),
+        "mlflow.source.name": "lossfleet",
+        "mlflow.source.type": "LOCAL",
+    }
+    if "lossfleet" in environment:
+        tags["version"] = environment["lossfleet"]
+    if environment.get("git_commit"):
+        tags["git_commit"] = tags["mlflow.source.git.commit"] = environment["git_commit"]
+    return tags
+
+
+def _state_tags(record: TrialRecord | ReplicateRecord) -> dict[str, str]:
+    return {"state": record.state} | ({"reason": record.reason[:LONGEST_REASON]} if record.reason else {})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        # A container's user id need not have a name.
+        return "unknown"
+
+
+def _values(replicate: ReplicateRecord) -> dict[tuple[str, int], float]:
+    values = {
+        (name, epoch): float(value) for name, curve in replicate.curves.items() for epoch, value in curve
+    }
+    # MLflow shows the value with the highest step as the metric's last one.
+    last = {(name, replicate.epochs): float(value) for name, value in replicate.metrics.items()}
+    return values | last
+
+
+def _trial_points(trial: TrialRecord, replicates: list[ReplicateRecord]) -> list[Point]:
+    """Means over the replicates, epoch by epoch; the last metrics' standard deviations; the trial's value."""
+    gathered: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for replicate in replicates:
+        for place, value in _values(replicate).items():
+            gathered[place].append(value)
+    complete = {place: column for place, column in gathered.items() if len(column) == len(replicates)}
+    values = {place: _mean(column) for place, column in complete.items()}
+    epochs = max((replicate.epochs for replicate in replicates), default=0)
+    for name in sorted({name for replicate in replicates for name in replicate.metrics}):
+        if (name, epochs) in complete and len(replicates) > 1:
+            values[f"{name}_std", epochs] = _standard_deviation(complete[name, epochs])
+    if trial.value is not None:
+        values["value", epochs] = trial.value
+    return _timed(values, trial.started, trial.ended)
+
+
+def _mean(column: list[float]) -> float:
+    return sum(column) / len(column)
+
+
+def _standard_deviation(column: list[float]) -> float:
+    mean = _mean(column)
+    return math.sqrt(sum((value - mean) * (value - mean) for value in column) / (len(column) - 1))
+
+
+def _timed(values: dict[tuple[str, int], float], started: float, ended: float) -> list[Point]:
+    # Epochs have no clock of their own; they are spread evenly, so that curves over time are curves.
+    epochs = max((step for _, step in values), default=0)
+    pace = (ended - started) / max(epochs, 1)
+    return [
+        Point(name, step, value, round(1000 * (started + pace * step)))
+        for (name, step), value in values.items()
+    ]

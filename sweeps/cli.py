@@ -1,0 +1,192 @@
+"""The command line. Nothing heavy is imported here: help and wrong usage answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from conf.errors import UserError, suggest
+from sweeps import commands
+
+COMMANDS = ("sweep", "train", "compare", "ui")
+FORMATS = ("terminal", "md", "csv")
+
+DESCRIPTION = """Which way of handling class imbalance is best on your data?
+
+lossfleet tunes cross-entropy, weighted cross-entropy, hard example mining, resampling and focal
+loss with the same budget, evaluates the best of each on fresh seeds and splits, and records
+every run in MLflow."""
+
+EXAMPLES = """examples:
+  lossfleet sweep                        five strategies on page_blocks
+  lossfleet sweep experiment=quick       the same in small, to see that it runs
+  lossfleet compare                      the tables of what has run
+  lossfleet ui                           every run in the browser
+
+'lossfleet COMMAND --help' explains a command."""
+
+SWEEP_EXAMPLES = """Arguments are Hydra overrides, key=value. Several values or a distribution are searched, one value
+is fixed; each goes to the strategies that have the key.
+
+examples:
+  lossfleet sweep strategy=ce,focal data=breast_cancer budget.trials=20
+  lossfleet sweep strategy=focal 'loss.gamma=interval(0,5)' 'optimizer.lr=tag(log,interval(1e-4,1e-1))'
+  lossfleet sweep strategy=focal loss.gamma=0,1,2 loss.alpha=0.25 data=page_blocks_binary
+  lossfleet sweep data=wine,digits data.long_tail=50
+  lossfleet sweep experiment=paper_grid
+  lossfleet sweep strategy=resampling --print-config
+
+The same command again continues a sweep that was stopped; a larger budget.trials adds trials."""
+
+TRAIN_EXAMPLES = """Arguments are Hydra overrides, key=value, with one value each.
+
+examples:
+  lossfleet train strategy=focal loss.gamma=2 loss.tau=0.5
+  lossfleet train strategy=ce sampler=smote data=wine seed=3
+  lossfleet train --print-config"""
+
+COMPARE_EXAMPLES = """examples:
+  lossfleet compare
+  lossfleet compare page_blocks wine --format md
+  lossfleet compare --uri sqlite:///elsewhere.db --format csv"""
+
+UI_EXAMPLES = """examples:
+  lossfleet ui
+  lossfleet ui --port 5001"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors read like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(
+            what=message, expected="the usage of the command", mend=f"'{self.prog} --help' shows it"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: the command line without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code: 0, 2 for input that cannot be used, 130 when interrupted.
+    """
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        print(f"lossfleet: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lossfleet: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    parser = _parser()
+    if not arguments:
+        raise UserError(
+            what="there is no command",
+            expected=f"one of {', '.join(COMMANDS)}",
+            mend="write for example 'lossfleet sweep', or 'lossfleet --help'",
+        )
+    if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        raise UserError(
+            what=f"there is no command {arguments[0]}",
+            expected=f"one of {', '.join(COMMANDS)}",
+            mend=suggest(arguments[0], COMMANDS),
+        )
+    options, rest = parser.parse_known_args(arguments)
+    if options.version:
+        print(f"lossfleet {_version()}")
+        return 0
+    # argparse takes positional arguments only in one piece; those behind an option come back as the rest.
+    unknown = [each for each in rest if each.startswith("-")]
+    if unknown or (rest and options.command == "ui"):
+        raise UserError(
+            what=f"{(unknown or rest)[0]} is no option of lossfleet {options.command}",
+            expected="the options in its help",
+            mend=f"'lossfleet {options.command} --help' shows them",
+        )
+    if options.command == "sweep":
+        commands.sweep([*options.overrides, *rest], print_config=options.print_config)
+    elif options.command == "train":
+        commands.train([*options.overrides, *rest], print_config=options.print_config)
+    elif options.command == "compare":
+        commands.compare([*options.experiments, *rest], format=options.format, uri=options.uri)
+    else:
+        commands.ui(uri=options.uri, port=options.port)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="lossfleet",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, summary: str, epilog: str) -> argparse.ArgumentParser:
+        return subparsers.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    for name, summary, epilog in (
+        ("sweep", "tune each strategy and compare the best of each", SWEEP_EXAMPLES),
+        ("train", "run one training and print its metrics", TRAIN_EXAMPLES),
+    ):
+        command = add(name, summary, epilog)
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
+        command.add_argument("--print-config", action="store_true", help="print the configuration and stop")
+
+    command = add("compare", "print the comparison of the strategies from MLflow", COMPARE_EXAMPLES)
+    command.add_argument("experiments", nargs="*", metavar="experiment", help="MLflow experiments (all)")
+    command.add_argument("--format", type=_format, default="terminal", help=f"{', '.join(FORMATS)} (terminal)")
+    _add_uri(command)
+
+    command = add("ui", "serve the MLflow UI on 127.0.0.1", UI_EXAMPLES)
+    command.add_argument("--port", type=_port, default=5000, help="the port (5000)")
+    _add_uri(command)
+    return parser
+
+
+def _add_uri(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--uri", help="MLflow's store (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)")
+
+
+def _format(text: str) -> str:
+    if text not in FORMATS:
+        raise UserError(
+            what=f"--format is {text}", expected=f"one of {', '.join(FORMATS)}", mend=suggest(text, FORMATS)
+        )
+    return text
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise UserError(
+            what=f"--port is {text}",
+            expected="a whole number from 1 to 65535",
+            mend="write for example --port 5000",
+        )
+    return int(text)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("lossfleet")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What the commands do; heavy modules are imported when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.plan import Plan
+
+
+def sweep(overrides: Sequence[str], *, print_config: bool) -> None:
+    """Plans all sweeps, then runs or prints them one after another."""
+    from sweeps.compose import run_sweeper
+
+    plans: list[Plan] = []
+    run_sweeper(overrides, plans.append)
+    if print_config:
+        _print_yaml({"sweeps": [plan.to_dict() for plan in plans]})
+        return
+    run_plans(plans)
+
+
+def run_plans(plans: Sequence[Plan]) -> None:
+    """Runs one sweep after another."""
+    from sweeps.sweep import run_sweep
+
+    for plan in plans:
+        run_sweep(plan)
+
+
+def train(overrides: Sequence[str], *, print_config: bool) -> None:
+    """Runs or prints one training."""
+    from sweeps.compose import Composer, hydra_session, split_overrides
+    from sweeps.overrides import build_config
+
+    hydra_overrides, others = split_overrides(overrides)
+    with hydra_session() as config_loader:
+        config = build_config(Composer(config_loader, hydra_overrides), others)
+    if print_config:
+        _print_yaml(config.to_dict())
+        return
+    from sweeps.train import run_training
+
+    run_training(config)
+
+
+def compare(experiments: Sequence[str], *, format: str, uri: str | None) -> None:
+    """Prints the comparison of the strategies in the recorded sweeps."""
+    from sweeps.compare import print_comparison
+
+    print_comparison(list(experiments), format, uri)
+
+
+def ui(*, uri: str | None, port: int) -> None:
+    """Serves the MLflow UI on this machine until it is interrupted."""
+    from runners.tracking import serve_ui
+
+    serve_ui(uri, port)
+
+
+def _print_yaml(values: dict[str, Any]) -> None:
+    import yaml
+
+    print(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110), end="")

@@ -1,0 +1,166 @@
+"""Hydra's part: sessions, composition from the YAML files, and Hydra's errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import cached_property
+from typing import Any
+
+from conf.errors import UserError, suggest
+from conf.schema import Config
+from sweeps.space import parse_override
+
+PRIMARY = "config"
+
+
+class Composer:
+    """Composes a configuration for a choice of files; each choice is read once.
+
+    Args:
+        config_loader: Hydra's.
+        hydra_overrides: overrides of Hydra's own settings, such as its search path.
+    """
+
+    def __init__(self, config_loader: Any, hydra_overrides: Sequence[str]) -> None:
+        self.config_loader = config_loader
+        self._hydra_overrides = list(hydra_overrides)
+        self._composed: dict[tuple[tuple[str, str], ...], tuple[Any, dict[str, str]]] = {}
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The config groups and the names of the files in each."""
+        from hydra.core.object_type import ObjectType
+
+        def names(group: str, kind: ObjectType) -> list[str]:
+            with hydra_errors():
+                return self.config_loader.get_group_options(group, kind, PRIMARY, self._hydra_overrides)
+
+        groups = [name for name in names("", ObjectType.GROUP) if name != "hydra" and name.isidentifier()]
+        return {group: options for group in groups if (options := tuple(names(group, ObjectType.CONFIG)))}
+
+    def check_option(self, group: str, option: Any) -> None:
+        """Raises UserError unless the group has a file of this name."""
+        options = self.groups[group]
+        if option not in options:
+            raise UserError(
+                what=f"there is no {group} {option}",
+                expected=f"one of {', '.join(options)}",
+                mend=suggest(str(option), options),
+            )
+
+    def config(self, choices: Mapping[str, str], settings: Mapping[str, Any]) -> Config:
+        """The configuration of these files with these settings on top.
+
+        Args:
+            choices: file by group; the other groups keep their default.
+            settings: value by dotted key; may contain `${...}`.
+
+        Raises:
+            UserError: Hydra cannot compose it, or the schema refuses it.
+        """
+        from omegaconf import OmegaConf
+
+        with hydra_errors():
+            composed = deepcopy(self._compose(choices)[0])
+            for key, value in settings.items():
+                OmegaConf.update(composed, key, value, merge=False, force_add=True)
+            values: Any = OmegaConf.to_container(composed, resolve=True)
+        return Config.from_dict(values)
+
+    def chosen(self, choices: Mapping[str, str]) -> dict[str, str]:
+        """The file of every group that these choices and the defaults lead to."""
+        with hydra_errors():
+            return self._compose(choices)[1]
+
+    def _compose(self, choices: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
+        from hydra.types import RunMode
+        from omegaconf import open_dict
+
+        key = tuple(sorted(choices.items()))
+        if key not in self._composed:
+            overrides = [f"{group}={option}" for group, option in choices.items()]
+            composed = self.config_loader.load_configuration(
+                PRIMARY, [*self._hydra_overrides, *overrides], RunMode.RUN
+            )
+            chosen = dict(composed.hydra.runtime.choices)
+            with open_dict(composed):
+                del composed["hydra"]
+            self._composed[key] = composed, chosen
+        return self._composed[key]
+
+
+@contextmanager
+def hydra_session() -> Iterator[Any]:
+    """Starts Hydra on our files, with our sweeper registered, and gives its config loader."""
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra_plugins import lossfleet
+
+    with initialize_config_module("conf", job_name="lossfleet", version_base="1.3"):
+        lossfleet.register()
+        yield GlobalHydra.instance().config_loader()
+
+
+def run_sweeper(arguments: Sequence[str], task: Callable[[Any], Any]) -> None:
+    """Hydra's multirun with the configured sweeper.
+
+    Hydra's own `multirun` first composes one configuration from all arguments. That one would have the default
+    strategy, and an argument for another strategy's hyperparameter would be an error; so here the sweeper gets
+    the arguments, and only Hydra's own settings and the experiment decide which sweeper that is.
+
+    Args:
+        arguments: overrides from the command line.
+        task: what the sweeper calls with each plan.
+    """
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.plugins import Plugins
+    from hydra.types import HydraContext, RunMode
+
+    hydra_overrides, overrides = split_overrides(arguments)
+    experiments = [each for each in overrides if each.startswith("experiment=")]
+    with hydra_session() as config_loader:
+        for each in experiments:
+            Composer(config_loader, hydra_overrides).check_option("experiment", each.partition("=")[2])
+        with hydra_errors():
+            master = config_loader.load_configuration(
+                PRIMARY, [*hydra_overrides, *experiments[-1:]], RunMode.MULTIRUN
+            )
+            sweeper = Plugins.instance().instantiate_sweeper(
+                hydra_context=HydraContext(config_loader=config_loader, callbacks=Callbacks(master)),
+                task_function=task,
+                config=master,
+            )
+        sweeper.sweep(overrides)
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of Hydra's own settings and the others.
+
+    Raises:
+        UserError: Hydra's parser cannot read one.
+    """
+    hydra_overrides, overrides = [], []
+    for argument in arguments:
+        is_hydras = parse_override(argument).is_hydra_override()
+        (hydra_overrides if is_hydras else overrides).append(argument)
+    return hydra_overrides, overrides
+
+
+@contextmanager
+def hydra_errors() -> Iterator[None]:
+    """Turns what Hydra, OmegaConf and the YAML reader raise into UserError."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(
+            what=f"the configuration cannot be composed ({reason})",
+            expected="YAML files and overrides that Hydra accepts",
+            mend="'lossfleet train --print-config' shows what there is to set",
+        ) from error

@@ -1,0 +1,1 @@
+"""Engines: where the replicates of a sweep train."""

@@ -1,0 +1,226 @@
+"""The local engine: trains jobs in the slots of fleets, in this process, one epoch of each fleet in turn."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from conf.schema import Config
+from runners.fleet import Fleet
+from runners.metrics import classification_metrics
+from runners.records import Record, TrialRecord
+from runners.replicate import Workshop
+from runners.shape import FleetShape, group_by_shape
+from sweeps.jobs import Job, Run
+from sweeps.plan import Plan
+
+
+# More slots than this train no faster a replicate (measured), and cost memory.
+MOST_SLOTS = 256
+
+
+class JobSource(Protocol):
+    """Where the engine's jobs come from, and who learns how they go."""
+
+    def next_job(self) -> Job | None:
+        """A further job to start now, or None."""
+
+    def report(self, job: Job, epoch: int, value: float) -> bool:
+        """Take the value of a job at a rung; returns whether to prune it."""
+
+    def finished(self, job: Job, record: TrialRecord) -> None:
+        """Take the end of a job."""
+
+
+@dataclass(eq=False)
+class Berth:
+    """A fleet with the runs that wait for it and those that are in its slots."""
+
+    fleet: Fleet
+    waiting: deque[tuple[Job, Run]] = field(default_factory=deque)
+    aboard: dict[int, tuple[Job, Run]] = field(default_factory=dict)
+    epochs: int = 0
+    occupied_epochs: int = 0
+
+    def board(self, workshop: Workshop) -> None:
+        """Let waiting runs enter free slots."""
+        for slot in self.fleet.free_slots():
+            if not self.waiting:
+                return
+            job, run = self.waiting.popleft()
+            self.fleet.enter(slot, workshop.replicate(job.config, seed=run.seed, split=run.split))
+            self.aboard[slot] = (job, run)
+
+    def free(self, slot: int) -> None:
+        """Take the run out of a slot."""
+        self.fleet.leave(slot)
+        del self.aboard[slot]
+
+    def drop(self, job: Job) -> None:
+        """Take all runs of a job out of the slots and the queue."""
+        for slot in [slot for slot, (other, _) in self.aboard.items() if other is job]:
+            self.free(slot)
+        self.waiting = deque((other, run) for other, run in self.waiting if other is not job)
+
+
+class LocalEngine:
+    """Trains the jobs of a source until it has no more.
+
+    Every decision hangs on epochs, none on the clock: the same source gives the same results.
+    """
+
+    def __init__(self, plan: Plan, workshop: Workshop, write: Callable[[Record], None]) -> None:
+        """Args:
+        plan: what the sweep trains; it decides the number of slots.
+        workshop: makes the replicates.
+        write: takes the record of every replicate and trial as it ends.
+        """
+        self.plan = plan
+        self.workshop = workshop
+        self.berths: dict[FleetShape, Berth] = {}
+        self._write = write
+        self._groups = group_by_shape(plan.studies, lambda study: self._shape(study.config))
+
+    def run(self, source: JobSource) -> None:
+        """Train until the source is dry."""
+        while True:
+            while (job := source.next_job()) is not None:
+                self._admit(job, source)
+            active = []
+            for berth in self.berths.values():
+                berth.board(self.workshop)
+                if berth.aboard:
+                    active.append(berth)
+            if not active:
+                return
+            for berth in active:
+                self._epoch(berth, source)
+
+    def occupancy(self) -> float:
+        """The share of slot-epochs that trained a replicate."""
+        available = sum(berth.epochs * berth.fleet.slots for berth in self.berths.values())
+        return sum(berth.occupied_epochs for berth in self.berths.values()) / max(1, available)
+
+    def _admit(self, job: Job, source: JobSource) -> None:
+        """Queue the runs of a job, less those that ended in an earlier process."""
+        berth = self._berth(job.config)
+        berth.waiting.extend((job, run) for run in job.runs if run.record is None)
+        self._finish_if_done(job, source)
+
+    def _shape(self, config: Config) -> FleetShape:
+        split = self.workshop.split(config.budget.search_seeds[0], 0)
+        return FleetShape.of(
+            config,
+            features=split.train_features.shape[1],
+            classes=len(split.class_counts),
+            train_rows=len(split.train_labels),
+        )
+
+    def _berth(self, config: Config) -> Berth:
+        """The fleet that a configuration trains in, made when it is the first of its shape."""
+        shape = self._shape(config)
+        if shape not in self.berths:
+            split = self.workshop.split(config.budget.search_seeds[0], 0)
+            splits = config.budget.replicates + config.budget.final_replicates
+            synthetic_rows = len(split.class_counts) * int(split.class_counts.max())
+            fleet = Fleet(
+                shape,
+                slots=self._slots(shape),
+                pool_rows=splits * (shape.train_rows + synthetic_rows),
+                evaluation_rows=splits * (len(split.validation_labels) + len(split.test_labels)),
+            )
+            self.berths[shape] = Berth(fleet)
+        return self.berths[shape]
+
+    def _slots(self, shape: FleetShape) -> int:
+        """As many slots as the studies of this shape can fill, unless the user says how many."""
+        if self.plan.fleet.slots is not None:
+            return self.plan.fleet.slots
+        studies = max(1, len(self._groups.get(shape, ())))
+        return min(MOST_SLOTS, studies * self.plan.search.concurrent_trials * self.plan.budget.replicates)
+
+    def _epoch(self, berth: Berth, source: JobSource) -> None:
+        """Train one epoch, measure the runs that are at a rung, and end what ends."""
+        losses = berth.fleet.train_epoch()
+        berth.epochs += 1
+        berth.occupied_epochs += len(berth.aboard)
+        for slot, (job, run) in berth.aboard.items():
+            run.epochs = int(berth.fleet.epochs[slot])
+            if not np.isfinite(losses[slot]):
+                job.stop("FAIL", f"diverged: the training loss is {losses[slot]:g} at epoch {run.epochs}")
+        at_rung = {
+            slot: (job, run)
+            for slot, (job, run) in berth.aboard.items()
+            if job.state is None and run.epochs in job.config.budget.rung_epochs()
+        }
+        if at_rung:
+            self._measure(berth.fleet, at_rung, losses)
+        for slot, (job, run) in at_rung.items():
+            if run.epochs == job.config.budget.epochs:
+                berth.free(slot)
+                self._write(job.finish_run(run, "COMPLETE"))
+            elif (value := job.rung_value(run.epochs)) is not None and job.state is None:
+                if source.report(job, run.epochs, value):
+                    job.stop("PRUNED", f"pruned at epoch {run.epochs}")
+        for job in {id(job): job for job, _ in [*berth.aboard.values(), *at_rung.values()]}.values():
+            if job.state is not None:
+                berth.drop(job)
+                for run in job.runs:
+                    if run.record is None:
+                        self._write(job.finish_run(run, job.state, job.reason))
+            self._finish_if_done(job, source)
+
+    def _measure(self, fleet: Fleet, at_rung: dict[int, tuple[Job, Run]], losses: np.ndarray) -> None:
+        """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
+
+        A final evaluation is measured on the test part too, at its last epoch and then only.
+        """
+        last = {slot: run.epochs == job.config.budget.epochs for slot, (job, run) in at_rung.items()}
+        for at_end in (False, True):
+            slots = [slot for slot in at_rung if last[slot] == at_end]
+            if slots:
+                names = None if at_end else rung_metrics(at_rung[slots[0]][0].config)
+                self._measure_part(fleet, "validation", slots, at_rung, names)
+        final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
+        if final:
+            self._measure_part(fleet, "test", final, at_rung, None)
+        for slot, (_, run) in at_rung.items():
+            run.measure({"train_loss": float(losses[slot])}, rung=True)
+
+    def _measure_part(
+        self,
+        fleet: Fleet,
+        part: str,
+        slots: list[int],
+        at_rung: dict[int, tuple[Job, Run]],
+        names: tuple[str, ...] | None,
+    ) -> None:
+        splits = [self.workshop.split(at_rung[slot][1].seed, at_rung[slot][1].split) for slot in slots]
+        labels = np.stack([getattr(split, f"{part}_labels") for split in splits])
+        metrics = classification_metrics(
+            fleet.logits(part)[slots], labels, rarest_class=splits[0].rarest_class, names=names
+        )
+        for index, slot in enumerate(slots):
+            job, run = at_rung[slot]
+            values = {f"{part}_{name}": float(value[index]) for name, value in metrics.items()}
+            curve = {f"{part}_{name}" for name in rung_metrics(job.config)} if part == "validation" else set()
+            run.measure({name: value for name, value in values.items() if name in curve}, rung=True)
+            run.measure({name: value for name, value in values.items() if name not in curve}, rung=False)
+            run.metrics["train_rows"] = len(splits[index].train_labels)
+            run.metrics["test_rows"] = len(splits[index].test_labels)
+
+    def _finish_if_done(self, job: Job, source: JobSource) -> None:
+        if all(run.record is not None for run in job.runs) and not job.told:
+            job.told = True
+            record = job.finish()
+            self._write(record)
+            source.finished(job, record)
+
+
+def rung_metrics(config: Config) -> tuple[str, ...]:
+    """The metrics that are measured at every rung."""
+    return tuple(dict.fromkeys((config.search.metric, "balanced_accuracy", "macro_f1", "rarest_recall")))

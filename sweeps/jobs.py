@@ -1,0 +1,111 @@
+"""A job: one trial on its way through the slots, from asked to told."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from conf.schema import Config
+from runners.records import ReplicateRecord, TrialRecord
+
+Stage = Literal["search", "final"]
+State = Literal["COMPLETE", "PRUNED", "FAIL"]
+
+
+@dataclass(eq=False)
+class Run:
+    """One replicate of a job: what it has measured so far, and its record once it has ended."""
+
+    replicate: int
+    seed: int
+    split: int
+    started: float = field(default_factory=time.time)
+    epochs: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    record: ReplicateRecord | None = None
+
+    def measure(self, metrics: Mapping[str, float], *, rung: bool) -> None:
+        """Keep metrics of the current epoch, those of a rung as a curve too."""
+        self.metrics.update(metrics)
+        if rung:
+            for name, value in metrics.items():
+                self.curves.setdefault(name, []).append((self.epochs, value))
+
+
+@dataclass(eq=False)
+class Job:
+    """A trial of the search, or the final evaluation of a strategy's best one, with all its replicates."""
+
+    strategy: str
+    stage: Stage
+    trial: int
+    params: dict[str, float | int | str]
+    config: Config
+    runs: list[Run]
+    started: float = field(default_factory=time.time)
+    state: State | None = None
+    reason: str | None = None
+    told: bool = False
+
+    def stop(self, state: State, reason: str) -> None:
+        """End the job early; the first reason stands."""
+        if self.state is None:
+            self.state, self.reason = state, reason
+
+    def rung_value(self, epoch: int) -> float | None:
+        """The mean of the searched metric over the replicates at a rung; None before all have reached it."""
+        curves = [dict(run.curves.get(self.metric, ())) for run in self.runs]
+        if any(epoch not in curve for curve in curves):
+            return None
+        return float(np.mean([curve[epoch] for curve in curves]))
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric whose mean is the trial's value."""
+        return f"validation_{self.config.search.metric}"
+
+    def finish_run(self, run: Run, state: State, reason: str | None = None) -> ReplicateRecord:
+        """End a replicate and return its record."""
+        run.record = ReplicateRecord(
+            strategy=self.strategy,
+            stage=self.stage,
+            trial=self.trial,
+            replicate=run.replicate,
+            seed=run.seed,
+            split=run.split,
+            state=state,
+            epochs=run.epochs,
+            metrics=run.metrics,
+            curves=run.curves,
+            started=run.started,
+            ended=time.time(),
+            reason=reason,
+        )
+        return run.record
+
+    def finish(self) -> TrialRecord:
+        """End the job, all of its replicates having ended, and return its record."""
+        value = None
+        if self.state is None:
+            self.state = "COMPLETE"
+            value = float(np.mean([run.metrics[self.metric] for run in self.runs]))
+            if not math.isfinite(value):
+                self.state, self.reason, value = "FAIL", f"{self.metric} is {value}", None
+        return TrialRecord(
+            strategy=self.strategy,
+            stage=self.stage,
+            trial=self.trial,
+            state=self.state,
+            params=self.params,
+            config=self.config.to_dict(),
+            value=value,
+            started=self.started,
+            ended=time.time(),
+            reason=self.reason,
+        )

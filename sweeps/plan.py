@@ -1,0 +1,166 @@
+"""What a sweep will do: one study for each strategy, checked before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from conf.errors import UserError
+from conf.rules import rules, show
+from conf.schema import Budget, Config, Data, Fleet, Pruner, Search, Tracking
+from sweeps.space import Dimension, Value
+
+
+@dataclass(frozen=True)
+class Study:
+    """The search of one strategy.
+
+    Attributes:
+        strategy: its name.
+        config: the configuration that sampled params are applied to; its `space` is `space` as text.
+        space: the dimensions to sample, each after those its `when` names.
+        variants: for each dimension that is a config group, the part each option stands for.
+    """
+
+    strategy: str
+    config: Config
+    space: tuple[Dimension, ...]
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep: studies that share data, budget, search and pruner."""
+
+    sweep: str
+    studies: tuple[Study, ...]
+
+    @property
+    def data(self) -> Data:
+        """The data set of all studies."""
+        return self.studies[0].config.data
+
+    @property
+    def budget(self) -> Budget:
+        """What each study may spend."""
+        return self.studies[0].config.budget
+
+    @property
+    def search(self) -> Search:
+        """How each study searches."""
+        return self.studies[0].config.search
+
+    @property
+    def pruner(self) -> Pruner:
+        """When each study stops a trial early."""
+        return self.studies[0].config.pruner
+
+    @property
+    def fleet(self) -> Fleet:
+        """How replicates are grouped, whatever their study."""
+        return self.studies[0].config.fleet
+
+    @property
+    def tracking(self) -> Tracking:
+        """Where all runs are recorded."""
+        return self.studies[0].config.tracking
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain dicts and lists, ready for YAML or JSON."""
+        return {
+            "sweep": self.sweep,
+            "studies": {study.strategy: study.config.to_dict() for study in self.studies},
+        }
+
+
+def make_plan(studies: Iterable[Study]) -> Plan:
+    """Checks the studies and names the sweep.
+
+    The name is the user's, else `<data>-<digest>` of everything that decides its results except the number of
+    trials, so that the same command continues a sweep, also with more trials.
+
+    Raises:
+        UserError: a dimension reaches a value its setting refuses, or has no grid where one is asked for.
+    """
+    studies = tuple(studies)
+    for study in studies:
+        check_space(study)
+    config = studies[0].config
+    return Plan(config.name or f"{config.data.name}-{_digest(studies)}", studies)
+
+
+def trial_config(study: Study, params: Mapping[str, Value]) -> Config:
+    """The configuration of one trial.
+
+    Args:
+        study: the study the params were sampled for.
+        params: values by dimension name; those of inactive dimensions are left out.
+
+    Returns:
+        The study's configuration with the params and without a space.
+
+    Raises:
+        UserError: a value its setting refuses.
+    """
+    config = replace(study.config, space={})
+    for name, value in params.items():
+        if name in study.variants:
+            config = replace(config, **{name: study.variants[name][str(value)]})
+    settings: dict[str, dict[str, Any]] = {}
+    for name, value in params.items():
+        if name in study.variants:
+            continue
+        part, _, setting = name.rpartition(".")
+        owner = getattr(config, part) if part else config
+        is_list = rules(owner)[setting].many and isinstance(value, str)
+        settings.setdefault(part, {})[setting] = json.loads(str(value)) if is_list else value
+    changes = settings.pop("", {})
+    # One replacement a part: two settings that only fit together must not be checked one by one.
+    changes |= {part: replace(getattr(config, part), **values) for part, values in settings.items()}
+    return replace(config, **changes)
+
+
+def check_space(study: Study) -> None:
+    """Builds the configuration at the ends of every dimension.
+
+    Raises:
+        UserError: the schema refuses one of them, or grid search is asked of a dimension without a grid.
+    """
+    for dimension in study.space:
+        if study.config.search.sampler == "grid" and dimension.grid() is None:
+            raise UserError(
+                what=f"search=grid on {dimension.name}={dimension.text()} of strategy {study.strategy}",
+                expected="a finite set of values for each hyperparameter",
+                mend=f"write for example {dimension.name}={show(dimension.low)},{show(dimension.high)} "
+                "or search=tpe",
+            )
+        for end in dimension.ends():
+            try:
+                trial_config(study, _params_with(study, dimension, end))
+            except UserError as error:
+                raise UserError(
+                    what=f"{dimension.name}={dimension.text()} of strategy {study.strategy} reaches "
+                    f"{show(end)}, where {error.what}",
+                    expected=error.expected,
+                    mend=error.mend,
+                ) from None
+
+
+def _params_with(study: Study, dimension: Dimension, value: Value) -> dict[str, Value]:
+    """Params with this value: conditions take their first possible value, the rest their first end."""
+    wanted = {name: values[0] for name, values in dimension.when.items()} | {dimension.name: value}
+    params: dict[str, Value] = {}
+    for each in study.space:
+        if each.is_active(params):
+            params[each.name] = wanted.get(each.name, each.ends()[0])
+    return params
+
+
+def _digest(studies: tuple[Study, ...]) -> str:
+    described = [study.config.to_dict() for study in studies]
+    for config in described:
+        del config["budget"]["trials"], config["tracking"], config["fleet"]
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

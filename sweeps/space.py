@@ -1,0 +1,218 @@
+"""Dimensions of a search space, read from Hydra's override grammar."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from conf.errors import UserError
+from conf.rules import Rule, show
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One hyperparameter and the values it may take.
+
+    Attributes:
+        name: the dotted key, or the name of a config group.
+        kind: `float` and `int` run from `low` to `high`, both included; `categorical` has `choices`.
+        low: the smallest value.
+        high: the largest value.
+        log: search the logarithm evenly.
+        step: only `low` plus multiples of this.
+        choices: the values of a categorical; a list is written as JSON text.
+        when: the values of other dimensions that make this one active; empty means always.
+    """
+
+    name: str
+    kind: Literal["float", "int", "categorical"]
+    low: float | int | None = None
+    high: float | int | None = None
+    log: bool = False
+    step: float | int | None = None
+    choices: tuple[Value, ...] = ()
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+
+    def is_active(self, params: Mapping[str, Value]) -> bool:
+        """Whether this dimension is part of a trial with these other params."""
+        return all(name in params and params[name] in values for name, values in self.when.items())
+
+    def ends(self) -> tuple[Value, ...]:
+        """The values that bound all others: the choices, or low and high."""
+        return self.choices if self.kind == "categorical" else (self.low, self.high)
+
+    def grid(self) -> tuple[Value, ...] | None:
+        """All values in order, or None for a continuous or logarithmic range."""
+        if self.kind == "categorical":
+            return self.choices
+        if self.step is None or self.low is None or self.high is None:
+            return None
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))
+        count = int((Decimal(str(self.high)) - low) / step) + 1
+        number = float if self.kind == "float" else int
+        return tuple(number(low + index * step) for index in range(count))
+
+    def text(self) -> str:
+        """The values in Hydra's grammar, in one spelling: equal dimensions have equal texts."""
+        if self.kind == "categorical":
+            return f"choice({','.join(_choice_text(choice) for choice in self.choices)})"
+        if self.step is not None and not (self.kind == "int" and self.step == 1):
+            stop = Decimal(str(self.high)) + Decimal(str(self.step))
+            return f"range({self.low!r},{stop},{self.step!r})"
+        inner = f"interval({self.low!r},{self.high!r})"
+        inner = f"int({inner})" if self.kind == "int" else inner
+        return f"tag(log,{inner})" if self.log else inner
+
+
+def _choice_text(choice: Value) -> str:
+    if choice is None:
+        return "null"
+    if isinstance(choice, str) and not choice.startswith("["):
+        return choice if choice.replace("_", "").isalnum() else json.dumps(choice)
+    return str(choice)
+
+
+def parse_override(text: str, config_loader: Any = None) -> Override:
+    """Reads one `key=value` with Hydra's parser.
+
+    Args:
+        text: the override as it stands on the command line.
+        config_loader: Hydra's, needed for `glob(...)`.
+
+    Raises:
+        UserError: Hydra cannot read it, or it adds or deletes keys.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create(config_loader).parse_overrides([text])[0]
+    except HydraException as error:
+        raise UserError(
+            what=f"'{text}' cannot be read ({str(error).splitlines()[0]})",
+            expected="key=value, key=a,b,c, key=interval(low,high), key=range(start,stop,step) "
+            "or key=tag(log,interval(low,high))",
+            mend="quote it for the shell, for example 'loss.gamma=interval(0,5)'",
+        ) from None
+    if override.is_delete() or override.is_add() or override.is_force_add() or override.package is not None:
+        key, _, value = text.lstrip("+~").partition("=")
+        raise UserError(
+            what=f"'{text}' adds or removes a key",
+            expected="key=value with a key that exists",
+            mend=f"write for example {key.split('@')[0]}={value or 'null'}",
+        )
+    return override
+
+
+def parse_dimension(
+    override: Override,
+    *,
+    rule: Rule | None,
+    options: tuple[str, ...] = (),
+    when: Mapping[str, tuple[Value, ...]] | None = None,
+) -> Dimension:
+    """Makes a dimension of a sweep such as `loss.gamma=interval(0,5)`.
+
+    Args:
+        override: a parsed override.
+        rule: what the setting accepts; None for a config group.
+        options: the names in the config group.
+        when: see Dimension.
+
+    Raises:
+        UserError: not a sweep, an empty range, an unknown option, or values of the wrong type.
+    """
+    name, when, value = override.key_or_group, dict(when or {}), override.value()
+    text = f"{name}={override.get_value_string()}"
+    if not override.is_sweep_override():
+        raise _not_a_space(text, "a distribution or several values", f"{name}=choice(a,b)")
+    if rule is None:
+        rule = Rule(str, choices=options)
+    tags: set[str] = getattr(value, "tags", set())
+    if tags - {"log"} or (tags and not override.is_interval_sweep()):
+        raise _not_a_space(text, "no tag but log, on an interval", f"{name}=tag(log,interval(low,high))")
+
+    if override.is_choice_sweep():
+        return Dimension(name, "categorical", choices=_choices(override, rule, text), when=when)
+    if rule.kind not in (int, float) or rule.many:
+        raise _not_a_space(text, f"choices, each {rule.describe()}", f"{name}=choice(a,b)")
+    if override.is_interval_sweep():
+        low, high, log = value.start, value.end, "log" in tags
+        whole = rule.kind is int or isinstance(low, int)
+        _check_ends(text, name, low, high, log)
+        if whole:
+            low, high = _whole(text, rule, low), _whole(text, rule, high)
+        step = 1 if whole and not log else None
+        return Dimension(name, "int" if whole else "float", low, high, log, step, when=when)
+    return _range(name, text, rule, value, when)
+
+
+def _choices(override: Override, rule: Rule, text: str) -> tuple[Value, ...]:
+    values = [unquoted(value) for value in override.sweep_iterator()]
+    checked = [rule.check(override.key_or_group, value) for value in values]
+    choices = [json.dumps(value, separators=(",", ":")) if rule.many else value for value in checked]
+    if not choices or len(set(choices)) < len(choices):
+        raise UserError(
+            what=f"'{text}' has {'repeated' if choices else 'no'} values",
+            expected="each value once",
+            mend=f"write for example {override.key_or_group}={','.join(map(show, dict.fromkeys(values)))}"
+            if not rule.many
+            else "take out the repeated one",
+        )
+    return tuple(choices)
+
+
+def unquoted(value: Any) -> Any:
+    """A value of Hydra's grammar without the marks of its quotes."""
+    from hydra.core.override_parser.types import Override
+
+    return Override._convert_value(value)
+
+
+def _range(
+    name: str, text: str, rule: Rule, value: Any, when: Mapping[str, tuple[Value, ...]]
+) -> Dimension:
+    start, stop, step = (Decimal(str(number)) for number in (value.start, value.stop, value.step))
+    count = math.ceil((stop - start) / step) if step else 0
+    if count < 1:
+        raise _not_a_space(text, "a step that leads from start to stop", f"{name}=range(0,10,2)")
+    ends = sorted((start, start + (count - 1) * step))
+    numbers: list[float | int] = [float(number) for number in (*ends, abs(step))]
+    if rule.kind is int:
+        numbers = [_whole(text, rule, number) for number in numbers]
+    return Dimension(name, "int" if rule.kind is int else "float", numbers[0], numbers[1], False, numbers[2], when=when)
+
+
+def _check_ends(text: str, name: str, low: float, high: float, log: bool) -> None:
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        example = f"{name}=interval({min(low, high):g},{max(low, high):g})"
+        raise _not_a_space(text, "finite ends, the lower one first", example)
+    if log and low <= 0:
+        raise UserError(
+            what=f"'{text}' starts at {low:g}",
+            expected="a logarithmic interval that starts above 0",
+            mend=f"write for example '{name}=tag(log,interval({high / 1000:g},{high:g}))'",
+        )
+
+
+def _whole(text: str, rule: Rule, number: float) -> int:
+    if number != int(number):
+        raise UserError(
+            what=f"'{text}' contains {number:g}",
+            expected=rule.describe(),
+            mend="use whole numbers",
+        )
+    return int(number)
+
+
+def _not_a_space(text: str, expected: str, example: str) -> UserError:
+    return UserError(what=f"'{text}' cannot be searched", expected=expected, mend=f"write for example '{example}'")

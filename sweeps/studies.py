@@ -1,0 +1,124 @@
+"""The studies of a sweep as a source of jobs: each searches its strategy, then evaluates the best trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from conf.schema import Config
+from runners.records import Record, ReplicateRecord, TrialRecord
+from sweeps.jobs import Job, Run, Stage
+from sweeps.plan import Plan, Study, trial_config
+from sweeps.search import Asked, StudySearch
+
+# Splits of the final evaluation are numbered from here, away from those of the search.
+FIRST_FINAL_SPLIT = 1000
+
+
+class StudySource:
+    """One study: asks for trials while there is room, then once for the final evaluation.
+
+    What an earlier process finished, by the journal, is not done again.
+    """
+
+    def __init__(self, study: Study, search: StudySearch, records: Iterable[Record]) -> None:
+        self.study = study
+        self.search = search
+        self.trials: dict[int, TrialRecord] = {}
+        self.final: TrialRecord | None = None
+        self._runs: dict[tuple[Stage, int, int], ReplicateRecord] = {}
+        self._in_flight: dict[int, Asked] = {}
+        self._final_started = False
+        for record in records:
+            self._remember(record)
+        for number in search.unfinished():
+            if number in self.trials:
+                search.finish_unfinished(number, self.trials[number].state, self.trials[number].value)
+
+    def next_job(self) -> Job | None:
+        """A trial of the search if there is room for one, or the final evaluation once all have ended."""
+        if len(self._in_flight) < self.study.config.search.concurrent_trials:
+            asked = self.search.ask()
+            if asked is not None:
+                self._in_flight[asked.number] = asked
+                config = trial_config(self.study, asked.params)
+                return self._job("search", asked.number, asked.params, config)
+        best = self.best()
+        if self._in_flight or self._final_started or self.final is not None or best is None:
+            return None
+        self._final_started = True
+        return self._job("final", best.trial, best.params, Config.from_dict(best.config))
+
+    def report(self, job: Job, epoch: int, value: float) -> bool:
+        """Report a rung to Optuna; a final evaluation is never pruned."""
+        return job.stage == "search" and self.search.report(self._in_flight[job.trial], epoch, value)
+
+    def finished(self, job: Job, record: TrialRecord) -> None:
+        """Tell Optuna how a trial ended."""
+        self._remember(record)
+        if job.stage == "search":
+            del self._in_flight[job.trial]
+            self.search.tell(job.trial, record.state, record.value)
+
+    def best(self) -> TrialRecord | None:
+        """The trial with the highest value, the earliest of equals; None when none is complete."""
+        complete = [record for record in self.trials.values() if record.value is not None]
+        return max(complete, key=lambda record: (record.value, -record.trial), default=None)
+
+    def _remember(self, record: Record) -> None:
+        if getattr(record, "strategy", None) != self.study.strategy:
+            return
+        if isinstance(record, ReplicateRecord) and record.state == "COMPLETE":
+            self._runs[record.stage, record.trial, record.replicate] = record
+        elif isinstance(record, TrialRecord) and record.stage == "search":
+            self.trials[record.trial] = record
+        elif isinstance(record, TrialRecord):
+            self.final = record
+
+    def _job(self, stage: Stage, trial: int, params: dict[str, float | int | str], config: Config) -> Job:
+        budget = config.budget
+        if stage == "search":
+            pairs = [(seed, number) for number, seed in enumerate(budget.search_seeds[: budget.replicates])]
+        else:
+            seeds = budget.final_seeds[: budget.final_replicates]
+            pairs = [(seed, FIRST_FINAL_SPLIT + number) for number, seed in enumerate(seeds)]
+        runs = []
+        for replicate, (seed, split) in enumerate(pairs):
+            run = Run(replicate, seed, split)
+            record = self._runs.get((stage, trial, replicate))
+            if record is not None:
+                run = Run(
+                    replicate, seed, split, record.started, record.epochs, record.metrics, record.curves, record
+                )
+            runs.append(run)
+        return Job(self.study.strategy, stage, trial, params, config, runs)
+
+
+class SweepSource:
+    """All studies of a sweep, side by side."""
+
+    def __init__(self, plan: Plan, searches: Iterable[StudySearch], records: Iterable[Record]) -> None:
+        records = list(records)
+        self.sources = {
+            study.strategy: StudySource(study, search, records)
+            for study, search in zip(plan.studies, searches, strict=True)
+        }
+
+    def total(self) -> int:
+        """Trials and final evaluations of the whole sweep."""
+        return sum(source.search.total + 1 for source in self.sources.values())
+
+    def next_job(self) -> Job | None:
+        """A job of the first study that has one to start."""
+        for source in self.sources.values():
+            job = source.next_job()
+            if job is not None:
+                return job
+        return None
+
+    def report(self, job: Job, epoch: int, value: float) -> bool:
+        """Report a rung to the job's study."""
+        return self.sources[job.strategy].report(job, epoch, value)
+
+    def finished(self, job: Job, record: TrialRecord) -> None:
+        """Tell the job's study how it ended."""
+        self.sources[job.strategy].finished(job, record)

@@ -1,0 +1,134 @@
+"""The main job: search every strategy, evaluate the best trials on fresh splits, say who wins."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conf.errors import UserError
+from conf.rules import show
+from runners.environment import environment
+from runners.records import EndRecord, Journal, Record, SweepRecord, TrialRecord
+from runners.replicate import Workshop
+from runners.tracking import start_writer
+from sweeps.plan import Plan
+from sweeps.progress import SweepProgress
+
+STUDIES = Path("studies")
+# What may change when a sweep is continued: it decides how long or where, not with which results.
+FREE_PARTS = ("tracking", "fleet")
+
+
+def run_sweep(plan: Plan) -> None:
+    """Run a sweep, or continue it to its defined total, and print its table and sentence.
+
+    Raises:
+        UserError: the data cannot be split as asked, another process runs this sweep, or its name stands for
+            another configuration.
+    """
+    workshop = Workshop(plan.data)
+    workshop.split(plan.budget.search_seeds[0], 0)
+    folder = STUDIES / plan.sweep
+    with locked(folder):
+        store_configuration(folder / "config.yaml", plan)
+        journal = Journal(folder / "records.jsonl")
+        records = journal.read()
+        if not any(isinstance(record, SweepRecord) for record in records):
+            journal.append(SweepRecord(plan.sweep, plan.data.name, plan.to_dict(), environment(), time.time()))
+        writer = None
+        if plan.tracking.enabled:
+            writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.name)
+        end = EndRecord("KILLED", time.time(), "", "")
+        try:
+            train(plan, workshop, journal, records)
+            end = conclude(journal.read())
+        finally:
+            journal.append(end)
+            if writer is not None:
+                writer.finish()
+
+
+def train(plan: Plan, workshop: Workshop, journal: Journal, records: list[Record]) -> None:
+    """Train what the journal does not have yet: all trials, then each strategy's final evaluation."""
+    # Late: MindSpore takes seconds to import, while the MLflow writer starts beside it.
+    from sweeps.engines.local import LocalEngine
+    from sweeps.search import StudySearch, open_storage
+    from sweeps.studies import SweepSource
+
+    storage = open_storage(STUDIES / plan.sweep / "optuna.journal")
+    source = SweepSource(plan, [StudySearch(study, storage) for study in plan.studies], records)
+    done = sum(isinstance(record, TrialRecord) for record in records)
+    with SweepProgress(source.total(), done) as progress:
+
+        def write(record: Record) -> None:
+            journal.append(record)
+            if isinstance(record, TrialRecord):
+                progress.finished(record)
+
+        LocalEngine(plan, workshop, write).run(source)
+
+
+def conclude(records: list[Record]) -> EndRecord:
+    """Compare the final evaluations and print the table and the sentence."""
+    from sweeps.compare import frame_from_records, summary
+    from sweeps.tables import render
+
+    comparison = summary(frame_from_records(records))
+    print(render(comparison, "terminal"))
+    return EndRecord("FINISHED", time.time(), render(comparison, "md"), comparison.sentence)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder of a sweep for this process; the lock falls with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                what=f"the sweep {folder.name} is running in another process",
+                expected="one process a sweep",
+                mend="wait for it to end, or write name=... for a sweep of its own",
+            ) from None
+        yield
+
+
+def store_configuration(file: Path, plan: Plan) -> None:
+    """Write the configuration of a sweep beside its records, or refuse it where they are of another one.
+
+    Raises:
+        UserError: the stored configuration differs in more than the number of trials, tracking and fleet.
+    """
+    wanted = plan.to_dict()
+    if file.exists():
+        before, now = flatten(yaml.safe_load(file.read_text())), flatten(wanted)
+        for key in sorted(before.keys() | now.keys()):
+            if is_free(key) or before.get(key) == now.get(key):
+                continue
+            raise UserError(
+                what=f"{key} is {show(now.get(key))}, but the sweep {plan.sweep} was started "
+                f"with {show(before.get(key))}",
+                expected="the configuration that the sweep has",
+                mend="write another name=..., or leave the name out",
+            )
+    file.write_text(yaml.safe_dump(wanted, sort_keys=False))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def is_free(key: str) -> bool:
+    """Whether a key such as studies.ce.budget.trials may change between runs of a sweep."""
+    return key.endswith(".budget.trials") or any(part in FREE_PARTS for part in key.split(".")[2:3])
