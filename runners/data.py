@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -118,10 +118,20 @@ def _from_sklearn(name: str) -> Dataset:
     )
 
 
+def _breast_cancer() -> Dataset:
+    tumours = _from_sklearn("breast_cancer")
+    return replace(
+        tumours,
+        labels=1 - tumours.labels,
+        class_names=tumours.class_names[::-1],
+        notes=("malignant, the minority, is class 1 here, so that alpha weighs it; scikit-learn has it as 0",),
+    )
+
+
 LOADERS: dict[str, Callable[[], Dataset]] = {
     "page_blocks": _page_blocks,
     "page_blocks_binary": _page_blocks_binary,
-    "breast_cancer": lambda: _from_sklearn("breast_cancer"),
+    "breast_cancer": _breast_cancer,
     "wine": lambda: _from_sklearn("wine"),
     "digits": lambda: _from_sklearn("digits"),
 }

@@ -1,4 +1,4 @@
-"""MLflow: writing a sweep's runs, reading them back, serving the UI. The only importer of mlflow."""
+"""MLflow: writing a sweep's runs and reading them back. The only importer of mlflow."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import hashlib
 import json
 import math
 import os
-import socket
-import sqlite3
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -22,12 +19,14 @@ from runners.tracking_runs import (
     KIND_TAG,
     SWEEP_TAG,
     Run,
-    flatten,
+    milliseconds,
     replicate_row,
     sweep_key,
+    sweep_params,
     sweep_tags,
 )
-from runners.tracking_writer import Writer, start_writer, tracking_uri
+from runners.tracking_store import require_store, serve_ui, tracking_uri
+from runners.tracking_writer import Writer, start_writer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,14 +79,14 @@ class Tracker:
         else:
             created = self._client.create_run(
                 self._experiment.experiment_id,
-                start_time=round(1000 * sweep.started),
+                start_time=milliseconds(sweep.started),
                 tags=sweep_tags(sweep),
                 run_name=sweep.sweep,
             )
             self._ids[key] = created.info.run_id
         # Logged again where the sweep is continued: a writer may have been killed before it came to this.
         self._sweep_id = self._ids[key]
-        self._log(self._sweep_id, [], flatten({"data.name": sweep.data} | sweep.config))
+        self._log(self._sweep_id, [], sweep_params(sweep))
         self._client.log_inputs(self._sweep_id, datasets=[_dataset_input(sweep)])
         location = self._experiment.artifact_location
         is_local = "://" not in location or location.startswith("file:")
@@ -106,7 +105,7 @@ class Tracker:
         for run in new:
             created = self._client.create_run(
                 self._experiment.experiment_id,
-                start_time=round(1000 * run.started),
+                start_time=milliseconds(run.started),
                 tags={**run.tags, "mlflow.parentRunId": self._ids[run.parent]},
                 run_name=run.name,
             )
@@ -120,7 +119,7 @@ class Tracker:
             return
         if end.sentence:
             self._client.set_tag(self._sweep_id, "mlflow.note.content", f"{end.sentence}\n\n{end.table}")
-        self._client.set_terminated(self._sweep_id, end.state, end_time=round(1000 * end.ended))
+        self._client.set_terminated(self._sweep_id, end.state, end_time=milliseconds(end.ended))
 
     def _complete(self, run: Run) -> None:
         from mlflow.entities import Metric
@@ -128,7 +127,7 @@ class Tracker:
         run_id = self._ids[run.key]
         metrics = [Metric(point.name, point.value, point.time, point.step) for point in run.points]
         self._log(run_id, metrics, run.params)
-        self._client.set_terminated(run_id, run.status, end_time=round(1000 * run.ended))
+        self._client.set_terminated(run_id, run.status, end_time=milliseconds(run.ended))
         self._unfinished.discard(run.key)
 
     def _log(self, run_id: str, metrics: list[Any], params: dict[str, str]) -> None:
@@ -144,7 +143,9 @@ class Tracker:
             )
 
 
-def insert_runs(engine: Engine, experiment: Experiment, runs: list[Run], ids: dict[str, str]) -> dict[str, str]:
+def insert_runs(
+    engine: Engine, experiment: Experiment, runs: list[Run], ids: dict[str, str]
+) -> dict[str, str]:
     """Adds ended runs to a local database in one transaction, by MLflow's own table definitions.
 
     MlflowClient needs ten times as long a run, on a machine that should be training. A test shows that both
@@ -176,8 +177,8 @@ def insert_runs(engine: Engine, experiment: Experiment, runs: list[Run], ids: di
                 "source_version": "",
                 "user_id": run.tags["mlflow.user"],
                 "status": run.status,
-                "start_time": round(1000 * run.started),
-                "end_time": round(1000 * run.ended),
+                "start_time": milliseconds(run.started),
+                "end_time": milliseconds(run.ended),
                 "lifecycle_stage": "active",
                 "artifact_uri": f"{experiment.artifact_location}/{run_id}/artifacts",
                 "experiment_id": int(experiment.experiment_id),
@@ -232,41 +233,11 @@ def read_replicates(
         key = sweep_run.data.tags[SWEEP_TAG]
         own = [each for each in chosen if each.experiment_id == sweep_run.info.experiment_id]
         wanted = f"tags.`{SWEEP_TAG}` = '{key}' AND tags.`{KIND_TAG}` = 'replicate'"
-        rows += [replicate_row(run.data.tags, _finite_or_not(run)) for run in _search(client, own, wanted)]
+        rows += [
+            replicate_row(run.data.tags, _metrics(run), run.info.start_time, run.info.end_time)
+            for run in _search(client, own, wanted)
+        ]
     return rows
-
-
-def serve_ui(uri: str | None, port: int) -> None:
-    """Serves MLflow's UI on 127.0.0.1 until it is interrupted.
-
-    Raises:
-        UserError: the store does not exist, or the port is taken.
-    """
-    chosen = tracking_uri(uri)
-    if chosen.startswith("http"):
-        print(f"MLflow is served at {chosen}")
-        return
-    _require_store(chosen)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(
-                what=f"port {port} cannot be used ({error.strerror})",
-                expected="a free port",
-                mend=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
-            ) from error
-    print(f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen([*command, "--backend-store-uri", chosen])
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def _connect(uri: str) -> MlflowClient:
@@ -280,7 +251,7 @@ def _connect(uri: str) -> MlflowClient:
 def _connect_to_existing(uri: str) -> MlflowClient:
     from mlflow.exceptions import MlflowException
 
-    _require_store(uri)
+    require_store(uri)
     try:
         client = _connect(uri)
         client.search_experiments(max_results=1)
@@ -293,37 +264,13 @@ def _connect_to_existing(uri: str) -> MlflowClient:
     return client
 
 
-def _require_store(uri: str) -> None:
-    """MLflow would create a database that is missing; who reads has mistaken the place."""
-    if not uri.startswith("sqlite:///"):
-        return
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not path.is_file() or not _has_experiments(path):
-        raise UserError(
-            what=f"there is no MLflow database {path}",
-            expected="the store of an earlier sweep",
-            mend="run lossfleet sweep first, or name the store with MLFLOW_TRACKING_URI",
-        )
-
-
-def _has_experiments(path: Path) -> bool:
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    try:
-        query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'experiments'"
-        return connection.execute(query).fetchone() is not None
-    except sqlite3.DatabaseError:
-        return False
-    finally:
-        connection.close()
-
-
 def _engine(uri: str) -> Engine:
     from sqlalchemy import create_engine, event
 
     engine = create_engine(uri)
 
     @event.listens_for(engine, "connect")
-    def wait_for_others(connection: sqlite3.Connection, _: object) -> None:
+    def wait_for_others(connection: Any, _: object) -> None:
         connection.execute("PRAGMA busy_timeout = 20000")
 
     return engine
@@ -381,9 +328,7 @@ def _choose_experiments(client: MlflowClient, names: list[str] | None) -> list[E
     return [known[name] for name in names] if names else list(known.values())
 
 
-def _choose_sweeps(
-    client: MlflowClient, experiments: list[Experiment], sweep: str | None
-) -> list[MlflowRun]:
+def _choose_sweeps(client: MlflowClient, experiments: list[Experiment], sweep: str | None) -> list[MlflowRun]:
     """The latest wanted sweep of each experiment."""
     chosen: dict[str, MlflowRun] = {}
     for run in _search(client, experiments, f"tags.`{KIND_TAG}` = 'sweep'"):
@@ -401,7 +346,7 @@ def _choose_sweeps(
     return list(chosen.values())
 
 
-def _finite_or_not(run: MlflowRun) -> dict[str, float]:
+def _metrics(run: MlflowRun) -> dict[str, float]:
     return {
         name: math.copysign(math.inf, value) if abs(value) == LARGEST else value
         for name, value in run.data.metrics.items()

@@ -93,15 +93,23 @@ def sweep_tags(sweep: SweepRecord) -> dict[str, str]:
     return {**_common_tags(sweep), **environment, KEY_TAG: sweep_key(sweep), KIND_TAG: "sweep"}
 
 
-def replicate_row(tags: Mapping[str, str], metrics: Mapping[str, float]) -> dict[str, Any]:
+def replicate_row(
+    tags: Mapping[str, str], metrics: Mapping[str, float], started: int, ended: int
+) -> dict[str, Any]:
     """A replicate's run as a row to compare.
 
+    Args:
+        tags: as `RunTree` gives them.
+        metrics: the last values.
+        started: in unix milliseconds, as MLflow keeps it; `ended` likewise.
+
     Returns:
-        sweep, data, strategy, stage, state, trial, replicate, seed, split, epochs, params (the sampled
-        hyperparameters) and metrics (the last values).
+        sweep, data, strategy, stage, state, trial, replicate, seed, split, epochs, started and ended (unix
+        seconds), params (the sampled hyperparameters) and metrics.
     """
     row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
     row |= {name: int(tags[name]) for name in ("trial", "replicate", "seed", "split", "epochs")}
+    row |= {"started": started / 1000, "ended": ended / 1000}
     return {**row, "params": json.loads(tags[SAMPLED_TAG]), "metrics": dict(metrics)}
 
 
@@ -111,8 +119,25 @@ def replicate_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     for run in RunTree().add(records):
         if run.tags[KIND_TAG] == "replicate":
             last = {point.name: point.value for point in sorted(run.points, key=lambda point: point.step)}
-            rows.append(replicate_row(run.tags, last))
+            rows.append(replicate_row(run.tags, last, milliseconds(run.started), milliseconds(run.ended)))
     return rows
+
+
+def milliseconds(seconds: float) -> int:
+    """Unix seconds as MLflow counts time."""
+    return round(1000 * seconds)
+
+
+def sweep_params(sweep: SweepRecord) -> dict[str, str]:
+    """The sweep's configuration; what all of its studies share is said once."""
+    config = dict(sweep.config)
+    studies = {name: flatten(study) for name, study in config.pop("studies", {}).items()}
+    params = flatten(config)
+    for strategy, settings in studies.items():
+        for name, value in settings.items():
+            is_shared = all(other.get(name) == value for other in studies.values())
+            params[name if is_shared else f"{strategy}.{name}"] = value
+    return params
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -249,6 +274,6 @@ def _timed(values: dict[tuple[str, int], float], started: float, ended: float) -
     epochs = max((step for _, step in values), default=0)
     pace = (ended - started) / max(epochs, 1)
     return [
-        Point(name, step, value, round(1000 * (started + pace * step)))
+        Point(name, step, value, milliseconds(started + pace * step))
         for (name, step), value in values.items()
     ]

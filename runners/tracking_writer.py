@@ -17,8 +17,8 @@ from pathlib import Path
 from conf.errors import UserError
 from runners.records import Journal
 from runners.tracking_runs import Run, RunTree
+from runners.tracking_store import tracking_uri
 
-DEFAULT_URI = "sqlite:///mlflow.db"
 JOURNAL_FILE = "records.jsonl"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "tracking.log"
@@ -27,22 +27,6 @@ PAUSE = 2.0
 LONGEST_DELAY = 30.0
 ATTEMPTS_AT_THE_END = 5
 NICENESS = 10
-
-
-def tracking_uri(uri: str | None) -> str:
-    """Where MLflow records: the argument, else MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
-
-    Raises:
-        UserError: for a folder, which MLflow no longer takes as a store.
-    """
-    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    if "://" not in chosen or chosen.startswith("file:"):
-        raise UserError(
-            what=f"the tracking URI is {chosen}",
-            expected="a database or a server",
-            mend=f"write for example tracking.uri={DEFAULT_URI} or tracking.uri=http://127.0.0.1:5000",
-        )
-    return chosen
 
 
 class Writer:
@@ -78,7 +62,7 @@ class Writer:
         return UserError(
             what=f"MLflow at {self._uri} did not take all runs of this sweep ({reason})",
             expected="a store that can be written",
-            mend=f"nothing is lost: see {self._folder / LOG_FILE}, then run the sweep again to write the rest",
+            mend=f"nothing is lost: see {self._folder / LOG_FILE}, then run the sweep again for the rest",
         )
 
 
@@ -162,7 +146,7 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
 
 
 def main() -> None:
-    """The writer process: follows until its standard input is closed, by the sweep or by the sweep's death."""
+    """The writer process: follows until its standard input is closed, by the sweep or by its death."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--uri", required=True)

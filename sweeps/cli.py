@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, cast, get_args
 
 from conf.errors import UserError, suggest
 from sweeps import commands
 
 COMMANDS = ("sweep", "train", "compare", "ui")
-FORMATS = ("terminal", "md", "csv")
+FORMATS = get_args(commands.Format)
 
 DESCRIPTION = """Which way of handling class imbalance is best on your data?
 
@@ -27,8 +27,9 @@ EXAMPLES = """examples:
 
 'lossfleet COMMAND --help' explains a command."""
 
-SWEEP_EXAMPLES = """Arguments are Hydra overrides, key=value. Several values or a distribution are searched, one value
-is fixed; each goes to the strategies that have the key.
+SWEEP_EXAMPLES = """\
+Arguments are Hydra overrides, key=value. One value is fixed, several values or a distribution are
+searched, each for the strategies that have the key.
 
 examples:
   lossfleet sweep strategy=ce,focal data=breast_cancer budget.trials=20
@@ -40,7 +41,8 @@ examples:
 
 The same command again continues a sweep that was stopped; a larger budget.trials adds trials."""
 
-TRAIN_EXAMPLES = """Arguments are Hydra overrides, key=value, with one value each.
+TRAIN_EXAMPLES = """\
+Arguments are Hydra overrides, key=value, with one value each.
 
 examples:
   lossfleet train strategy=focal loss.gamma=2 loss.tau=0.5
@@ -151,7 +153,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("compare", "print the comparison of the strategies from MLflow", COMPARE_EXAMPLES)
     command.add_argument("experiments", nargs="*", metavar="experiment", help="MLflow experiments (all)")
-    command.add_argument("--format", type=_format, default="terminal", help=f"{', '.join(FORMATS)} (terminal)")
+    command.add_argument(
+        "--format", type=_format, default="terminal", help=f"{', '.join(FORMATS)} (terminal)"
+    )
     _add_uri(command)
 
     command = add("ui", "serve the MLflow UI on 127.0.0.1", UI_EXAMPLES)
@@ -164,12 +168,12 @@ def _add_uri(command: argparse.ArgumentParser) -> None:
     command.add_argument("--uri", help="MLflow's store (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)")
 
 
-def _format(text: str) -> str:
+def _format(text: str) -> commands.Format:
     if text not in FORMATS:
         raise UserError(
             what=f"--format is {text}", expected=f"one of {', '.join(FORMATS)}", mend=suggest(text, FORMATS)
         )
-    return text
+    return cast(commands.Format, text)
 
 
 def _port(text: str) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
+
+Format = Literal["terminal", "md", "csv"]
 
 
 def sweep(overrides: Sequence[str], *, print_config: bool) -> None:
@@ -32,7 +34,7 @@ def run_plans(plans: Sequence[Plan]) -> None:
 def train(overrides: Sequence[str], *, print_config: bool) -> None:
     """Runs or prints one training."""
     from sweeps.compose import Composer, hydra_session, split_overrides
-    from sweeps.overrides import build_config
+    from sweeps.planning import build_config
 
     hydra_overrides, others = split_overrides(overrides)
     with hydra_session() as config_loader:
@@ -45,7 +47,7 @@ def train(overrides: Sequence[str], *, print_config: bool) -> None:
     run_training(config)
 
 
-def compare(experiments: Sequence[str], *, format: str, uri: str | None) -> None:
+def compare(experiments: Sequence[str], *, format: Format, uri: str | None) -> None:
     """Prints the comparison of the strategies in the recorded sweeps."""
     from sweeps.compare import print_comparison
 

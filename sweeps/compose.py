@@ -106,9 +106,9 @@ def hydra_session() -> Iterator[Any]:
 def run_sweeper(arguments: Sequence[str], task: Callable[[Any], Any]) -> None:
     """Hydra's multirun with the configured sweeper.
 
-    Hydra's own `multirun` first composes one configuration from all arguments. That one would have the default
-    strategy, and an argument for another strategy's hyperparameter would be an error; so here the sweeper gets
-    the arguments, and only Hydra's own settings and the experiment decide which sweeper that is.
+    Hydra's own `multirun` first composes one configuration from all arguments. It would have the default
+    strategy, and an argument for a hyperparameter of another one would be an error. Here Hydra's own
+    settings and the experiment decide which sweeper it is, and the sweeper gets the arguments.
 
     Args:
         arguments: overrides from the command line.
@@ -141,7 +141,8 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         UserError: Hydra's parser cannot read one.
     """
-    hydra_overrides, overrides = [], []
+    hydra_overrides: list[str] = []
+    overrides: list[str] = []
     for argument in arguments:
         is_hydras = parse_override(argument).is_hydra_override()
         (hydra_overrides if is_hydras else overrides).append(argument)

@@ -35,10 +35,10 @@ class Dimension:
 
     name: str
     kind: Literal["float", "int", "categorical"]
-    low: float | int | None = None
-    high: float | int | None = None
+    low: float = 0.0
+    high: float = 0.0
     log: bool = False
-    step: float | int | None = None
+    step: float | None = None
     choices: tuple[Value, ...] = ()
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
@@ -54,7 +54,7 @@ class Dimension:
         """All values in order, or None for a continuous or logarithmic range."""
         if self.kind == "categorical":
             return self.choices
-        if self.step is None or self.low is None or self.high is None:
+        if self.step is None:
             return None
         low, step = Decimal(str(self.low)), Decimal(str(self.step))
         count = int((Decimal(str(self.high)) - low) / step) + 1
@@ -131,7 +131,8 @@ def parse_dimension(
     Raises:
         UserError: not a sweep, an empty range, an unknown option, or values of the wrong type.
     """
-    name, when, value = override.key_or_group, dict(when or {}), override.value()
+    name, when = override.key_or_group, dict(when or {})
+    value: Any = override.value()
     text = f"{name}={override.get_value_string()}"
     if not override.is_sweep_override():
         raise _not_a_space(text, "a distribution or several values", f"{name}=choice(a,b)")
@@ -178,9 +179,7 @@ def unquoted(value: Any) -> Any:
     return Override._convert_value(value)
 
 
-def _range(
-    name: str, text: str, rule: Rule, value: Any, when: Mapping[str, tuple[Value, ...]]
-) -> Dimension:
+def _range(name: str, text: str, rule: Rule, value: Any, when: Mapping[str, tuple[Value, ...]]) -> Dimension:
     start, stop, step = (Decimal(str(number)) for number in (value.start, value.stop, value.step))
     count = math.ceil((stop - start) / step) if step else 0
     if count < 1:
@@ -189,7 +188,9 @@ def _range(
     numbers: list[float | int] = [float(number) for number in (*ends, abs(step))]
     if rule.kind is int:
         numbers = [_whole(text, rule, number) for number in numbers]
-    return Dimension(name, "int" if rule.kind is int else "float", numbers[0], numbers[1], False, numbers[2], when=when)
+    return Dimension(
+        name, "int" if rule.kind is int else "float", numbers[0], numbers[1], False, numbers[2], when=when
+    )
 
 
 def _check_ends(text: str, name: str, low: float, high: float, log: bool) -> None:
@@ -215,4 +216,6 @@ def _whole(text: str, rule: Rule, number: float) -> int:
 
 
 def _not_a_space(text: str, expected: str, example: str) -> UserError:
-    return UserError(what=f"'{text}' cannot be searched", expected=expected, mend=f"write for example '{example}'")
+    return UserError(
+        what=f"'{text}' cannot be searched", expected=expected, mend=f"write for example '{example}'"
+    )

@@ -1,7 +1,7 @@
 """Which differences between strategies are real. scipy and scikit-posthocs test; here the tests are chosen.
 
-On one data set the strategies are trained on the same splits, so they are compared in pairs. Training parts of
-different splits overlap, hence the scores depend on each other and the usual t-test finds too much: the
+On one data set the strategies are trained on the same splits, so they are compared in pairs. Training parts
+of different splits overlap, hence the scores depend on each other and the usual t-test finds too much: the
 corrected t decides. Wilcoxon's test and the bootstrap interval, which know nothing of the overlap, are given
 beside it. Over several data sets Friedman's and Nemenyi's tests decide.
 """
@@ -79,9 +79,10 @@ def compare_pairs(
 
     Returns:
         A row a pair, `first` with the higher mean: pairs (the number of splits), difference and median of
-        first - second, bootstrap_low and bootstrap_high (95 %, of the mean), effect (mean / standard deviation
-        of the differences), t, p and p_holm (corrected t, and for the number of pairs), p_wilcoxon and
-        p_wilcoxon_holm, distinguishable (p_holm < 0.05). With fewer than two splits the tests are NaN.
+        first - second, bootstrap_low and bootstrap_high (95 %, of the mean), effect (mean / standard
+        deviation of the differences), t, p and p_holm (corrected t, and corrected for the number of pairs),
+        p_wilcoxon and p_wilcoxon_holm, distinguishable (p_holm < 0.05). With fewer than two splits the tests
+        are NaN.
     """
     import pandas as pd
     from statsmodels.stats.multitest import multipletests
@@ -107,9 +108,7 @@ def compare_pairs(
     return table
 
 
-def _compare(
-    differences: np.ndarray, *, train_rows: float, test_rows: float, seed: int
-) -> dict[str, float]:
+def _compare(differences: np.ndarray, *, train_rows: float, test_rows: float, seed: int) -> dict[str, float]:
     import numpy as np
     from scipy import stats
 

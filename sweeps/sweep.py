@@ -77,11 +77,11 @@ def train(plan: Plan, workshop: Workshop, journal: Journal, records: list[Record
 def conclude(records: list[Record]) -> EndRecord:
     """Compare the final evaluations and print the table and the sentence."""
     from sweeps.compare import frame_from_records, summary
-    from sweeps.tables import render
+    from sweeps.tables import markdown_table, print_table
 
     comparison = summary(frame_from_records(records))
-    print(render(comparison, "terminal"))
-    return EndRecord("FINISHED", time.time(), render(comparison, "md"), comparison.sentence)
+    print_table(comparison)
+    return EndRecord("FINISHED", time.time(), markdown_table(comparison), comparison.sentence)
 
 
 @contextmanager

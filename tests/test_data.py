@@ -92,7 +92,7 @@ def test_binary_page_blocks_is_text_against_the_rest():
     assert "not_text" in binary.notes[2]
 
 
-@pytest.mark.parametrize("name", ["breast_cancer", "wine", "digits"])
+@pytest.mark.parametrize("name", ["wine", "digits"])
 def test_sklearn_data_sets_are_untouched(name):
     from sklearn import datasets
 
@@ -102,6 +102,18 @@ def test_sklearn_data_sets_are_untouched(name):
     np.testing.assert_array_equal(dataset.labels, expected.target)
     assert list(dataset.class_names) == [str(class_name) for class_name in expected.target_names]
     assert dataset.notes == ()
+
+
+def test_breast_cancer_has_the_minority_as_class_1():
+    from sklearn import datasets
+
+    expected = datasets.load_breast_cancer()
+    dataset = load_dataset("breast_cancer")
+    np.testing.assert_array_equal(dataset.features.to_numpy(), expected.data)
+    np.testing.assert_array_equal(dataset.labels == 1, expected.target == 0)
+    assert dataset.class_names == ("benign", "malignant")
+    assert dataset.class_counts.tolist() == [357, 212]
+    assert "class 1" in dataset.notes[0]
 
 
 def test_the_notice_names_author_licence_and_changes():

@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from sweeps.compose import Composer
-from sweeps.overrides import build_plans
+from sweeps.planning import build_plans
 
 
 class FleetSweeper(Sweeper):
@@ -21,16 +21,14 @@ class FleetSweeper(Sweeper):
     def __init__(self, params: DictConfig) -> None:
         self.params = params
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.composer = Composer(hydra_context.config_loader, config.hydra.overrides.hydra)
         self.task_function: Any = task_function
 
     def sweep(self, arguments: list[str]) -> list[Any]:
+        params: Any = OmegaConf.to_container(self.params, resolve=True)
         defaults = [
-            f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-            for key, value in OmegaConf.to_container(self.params, resolve=True).items()
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in params.items()
         ]
         plans = build_plans(self.composer, [*defaults, *arguments])
         return [self.task_function(plan) for plan in plans]

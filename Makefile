@@ -1,0 +1,36 @@
+# Two commands on a fresh machine with Python 3.10 to 3.12: `make sweep` and `make test`.
+PYTHON ?= $(shell command -v python3.12 >/dev/null && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: sweep test check bench ui clean
+
+sweep: $(VENV)/installed
+	$(BIN)/lossfleet sweep $(ARGS)
+
+ui: $(VENV)/installed
+	$(BIN)/lossfleet ui
+
+test: $(VENV)/installed-dev check
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"make: python is {v[0]}.{v[1]}; expected 3.10 to 3.12; write for example make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,49 @@
+"""One training run on the solo engine: any cell, stock MindSpore layers, metrics printed as it goes."""
+
+from __future__ import annotations
+
+from conf.schema import Config
+from runners.metrics import classification_metrics
+from runners.replicate import Workshop
+
+# The split of `lossfleet train`; the seed is the configuration's.
+TRAIN_SPLIT = 0
+PRINTED = ("balanced_accuracy", "macro_f1", "macro_average_precision", "rarest_recall")
+
+
+def run_training(config: Config) -> None:
+    """Train one replicate and print its validation metrics at every rung and once its test metrics.
+
+    Raises:
+        UserError: the data cannot be split as asked.
+    """
+    workshop = Workshop(config.data)
+    replicate = workshop.replicate(config, seed=config.seed, split=TRAIN_SPLIT)
+    from runners.solo import train_solo
+
+    split = replicate.split
+    print(f"{config.strategy} on {config.data.name}, seed {config.seed}, split {TRAIN_SPLIT}")
+    print(f"{'epoch':>10}  {'train_loss':>23}  " + "  ".join(f"{name:>23}" for name in PRINTED))
+    for epoch, progress in enumerate(train_solo(replicate), start=1):
+        if epoch not in config.budget.rung_epochs():
+            continue
+        _print_row(
+            str(epoch),
+            progress.training_loss[-1],
+            classification_metrics(
+                progress.logits(split.validation_features),
+                split.validation_labels,
+                rarest_class=split.rarest_class,
+            ),
+        )
+    metrics = classification_metrics(
+        progress.logits(split.test_features), split.test_labels, rarest_class=split.rarest_class
+    )
+    _print_row("test", None, metrics)
+    for label, name in enumerate(workshop.dataset.class_names):
+        print(f"recall of {name}: {metrics[f'recall_{label}']:.4f}")
+
+
+def _print_row(label: str, loss: float | None, metrics: dict) -> None:
+    cells = ["" if loss is None else f"{loss:.6f}", *(f"{float(metrics[name]):.4f}" for name in PRINTED)]
+    print(f"{label:>10}  " + "  ".join(f"{cell:>23}" for cell in cells))

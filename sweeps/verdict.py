@@ -1,0 +1,114 @@
+"""What the tests allow to say, in plain words and no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sweeps.statistics import ALPHA, Ranks, smallest_friedman_p, smallest_wilcoxon_p
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.DataFrame, left_out: int) -> str:
+    """Who is ahead on one data set, and from whom it can be told apart.
+
+    Args:
+        data: the data set's name.
+        table: a row a strategy, the best first, with `metric` and `<metric>_std`.
+        metric: the metric's column; higher is better.
+        pairwise: of `statistics.compare_pairs`.
+        left_out: splits on which a strategy has no score.
+    """
+    best = table.iloc[0]
+    if best["replicates"] == 0:
+        return f"On {data} no final evaluation succeeded."
+    score = f"{best[metric]:.3f}"
+    if best["replicates"] > 1:
+        score += f" ± {best[f'{metric}_std']:.3f}"
+    name = metric.replace("_", " ")
+    splits = "split" if best["replicates"] == 1 else "splits"
+    said = [
+        f"On {data} {best['strategy']} has the highest {name} ({score} over {best['replicates']} {splits})"
+    ]
+    if len(table) == 1:
+        said = [
+            f"On {data} only {best['strategy']} was run: {name} {score} over {best['replicates']} {splits}"
+        ]
+    if len(pairwise):
+        said += _against_others(best["strategy"], pairwise)
+    failed = list(table.loc[table["replicates"] == 0, "strategy"])
+    if failed:
+        said.append(f"{_list(failed)} {'has' if len(failed) == 1 else 'have'} no result")
+    if left_out:
+        splits = "split lacks" if left_out == 1 else "splits lack"
+        said.append(f"{left_out} {splits} a strategy's score and are left out of the comparison")
+    return ". ".join(said) + "."
+
+
+def _against_others(best: str, pairwise: pd.DataFrame) -> list[str]:
+    pairs = int(pairwise["pairs"].iloc[0])
+    if pairs < 2:
+        return [f"No difference can be tested: there is no more than {pairs} split that all strategies share"]
+    involved = pairwise[(pairwise["first"] == best) | (pairwise["second"] == best)]
+    ahead = involved[involved["distinguishable"] & (involved["first"] == best)]
+    same = involved[~involved["distinguishable"]]
+    said = []
+    if len(ahead):
+        wins = [f"{row.second} by {row.difference:.3f} ({_p(row.p_holm)})" for row in ahead.itertuples()]
+        said.append(f"It is better than {_list(wins)}")
+    if len(same):
+        others = [
+            f"{row.second if row.first == best else row.first} ({_p(row.p_holm)})"
+            for row in same.itertuples()
+        ]
+        said.append(f"{best} and {_list(others)} are not distinguishable on these {pairs} splits")
+    tests = "a pair" if len(pairwise) == 1 else f"{len(pairwise)} pairs, Holm's correction for them"
+    said.append(f"This is the corrected t-test of {tests}")
+    smallest = min(1.0, smallest_wilcoxon_p(pairs) * len(pairwise))
+    if smallest >= ALPHA:
+        said.append(
+            f"With {pairs} splits Wilcoxon's test cannot find any difference: its smallest p is "
+            f"{smallest_wilcoxon_p(pairs):.4f}, {smallest:.4f} after Holm"
+        )
+    return said
+
+
+def sentence_over(scores: pd.DataFrame, ranks: Ranks | None) -> str:
+    """What several data sets say together.
+
+    Args:
+        scores: a row a data set (related ones averaged), a column a strategy that all data sets have.
+        ranks: of `statistics.rank` on these scores.
+    """
+    datasets, strategies = scores.shape
+    if ranks is None:
+        return (
+            f"Over several data sets nothing was tested: it needs three strategies and two unrelated data "
+            f"sets, and there are {strategies} and {datasets}."
+        )
+    head = f"Over {datasets} data sets Friedman's test finds"
+    order = ", ".join(f"{name} {value:.2f}" for name, value in ranks.average.items())
+    tail = f"(average ranks: {order}; critical difference {ranks.critical_difference:.2f})"
+    if ranks.p >= ALPHA:
+        smallest = smallest_friedman_p(strategies, datasets)
+        hopeless = (
+            f", and could not with so few (its smallest p is {smallest:.3f})" if smallest >= ALPHA else ""
+        )
+        return f"{head} no difference between the strategies ({_p(ranks.p)}){hopeless} {tail}."
+    better = [
+        f"{first} better than {second}"
+        for index, first in enumerate(ranks.average.index)
+        for second in ranks.average.index[index + 1 :]
+        if ranks.nemenyi.loc[first, second] < ALPHA
+    ]
+    found = f"by Nemenyi's test {_list(better)}" if better else "but Nemenyi's test cannot say between which"
+    return f"{head} a difference between the strategies ({_p(ranks.p)}), {found} {tail}."
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _list(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
