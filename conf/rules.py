@@ -86,7 +86,7 @@ class Rule:
                 "of at most": self.at_most,
                 "below": self.below,
             }
-            bounds = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
+            bounds = [f"{word} {limit:.10g}" for word, limit in limits.items() if limit is not None]
             words = " ".join([words, " and ".join(bounds)]).strip()
         return f"{words}, or null" if self.optional else words
 

@@ -107,18 +107,21 @@ def _run(arguments: list[str]) -> int:
         return 0
     # argparse takes positional arguments only in one piece; those behind an option come back as the rest.
     unknown = [each for each in rest if each.startswith("-")]
-    if unknown or (rest and options.command == "ui"):
+    if unknown or (rest and options.command in (None, "ui")):
+        command = " ".join(["lossfleet", *([options.command] if options.command else [])])
         raise UserError(
-            what=f"{(unknown or rest)[0]} is no option of lossfleet {options.command}",
+            what=f"{(unknown or rest)[0]} is no option of {command}",
             expected="the options in its help",
-            mend=f"'lossfleet {options.command} --help' shows them",
+            mend=f"'{command} --help' shows them",
         )
     if options.command == "sweep":
         commands.sweep([*options.overrides, *rest], print_config=options.print_config)
     elif options.command == "train":
         commands.train([*options.overrides, *rest], print_config=options.print_config)
     elif options.command == "compare":
-        commands.compare([*options.experiments, *rest], format=options.format, uri=options.uri)
+        commands.compare(
+            [*options.experiments, *rest], format=options.format, uri=options.uri, sweep=options.sweep
+        )
     else:
         commands.ui(uri=options.uri, port=options.port)
     return 0
@@ -152,10 +155,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--print-config", action="store_true", help="print the configuration and stop")
 
     command = add("compare", "print the comparison of the strategies from MLflow", COMPARE_EXAMPLES)
-    command.add_argument("experiments", nargs="*", metavar="experiment", help="MLflow experiments (all)")
+    command.add_argument(
+        "experiments", nargs="*", metavar="experiment", help="names of MLflow experiments (all)"
+    )
     command.add_argument(
         "--format", type=_format, default="terminal", help=f"{', '.join(FORMATS)} (terminal)"
     )
+    command.add_argument("--sweep", help="the name of one sweep (the latest of each experiment)")
     _add_uri(command)
 
     command = add("ui", "serve the MLflow UI on 127.0.0.1", UI_EXAMPLES)

@@ -47,11 +47,11 @@ def train(overrides: Sequence[str], *, print_config: bool) -> None:
     run_training(config)
 
 
-def compare(experiments: Sequence[str], *, format: Format, uri: str | None) -> None:
+def compare(experiments: Sequence[str], *, format: Format, uri: str | None, sweep: str | None) -> None:
     """Prints the comparison of the strategies in the recorded sweeps."""
     from sweeps.compare import print_comparison
 
-    print_comparison(list(experiments), format, uri)
+    print_comparison(list(experiments), format, uri, sweep)
 
 
 def ui(*, uri: str | None, port: int) -> None:

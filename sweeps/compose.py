@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -139,13 +140,22 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides of Hydra's own settings and the others.
 
     Raises:
-        UserError: Hydra's parser cannot read one.
+        UserError: Hydra's parser cannot read one, or it is for a setting that has no use here.
     """
     hydra_overrides: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
-        is_hydras = parse_override(argument).is_hydra_override()
-        (hydra_overrides if is_hydras else overrides).append(argument)
+        override = parse_override(argument)
+        if not override.is_hydra_override():
+            overrides.append(argument)
+        elif override.key_or_group == "hydra.searchpath":
+            hydra_overrides.append(argument)
+        else:
+            raise UserError(
+                what=f"'{argument}' changes how Hydra runs jobs, and it runs none here",
+                expected="of Hydra's settings only hydra.searchpath, where more YAML files are",
+                mend="write for example 'hydra.searchpath=[file:///home/me/conf]'",
+            )
     return hydra_overrides, overrides
 
 
@@ -157,8 +167,11 @@ def hydra_errors() -> Iterator[None]:
     from yaml import YAMLError
 
     try:
-        yield
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        with warnings.catch_warnings():
+            # Hydra only warns of a search path that does not exist.
+            warnings.simplefilter("error", UserWarning)
+            yield
+    except (HydraException, OmegaConfBaseException, YAMLError, UserWarning) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise UserError(
             what=f"the configuration cannot be composed ({reason})",

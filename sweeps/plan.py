@@ -129,6 +129,13 @@ def check_space(study: Study) -> None:
     Raises:
         UserError: the schema refuses one of them, or grid search is asked of a dimension without a grid.
     """
+    ends = [(dimension, end) for dimension in study.space for end in dimension.ends()]
+    # Each alone first, so that the error names the dimension at fault, then with the others.
+    for dimension, end in ends:
+        conditions = {name: values[0] for name, values in dimension.when.items()}
+        _check_end(study, dimension, end, conditions | {dimension.name: end})
+    for dimension, end in ends:
+        _check_end(study, dimension, end, _params_with(study, dimension, end))
     for dimension in study.space:
         if study.config.search.sampler == "grid" and dimension.grid() is None:
             raise UserError(
@@ -137,20 +144,22 @@ def check_space(study: Study) -> None:
                 mend=f"write for example {dimension.name}={show(dimension.low)},{show(dimension.high)} "
                 "or search=tpe",
             )
-        for end in dimension.ends():
-            try:
-                trial_config(study, _params_with(study, dimension, end))
-            except UserError as error:
-                raise UserError(
-                    what=f"{dimension.name}={dimension.text()} of strategy {study.strategy} reaches "
-                    f"{show(end)}, where {error.what}",
-                    expected=error.expected,
-                    mend=error.mend,
-                ) from None
+
+
+def _check_end(study: Study, dimension: Dimension, end: Value, params: Mapping[str, Value]) -> None:
+    try:
+        trial_config(study, params)
+    except UserError as error:
+        raise UserError(
+            what=f"{dimension.name}={dimension.text()} of strategy {study.strategy} reaches {show(end)}, "
+            f"where {error.what}",
+            expected=error.expected,
+            mend=f"narrow it, or {error.mend}",
+        ) from None
 
 
 def _params_with(study: Study, dimension: Dimension, value: Value) -> dict[str, Value]:
-    """Params with this value: conditions take their first possible value, the rest their first end."""
+    """Params with this value: what it depends on takes the first value allowed, the rest their first end."""
     wanted = {name: values[0] for name, values in dimension.when.items()} | {dimension.name: value}
     params: dict[str, Value] = {}
     for each in study.space:

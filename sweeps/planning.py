@@ -53,8 +53,8 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
     names = [plan.sweep for plan in plans]
     if len(set(names)) < len(names):
         raise UserError(
-            what=f"name={names[0]} is the name of {len(names)} sweeps",
-            expected="one data set with a name",
+            what=f"{len(names)} sweeps would have the name {max(names, key=names.count)}",
+            expected="each data set once, and only one together with name=...",
             mend="leave name out, or run 'lossfleet sweep' once for each data set",
         )
     return tuple(plans)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from conf.errors import UserError
-from conf.rules import Rule, show
+from conf.rules import Rule
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -96,9 +96,11 @@ def parse_override(text: str, config_loader: Any = None) -> Override:
 
     try:
         override = OverridesParser.create(config_loader).parse_overrides([text])[0]
+        if not override.key_or_group:
+            raise HydraException("the key is missing")
     except HydraException as error:
         raise UserError(
-            what=f"'{text}' cannot be read ({str(error).splitlines()[0]})",
+            what=f"'{text}' cannot be read ({_reason(error)})",
             expected="key=value, key=a,b,c, key=interval(low,high), key=range(start,stop,step) "
             "or key=tag(log,interval(low,high))",
             mend="quote it for the shell, for example 'loss.gamma=interval(0,5)'",
@@ -111,6 +113,12 @@ def parse_override(text: str, config_loader: Any = None) -> Override:
             mend=f"write for example {key.split('@')[0]}={value or 'null'}",
         )
     return override
+
+
+def _reason(error: Exception) -> str:
+    """What Hydra's parser says, without the line that repeats the override and the link to its manual."""
+    lines = str(error).splitlines()
+    return next((line for line in lines if not line.startswith("Error parsing override")), lines[0])
 
 
 def parse_dimension(
@@ -161,13 +169,11 @@ def _choices(override: Override, rule: Rule, text: str) -> tuple[Value, ...]:
     values = [unquoted(value) for value in override.sweep_iterator()]
     checked = [rule.check(override.key_or_group, value) for value in values]
     choices = [json.dumps(value, separators=(",", ":")) if rule.many else value for value in checked]
-    if not choices or len(set(choices)) < len(choices):
+    if not choices:
+        raise _not_a_space(text, "at least one value", f"{override.key_or_group}=choice(a,b)")
+    if len(set(choices)) < len(choices):
         raise UserError(
-            what=f"'{text}' has {'repeated' if choices else 'no'} values",
-            expected="each value once",
-            mend=f"write for example {override.key_or_group}={','.join(map(show, dict.fromkeys(values)))}"
-            if not rule.many
-            else "take out the repeated one",
+            what=f"'{text}' repeats a value", expected="each value once", mend="take the repeated one out"
         )
     return tuple(choices)
 
@@ -194,15 +200,12 @@ def _range(name: str, text: str, rule: Rule, value: Any, when: Mapping[str, tupl
 
 
 def _check_ends(text: str, name: str, low: float, high: float, log: bool) -> None:
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        example = f"{name}=interval({min(low, high):g},{max(low, high):g})"
-        raise _not_a_space(text, "finite ends, the lower one first", example)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise _not_a_space(text, "finite ends", f"{name}=interval(0.1,1)")
+    if low >= high:
+        raise _not_a_space(text, "the lower end first", f"{name}=interval({high:g},{low + (low == high):g})")
     if log and low <= 0:
-        raise UserError(
-            what=f"'{text}' starts at {low:g}",
-            expected="a logarithmic interval that starts above 0",
-            mend=f"write for example '{name}=tag(log,interval({high / 1000:g},{high:g}))'",
-        )
+        raise _not_a_space(text, "a logarithmic interval above 0", f"{name}=tag(log,interval(1e-4,1e-1))")
 
 
 def _whole(text: str, rule: Rule, number: float) -> int:

@@ -1,0 +1,216 @@
+"""The configuration's dataclasses: what they accept, refuse, and how they travel."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import conf
+from conf import schema
+from conf.errors import UserError, suggest
+from conf.rules import rules
+from conf.schema import Budget, Config, Focal, WeightedCrossEntropy
+
+CONF = Path(conf.__file__).parent
+PARTS = {
+    "data": [schema.Data],
+    "model": [schema.Model],
+    "optimizer": [schema.Optimizer],
+    "budget": [schema.Budget],
+    "search": [schema.Search],
+    "pruner": [schema.Pruner],
+    "fleet": [schema.Fleet],
+    "tracking": [schema.Tracking],
+    "loss": list(schema.LOSSES.values()),
+    "sampler": list(schema.SAMPLERS.values()),
+}
+EVERY_SETTING = [
+    pytest.param(part, variant, name, rule, id=f"{variant.__name__}.{name}")
+    for part, variants in PARTS.items()
+    for variant in variants
+    for name, rule in rules(variant).items()
+]
+
+
+def config(**parts: object) -> Config:
+    return Config.from_dict({"strategy": "focal", "data": {"name": "wine"}, "loss": {"name": "focal"}} | parts)
+
+
+@pytest.mark.parametrize(("part", "variant", "name", "rule"), EVERY_SETTING)
+def test_every_setting_refuses_what_its_rule_excludes_and_names_itself(part, variant, name, rule):
+    wrong: list[object] = [{"a": 1}, object()]
+    if rule.kind in (int, float):
+        wrong += ["1", True, math.nan, math.inf, -math.inf]
+        wrong += [limit - 1 for limit in (rule.at_least, rule.above) if limit is not None]
+        wrong += [limit + 1 for limit in (rule.at_most, rule.below) if limit is not None]
+        wrong += [limit for limit in (rule.above, rule.below) if limit is not None]
+    if rule.kind is int:
+        wrong.append(2.5)
+    if rule.kind is bool:
+        wrong += [0, "yes"]
+    if rule.kind is str:
+        wrong += [3, True]
+    if rule.choices:
+        wrong.append("nothing")
+    if not rule.optional:
+        wrong.append(None)
+    for value in wrong:
+        for given_value in [[value], value] if rule.many else [value]:
+            with pytest.raises(UserError) as caught:
+                variant(**{name: given_value})
+            assert caught.value.what.startswith(f"{part}.{name} ")
+            assert caught.value.expected == rule.describe()
+
+
+@pytest.mark.parametrize(("part", "variant", "name", "rule"), EVERY_SETTING)
+def test_every_example_in_a_message_is_accepted(part, variant, name, rule):
+    example = yaml.safe_load(rule.example)
+    if rule.kind is float and isinstance(example, str):  # YAML 1.1 reads 1e-08 as text
+        example = float(example)
+    settings = {name: example}
+    if name == "rungs":
+        settings["epochs"] = example
+    made = getattr(variant(**settings), name)
+    assert made == (tuple(example) if rule.many else example)
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda: Focal(tau=1, alpha=0.3), "loss.tau=1.0 and loss.alpha=0.3"),
+        (lambda: WeightedCrossEntropy(beta=0.9, class_weight=(1, 2)), "loss.beta=0.9 and loss.class_weight"),
+        (lambda: Budget(epochs=3, rungs=5), "budget.rungs is 5"),
+        (lambda: Budget(replicates=6), "budget.replicates is 6"),
+        (lambda: Budget(final_replicates=11), "budget.final_replicates is 11"),
+        (lambda: Budget(search_seeds=(1, 2, 2)), "repeats [2]"),
+        (lambda: Budget(final_seeds=(*range(100, 110), 3)), "share [3]"),
+        (lambda: schema.Data(validation_fraction=0.5, test_fraction=0.5), "leave nothing to train on"),
+        (lambda: config(loss={"name": "focal", "alpha": 0.3}), "loss.alpha is 0.3 on wine with 3 classes"),
+        (lambda: config(loss={"name": "ohem", "negatives_per_positive": 3}), "on wine with 3 classes"),
+        (lambda: config(loss={"name": "focal", "class_weight": [1, 2]}), "loss.class_weight has 2 numbers"),
+        (lambda: config(loss={"name": "focal", "gama": 1}), "there is no setting loss.gama"),
+        (lambda: config(sampler={"name": "shuffle", "exponent": 1}), "there is no setting sampler.exponent"),
+        (lambda: config(loss={"name": "focl"}), "loss.name is 'focl'"),
+        (lambda: config(loss={"gamma": 1}), "loss is "),
+        (lambda: config(loss="focal"), "loss is 'focal'"),
+        (lambda: config(data=3), "data is 3"),
+        (lambda: config(batchsize=3), "there is no setting batchsize"),
+        (lambda: config(strategy=""), "strategy is ''"),
+        (lambda: config(name="../elsewhere"), "name is '../elsewhere'"),
+        (lambda: Config.from_dict({"strategy": "ce", "loss": {"name": "focal"}}), "data is missing"),
+        (lambda: Config.from_dict([]), "the configuration is []"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(make, part):
+    with pytest.raises(UserError) as caught:
+        make()
+    assert part in caught.value.what
+    assert caught.value.expected
+    assert caught.value.mend
+
+
+def test_alpha_is_for_two_classes():
+    loss = {"name": "focal", "alpha": 0.3}
+    assert config(data={"name": "breast_cancer"}, loss=loss).loss == Focal(alpha=0.3)
+
+
+@given(
+    gamma=st.floats(0, 10),
+    tau=st.none() | st.floats(0, 3),
+    widths=st.lists(st.integers(1, 64), max_size=3),
+    lr=st.floats(1e-6, 1),
+    sampler=st.sampled_from(sorted(schema.SAMPLERS)),
+    name=st.none() | st.from_regex(r"[a-z][a-z0-9_.-]{0,20}", fullmatch=True),
+)
+def test_a_configuration_survives_dicts_yaml_and_pickle(gamma, tau, widths, lr, sampler, name):
+    made = config(
+        loss={"name": "focal", "gamma": gamma, "tau": tau},
+        model={"name": "mlp", "widths": widths},
+        optimizer={"lr": lr},
+        sampler={"name": sampler},
+        name=name,
+    )
+    assert Config.from_dict(made.to_dict()) == made
+    assert Config.from_dict(yaml.safe_load(yaml.safe_dump(made.to_dict()))) == made
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert (made.loss.gamma, made.model.widths, made.optimizer.lr) == (gamma, tuple(widths), lr)
+
+
+def test_equal_configurations_compare_equal_however_they_are_written():
+    assert config(loss={"name": "focal", "gamma": 2}, batch_size=64.0) == config(
+        loss={"name": "focal", "gamma": 2.0}, batch_size=64
+    )
+    assert schema.Model(widths=[8, 4]) == schema.Model(widths=(8, 4))
+    assert isinstance(config(batch_size=64.0).batch_size, int)
+    assert isinstance(Focal(gamma=2).gamma, float)
+
+
+def test_configurations_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Focal().gamma = 3.0
+
+
+@given(epochs=st.integers(1, 200), rungs=st.integers(1, 200))
+def test_rungs_are_distinct_evenly_spaced_and_end_at_the_last_epoch(epochs, rungs):
+    if rungs > epochs:
+        with pytest.raises(UserError):
+            Budget(epochs=epochs, rungs=rungs)
+        return
+    reports = Budget(epochs=epochs, rungs=rungs).rung_epochs()
+    gaps = {after - before for before, after in zip((0, *reports), reports, strict=False)}
+    assert len(reports) == rungs
+    assert reports[-1] == epochs
+    assert min(gaps) >= 1
+    assert max(gaps) - min(gaps) <= 1
+
+
+def test_files_and_dataclasses_agree_on_the_defaults():
+    """A file of a group has the defaults of its dataclass, except what it is there to change."""
+    changed = {"data": {"name"}, "search": {"sampler"}, "pruner": {"name"}, "model": {"widths"}}
+    for part, variants in PARTS.items():
+        for file in (CONF / part).glob("*.yaml"):
+            values = yaml.safe_load(file.read_text())
+            by_name = {
+                "loss": schema.LOSSES,
+                "sampler": schema.SAMPLERS,
+            }.get(part, dict.fromkeys([values["name" if "name" in values else "sampler"]], variants[0]))
+            default = dataclasses.asdict(by_name[values["name" if "name" in values else "sampler"]]())
+            for key, value in values.items():
+                value = float(value) if isinstance(default[key], float) else value
+                value = tuple(value) if isinstance(value, list) else value
+                assert value == default[key] or key in changed.get(part, set()), f"{file}: {key}"
+    main = yaml.safe_load((CONF / "config.yaml").read_text())
+    for part in ("data", "budget", "fleet", "tracking"):
+        default = {**dataclasses.asdict(PARTS[part][0]())}
+        for key, value in main[part].items():
+            assert (tuple(value) if isinstance(value, list) else value) == default[key], f"{part}.{key}"
+    assert set(main["budget"]) == set(rules(Budget))
+
+
+def test_every_loss_and_sampler_has_a_file_of_its_name():
+    assert {file.stem for file in (CONF / "loss").glob("*.yaml")} == set(schema.LOSSES)
+    assert {file.stem for file in (CONF / "sampler").glob("*.yaml")} == set(schema.SAMPLERS)
+    assert {file.stem for file in (CONF / "data").glob("*.yaml")} == set(schema.DATASET_CLASSES)
+    for names in (schema.LOSSES, schema.SAMPLERS):
+        assert all(variant().name == name for name, variant in names.items())
+
+
+def test_errors_read_as_one_sentence_and_travel_between_processes():
+    error = UserError(what="a is 1", expected="2", mend="write a=2")
+    assert str(error) == "a is 1; expected 2; write a=2"
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.what, again.expected, again.mend) == ("a is 1", "2", "write a=2")
+
+
+@pytest.mark.parametrize(
+    ("word", "mend"), [("focl", "did you mean focal?"), ("xyz", "choose from ce, focal"), ("ce", "did you mean ce?")]
+)
+def test_suggestions_name_the_closest_or_all(word, mend):
+    assert suggest(word, ["focal", "ce"]) == mend

@@ -1,0 +1,475 @@
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sweep_records
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+
+from conf.errors import UserError
+from runners import tracking, tracking_store, tracking_writer
+from runners.records import EndRecord, Journal, ReplicateRecord, TrialRecord
+from sweeps.compare import frame, frame_from_records
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENT = "wine"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """MLflow needs seconds to create a database; the tests copy this one."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(template, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(tracking_writer, "PAUSE", 0.01)
+    monkeypatch.setattr(tracking_writer, "LONGEST_DELAY", 0.01)
+    shutil.copy(template, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def append(folder, records):
+    journal = Journal(folder / "records.jsonl")
+    for record in records:
+        journal.append(record)
+    journal.close()
+
+
+def mirror(folder, uri, records=()):
+    """What the writer process does, in this one: everything that the journal has, to the end."""
+    append(folder, records)
+    ending = threading.Event()
+    ending.set()
+    tracking_writer.mirror(folder, uri, EXPERIMENT, ending)
+
+
+def read_runs(uri, view=ViewType.ACTIVE_ONLY):
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    return list(client.search_runs([experiment.experiment_id], run_view_type=view, max_results=1000))
+
+
+def by_name(uri):
+    runs = {run.info.run_name: run for run in read_runs(uri)}
+    assert len(runs) == len(read_runs(uri)), "a run is there twice"
+    return runs
+
+
+def everything(uri):
+    """All that MLflow has of each run, by its key, with nothing in it that is random."""
+    client = MlflowClient(uri)
+    runs = read_runs(uri)
+    keys = {run.info.run_id: run.data.tags["lossfleet.key"] for run in runs}
+    assert len(set(keys.values())) == len(runs), "a run is there twice"
+    found = {}
+    for run in runs:
+        info = {**dict(run.info), "run_id": "", "run_uuid": ""}
+        info["artifact_uri"] = info["artifact_uri"].replace(run.info.run_id, "ID")
+        tags = dict(run.data.tags)
+        if "mlflow.parentRunId" in tags:
+            tags["mlflow.parentRunId"] = keys[tags["mlflow.parentRunId"]]
+        history = {
+            name: [(point.step, repr(point.value), point.timestamp) for point in points]
+            for name in run.data.metrics
+            for points in [client.get_metric_history(run.info.run_id, name)]
+        }
+        latest = {name: repr(value) for name, value in run.data.metrics.items()}
+        found[keys[run.info.run_id]] = (info, tags, run.data.params, history, latest)
+    return found
+
+
+def through_client(monkeypatch):
+    """Sends a local database's runs the way of a server's."""
+    monkeypatch.setattr(tracking, "_engine", lambda uri: None)
+
+
+def test_a_sweep_is_a_tree_of_runs(uri, tmp_path):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "config.yaml").write_text("sweep: first\n")
+    mirror(tmp_path / "studies", uri, sweep_records.sweep())
+    runs = by_name(uri)
+    assert sorted(runs) == sorted(
+        ["first", "ce 000", "focal 000", "focal 001", "focal 002", "ce final", "focal final"]
+        + [f"{name} r{r}" for name in ("ce 000", "focal 000", "focal 001", "focal 002") for r in range(3)]
+        + [f"{name} final r{replicate}" for name in ("ce", "focal") for replicate in range(5)]
+    )
+    for name, run in runs.items():
+        parent = run.data.tags.get("mlflow.parentRunId")
+        expected = name.rsplit(" ", 1)[0] if " r" in name else "first"
+        assert parent == (None if name == "first" else runs[expected].info.run_id)
+    statuses = {"focal 000": "KILLED", "focal 001": "FAILED"}
+    for name, run in runs.items():
+        assert run.info.status == statuses.get(name.split(" r")[0], "FINISHED")
+
+    sweep = runs["first"]
+    assert sweep.data.tags["mlflow.note.content"] == "focal is ahead.\n\n| strategy |\n| --- |"
+    assert sweep.data.tags["environment.machine"] == "two cores"
+    assert sweep.data.params["batch_size"] == "64"
+    assert sweep.data.params["focal.loss.name"] == "focal"
+    assert sweep.info.end_time == 1_700_000_060_125
+    assert sweep.inputs.dataset_inputs[0].dataset.name == "wine"
+    client = MlflowClient(uri)
+    assert [artifact.path for artifact in client.list_artifacts(sweep.info.run_id)] == ["config.yaml"]
+
+    replicate = runs["focal 002 r1"]
+    assert replicate.info.start_time == 1_700_000_002_125
+    assert replicate.info.end_time == 1_700_000_003_625
+    assert replicate.data.params == runs["focal 002"].data.params
+    assert replicate.data.params["loss.gamma"] == "0.2"
+    assert "loss.tau" not in replicate.data.params
+    assert "budget.epochs" not in replicate.data.params
+    tags = replicate.data.tags
+    wanted = {"strategy": "focal", "loss": "focal", "sampler": "shuffle", "data": "wine", "seed": "1"}
+    wanted |= {"split": "1", "stage": "search", "trial": "2", "replicate": "1", "sweep": "first"}
+    wanted |= {"study": "first/focal", "version": "0.1.0", "git_commit": "c0ffee", "state": "COMPLETE"}
+    wanted |= {"mlflow.source.git.commit": "c0ffee"}
+    assert wanted.items() <= tags.items()
+    assert "reason" not in tags
+    assert runs["focal 001"].data.tags["reason"] == "it diverged"
+
+
+def test_curves_means_and_deviations(uri, tmp_path):
+    records = sweep_records.sweep()
+    mirror(tmp_path, uri, records)
+    runs = by_name(uri)
+    client = MlflowClient(uri)
+    replicates = [
+        record
+        for record in records
+        if isinstance(record, ReplicateRecord) and (record.strategy, record.stage) == ("focal", "final")
+    ]
+    name = "test_macro_f1"
+    history = client.get_metric_history(runs["focal final r3"].info.run_id, name)
+    assert [(point.step, point.value) for point in history] == replicates[3].curves[name]
+    assert runs["focal final r3"].data.metrics[name] == replicates[3].curves[name][-1][1]
+    assert runs["focal final r3"].data.metrics["train_loss"] == 3.25
+
+    scores = pd.DataFrame([dict(replicate.curves[name]) for replicate in replicates])
+    history = client.get_metric_history(runs["focal final"].info.run_id, name)
+    means = {point.step: point.value for point in history}
+    assert means == pytest.approx(scores.mean().to_dict(), abs=1e-12)
+    last = runs["focal final"].data.metrics
+    assert last[name] == pytest.approx(scores[7].mean(), abs=1e-12)
+    assert last[f"{name}_std"] == pytest.approx(scores[7].std(), abs=1e-12)
+    assert last["value"] == 0.9
+    assert math.isnan(runs["focal 001"].data.metrics["train_loss"])
+
+
+def test_both_ways_of_writing_give_the_same_runs(uri, template, tmp_path, monkeypatch):
+    records = sweep_records.sweep()
+    mirror(tmp_path / "bulk", uri, records)
+    bulk = everything(uri)
+    shutil.copy(template, tmp_path / "other.db")
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    through_client(monkeypatch)
+    mirror(tmp_path / "client", other, records)
+    client = everything(other)
+    assert bulk.keys() == client.keys()
+    for key in bulk:
+        for ours, stock in zip(bulk[key], client[key], strict=True):
+            assert ours == stock
+    assert len(bulk) == 1 + 6 + 4 * 3 + 2 * 5
+
+
+@pytest.mark.parametrize("way", ["bulk", "client"])
+def test_every_run_is_written_once(uri, tmp_path, monkeypatch, way):
+    if way == "client":
+        through_client(monkeypatch)
+    records = sweep_records.sweep()
+    mirror(tmp_path / "whole", uri, records)
+    whole = everything(uri)
+    again = everything(uri)
+    mirror(tmp_path / "whole", uri)
+    assert everything(uri) == again
+
+    shutil.copy(tmp_path / "mlflow.db", tmp_path / "parts.db")
+    for run in read_runs(uri):
+        MlflowClient(f"sqlite:///{tmp_path / 'parts.db'}").delete_run(run.info.run_id)
+    parts = f"sqlite:///{tmp_path / 'parts.db'}"
+    for cut in (1, 2, 7, 8, 20):
+        done = len(Journal(tmp_path / "parts" / "records.jsonl").read())
+        mirror(tmp_path / "parts", parts, records[done:cut])
+        assert {run.info.run_name: run.info.status for run in read_runs(parts)}["first"] == "KILLED"
+        assert "RUNNING" not in [run.info.status for run in read_runs(parts)]
+    mirror(tmp_path / "parts", parts, records[20:])
+    assert everything(parts) == whole
+
+
+def test_runs_of_a_killed_writer_are_completed(uri, tmp_path, monkeypatch):
+    mirror(tmp_path / "whole", uri, sweep_records.sweep())
+    whole = everything(uri)
+    client = MlflowClient(uri)
+    killed = by_name(uri)["focal 002 r1"]
+    # Nothing but the empty run, as if the writer had died after its creation.
+    client.delete_run(killed.info.run_id)
+    client.create_run(
+        killed.info.experiment_id, killed.info.start_time, killed.data.tags, killed.info.run_name
+    )
+    # Twice: the server took the request, but its answer was lost.
+    client.create_run(
+        killed.info.experiment_id, killed.info.start_time, killed.data.tags, killed.info.run_name
+    )
+    mirror(tmp_path / "whole", uri)
+    assert everything(uri) == whole
+
+
+def test_a_continued_sweep_keeps_its_run(uri, tmp_path):
+    records = sweep_records.sweep()
+    mirror(tmp_path, uri, records)
+    sweep = by_name(uri)["first"].info.run_id
+    mirror(tmp_path, uri, sweep_records.trial("focal", 3))
+    runs = by_name(uri)
+    assert runs["first"].info.run_id == sweep
+    assert runs["first"].info.status == "KILLED"
+    mirror(tmp_path, uri, [*sweep_records.trial("focal", 4), EndRecord("FINISHED", 1.8e9, "t", "s")])
+    runs = by_name(uri)
+    assert runs["first"].info.run_id == sweep
+    assert runs["first"].info.status == "FINISHED"
+    assert runs["first"].info.end_time == 1_800_000_000_000
+    assert {"focal 003 r2", "focal 004 r0"} <= runs.keys()
+
+
+def test_replicates_wait_for_their_trial(uri, tmp_path):
+    *replicates, trial = sweep_records.trial("ce", 0)
+    mirror(tmp_path, uri, [sweep_records.start(), *replicates])
+    assert by_name(uri).keys() == {"first"}
+    mirror(tmp_path, uri, [trial])
+    assert by_name(uri).keys() == {"first", "ce 000", "ce 000 r0", "ce 000 r1", "ce 000 r2"}
+
+
+def test_sweeps_of_the_same_name_stay_apart(uri, tmp_path):
+    mirror(tmp_path / "here", uri, sweep_records.sweep())
+    mirror(tmp_path / "there", uri, sweep_records.sweep(started=sweep_records.STARTED + 900))
+    assert len(read_runs(uri)) == 2 * 29
+
+
+@pytest.mark.parametrize("failing", ["create_run", "log_batch", "set_terminated"])
+def test_a_server_that_fails_is_asked_again(uri, tmp_path, monkeypatch, failing):
+    mirror(tmp_path / "calm", uri, sweep_records.sweep())
+    calm = everything(uri)
+    for run in read_runs(uri):
+        MlflowClient(uri).delete_run(run.info.run_id)
+    through_client(monkeypatch)
+    original = getattr(MlflowClient, failing)
+    calls = iter(range(1000))
+
+    def fail_sometimes(self, *args, **kwargs):
+        call = next(calls)
+        if call in (0, 9):
+            raise MlflowException("the server is gone")
+        result = original(self, *args, **kwargs)
+        if call == 17:
+            raise MlflowException("the answer is lost")
+        return result
+
+    monkeypatch.setattr(MlflowClient, failing, fail_sometimes)
+    mirror(tmp_path / "storm", uri, sweep_records.sweep())
+    assert everything(uri) == calm
+
+
+def test_a_server_that_stays_away_is_an_error_at_the_end(uri, tmp_path, monkeypatch):
+    attempts = []
+
+    def refuse(*args):
+        attempts.append(args)
+        raise MlflowException("no server")
+
+    monkeypatch.setattr(tracking, "Tracker", refuse)
+    with pytest.raises(MlflowException, match="no server"):
+        mirror(tmp_path, uri, sweep_records.sweep())
+    assert len(attempts) == tracking_writer.ATTEMPTS_AT_THE_END
+
+
+def test_the_writer_process_writes_everything(uri, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    records = sweep_records.sweep()
+    folder = tmp_path / "studies" / "first"
+    writer = tracking.start_writer(folder, uri, EXPERIMENT)
+    append(folder, records)
+    writer.finish(120)
+    writer.finish(1)
+    assert len(everything(uri)) == 29
+    assert "RUNNING" not in [run.info.status for run in read_runs(uri)]
+    pd.testing.assert_frame_equal(frame([EXPERIMENT], uri=uri), frame_from_records(records))
+
+
+def test_the_writer_ends_after_a_killed_sweep_and_that_process_has_no_mlflow(uri, tmp_path):
+    script = f"""
+        import os, signal, sys
+        import sweep_records
+        from runners.records import Journal
+        from runners.tracking import start_writer
+        writer = start_writer("studies", {uri!r}, {EXPERIMENT!r})
+        journal = Journal("studies/records.jsonl")
+        for record in sweep_records.sweep()[:9]:
+            journal.append(record)
+        assert "mlflow" not in sys.modules
+        print(writer._process.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    pid = int(killed.stdout)
+    deadline = time.monotonic() + 120
+    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "the writer does not end"
+        time.sleep(0.05)
+    statuses = {run.info.run_name: run.info.status for run in read_runs(uri)}
+    assert len(statuses) == 1 + 4 + 4
+    assert statuses["first"] == "KILLED"
+    assert "RUNNING" not in statuses.values()
+
+
+def child(code, folder):
+    folder.mkdir(exist_ok=True)
+    log = (folder / "tracking.log").open("wb")
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=log)
+    return tracking_writer.Writer(process, folder, "http://nowhere")
+
+
+def test_a_writer_that_failed_is_an_error_with_its_last_words(tmp_path):
+    writer = child("import sys; sys.exit('first line\\nthe disk is full')", tmp_path)
+    with pytest.raises(UserError, match="http://nowhere did not take all runs .*the disk is full"):
+        writer.finish(60)
+
+
+def test_a_writer_that_hangs_is_an_error_after_the_timeout(tmp_path):
+    writer = child("import time; time.sleep(600)", tmp_path)
+    with pytest.raises(UserError, match=r"not within 0\.1 s"):
+        writer.finish(0.1)
+    assert writer._process.poll() is not None
+
+
+def test_the_tracking_uri(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking.tracking_uri(None) == "sqlite:///mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://example.org")
+    assert tracking.tracking_uri(None) == "http://example.org"
+    assert tracking.tracking_uri("sqlite:///other.db") == "sqlite:///other.db"
+    for folder in ("./mlruns", "file:///tmp/mlruns"):
+        with pytest.raises(UserError, match="expected a database or a server"):
+            tracking.tracking_uri(folder)
+
+
+def test_mlflow_and_journal_give_the_same_table(uri, tmp_path, monkeypatch):
+    records = sweep_records.sweep()
+    mirror(tmp_path, uri, records)
+    monkeypatch.setattr(tracking, "RUNS_A_PAGE", 3)
+    ours = frame_from_records(records)
+    pd.testing.assert_frame_equal(frame(uri=uri), ours)
+    assert len(ours) == 4 * 3 + 2 * 5
+    assert ours["train_loss"].isin([math.inf, -math.inf]).sum() == 2
+
+
+def test_only_the_wanted_runs_are_read(uri, tmp_path):
+    later = sweep_records.STARTED + 900
+    mirror(tmp_path / "a", uri, sweep_records.sweep("early"))
+    mirror(tmp_path / "b", uri, sweep_records.sweep("late", started=later))
+    mirror(tmp_path / "c", uri, sweep_records.sweep("broken", started=later + 900)[:-1])
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    foreign = client.create_run(experiment, tags={"strategy": "theirs", "stage": "final"})
+    client.set_terminated(foreign.info.run_id)
+    client.create_experiment("theirs")
+    deleted = next(run for run in read_runs(uri) if run.data.tags.get("lossfleet.key", "").endswith("final/0/4"))
+    client.delete_run(deleted.info.run_id)
+
+    def sweeps(**wanted):
+        return {row["sweep"] for row in tracking.read_replicates(uri=uri, **wanted)}
+
+    assert sweeps() == {"late"}
+    assert sweeps(experiments=[EXPERIMENT]) == {"late"}
+    assert sweeps(sweep="early") == {"early"}
+    assert sweeps(sweep="broken") == {"broken"}
+    rows = [len(tracking.read_replicates(uri=uri, sweep=name)) for name in ("early", "late", "broken")]
+    assert sorted(rows) == [21, 22, 22]
+    with pytest.raises(UserError, match="no experiment win; expected one of .*wine; did you mean wine"):
+        sweeps(experiments=["win"])
+    with pytest.raises(UserError, match="no finished sweep in theirs"):
+        sweeps(experiments=["theirs"])
+    with pytest.raises(UserError, match="no sweep lost in wine"):
+        sweeps(experiments=[EXPERIMENT], sweep="lost")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database at all, but long enough to be looked at"])
+def test_reading_a_missing_store_creates_none(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if content is not None:
+        Path("mlflow.db").write_bytes(content)
+    for read in (tracking.read_replicates, lambda: tracking.serve_ui(None, 5000)):
+        with pytest.raises(UserError, match=r"no MLflow database mlflow\.db; .*run lossfleet sweep first"):
+            read()
+    assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else ["mlflow.db"])
+    assert content is None or Path("mlflow.db").read_bytes() == content
+
+
+def test_a_dead_server_is_a_user_error(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(UserError, match="cannot be read"):
+        tracking.read_replicates(uri=f"http://127.0.0.1:{port}")
+
+
+def test_the_ui_serves_this_store_on_this_machine_only(uri, monkeypatch, capsys):
+    commands = []
+
+    class Server:
+        def __init__(self, command):
+            commands.append(command)
+
+        def wait(self):
+            if len(commands) == 1:
+                commands.append("interrupted")
+                raise KeyboardInterrupt
+
+        def terminate(self):
+            commands.append("terminated")
+
+    monkeypatch.setattr(tracking_store.subprocess, "Popen", Server)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} cannot be used"):
+            tracking.serve_ui(uri, port)
+    assert commands == []
+    tracking.serve_ui(uri, port)
+    command = commands[0]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == str(port)
+    assert command[command.index("--backend-store-uri") + 1] == uri
+    assert commands[1:] == ["interrupted", "terminated"]
+    assert f"http://127.0.0.1:{port}" in capsys.readouterr().out
+
+
+def test_a_trial_before_its_sweep_is_refused(tmp_path, uri):
+    with pytest.raises(ValueError, match="came before the SweepRecord"):
+        frame_from_records(sweep_records.trial("ce", 0))
+    assert isinstance(sweep_records.trial("ce", 0)[-1], TrialRecord)
