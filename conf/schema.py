@@ -8,7 +8,7 @@ configurations compare equal however they were written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from conf.errors import UserError, suggest
@@ -281,7 +281,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """The tree as plain dicts and lists, ready for YAML or JSON."""
-        return _plain(asdict(self))
+        return to_plain(self)
 
 
 PARTS: dict[str, type] = {
@@ -352,9 +352,12 @@ def _build_part(path: str, value: Any) -> Any:
     return _build(VARIANTS[path][name], settings, f"{path}.")
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """Dataclasses, mappings and sequences as dicts and lists."""
+    if is_dataclass(value):
+        return {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return value

@@ -188,7 +188,8 @@ class Fleet:
         self.occupants: list[Replicate | None] = [None] * slots
         self.epochs = np.zeros(slots, np.int64)
         self._train_epoch = TrainEpoch(shape, self.model, slots)
-        self._predict = Predict(self.model)
+        # Dropout is for training alone.
+        self._predict = Predict(StackedMLP(Model(widths=shape.widths), shape.features, shape.classes, slots))
         self._pool = Pool(pool_rows, shape.features)
         self._evaluation_pool = Pool(evaluation_rows, shape.features)
         self._offsets = np.zeros(slots, np.int64)

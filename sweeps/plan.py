@@ -10,7 +10,7 @@ from typing import Any
 
 from conf.errors import UserError
 from conf.rules import rules, show
-from conf.schema import Budget, Config, Data, Fleet, Pruner, Search, Tracking
+from conf.schema import Budget, Config, Data, Fleet, Pruner, Search, Tracking, to_plain
 from sweeps.space import Dimension, Value
 
 
@@ -29,6 +29,11 @@ class Study:
     config: Config
     space: tuple[Dimension, ...]
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration, with the variants if there are any, as plain dicts and lists."""
+        variants = {"variants": to_plain(self.variants)} if self.variants else {}
+        return self.config.to_dict() | variants
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Plan:
         """The plan as plain dicts and lists, ready for YAML or JSON."""
         return {
             "sweep": self.sweep,
-            "studies": {study.strategy: study.config.to_dict() for study in self.studies},
+            "studies": {study.strategy: study.to_dict() for study in self.studies},
         }
 
 
@@ -169,7 +174,7 @@ def _params_with(study: Study, dimension: Dimension, value: Value) -> dict[str, 
 
 
 def _digest(studies: tuple[Study, ...]) -> str:
-    described = [study.config.to_dict() for study in studies]
+    described = [study.to_dict() for study in studies]
     for config in described:
         del config["budget"]["trials"], config["tracking"], config["fleet"]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

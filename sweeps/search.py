@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,7 +128,10 @@ class StudySearch:
         if config.search.sampler == "random":
             return RandomSampler(seed=seed)
         if config.search.sampler == "grid":
-            return BruteForceSampler(seed=seed)
+            # Experimental since Optuna 3.1; GridSampler knows no conditional spaces.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return BruteForceSampler(seed=seed)
         return TPESampler(seed=seed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,20 +45,31 @@ def csv_table(comparison: Comparison) -> str:
 
 
 def print_table(comparison: Comparison) -> None:
-    """Prints the table and the sentence to the terminal."""
+    """Prints a table a data set, the hyperparameters and the sentence; it fits into 80 columns."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    text = presentable(comparison.table)
-    table = Table()
-    for name in text.columns:
-        table.add_column(name, overflow="fold")
-    for row in text.to_numpy().tolist():
-        table.add_row(*row)
     console = Console()
-    console.print(table)
-    # Square brackets in names are text, not rich's markup; numbers need no colours.
-    console.print(comparison.sentence, markup=False, highlight=False)
+    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "padding": 0}
+    several = comparison.table["data"].nunique() > 1
+    for data, part in comparison.table.groupby("data"):
+        text = presentable(part)
+        metrics = text.drop(columns=["strategy", "hyperparameters", "replicates"])
+        scores = Table(title=str(data) if several else None, **style)
+        scores.add_column("strategy", no_wrap=True)
+        for name in metrics.columns:
+            scores.add_column(name)
+        chosen = Table("strategy", "best hyperparameters", **style)
+        for strategy, hyperparameters, cells in zip(
+            text["strategy"], text["hyperparameters"], metrics.to_numpy().tolist(), strict=True
+        ):
+            # As Text, since square brackets in a string are rich's markup.
+            scores.add_row(*[Text(cell.replace("± ", "±")) for cell in (strategy, *cells)])
+            chosen.add_row(Text(strategy), Text(hyperparameters))
+        console.print(scores, "", chosen, "", sep="\n")
+    console.print(Text(comparison.sentence))
 
 
 def _mean(mean: float, deviation: float) -> str:

@@ -40,7 +40,9 @@ EVERY_SETTING = [
 
 
 def config(**parts: object) -> Config:
-    return Config.from_dict({"strategy": "focal", "data": {"name": "wine"}, "loss": {"name": "focal"}} | parts)
+    return Config.from_dict(
+        {"strategy": "focal", "data": {"name": "wine"}, "loss": {"name": "focal"}} | parts
+    )
 
 
 @pytest.mark.parametrize(("part", "variant", "name", "rule"), EVERY_SETTING)
@@ -210,7 +212,8 @@ def test_errors_read_as_one_sentence_and_travel_between_processes():
 
 
 @pytest.mark.parametrize(
-    ("word", "mend"), [("focl", "did you mean focal?"), ("xyz", "choose from ce, focal"), ("ce", "did you mean ce?")]
+    ("word", "mend"),
+    [("focl", "did you mean focal?"), ("xyz", "choose from ce, focal"), ("ce", "did you mean ce?")],
 )
 def test_suggestions_name_the_closest_or_all(word, mend):
     assert suggest(word, ["focal", "ce"]) == mend

@@ -17,7 +17,8 @@ from sweeps.statistics import (
     smallest_wilcoxon_p,
 )
 
-# Demsar 2006, table 6: AUC of C4.5 with and without its parameters m and cf tuned, on 14 data sets.
+# Demsar 2006, table 6: AUC of C4.5 with and without its parameters m and cf tuned, on 14 data sets. The paper
+# prints 0.975 twice in the last but one row and ranks the first of them higher, hence its 0.9751.
 DEMSAR = pd.DataFrame(
     [
         (0.763, 0.768, 0.771, 0.798),
@@ -32,7 +33,7 @@ DEMSAR = pd.DataFrame(
         (1.000, 1.000, 1.000, 1.000),
         (0.940, 0.962, 0.965, 0.962),
         (0.619, 0.666, 0.614, 0.669),
-        (0.972, 0.981, 0.975, 0.975),
+        (0.972, 0.981, 0.9751, 0.975),
         (0.957, 0.978, 0.946, 0.970),
     ],
     columns=["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"],
@@ -65,45 +66,45 @@ def test_differences_that_do_not_vary_allow_no_test(difference):
     assert not compare_pairs(scores, train_rows=80, test_rows=20)["distinguishable"].any()
 
 
-def overlapping_splits(shift: float, seed: int, splits: int = 10) -> tuple[pd.DataFrame, int, int]:
-    """Two nearest-mean classifiers, each of one feature of one finite sample, on resampled splits of it.
+def overlapping_splits(shift: float, seed: int, rows: int) -> tuple[np.ndarray, dict[str, int]]:
+    """How much better one of two nearest-mean classifiers is, on ten resampled splits of one finite sample.
 
-    The features have the same distribution (a `shift` moves the first one's classes apart), so before the
-    sample is drawn neither classifier is better; and as all splits share the sample, their scores depend.
+    Each classifier has a feature of its own. The features have the same distribution (a `shift` moves the
+    first one's classes apart), so before the sample is drawn neither classifier is better; and as all splits
+    share the sample, their differences depend on each other.
     """
     random = np.random.default_rng(seed)
-    rows, train = 120, 90
+    train = 3 * rows // 4
     labels = np.arange(rows) % 2
     features = random.normal(size=(rows, 2)) + labels[:, None] * np.array([1.0 + shift, 1.0])
-    scores = []
-    for _ in range(splits):
+    differences = []
+    for _ in range(10):
         order = random.permutation(rows)
         fit, test = order[:train], order[train:]
         means = np.stack([features[fit][labels[fit] == label].mean(axis=0) for label in (0, 1)])
         found = abs(features[test] - means[1]) < abs(features[test] - means[0])
-        scores.append((found == labels[test][:, None].astype(bool)).mean(axis=0))
-    return pd.DataFrame(scores, columns=["one", "other"]), train, rows - train
+        accuracy = (found == labels[test][:, None].astype(bool)).mean(axis=0)
+        differences.append(accuracy[0] - accuracy[1])
+    return np.array(differences), {"train_rows": train, "test_rows": rows - train}
 
 
 def test_equal_strategies_are_rarely_told_apart():
     ours = naive = 0
     for seed in range(200):
-        scores, train_rows, test_rows = overlapping_splits(0.0, seed)
-        pairs = compare_pairs(scores, train_rows=train_rows, test_rows=test_rows)
-        ours += bool(pairs["distinguishable"].item())
-        naive += stats.ttest_rel(scores["one"], scores["other"]).pvalue < 0.05
+        differences, sizes = overlapping_splits(0.0, seed, rows=120)
+        ours += corrected_t(differences, **sizes)[1] < 0.05
+        naive += stats.ttest_1samp(differences, 0).pvalue < 0.05
     assert ours <= 0.05 * 200
-    assert naive > 0.05 * 200
+    assert naive > 0.25 * 200
 
 
 def test_a_difference_of_one_standard_deviation_is_found():
     found = 0
     for seed in range(40):
-        scores, train_rows, test_rows = overlapping_splits(1.0, seed)
-        pairs = compare_pairs(scores, train_rows=train_rows, test_rows=test_rows)
-        assert pairs["first"].item() == "one"
-        found += bool(pairs["distinguishable"].item())
-    assert found >= 30
+        differences, sizes = overlapping_splits(1.0, seed, rows=300)
+        t, p = corrected_t(differences, **sizes)
+        found += t > 0 and p < 0.05
+    assert found >= 34
 
 
 def test_holm_by_hand(monkeypatch):
@@ -120,7 +121,7 @@ def test_holm_by_hand(monkeypatch):
 
 def test_pairs_against_scipy():
     random = np.random.default_rng(5)
-    scores = pd.DataFrame(random.normal(0.8, 0.05, (11, 3)) + [0.0, 0.1, 0.03], columns=["a", "b", "c"])
+    scores = pd.DataFrame(random.normal([0.8, 0.9, 0.83], 0.05, (11, 3)), columns=["a", "b", "c"])
     pairs = compare_pairs(scores, train_rows=60, test_rows=20)
     assert pairs[["first", "second"]].to_numpy().tolist() == [["b", "c"], ["b", "a"], ["c", "a"]]
     assert (pairs["pairs"] == 11).all()
@@ -163,7 +164,7 @@ def test_smallest_p_of_few_pairs():
 # Demsar 2006, table 5a: Nemenyi's critical values at 0.05 for 2 to 10 classifiers.
 @pytest.mark.parametrize(
     ("strategies", "q"),
-    enumerate([1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164], start=2),
+    list(enumerate([1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164], start=2)),
 )
 def test_published_critical_values(strategies, q):
     unit = math.sqrt(strategies * (strategies + 1) / (6 * 14))
@@ -187,7 +188,10 @@ def test_the_published_example():
     # Ranks further apart than the critical difference, and only those, differ; here none are.
     names = list(DEMSAR)
     apart = pd.DataFrame(
-        [[abs(ranks.average[a] - ranks.average[b]) >= ranks.critical_difference for b in names] for a in names],
+        [
+            [abs(ranks.average[a] - ranks.average[b]) >= ranks.critical_difference for b in names]
+            for a in names
+        ],
         index=names,
         columns=names,
     )
@@ -196,7 +200,7 @@ def test_the_published_example():
 
 def test_nemenyi_agrees_with_the_critical_difference():
     random = np.random.default_rng(3)
-    scores = pd.DataFrame(random.normal(size=(13, 5)) + [0, 0.4, 0.8, 1.5, 3.0], columns=list("abcde"))
+    scores = pd.DataFrame(random.normal([0.0, 0.4, 0.8, 1.5, 3.0], 1.0, (13, 5)), columns=list("abcde"))
     ranks = rank(scores)
     decided = {
         (first, second): ranks.nemenyi.loc[first, second] < 0.05
@@ -222,7 +226,9 @@ def test_too_little_to_rank():
 
 
 def test_a_family_counts_once():
-    scores = pd.DataFrame({"a": [0.2, 0.4, 0.9], "b": [0.1, 0.3, 0.5]}, index=["wine", "wine_binary", "digits"])
+    scores = pd.DataFrame(
+        {"a": [0.2, 0.4, 0.9], "b": [0.1, 0.3, 0.5]}, index=["wine", "wine_binary", "digits"]
+    )
     averaged = average_families(scores, {"wine_binary": "wine"})
     assert averaged.index.tolist() == ["wine", "digits"]
     assert averaged.loc["wine"].to_dict() == pytest.approx({"a": 0.3, "b": 0.2})

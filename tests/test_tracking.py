@@ -354,7 +354,7 @@ def child(code, folder):
 
 def test_a_writer_that_failed_is_an_error_with_its_last_words(tmp_path):
     writer = child("import sys; sys.exit('first line\\nthe disk is full')", tmp_path)
-    with pytest.raises(UserError, match="http://nowhere did not take all runs .*the disk is full"):
+    with pytest.raises(UserError, match=r"http://nowhere did not take all runs .*the disk is full"):
         writer.finish(60)
 
 
@@ -396,7 +396,9 @@ def test_only_the_wanted_runs_are_read(uri, tmp_path):
     foreign = client.create_run(experiment, tags={"strategy": "theirs", "stage": "final"})
     client.set_terminated(foreign.info.run_id)
     client.create_experiment("theirs")
-    deleted = next(run for run in read_runs(uri) if run.data.tags.get("lossfleet.key", "").endswith("final/0/4"))
+    deleted = next(
+        run for run in read_runs(uri) if run.data.tags.get("lossfleet.key", "").endswith("final/0/4")
+    )
     client.delete_run(deleted.info.run_id)
 
     def sweeps(**wanted):
@@ -408,7 +410,7 @@ def test_only_the_wanted_runs_are_read(uri, tmp_path):
     assert sweeps(sweep="broken") == {"broken"}
     rows = [len(tracking.read_replicates(uri=uri, sweep=name)) for name in ("early", "late", "broken")]
     assert sorted(rows) == [21, 22, 22]
-    with pytest.raises(UserError, match="no experiment win; expected one of .*wine; did you mean wine"):
+    with pytest.raises(UserError, match=r"no experiment win; expected one of .*wine; did you mean wine"):
         sweeps(experiments=["win"])
     with pytest.raises(UserError, match="no finished sweep in theirs"):
         sweeps(experiments=["theirs"])

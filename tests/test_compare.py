@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import sweep_records
+
+from conf.errors import UserError
+from runners.records import ReplicateRecord
+from sweeps import compare
+from sweeps.compare import FIELDS, SHOWN, frame_from_records, print_comparison, summary
+
+
+def final_frame(levels, *, data="wine", sweep="first", replicates=10, noise=0.01, states=()):
+    """Final evaluations of made-up strategies, `level` plus noise on each split."""
+    random = np.random.default_rng(11)
+    rows = []
+    for strategy, level in levels.items():
+        for replicate in range(replicates):
+            score = level + random.normal(0, noise)
+            row = dict.fromkeys(FIELDS, 0)
+            row |= {"data": data, "sweep": sweep, "strategy": strategy, "stage": "final"}
+            row |= {"replicate": replicate, "seed": 100 + replicate, "split": 1000 + replicate, "trial": 3}
+            row |= {"state": dict(states).get((strategy, replicate), "COMPLETE"), "train_rows": 300.0}
+            row |= {"test_rows": 100.0, "params.optimizer.lr": 0.012345, "params.sampler.neighbors": 5}
+            rows.append(row | dict.fromkeys(SHOWN, score))
+    return pd.DataFrame(rows)
+
+
+def test_a_row_a_replicate():
+    records = sweep_records.sweep()
+    table = frame_from_records(records)
+    assert list(table.columns[:14]) == [*FIELDS, "params.loss.gamma", "params.sampler"]
+    ended = [record for record in records if isinstance(record, ReplicateRecord)]
+    assert len(table) == len(ended)
+    for record in ended:
+        where = (table["strategy"] == record.strategy) & (table["stage"] == record.stage)
+        row = table[where & (table["trial"] == record.trial) & (table["replicate"] == record.replicate)]
+        row = row.iloc[0]
+        assert (row["seed"], row["split"], row["state"]) == (record.seed, record.split, record.state)
+        assert (row["started"], row["ended"], row["epochs"]) == (record.started, record.ended, 7)
+        for name, value in record.metrics.items():
+            assert row[name] == value or (np.isnan(row[name]) and np.isnan(value))
+        if record.strategy == "focal":
+            assert row["params.loss.gamma"] == 0.1 * record.trial
+        else:
+            assert np.isnan(row["params.loss.gamma"])
+
+
+def test_replicates_of_a_trial_that_has_not_ended_are_left_out():
+    records = sweep_records.sweep()
+    cut = records.index(records[-2])
+    assert len(frame_from_records(records[:cut])) == len(frame_from_records(records)) - 5
+
+
+def test_a_record_written_twice_counts_once():
+    records = sweep_records.sweep()
+    trial = sweep_records.trial("focal", 2, stage="final", level=0.9, replicates=5)
+    doubled = [*records[:-1], *trial, records[-1]]
+    pd.testing.assert_frame_equal(frame_from_records(doubled), frame_from_records(records))
+
+
+def test_means_and_deviations_of_the_final_evaluation():
+    table = frame_from_records(sweep_records.sweep())
+    found = summary(table).table.set_index("strategy")
+    assert found.index.tolist() == ["focal", "ce"]
+    final = table[table["stage"] == "final"]
+    for strategy in ("ce", "focal"):
+        scores = final[final["strategy"] == strategy]
+        for metric in SHOWN:
+            assert found.loc[strategy, metric] == pytest.approx(np.mean(scores[metric]))
+            assert found.loc[strategy, f"{metric}_std"] == pytest.approx(np.std(scores[metric], ddof=1))
+    assert found["replicates"].tolist() == [5, 5]
+    assert found["hyperparameters"].tolist() == ["loss.gamma=0.2 sampler=shuffle", ""]
+
+
+def test_the_search_does_not_enter_the_comparison():
+    table = frame_from_records(sweep_records.sweep())
+    search = table["stage"] == "search"
+    changed = table.copy()
+    changed.loc[search, list(SHOWN)] = 1.0
+    pd.testing.assert_frame_equal(summary(changed).table, summary(table).table)
+
+
+def test_a_sweep_continued_with_more_trials_counts_its_last_evaluation():
+    records = sweep_records.sweep()[:-1]
+    newer = sweep_records.trial("ce", 1, stage="final", level=0.5, replicates=5)
+    found = summary(frame_from_records([*records, *newer])).table.set_index("strategy")
+    assert found.loc["ce", "test_balanced_accuracy"] == pytest.approx(0.5, abs=0.02)
+    assert found["replicates"].tolist() == [5, 5]
+
+
+def test_the_sentence_tells_real_differences_from_others():
+    found = summary(final_frame({"ce": 0.70, "focal": 0.9, "ohem": 0.91}, noise=0.03))
+    best = found.table["strategy"][0]
+    other = found.table["strategy"][1]
+    assert {best, other} == {"focal", "ohem"}
+    difference = found.pairwise.set_index(["first", "second"])["difference"][best, "ce"]
+    assert found.sentence.startswith(f"On wine {best} has the highest test balanced accuracy (0.9")
+    assert "over 10 splits)" in found.sentence
+    assert f"It is better than ce by {difference:.3f} (p < 0.001)." in found.sentence
+    assert f"{best} and {other} (p = " in found.sentence
+    assert "are not distinguishable on these 10 splits." in found.sentence
+    assert "corrected t-test of 3 pairs, Holm's correction for them." in found.sentence
+    assert "Wilcoxon" not in found.sentence
+
+
+def test_equal_strategies_are_not_called_better():
+    found = summary(final_frame({"ce": 0.8, "focal": 0.8, "ohem": 0.8}))
+    assert not found.pairwise["distinguishable"].any()
+    assert "better" not in found.sentence
+    assert found.sentence.count("not distinguishable") == 1
+
+
+def test_too_few_splits_are_said():
+    found = summary(final_frame({"ce": 0.7, "focal": 0.9}, replicates=5))
+    assert (
+        "With 5 splits Wilcoxon's test cannot find any difference: its smallest p is 0.0625" in found.sentence
+    )
+    found = summary(final_frame({"ce": 0.7, "focal": 0.9}, replicates=1))
+    assert "No difference can be tested: there is no more than 1 split" in found.sentence
+    assert "better" not in found.sentence
+    assert "±" not in found.sentence
+
+
+def test_one_strategy_alone():
+    found = summary(final_frame({"focal": 0.9}))
+    assert found.pairwise.empty
+    assert found.sentence.startswith("On wine only focal was run: test balanced accuracy 0.9")
+
+
+def test_failed_replicates_are_left_out_and_said():
+    failed = {("ohem", 2): "FAIL", ("ohem", 3): "FAIL"}
+    frame = final_frame({"ce": 0.7, "ohem": 0.9}, states=failed.items())
+    frame.loc[(frame["strategy"] == "ohem") & frame["replicate"].isin([2, 3]), list(SHOWN)] = 0.0
+    found = summary(frame)
+    assert found.table.set_index("strategy")["replicates"].to_dict() == {"ce": 10, "ohem": 8}
+    assert found.table["test_balanced_accuracy"][0] > 0.85
+    assert found.pairwise["pairs"].item() == 8
+    assert "2 splits lack a strategy's score and are left out of the comparison." in found.sentence
+
+
+def test_a_strategy_without_a_result_does_not_hide_the_others():
+    failed = {("smote", replicate): "FAIL" for replicate in range(10)}
+    found = summary(final_frame({"ce": 0.7, "ohem": 0.9, "smote": 0.99}, states=failed.items()))
+    assert found.table["strategy"].tolist() == ["ohem", "ce", "smote"]
+    assert found.pairwise[["first", "second", "pairs"]].to_numpy().tolist() == [["ohem", "ce", 10]]
+    assert "It is better than ce" in found.sentence
+    assert "smote has no result." in found.sentence
+    failed = {("ce", replicate): "FAIL" for replicate in range(10)}
+    found = summary(final_frame({"ce": 0.7}, states=failed.items()))
+    assert found.sentence == "On wine no final evaluation succeeded."
+
+
+def several(names, levels):
+    return pd.concat(
+        [final_frame(levels[index % len(levels)], data=name, sweep=name) for index, name in enumerate(names)]
+    )
+
+
+def test_several_data_sets_are_ranked():
+    names = ["wine", "digits", "breast_cancer", "page_blocks", "more", "still_more"]
+    found = summary(several(names, [{"ce": 0.5, "focal": 0.9, "ohem": 0.7}]))
+    assert found.ranks.average.to_dict() == {"focal": 1.0, "ohem": 2.0, "ce": 3.0}
+    assert found.table.groupby("data").size().to_dict() == dict.fromkeys(names, 3)
+    assert found.pairwise.groupby("data").size().to_dict() == dict.fromkeys(names, 3)
+    assert "Over 6 data sets Friedman's test finds a difference between the strategies" in found.sentence
+    assert "by Nemenyi's test focal better than ce (average ranks: focal 1.00" in found.sentence
+
+
+def test_data_sets_that_disagree_show_no_difference():
+    orders = [{"ce": 0.5, "focal": 0.9, "ohem": 0.7}, {"ce": 0.9, "focal": 0.5, "ohem": 0.7}]
+    found = summary(several(["wine", "digits", "breast_cancer", "more"], orders))
+    assert "Friedman's test finds no difference between the strategies (p = 1.000) (average" in found.sentence
+
+
+def test_two_data_sets_are_too_few_and_said_so():
+    found = summary(several(["wine", "digits"], [{"ce": 0.5, "focal": 0.9, "ohem": 0.7}]))
+    assert "no difference between the strategies (p = 0.135), and could not with so few" in found.sentence
+
+
+def test_related_data_sets_are_one_family():
+    related = ["page_blocks", "page_blocks_binary"]
+    levels = [{"ce": 0.5, "focal": 0.9, "ohem": 0.7}]
+    assert summary(several(related, levels)).ranks is None
+    assert "nothing was tested" in summary(several(related, levels)).sentence
+    assert summary(several([*related, "wine"], levels)).ranks.datasets == 2
+    assert summary(several([*related, "wine"], levels), families={}).ranks.datasets == 3
+
+
+def test_what_cannot_be_compared():
+    with pytest.raises(UserError, match="no final evaluation"):
+        summary(frame_from_records(sweep_records.sweep()[:13]))
+    twice = pd.concat([final_frame({"ce": 0.7}), final_frame({"ce": 0.7}, sweep="second")])
+    with pytest.raises(UserError, match="the sweeps first, second are on the same data wine"):
+        summary(twice)
+    with pytest.raises(UserError, match="the format is pdf"):
+        print_comparison(None, "pdf")
+
+
+@pytest.mark.parametrize(
+    ("format", "start"),
+    [("terminal", "validation balanced accuracy"), ("md", "| strategy |"), ("csv", "data,strategy,")],
+)
+def test_printing(monkeypatch, capsys, format, start):
+    asked = []
+
+    def read(*args, **kwargs):
+        asked.append((args, kwargs))
+        return frame_from_records(sweep_records.sweep())
+
+    monkeypatch.setattr(compare, "frame", read)
+    monkeypatch.setenv("COLUMNS", "300")
+    print_comparison(["wine"], format, "sqlite:///x.db", "first")
+    assert asked == [((["wine"],), {"uri": "sqlite:///x.db", "sweep": "first"})]
+    out = capsys.readouterr().out
+    assert start in out.splitlines()[0]
+    assert ("focal has the highest" in out) == (format != "csv")
+
+
+def test_the_order_of_records_does_not_matter():
+    records = sweep_records.sweep()
+    swapped = [records[0], *records[5:-1], *records[1:5], replace(records[-1], sentence="")]
+    pd.testing.assert_frame_equal(frame_from_records(swapped), frame_from_records(records))

@@ -1,0 +1,374 @@
+"""From overrides to plans: studies, spaces, fixed values, conditions, names."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conf.errors import UserError
+from conf.schema import ClassBalanced, Config, Focal, Shuffle, Smote, WeightedCrossEntropy
+from sweeps.compose import Composer, hydra_session, run_sweeper, split_overrides
+from sweeps.plan import Plan, Study, trial_config
+from sweeps.planning import build_config
+
+LR = "tag(log,interval(0.0001,0.1))"
+WEIGHT_DECAY = "tag(log,interval(1e-06,0.1))"
+OPTIMIZER = {"optimizer.lr": LR, "optimizer.weight_decay": WEIGHT_DECAY}
+
+
+def plans(*arguments: str) -> list[Plan]:
+    found: list[Plan] = []
+    run_sweeper(arguments, found.append)
+    return found
+
+
+def plan(*arguments: str) -> Plan:
+    (only,) = plans(*arguments)
+    return only
+
+
+def study(*arguments: str) -> Study:
+    (only,) = plan(*arguments).studies
+    return only
+
+
+def training(*arguments: str) -> Config:
+    hydra_overrides, others = split_overrides(arguments)
+    with hydra_session() as config_loader:
+        return build_config(Composer(config_loader, hydra_overrides), others)
+
+
+def texts(study: Study) -> dict[str, str]:
+    return {dimension.name: dimension.text() for dimension in study.space}
+
+
+def test_the_default_job_is_five_strategies_on_page_blocks():
+    main = plan()
+    assert [each.strategy for each in main.studies] == ["ce", "weighted_ce", "ohem", "resampling", "focal"]
+    assert main.data.name == "page_blocks"
+    assert {each.strategy: texts(each) for each in main.studies} == {
+        "ce": OPTIMIZER,
+        "weighted_ce": OPTIMIZER | {"loss.tau": "interval(0.0,1.5)"},
+        "ohem": OPTIMIZER | {"loss.keep": "interval(0.05,1.0)"},
+        "resampling": {"sampler": "choice(oversample,undersample,class_balanced,smote)"}
+        | OPTIMIZER
+        | {"sampler.exponent": "interval(0.0,1.0)"},
+        "focal": OPTIMIZER | {"loss.gamma": "interval(0.0,5.0)", "loss.tau": "interval(0.0,1.5)"},
+    }
+    shared = {(each.config.budget, each.config.search, each.config.pruner) for each in main.studies}
+    assert shared == {(main.budget, main.search, main.pruner)}
+
+
+def test_the_grid_of_the_papers_table():
+    paper = plan("experiment=paper_grid")
+    assert paper.data.name == "page_blocks_binary"
+    assert (paper.search.sampler, paper.pruner.name) == ("grid", "none")
+    (only,) = paper.studies
+    grids = {dimension.name: dimension.grid() for dimension in only.space}
+    assert grids == {"loss.gamma": (0, 0.1, 0.2, 0.5, 1, 2, 5), "loss.alpha": (0.25, 0.5, 0.75)}
+    assert paper.budget.trials == len(grids["loss.gamma"]) * len(grids["loss.alpha"])
+
+
+def test_the_quick_experiment_is_the_default_job_in_small():
+    quick = plan("experiment=quick")
+    assert [each.strategy for each in quick.studies] == [each.strategy for each in plan().studies]
+    assert quick.budget.trials < 10
+    assert plan("experiment=quick", "data=wine", "budget.trials=7").budget.trials == 7
+
+
+def test_strategies_choose_the_studies_in_their_order():
+    assert [each.strategy for each in plan("strategy=focal,ce").studies] == ["focal", "ce"]
+    assert len(plan("strategy=glob(*)").studies) == 5
+
+
+@pytest.mark.parametrize(
+    ("argument", "focal", "weighted_ce"),
+    [
+        ("loss.gamma=2", {"loss.tau": "interval(0.0,1.5)"}, {"loss.tau": "interval(0.0,1.5)"}),
+        (
+            "loss.gamma=interval(1,3)",
+            {"loss.gamma": "interval(1.0,3.0)", "loss.tau": "interval(0.0,1.5)"},
+            {"loss.tau": "interval(0.0,1.5)"},
+        ),
+        (
+            "loss.gamma=0,1,2",
+            {"loss.gamma": "choice(0.0,1.0,2.0)", "loss.tau": "interval(0.0,1.5)"},
+            {"loss.tau": "interval(0.0,1.5)"},
+        ),
+        ("loss.tau=1", {"loss.gamma": "interval(0.0,5.0)"}, {}),
+        ("loss.tau=null", {"loss.gamma": "interval(0.0,5.0)"}, {}),
+        ("loss.alpha=0.25", {"loss.gamma": "interval(0.0,5.0)"}, {}),
+        ("loss.class_weight=[1,9]", {"loss.gamma": "interval(0.0,5.0)"}, {}),
+        (
+            "loss.beta=interval(0.9,0.999)",
+            {"loss.gamma": "interval(0.0,5.0)", "loss.beta": "interval(0.9,0.999)"},
+            {"loss.beta": "interval(0.9,0.999)"},
+        ),
+    ],
+)
+def test_each_strategy_that_has_the_key_takes_the_value(argument, focal, weighted_ce):
+    both = plan("strategy=focal,weighted_ce,ce", "data=breast_cancer", argument).studies
+    assert [texts(each) for each in both] == [OPTIMIZER | focal, OPTIMIZER | weighted_ce, OPTIMIZER]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loss"),
+    [
+        (["loss.tau=0.5"], WeightedCrossEntropy(tau=0.5)),
+        (["loss.alpha=0.25"], WeightedCrossEntropy(alpha=0.25)),
+        (["loss.beta=0.99"], WeightedCrossEntropy(beta=0.99)),
+        (["loss.class_weight=[1,9]"], WeightedCrossEntropy(class_weight=(1, 9))),
+        (["loss.tau=null"], WeightedCrossEntropy()),
+        (["loss.tau=null", "loss.alpha=0.25"], WeightedCrossEntropy(alpha=0.25)),
+        (["loss.alpha=0.25", "loss.alpha=0.75"], WeightedCrossEntropy(alpha=0.75)),
+        ([], WeightedCrossEntropy(tau=1.0)),
+    ],
+)
+def test_a_given_weighting_takes_the_place_of_the_strategys_own(arguments, loss):
+    arguments = ["strategy=weighted_ce", "data=breast_cancer", *arguments]
+    assert study(*arguments).config.loss == loss
+    assert training(*arguments).loss == loss
+
+
+def test_a_searched_weighting_takes_the_place_of_the_strategys_own():
+    found = study("strategy=weighted_ce", "data=breast_cancer", "loss.alpha=interval(0.1,0.9)")
+    assert found.config.loss == WeightedCrossEntropy()
+    assert trial_config(found, {"loss.alpha": 0.3}).loss == WeightedCrossEntropy(alpha=0.3)
+
+
+def test_a_ratio_of_negatives_takes_the_place_of_the_kept_fraction():
+    found = study("strategy=ohem", "data=breast_cancer", "loss.negatives_per_positive=interval(1,10)")
+    assert texts(found) == OPTIMIZER | {"loss.negatives_per_positive": "interval(1.0,10.0)"}
+    assert trial_config(found, {"loss.negatives_per_positive": 3.0}).loss.negatives_per_positive == 3.0
+
+
+def test_values_for_all_strategies_reach_all():
+    found = plan(
+        "budget.trials=7", "data=wine", "data.long_tail=5", "batch_size=32", "model=logistic", "seed=3"
+    )
+    assert len(found.studies) == 5
+    for each in found.studies:
+        assert each.config.budget.trials == 7
+        assert (each.config.data.name, each.config.data.long_tail) == ("wine", 5.0)
+        assert (each.config.batch_size, each.config.model.widths, each.config.seed) == (32, (), 3)
+
+
+def test_interpolations_are_resolved(monkeypatch):
+    monkeypatch.setenv("STORE", "sqlite:///there.db")
+    found = plan("strategy=ce", "budget.rungs=${budget.epochs}", "tracking.uri=${oc.env:STORE}")
+    assert found.budget.rungs == found.budget.epochs
+    assert found.tracking.uri == "sqlite:///there.db"
+
+
+def test_how_to_resample_is_a_choice_with_settings_of_its_own():
+    found = study("strategy=resampling", "sampler.neighbors=int(interval(2,9))")
+    conditions = {dimension.name: dimension.when for dimension in found.space}
+    assert conditions["sampler.exponent"] == {"sampler": ("class_balanced",)}
+    assert conditions["sampler.neighbors"] == {"sampler": ("smote",)}
+    assert conditions["sampler"] == conditions["optimizer.lr"] == {}
+    names = [dimension.name for dimension in found.space]
+    assert names.index("sampler") < min(names.index("sampler.exponent"), names.index("sampler.neighbors"))
+    assert found.config.space["sampler.exponent"] == {
+        "when": {"sampler": ["class_balanced"]},
+        "values": "interval(0.0,1.0)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "space", "sampler"),
+    [
+        (["sampler=smote"], {}, Smote()),
+        (["sampler=class_balanced"], {"sampler.exponent": "interval(0.0,1.0)"}, ClassBalanced()),
+        (
+            ["sampler=class_balanced", "sampler.exponent=0.5"],
+            {},
+            ClassBalanced(exponent=0.5),
+        ),
+        (["sampler=smote,shuffle"], {"sampler": "choice(smote,shuffle)"}, Smote()),
+        (
+            ["sampler=shuffle,class_balanced", "sampler.exponent=interval(0.2,0.4)"],
+            {"sampler": "choice(shuffle,class_balanced)", "sampler.exponent": "interval(0.2,0.4)"},
+            Shuffle(),
+        ),
+    ],
+)
+def test_the_choice_of_a_sampler_can_be_fixed_or_narrowed(arguments, space, sampler):
+    found = study("strategy=resampling", *arguments)
+    assert texts(found) == OPTIMIZER | space
+    assert found.config.sampler == sampler
+
+
+def test_settings_of_a_searched_group_depend_on_it_without_being_told():
+    found = study("strategy=ce", "sampler=shuffle,class_balanced,smote", "sampler.exponent=0.2,0.4")
+    (exponent,) = [dimension for dimension in found.space if dimension.name == "sampler.exponent"]
+    assert exponent.when == {"sampler": ("class_balanced",)}
+
+
+def test_a_fixed_setting_of_a_searched_group_reaches_its_variant():
+    found = study("strategy=resampling", "sampler.neighbors=3")
+    assert trial_config(found, {"sampler": "smote"}).sampler == Smote(neighbors=3)
+    assert trial_config(found, {"sampler": "class_balanced"}).sampler == ClassBalanced()
+
+
+def test_params_become_the_configuration_of_a_trial():
+    found = study("strategy=focal", "model.widths=[],[7,5]", "batch_size=16,32")
+    params = {
+        "optimizer.lr": 0.03,
+        "loss.gamma": 1.5,
+        "loss.tau": 0.7,
+        "model.widths": "[7,5]",
+        "batch_size": 16,
+    }
+    trial = trial_config(found, params)
+    assert trial.loss == Focal(gamma=1.5, tau=0.7)
+    assert (trial.optimizer.lr, trial.model.widths, trial.batch_size) == (0.03, (7, 5), 16)
+    assert trial.optimizer.weight_decay == found.config.optimizer.weight_decay
+    assert trial.space == {}
+    assert trial_config(found, {}).loss == found.config.loss
+
+
+@settings(max_examples=50)
+@given(data=st.data())
+def test_every_sample_of_every_default_space_is_a_configuration(data):
+    for each in DEFAULT.studies:
+        params: dict[str, object] = {}
+        for dimension in each.space:
+            if not dimension.is_active(params):
+                continue
+            if dimension.kind == "categorical":
+                params[dimension.name] = data.draw(st.sampled_from(dimension.choices))
+            else:
+                params[dimension.name] = data.draw(st.floats(dimension.low, dimension.high))
+        config = trial_config(each, params)
+        for name, value in params.items():
+            part, _, setting = name.rpartition(".")
+            assert (getattr(getattr(config, part), setting) if part else config.sampler.name) == value
+        assert Config.from_dict(config.to_dict()) == config
+
+
+DEFAULT = plan()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["strategy=focal", "loss.gamma=interval(-1,5)"], "loss.gamma=interval(-1.0,5.0) of strategy focal"),
+        (["strategy=ohem", "loss.keep=interval(0,1)"], "reaches 0.0"),
+        (
+            ["strategy=focal", "data=breast_cancer", "loss.alpha=interval(0,1)"],
+            "loss.alpha=interval(0.0,1.0)",
+        ),
+        (["strategy=focal", "data=wine", "loss.alpha=0.2,0.4"], "loss.alpha is 0.2 on wine"),
+        (["strategy=ce", "sampler=class_balanced,smote", "sampler.exponent=range(0,3)"], "reaches 2.0"),
+        (["strategy=ce", "batch_size=range(0,64,32)"], "batch_size is 0"),
+        (["search=grid"], "search=grid on optimizer.lr="),
+        (["strategy=focal", "loss=cross_entropy"], "strategy focal searches loss.gamma"),
+        (["strategy=resampling", "sampler=smote", "sampler.exponent=0.5"], "sampler.exponent is set"),
+        (["strategy=ce", "loss.gamma=2"], "loss.gamma is set, but strategy ce does not have it"),
+        (["strategy=ce", "data=wine,digits", "name=both"], "2 sweeps would have the name both"),
+        (["strategy=ce", "data=wine,wine"], "2 sweeps would have the name"),
+    ],
+)
+def test_what_would_fail_later_is_refused_before_anything_runs(arguments, part):
+    with pytest.raises(UserError) as caught:
+        plans(*arguments)
+    assert part in caught.value.what
+
+
+def test_each_data_set_is_a_sweep_of_its_own():
+    found = plans("strategy=ce", "data=wine,digits", "data.long_tail=10,50")
+    assert [(each.data.name, each.data.long_tail) for each in found] == [
+        ("wine", 10.0),
+        ("wine", 50.0),
+        ("digits", 10.0),
+        ("digits", 50.0),
+    ]
+    assert len({each.sweep for each in found}) == 4
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["budget.trials=80", "tracking.enabled=false", "fleet.slots=3", "loss.gamma=interval( 0 , 5.0 )"],
+)
+def test_more_trials_and_other_records_continue_the_same_sweep(argument):
+    assert plan("strategy=focal", argument).sweep == plan("strategy=focal").sweep
+
+
+@pytest.mark.parametrize(
+    ("strategy", "argument"),
+    [
+        ("focal", "strategy=ce"),
+        ("focal", "budget.epochs=31"),
+        ("focal", "budget.replicates=2"),
+        ("focal", "loss.gamma=2"),
+        ("focal", "loss.gamma=interval(0,4)"),
+        ("focal", "seed=1"),
+        ("focal", "search=random"),
+        ("focal", "pruner=none"),
+        ("focal", "data.long_tail=9"),
+        ("focal", "model=logistic"),
+        ("focal", "batch_size=32"),
+        ("resampling", "sampler.neighbors=4"),
+        ("resampling", "sampler=smote"),
+    ],
+)
+def test_anything_that_decides_results_makes_another_sweep(strategy, argument):
+    before, after = plan(f"strategy={strategy}"), plan(f"strategy={strategy}", argument)
+    assert after.sweep != before.sweep
+    assert after.sweep.startswith("page_blocks-")
+    assert after.to_dict()["studies"] != before.to_dict()["studies"]
+
+
+def test_a_name_is_the_sweeps_name():
+    assert plan("strategy=ce", "name=my_sweep").sweep == "my_sweep"
+
+
+def test_the_files_of_a_user_are_found(tmp_path):
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /loss: focal\nstrategy: mine\n"
+        "space:\n  loss.gamma: choice(1, 3)\n"
+    )
+    found = study(f"hydra.searchpath=[file://{tmp_path}]", "strategy=mine")
+    assert (found.strategy, texts(found), found.config.loss) == (
+        "mine",
+        {"loss.gamma": "choice(1.0,3.0)"},
+        Focal(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("space", "part"),
+    [
+        ("loss.gamma: 2", "space.loss.gamma of strategy mine is 2"),
+        ("loss.gama: interval(0,1)", "strategy mine searches loss.gama"),
+        ("loss.keep: interval(0.1,1)", "strategy mine searches loss.keep"),
+        ("loss.gamma: interval(-1,1)", "loss.gamma=interval(-1.0,1.0) of strategy mine"),
+        ("sampler: choice(smote, smot)", "there is no sampler smot"),
+        ("sampler: interval(0,1)", "names no files"),
+        ("loss.gamma: {values: 'interval(0,1)', when: {smapler: smote}}", "depends on smapler"),
+        ("loss.gamma: {values: 'interval(0,1)', when: {sampler: smot}}", "there is no sampler smot"),
+        ("loss.gamma: {when: {sampler: smote}}", "space.loss.gamma of strategy mine"),
+        ("loss.tau: interval(0,1)\n  loss.beta: interval(0,0.9)", "both weigh the classes"),
+        ("loss.gamma: interval(0,1", "cannot be read"),
+        ("[1, 2", "cannot be composed"),
+    ],
+)
+def test_a_wrong_space_in_a_users_file_is_refused(tmp_path, space, part):
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy" / "mine.yaml").write_text(
+        f"# @package _global_\ndefaults:\n  - override /loss: focal\nstrategy: mine\nspace:\n  {space}\n"
+    )
+    with pytest.raises(UserError) as caught:
+        plans(f"hydra.searchpath=[file://{tmp_path}]", "strategy=mine")
+    assert part in caught.value.what
+
+
+def test_one_training_has_one_value_for_everything():
+    config = training("strategy=focal", "loss.gamma=1", "sampler=smote", "sampler.neighbors=3", "data=wine")
+    assert (config.strategy, config.loss, config.sampler) == ("focal", Focal(gamma=1.0), Smote(neighbors=3))
+    assert config.space == {}
+    assert training().strategy == "ce"
+    with pytest.raises(UserError, match="has several values"):
+        training("loss.gamma=1,2")
