@@ -6,14 +6,15 @@ import hashlib
 import json
 import math
 import os
-import sys
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conf.errors import UserError, suggest
 from runners.records import EndRecord, SweepRecord
+from runners.tracking_rows import LARGEST, run_rows
 from runners.tracking_runs import (
     KEY_TAG,
     KIND_TAG,
@@ -40,8 +41,6 @@ __all__ = ["Tracker", "Writer", "read_replicates", "serve_ui", "start_writer", "
 METRICS_A_CALL = 1000
 PARAMS_A_CALL = 100
 RUNS_A_PAGE = 1000
-# MLflow stores infinity as the largest double.
-LARGEST = sys.float_info.max
 
 
 class Tracker:
@@ -162,51 +161,20 @@ def insert_runs(
 
     new_ids = {run.key: uuid.uuid4().hex for run in runs}
     known = ids | new_ids
-    rows: dict[type, list[dict[str, Any]]] = {
-        table: [] for table in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)
-    }
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
         run_id = new_ids[run.key]
-        rows[SqlRun].append(
-            {
-                "run_uuid": run_id,
-                "name": run.name,
-                "source_type": "UNKNOWN",
-                "source_name": "",
-                "entry_point_name": "",
-                "source_version": "",
-                "user_id": run.tags["mlflow.user"],
-                "status": run.status,
-                "start_time": milliseconds(run.started),
-                "end_time": milliseconds(run.ended),
-                "lifecycle_stage": "active",
-                "artifact_uri": f"{experiment.artifact_location}/{run_id}/artifacts",
-                "experiment_id": int(experiment.experiment_id),
-            }
-        )
-        tags = {**run.tags, "mlflow.parentRunId": known[run.parent], "mlflow.runName": run.name}
-        rows[SqlTag] += [{"run_uuid": run_id, "key": key, "value": value} for key, value in tags.items()]
-        rows[SqlParam] += [
-            {"run_uuid": run_id, "key": key, "value": value} for key, value in run.params.items()
-        ]
-        latest: dict[str, dict[str, Any]] = {}
-        for point in run.points:
-            row = {
-                "run_uuid": run_id,
-                "key": point.name,
-                "step": point.step,
-                "timestamp": point.time,
-                "value": 0.0 if math.isnan(point.value) else max(-LARGEST, min(LARGEST, point.value)),
-                "is_nan": math.isnan(point.value),
-            }
-            rows[SqlMetric].append(row)
-            if point.name not in latest or latest[point.name]["step"] < point.step:
-                latest[point.name] = row
-        rows[SqlLatestMetric] += latest.values()
+        own = run_rows(run, run_id, known[run.parent])
+        own["runs"][0] |= {
+            "experiment_id": int(experiment.experiment_id),
+            "artifact_uri": f"{experiment.artifact_location}/{run_id}/artifacts",
+        }
+        for name, table_rows in own.items():
+            rows[name] += table_rows
     with engine.begin() as connection:
-        for table, table_rows in rows.items():
-            if table_rows:
-                connection.execute(insert(table), table_rows)
+        for table in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric):
+            if rows[table.__tablename__]:
+                connection.execute(insert(table), rows[table.__tablename__])
     return new_ids
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -16,3 +17,24 @@ def workdir(tmp_path, monkeypatch):
     """An empty working directory, where a sweep may leave its state."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """An empty store of MLflow, which needs seconds to create; tests copy it."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(template, workdir, monkeypatch):
+    """An empty store in an empty working directory, and a writer that does not wait."""
+    from runners import tracking_writer
+
+    monkeypatch.setattr(tracking_writer, "PAUSE", 0.01)
+    monkeypatch.setattr(tracking_writer, "LONGEST_DELAY", 0.01)
+    shutil.copy(template, workdir / "mlflow.db")
+    return f"sqlite:///{workdir / 'mlflow.db'}"

@@ -163,8 +163,9 @@ def test_permuting_the_slots_permutes_the_results():
     permuted = [replicates[k] for k in order]
     losses, _, training = fleet_curves(fill(make_fleet(replicates), replicates), replicates)
     permuted_losses, _, permuted_training = fleet_curves(fill(make_fleet(permuted), permuted), permuted)
-    np.testing.assert_array_equal(permuted_losses, losses[order])
-    np.testing.assert_array_equal(permuted_training, training[order])
+    # Not to the last bit: the vector kernels round the ends of a buffer in another way than its middle.
+    np.testing.assert_allclose(permuted_losses, losses[order], rtol=1e-6)
+    np.testing.assert_allclose(permuted_training, training[order], rtol=1e-6)
 
 
 @pytest.mark.parametrize("loss", [Focal(gamma=0.5), Ohem(keep=0.4)], ids=["focal", "ohem"])

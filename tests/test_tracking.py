@@ -4,11 +4,9 @@ import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from pathlib import Path
 
@@ -16,55 +14,15 @@ import pandas as pd
 import pytest
 import sweep_records
 from mlflow import MlflowClient
-from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from mlflow_sweeps import EXPERIMENT, append, mirror, read_runs
 
 from conf.errors import UserError
-from runners import tracking, tracking_store, tracking_writer
-from runners.records import EndRecord, Journal, ReplicateRecord, TrialRecord
+from runners import tracking, tracking_writer
+from runners.records import EndRecord, Journal, ReplicateRecord
 from sweeps.compare import frame, frame_from_records
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENT = "wine"
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory):
-    """MLflow needs seconds to create a database; the tests copy this one."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(template, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(tracking_writer, "PAUSE", 0.01)
-    monkeypatch.setattr(tracking_writer, "LONGEST_DELAY", 0.01)
-    shutil.copy(template, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
-def append(folder, records):
-    journal = Journal(folder / "records.jsonl")
-    for record in records:
-        journal.append(record)
-    journal.close()
-
-
-def mirror(folder, uri, records=()):
-    """What the writer process does, in this one: everything that the journal has, to the end."""
-    append(folder, records)
-    ending = threading.Event()
-    ending.set()
-    tracking_writer.mirror(folder, uri, EXPERIMENT, ending)
-
-
-def read_runs(uri, view=ViewType.ACTIVE_ONLY):
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    return list(client.search_runs([experiment.experiment_id], run_view_type=view, max_results=1000))
 
 
 def by_name(uri):
@@ -363,115 +321,3 @@ def test_a_writer_that_hangs_is_an_error_after_the_timeout(tmp_path):
     with pytest.raises(UserError, match=r"not within 0\.1 s"):
         writer.finish(0.1)
     assert writer._process.poll() is not None
-
-
-def test_the_tracking_uri(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking.tracking_uri(None) == "sqlite:///mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://example.org")
-    assert tracking.tracking_uri(None) == "http://example.org"
-    assert tracking.tracking_uri("sqlite:///other.db") == "sqlite:///other.db"
-    for folder in ("./mlruns", "file:///tmp/mlruns"):
-        with pytest.raises(UserError, match="expected a database or a server"):
-            tracking.tracking_uri(folder)
-
-
-def test_mlflow_and_journal_give_the_same_table(uri, tmp_path, monkeypatch):
-    records = sweep_records.sweep()
-    mirror(tmp_path, uri, records)
-    monkeypatch.setattr(tracking, "RUNS_A_PAGE", 3)
-    ours = frame_from_records(records)
-    pd.testing.assert_frame_equal(frame(uri=uri), ours)
-    assert len(ours) == 4 * 3 + 2 * 5
-    assert ours["train_loss"].isin([math.inf, -math.inf]).sum() == 2
-
-
-def test_only_the_wanted_runs_are_read(uri, tmp_path):
-    later = sweep_records.STARTED + 900
-    mirror(tmp_path / "a", uri, sweep_records.sweep("early"))
-    mirror(tmp_path / "b", uri, sweep_records.sweep("late", started=later))
-    mirror(tmp_path / "c", uri, sweep_records.sweep("broken", started=later + 900)[:-1])
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
-    foreign = client.create_run(experiment, tags={"strategy": "theirs", "stage": "final"})
-    client.set_terminated(foreign.info.run_id)
-    client.create_experiment("theirs")
-    deleted = next(
-        run for run in read_runs(uri) if run.data.tags.get("lossfleet.key", "").endswith("final/0/4")
-    )
-    client.delete_run(deleted.info.run_id)
-
-    def sweeps(**wanted):
-        return {row["sweep"] for row in tracking.read_replicates(uri=uri, **wanted)}
-
-    assert sweeps() == {"late"}
-    assert sweeps(experiments=[EXPERIMENT]) == {"late"}
-    assert sweeps(sweep="early") == {"early"}
-    assert sweeps(sweep="broken") == {"broken"}
-    rows = [len(tracking.read_replicates(uri=uri, sweep=name)) for name in ("early", "late", "broken")]
-    assert sorted(rows) == [21, 22, 22]
-    with pytest.raises(UserError, match=r"no experiment win; expected one of .*wine; did you mean wine"):
-        sweeps(experiments=["win"])
-    with pytest.raises(UserError, match="no finished sweep in theirs"):
-        sweeps(experiments=["theirs"])
-    with pytest.raises(UserError, match="no sweep lost in wine"):
-        sweeps(experiments=[EXPERIMENT], sweep="lost")
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no database at all, but long enough to be looked at"])
-def test_reading_a_missing_store_creates_none(tmp_path, monkeypatch, content):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    if content is not None:
-        Path("mlflow.db").write_bytes(content)
-    for read in (tracking.read_replicates, lambda: tracking.serve_ui(None, 5000)):
-        with pytest.raises(UserError, match=r"no MLflow database mlflow\.db; .*run lossfleet sweep first"):
-            read()
-    assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else ["mlflow.db"])
-    assert content is None or Path("mlflow.db").read_bytes() == content
-
-
-def test_a_dead_server_is_a_user_error(monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with pytest.raises(UserError, match="cannot be read"):
-        tracking.read_replicates(uri=f"http://127.0.0.1:{port}")
-
-
-def test_the_ui_serves_this_store_on_this_machine_only(uri, monkeypatch, capsys):
-    commands = []
-
-    class Server:
-        def __init__(self, command):
-            commands.append(command)
-
-        def wait(self):
-            if len(commands) == 1:
-                commands.append("interrupted")
-                raise KeyboardInterrupt
-
-        def terminate(self):
-            commands.append("terminated")
-
-    monkeypatch.setattr(tracking_store.subprocess, "Popen", Server)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} cannot be used"):
-            tracking.serve_ui(uri, port)
-    assert commands == []
-    tracking.serve_ui(uri, port)
-    command = commands[0]
-    assert command[command.index("--host") + 1] == "127.0.0.1"
-    assert command[command.index("--port") + 1] == str(port)
-    assert command[command.index("--backend-store-uri") + 1] == uri
-    assert commands[1:] == ["interrupted", "terminated"]
-    assert f"http://127.0.0.1:{port}" in capsys.readouterr().out
-
-
-def test_a_trial_before_its_sweep_is_refused(tmp_path, uri):
-    with pytest.raises(ValueError, match="came before the SweepRecord"):
-        frame_from_records(sweep_records.trial("ce", 0))
-    assert isinstance(sweep_records.trial("ce", 0)[-1], TrialRecord)

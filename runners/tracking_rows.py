@@ -1,0 +1,56 @@
+"""A run as rows of MLflow's tables, as its own client would have stored it (no mlflow in here)."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from runners.tracking_runs import Run, milliseconds
+
+# MLflow stores infinity as the largest double, and NaN as zero with a flag.
+LARGEST = sys.float_info.max
+
+
+def run_rows(run: Run, run_id: str, parent_id: str) -> dict[str, list[dict[str, Any]]]:
+    """An ended run's rows by table; what hangs on the experiment is not in them.
+
+    Args:
+        run: the run; each (metric, step) has one value.
+        run_id: 32 hexadecimal digits.
+        parent_id: the run id of the parent.
+    """
+    metrics: list[dict[str, Any]] = [
+        {
+            "run_uuid": run_id,
+            "key": point.name,
+            "step": point.step,
+            "timestamp": point.time,
+            "value": 0.0 if math.isnan(point.value) else max(-LARGEST, min(LARGEST, point.value)),
+            "is_nan": math.isnan(point.value),
+        }
+        for point in run.points
+    ]
+    latest = {row["key"]: row for row in sorted(metrics, key=lambda row: row["step"])}
+    tags = {**run.tags, "mlflow.parentRunId": parent_id, "mlflow.runName": run.name}
+    return {
+        "runs": [
+            {
+                "run_uuid": run_id,
+                "name": run.name,
+                "source_type": "UNKNOWN",
+                "source_name": "",
+                "entry_point_name": "",
+                "source_version": "",
+                "user_id": run.tags["mlflow.user"],
+                "status": run.status,
+                "start_time": milliseconds(run.started),
+                "end_time": milliseconds(run.ended),
+                "lifecycle_stage": "active",
+            }
+        ],
+        "tags": [{"run_uuid": run_id, "key": name, "value": value} for name, value in tags.items()],
+        "params": [{"run_uuid": run_id, "key": name, "value": value} for name, value in run.params.items()],
+        "metrics": metrics,
+        "latest_metrics": list(latest.values()),
+    }

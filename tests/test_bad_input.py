@@ -1,0 +1,223 @@
+"""Bad input: exit code 2, the value, the mend, no traceback, nothing on disk. One row a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps import commands
+from sweeps.cli import main
+
+TWO_CLASSES = "data=breast_cancer"
+
+# The command line, then what the message must contain: the value that is wrong, and the mend.
+ROWS = [
+    # commands and options
+    ("", "there is no command", "lossfleet sweep"),
+    ("swep", "swep", "did you mean sweep?"),
+    ("trian strategy=ce", "trian", "did you mean train?"),
+    ("frobnicate", "frobnicate", "choose from compare, sweep, train, ui"),
+    ("strategy=ce", "strategy=ce", "choose from compare, sweep, train, ui"),
+    ("--frobnicate", "--frobnicate", "'lossfleet --help'"),
+    ("sweep --frobnicate", "--frobnicate", "'lossfleet sweep --help'"),
+    ("sweep -m strategy=ce", "-m", "'lossfleet sweep --help'"),
+    ("train --multirun", "--multirun", "'lossfleet train --help'"),
+    ("compare --format tabel", "tabel", "choose from csv, md, terminal"),
+    ("compare --format trminal", "trminal", "did you mean terminal?"),
+    ("compare --format", "--format", "'lossfleet compare --help'"),
+    ("ui --port 0", "0", "--port 5000"),
+    ("ui --port 65536", "65536", "--port 5000"),
+    ("ui --port http", "http", "--port 5000"),
+    ("ui wine", "wine", "'lossfleet ui --help'"),
+    # stores that are not there
+    ("compare", "mlflow.db", "run lossfleet sweep first"),
+    ("compare wine --format md", "mlflow.db", "run lossfleet sweep first"),
+    ("compare --uri sqlite:///nowhere.db", "nowhere.db", "run lossfleet sweep first"),
+    ("ui", "mlflow.db", "run lossfleet sweep first"),
+    ("ui --uri sqlite:///nowhere.db", "nowhere.db", "run lossfleet sweep first"),
+    # names of files
+    ("sweep strategy=foca", "foca", "did you mean focal?"),
+    ("sweep strategy=ce,weightedce", "weightedce", "did you mean weighted_ce?"),
+    ("sweep strategy=ce,ce", "strategy=ce,ce", "write strategy=ce"),
+    ("sweep strategy=null", "None", "?"),
+    ("sweep strategy=", "there is no strategy", "choose from ce, focal"),
+    ("sweep strategy=[ce]", "['ce']", "did you mean ce?"),
+    ("sweep strategy=interval(0,1)", "strategy=interval(0,1)", "strategy=ce,focal"),
+    ("sweep data=wnie", "wnie", "did you mean wine?"),
+    ("sweep data=wine,digitz", "digitz", "did you mean digits?"),
+    ("sweep data=interval(0,1)", "data=interval(0,1)", "data=breast_cancer,digits"),
+    ("sweep sampler=smot", "smot", "did you mean smote?"),
+    ("sweep sampler=smote,oversampel", "oversampel", "did you mean oversample?"),
+    ("sweep loss=foca", "foca", "did you mean focal?"),
+    ("sweep model=mpl", "mpl", "did you mean mlp?"),
+    ("sweep optimizer=sgd", "sgd", "choose from adamw"),
+    ("sweep search=tpee", "tpee", "did you mean tpe?"),
+    ("sweep pruner=medain", "medain", "did you mean median?"),
+    ("sweep experiment=quik", "quik", "did you mean quick?"),
+    ("sweep experiment=quick,paper_grid", "quick,paper_grid", "did you mean paper_grid?"),
+    ("train strategy=foca", "foca", "did you mean focal?"),
+    ("train experiment=quik", "quik", "did you mean quick?"),
+    # keys that do not exist
+    ("sweep strategi=ce", "strategi", "did you mean strategy?"),
+    ("sweep budgt.trials=3", "budgt", "did you mean budget?"),
+    ("sweep budget.trails=3", "budget.trails", "did you mean budget.trials?"),
+    ("sweep loss.gama=2", "loss.gama", "did you mean loss.gamma?"),
+    ("sweep optimizer.learning_rate=0.1", "optimizer.learning_rate", "choose from optimizer.beta1"),
+    ("sweep batchsize=3", "batchsize", "did you mean batch_size?"),
+    ("sweep tracking.url=x", "tracking.url", "did you mean tracking.uri?"),
+    ("sweep seed.x=3", "seed is {'x': 3}", "seed=0"),
+    ("train modle.widths=[3]", "modle", "did you mean model?"),
+    ("train loss.gama=2 strategy=focal", "loss.gama", "did you mean loss.gamma?"),
+    # keys that the strategies do not have
+    ("sweep strategy=ce loss.gamma=2", "loss.gamma", "loss=focal"),
+    ("sweep strategy=ce,ohem loss.tau=interval(0,1)", "loss.tau", "leave loss.tau out"),
+    ("sweep strategy=focal sampler.neighbors=3", "sampler.neighbors", "sampler=smote"),
+    ("sweep strategy=resampling sampler=smote sampler.exponent=1", "sampler.exponent", "sampler=class_balanced"),
+    ("sweep strategy=focal loss=cross_entropy", "loss.gamma", "leave loss=... out"),
+    ("train loss.gamma=2", "loss.gamma", "loss=focal"),
+    # values out of range
+    ("sweep loss.gamma=-1", "-1", "loss.gamma=2.0"),
+    ("sweep loss.gamma=inf", "inf", "loss.gamma=2.0"),
+    ("sweep loss.gamma=nan", "nan", "loss.gamma=2.0"),
+    ("sweep loss.tau=-0.1", "-0.1", "loss.tau=1"),
+    ("sweep loss.tau=3.5", "3.5", "loss.tau=1"),
+    (f"sweep loss.alpha=0 {TWO_CLASSES}", "loss.alpha is 0", "loss.alpha=0.25"),
+    (f"sweep loss.alpha=1 {TWO_CLASSES}", "loss.alpha is 1", "loss.alpha=0.25"),
+    (f"sweep loss.alpha=25 {TWO_CLASSES}", "25", "loss.alpha=0.25"),
+    ("sweep loss.alpha=0.25 data=wine", "wine with 3 classes", "data=breast_cancer"),
+    ("sweep loss.beta=1", "loss.beta is 1", "loss.beta=0.999"),
+    ("sweep loss.keep=0", "loss.keep is 0", "loss.keep=0.5"),
+    ("sweep loss.keep=1.01", "1.01", "loss.keep=0.5"),
+    ("sweep loss.negatives_per_positive=3", "page_blocks with 5 classes", "data=breast_cancer"),
+    (f"sweep loss.negatives_per_positive=0 {TWO_CLASSES}", "is 0", "loss.negatives_per_positive=3"),
+    ("sweep loss.class_weight=[1,2] data=wine", "2 numbers", "loss.class_weight=[1,1,1]"),
+    (f"sweep loss.class_weight=[1,-2] {TWO_CLASSES}", "-2", "loss.class_weight=[1,10]"),
+    (f"sweep loss.class_weight=3 {TWO_CLASSES}", "loss.class_weight is 3", "loss.class_weight=[1,10]"),
+    ("sweep sampler.exponent=1.5", "1.5", "sampler.exponent=1.0"),
+    ("sweep sampler.neighbors=0", "sampler.neighbors is 0", "sampler.neighbors=5"),
+    ("sweep optimizer.lr=0", "optimizer.lr is 0", "optimizer.lr=0.01"),
+    ("sweep optimizer.weight_decay=-1e-3", "-0.001", "optimizer.weight_decay=0.0001"),
+    ("sweep model.dropout=1", "model.dropout is 1", "model.dropout=0.0"),
+    ("sweep model.widths=[8,0]", "contains 0", "model.widths=[32,32]"),
+    ("sweep batch_size=0", "batch_size is 0", "batch_size=64"),
+    ("sweep data.long_tail=1", "data.long_tail is 1", "data.long_tail=100"),
+    ("sweep data.test_fraction=0.9", "data.test_fraction=0.9", "data.test_fraction=0.2"),
+    ("sweep seed=-1", "-1", "seed=0"),
+    ("sweep fleet.slots=0", "fleet.slots is 0", "fleet.slots=32"),
+    ("sweep name=a/b", "a/b", "name=first_try"),
+    ("train strategy=focal loss.gamma=-1", "-1", "loss.gamma=2.0"),
+    ("train optimizer.lr=-0.1", "-0.1", "optimizer.lr=0.01"),
+    # the budget
+    ("sweep budget.trials=0", "budget.trials is 0", "budget.trials=40"),
+    ("sweep budget.replicates=6", "budget.replicates is 6", "budget.replicates=5"),
+    ("sweep budget.final_replicates=11", "budget.final_replicates is 11", "budget.final_replicates=10"),
+    ("sweep budget.search_seeds=[]", "budget.replicates is 3", "add seeds to budget.search_seeds"),
+    ("sweep budget.search_seeds=[1,1,2]", "[1]", "budget.search_seeds=[1,2]"),
+    ("sweep budget.search_seeds=[1,2,100]", "[100]", "take 100 out of budget.final_seeds"),
+    ("sweep budget.search_seeds=7", "budget.search_seeds is 7", "budget.search_seeds=[0,1,2,3,4]"),
+    ("sweep budget.rungs=31", "budget.rungs is 31", "budget.rungs=30"),
+    ("sweep pruner.reduction_factor=1", "pruner.reduction_factor is 1", "pruner.reduction_factor=3"),
+    ("sweep search.metric=accuracy", "accuracy", "did you mean balanced_accuracy?"),
+    ("sweep search=grid", "search=grid", "search=tpe"),
+    # wrong types
+    ("sweep loss.gamma=two", "two", "loss.gamma=2.0"),
+    ("sweep loss.gamma=", "loss.gamma is ''", "loss.gamma=2.0"),
+    ("sweep loss.gamma=true", "true", "loss.gamma=2.0"),
+    ("sweep loss.gamma=[1,2]", "[1, 2]", "loss.gamma=2.0"),
+    ("sweep loss.gamma=null", "null", "loss.gamma=2.0"),
+    ("sweep budget.trials=many", "many", "budget.trials=40"),
+    ("sweep budget.trials=2.5", "2.5", "budget.trials=40"),
+    ("sweep tracking.enabled=perhaps", "perhaps", "tracking.enabled=false"),
+    ("sweep budget=3", "budget is 3", "budget.final_seeds=..."),
+    ("sweep loss={gamma:1}", "{'gamma': 1}", "choose from cross_entropy, focal"),
+    # distributions
+    ("sweep loss.gamma=interval(-1,5)", "loss.gamma=interval(-1.0,5.0)", "narrow it"),
+    ("sweep loss.gamma=interval(5,1)", "interval(5,1)", "loss.gamma=interval(1,5)"),
+    ("sweep loss.gamma=interval(0,inf)", "interval(0,inf)", "loss.gamma=interval(0.1,1)"),
+    ("sweep loss.keep=interval(0,1)", "reaches 0.0", "narrow it"),
+    (f"sweep strategy=focal loss.alpha=interval(0.1,1) {TWO_CLASSES}", "reaches 1.0", "narrow it"),
+    ("sweep loss.gamma=0,1,-2", "-2", "loss.gamma=2.0"),
+    ("sweep loss.gamma=1,1.0", "loss.gamma=1,1.0", "take the repeated one out"),
+    ("sweep loss.gamma=range(1,5,-1)", "range(1,5,-1)", "range(0,10,2)"),
+    ("sweep optimizer.lr=tag(log,interval(0,1))", "interval(0,1)", "tag(log,interval(1e-4,1e-1))"),
+    ("sweep optimizer.lr=tag(lgo,interval(1,2))", "tag(lgo,interval(1,2))", "tag(log,interval(low,high))"),
+    ("sweep batch_size=interval(16,64.5)", "64.5", "use whole numbers"),
+    ("sweep budget.trials=10,20", "budget.trials=10,20", "once for each budget.trials"),
+    ("sweep seed=interval(1,2)", "seed=interval(1,2)", "once for each seed"),
+    ("sweep data.long_tail=interval(2,9)", "data.long_tail=interval(2,9)", "data.long_tail=a,b"),
+    (f"sweep loss.tau=1 loss.alpha=0.3 {TWO_CLASSES}", "loss.tau and loss.alpha", "keep loss.tau"),
+    (f"sweep loss.keep=0.5 loss.negatives_per_positive=3 {TWO_CLASSES}", "loss.keep and", "keep loss.keep"),
+    ("sweep strategy=ce data=wine,digits name=both", "both", "leave name out"),
+    ("sweep space={}", "space={}", "loss.gamma=interval(0,5)"),
+    ("sweep space.loss.gamma=3", "space.loss.gamma=3", "loss.gamma=interval(0,5)"),
+    ("train loss.gamma=1,2 strategy=focal", "loss.gamma=1,2", "lossfleet sweep"),
+    ("train strategy=ce,focal", "strategy=ce,focal", "lossfleet sweep"),
+    # malformed overrides
+    ("sweep loss.gamma", "'loss.gamma'", "quote it for the shell"),
+    ("sweep =3", "'=3'", "quote it for the shell"),
+    ("sweep loss.gamma=interval(0,5", "interval(0,5", "quote it for the shell"),
+    ("sweep loss.gamma=intervl(0,5)", "intervl", "quote it for the shell"),
+    ("sweep loss.gamma=interval(a,5)", "interval(a,5)", "quote it for the shell"),
+    ("sweep loss.gamma=choice()", "choice()", "quote it for the shell"),
+    ("sweep +loss.gamma=3", "+loss.gamma=3", "loss.gamma=3"),
+    ("sweep ++loss.gamma=3", "++loss.gamma=3", "loss.gamma=3"),
+    ("sweep ~loss.gamma", "~loss.gamma", "loss.gamma=null"),
+    ("sweep loss@here=focal", "loss@here=focal", "loss=focal"),
+    ("sweep budget.rungs=${budget.epocs}", "budget.epocs", "--print-config"),
+    ("sweep tracking.uri=${oc.env:LOSSFLEET_NOWHERE}", "LOSSFLEET_NOWHERE", "--print-config"),
+    ("sweep hydra.searchpath=[file:///nowhere]", "/nowhere", "--print-config"),
+    ("sweep hydra/sweeper=basic", "hydra/sweeper=basic", "hydra.searchpath="),
+    ("sweep hydra.run.dir=here", "hydra.run.dir=here", "hydra.searchpath="),
+    ("train hydra.run.dir=here", "hydra.run.dir=here", "hydra.searchpath="),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def check(code: int | str | None, out: str, err: str, value: str, mend: str) -> None:
+    assert code == 2, err
+    assert out == ""
+    assert err.startswith("lossfleet: error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert value in err
+    assert "; expected " in err
+    assert mend in err.split("; expected ", 1)[1]
+    assert list(Path.cwd().rglob("*")) == []
+
+
+@pytest.mark.parametrize(("line", "value", "mend"), ROWS, ids=[row[0] or "nothing" for row in ROWS])
+def test_bad_input_says_what_is_wrong_and_how_to_mend_it(line, value, mend, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "run_plans", lambda plans: pytest.fail("the sweep ran"))
+    monkeypatch.setitem(sys.modules, "sweeps.train", None)
+    code = main(line.split())
+    printed = capsys.readouterr()
+    check(code, printed.out, printed.err, value, mend)
+
+
+def test_every_row_is_a_mistake_of_its_own():
+    assert len({line for line, _, _ in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "mend"),
+    [
+        ("swep", "swep", "did you mean sweep?"),
+        ("sweep strategy=foca", "foca", "did you mean focal?"),
+        ("sweep loss.gamma=-1", "-1", "loss.gamma=2.0"),
+        ("train budget.replicates=9", "9", "budget.replicates=5"),
+        ("compare", "mlflow.db", "run lossfleet sweep first"),
+    ],
+)
+def test_bad_input_to_a_process_of_its_own(line, value, mend):
+    ended = subprocess.run(
+        [sys.executable, "-m", "sweeps.cli", *line.split()], capture_output=True, text=True, timeout=60
+    )
+    check(ended.returncode, ended.stdout, ended.stderr, value, mend)
