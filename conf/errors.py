@@ -28,9 +28,15 @@ def _rebuild(what: str, expected: str, mend: str) -> UserError:
 
 
 def suggest(word: str, names: Iterable[str]) -> str:
-    """The mend for a misspelt name: the closest known one, else the list of all."""
+    """The mend for a misspelt name: the closest known one, else the list of all.
+
+    Args:
+        word: what was written; of a dotted key only the last part is compared.
+        names: the known ones, all in the same part.
+    """
     names = sorted(names)
-    closest = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    by_last_part = {name.rpartition(".")[2]: name for name in names}
+    closest = difflib.get_close_matches(word.rpartition(".")[2], by_last_part, n=1, cutoff=0.5)
     if closest:
-        return f"did you mean {closest[0]}?"
+        return f"did you mean {by_last_part[closest[0]]}?"
     return f"choose from {', '.join(names)}"

@@ -65,11 +65,13 @@ def _against_others(best: str, pairwise: pd.DataFrame) -> list[str]:
         said.append(f"{best} and {_list(others)} are not distinguishable on these {pairs} splits")
     tests = "a pair" if len(pairwise) == 1 else f"{len(pairwise)} pairs, Holm's correction for them"
     said.append(f"This is the corrected t-test of {tests}")
-    smallest = min(1.0, smallest_wilcoxon_p(pairs) * len(pairwise))
-    if smallest >= ALPHA:
+    smallest = smallest_wilcoxon_p(pairs)
+    corrected = min(1.0, smallest * len(pairwise))
+    if corrected >= ALPHA:
+        after_holm = f", {corrected:.4f} after Holm" if len(pairwise) > 1 else ""
         said.append(
-            f"With {pairs} splits Wilcoxon's test cannot find any difference: its smallest p is "
-            f"{smallest_wilcoxon_p(pairs):.4f}, {smallest:.4f} after Holm"
+            f"Wilcoxon's test cannot confirm any difference with {pairs} splits: its smallest p is "
+            f"{smallest:.4f}{after_holm}"
         )
     return said
 

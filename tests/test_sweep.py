@@ -1,0 +1,174 @@
+"""Whole sweeps, as a user runs them: the command line, real training, a real MLflow store."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from runners.records import EndRecord, Journal, ReplicateRecord, TrialRecord
+from sweeps.compare import frame, frame_from_records, summary
+from sweeps.tables import markdown_table
+
+SMALL = (
+    "data=wine",
+    "strategy=ce,ohem,focal",
+    "budget.trials=5",
+    "budget.replicates=2",
+    "budget.epochs=6",
+    "budget.rungs=3",
+    "budget.final_replicates=6",
+    "batch_size=19",
+    "pruner.startup_trials=2",
+    "pruner.warmup_rungs=0",
+)
+STRATEGIES, TRIALS, REPLICATES, FINAL = 3, 5, 2, 6
+# Printed by the kill test, to repeat it.
+KILL_SEED = int(os.environ.get("LOSSFLEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sweeps.cli", *arguments]
+
+
+def lossfleet(folder: Path, *arguments: str) -> str:
+    """Run a command in a folder; returns what it printed."""
+    environment = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(
+        command(*arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def journal(folder: Path) -> Journal:
+    (file,) = folder.glob("studies/*/records.jsonl")
+    return Journal(file)
+
+
+def results(folder: Path) -> dict[tuple, tuple]:
+    """All that must repeat of a sweep: every record without its times."""
+    found: dict[tuple, tuple] = {}
+    for record in journal(folder).read():
+        if isinstance(record, TrialRecord):
+            key = (record.strategy, record.stage, record.trial)
+            found[key] = (record.state, record.value, tuple(sorted(record.params.items())))
+        elif isinstance(record, ReplicateRecord):
+            key = (record.strategy, record.stage, record.trial, record.replicate)
+            found[key] = (record.state, record.epochs, tuple(sorted(record.metrics.items())))
+    return found
+
+
+def check_complete(folder: Path) -> None:
+    """Every trial and final evaluation once, in the journal and in MLflow, none left running."""
+    from mlflow import MlflowClient
+
+    records = journal(folder).read()
+    trials = Counter((r.strategy, r.stage, r.trial) for r in records if isinstance(r, TrialRecord))
+    assert set(trials.values()) == {1}
+    assert Counter(stage for _, stage, _ in trials) == {"search": STRATEGIES * TRIALS, "final": STRATEGIES}
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    runs = list(client.search_runs([client.get_experiment_by_name("wine").experiment_id], max_results=5000))
+    keys = Counter(run.data.tags["lossfleet.key"] for run in runs)
+    assert set(keys.values()) == {1}
+    assert len(keys) == 1 + STRATEGIES * (TRIALS * (1 + REPLICATES) + 1 + FINAL)
+    assert "RUNNING" not in {run.info.status for run in runs}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, str]:
+    """A finished small sweep: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, lossfleet(folder, "sweep", *SMALL)
+
+
+def test_a_sweep_records_every_run_and_prints_its_table(finished):
+    folder, printed = finished
+    check_complete(folder)
+    for words in ("strategy", "focal", "ohem", "ce", "test balanced accuracy", "±", "optimizer.lr=", "6 splits"):
+        assert words in printed
+
+
+def test_the_search_prunes_and_the_final_evaluation_does_not(finished):
+    records = journal(finished[0]).read()
+    states = Counter((r.stage, r.state) for r in records if isinstance(r, TrialRecord))
+    assert states["search", "PRUNED"] > 0
+    assert states["final", "COMPLETE"] == STRATEGIES
+    finals = [r for r in records if isinstance(r, ReplicateRecord) and r.stage == "final"]
+    assert all("test_balanced_accuracy" in r.metrics for r in finals)
+    searched = [r for r in records if isinstance(r, ReplicateRecord) and r.stage == "search"]
+    assert not any(name.startswith("test_b") for r in searched for name in r.metrics)
+
+
+def test_all_strategies_share_splits_seeds_and_budget(finished):
+    records = [r for r in journal(finished[0]).read() if isinstance(r, ReplicateRecord)]
+    for stage in ("search", "final"):
+        pairs = {
+            strategy: {(r.seed, r.split) for r in records if (r.strategy, r.stage) == (strategy, stage)}
+            for strategy in ("ce", "ohem", "focal")
+        }
+        assert pairs["ce"] == pairs["ohem"] == pairs["focal"]
+    search, final = ({r.seed for r in records if r.stage == stage} for stage in ("search", "final"))
+    assert not search & final
+
+
+def test_the_best_trial_is_the_one_that_is_evaluated(finished):
+    trials = [r for r in journal(finished[0]).read() if isinstance(r, TrialRecord)]
+    for final in (r for r in trials if r.stage == "final"):
+        searched = [r for r in trials if r.stage == "search" and r.strategy == final.strategy]
+        chosen = next(r for r in searched if r.trial == final.trial)
+        assert chosen.value == max(r.value for r in searched if r.value is not None)
+        assert chosen.params == final.params
+
+
+def test_the_same_sweep_repeats_exactly(finished, tmp_path):
+    lossfleet(tmp_path, "sweep", *SMALL)
+    assert results(tmp_path) == results(finished[0])
+
+
+def test_compare_gives_the_table_of_the_journal_from_mlflow(finished):
+    folder, _ = finished
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    from_mlflow, from_journal = summary(frame(["wine"], uri=uri)), summary(frame_from_records(journal(folder).read()))
+    assert markdown_table(from_mlflow) == markdown_table(from_journal)
+    assert from_mlflow.sentence == from_journal.sentence
+    assert markdown_table(from_journal) in lossfleet(folder, "compare", "wine", "--format", "md")
+
+
+def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(finished, tmp_path):
+    subprocess.run(["cp", "-r", f"{finished[0]}/.", str(tmp_path)], check=True)
+    before = results(tmp_path)
+    lossfleet(tmp_path, "sweep", *SMALL)
+    assert results(tmp_path) == before
+    check_complete(tmp_path)
+    lossfleet(tmp_path, "sweep", *SMALL, "budget.trials=7")
+    after = results(tmp_path)
+    assert {key: after[key] for key in before} == before
+    searched = {key for key in after if len(key) == 3 and key[1] == "search"}
+    assert len(searched) == STRATEGIES * 7
+
+
+@pytest.mark.parametrize("moment", range(3))
+def test_a_killed_sweep_run_again_loses_and_doubles_nothing(moment, tmp_path):
+    print(f"LOSSFLEET_KILL_SEED={KILL_SEED}")
+    process = subprocess.Popen(
+        command("sweep", *SMALL), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(random.Random(KILL_SEED + moment).uniform(2.0, 9.0))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # Killed before it had a folder, it has nothing to lose.
+    kept = results(tmp_path) if list(tmp_path.glob("studies/*/records.jsonl")) else {}
+    kept = {key: value for key, value in kept.items() if value[0] == "COMPLETE"}
+    lossfleet(tmp_path, "sweep", *SMALL)
+    check_complete(tmp_path)
+    after = results(tmp_path)
+    assert {key: after[key] for key in kept} == kept
+    assert isinstance(journal(tmp_path).read()[-1], EndRecord)
