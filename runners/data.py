@@ -124,7 +124,9 @@ def _breast_cancer() -> Dataset:
         tumours,
         labels=1 - tumours.labels,
         class_names=tumours.class_names[::-1],
-        notes=("malignant, the minority, is class 1 here, so that alpha weighs it; scikit-learn has it as 0",),
+        notes=(
+            "malignant, the minority, is class 1 here, so that alpha weighs it; scikit-learn has it as 0",
+        ),
     )
 
 

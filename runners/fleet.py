@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from conf.schema import Model
+from conf.schema import Model, Ohem
 from losses import hard_example_mask, hard_example_mask_ratio
 from runners.replicate import Replicate, dropout_masks
 from runners.shape import FleetShape
@@ -37,14 +37,12 @@ class TrainEpoch(nn.Cell):
         self.gradient = ms.grad(self.surrogate, 0, has_aux=True)
 
     def surrogate(self, weights, examples, one_hot, example_weight, valid, gamma, mined, masks):  # type: ignore[no-untyped-def]
-        """A scalar whose gradient is that of the summed loss, since sum(logits * slope) has slope's gradient."""
+        """A scalar with the gradient of the summed loss: that of sum(logits * slope) is the slope."""
         logits = self.model(weights, examples, self.ones, masks)
         losses, slope = self.slope(ops.stop_gradient(logits), one_hot, gamma)
-        if self.mining == "none":
-            share = valid
-        else:
-            share = self.mined_share(losses, one_hot, valid, mined)
-        share = share * example_weight
+        if self.mining != "none":
+            valid = self.mined_share(losses, one_hot, valid, mined)
+        share = valid * example_weight
         slope = slope * ops.tile(share, (1, self.classes, 1))
         return (logits * ops.stop_gradient(slope)).sum(), self.product(losses * share, self.column)
 
@@ -216,7 +214,7 @@ class Fleet:
         self._offsets[slot] = self._pool.add(replicate.rows_key, replicate.features, replicate.labels)
         self._class_weight[slot, 0] = replicate.class_weight
         self._gamma[slot] = getattr(config.loss, "gamma", 0.0)
-        if self.shape.mining != "none":
+        if isinstance(config.loss, Ohem):
             ratio = config.loss.negatives_per_positive
             self._mined[slot] = config.loss.keep if ratio is None else ratio
         self._learning_rate[slot] = config.optimizer.lr
@@ -296,7 +294,7 @@ class Fleet:
         self._entering = {}
 
     def _plan(self) -> np.ndarray:
-        """The pool rows (S, K, B) of this epoch; free slots and the places behind a ragged batch take row 0."""
+        """The pool rows (S, K, B) of this epoch; free slots and places behind a ragged batch take row 0."""
         shape = self.shape
         plan = np.zeros((self.slots, shape.steps * shape.batch_size), np.int32)
         for slot, occupant in enumerate(self.occupants):

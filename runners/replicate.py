@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from conf.schema import Config, Data, Sampler
+from conf.schema import Config, Data, Focal, Loss, Sampler, Smote, WeightedCrossEntropy
 from runners.data import Dataset, load_dataset
 from runners.initial import Parameters, initial_parameters
 from runners.samplers import index_plan, training_rows
@@ -91,28 +91,28 @@ class Workshop:
 
 def rows_of(sampler: Sampler) -> tuple[object, ...]:
     """What tells the training rows of a sampler from the plain training part: nothing but for SMOTE."""
-    return (sampler.name, sampler.neighbors) if sampler.name == "smote" else ()
+    return (sampler.name, sampler.neighbors) if isinstance(sampler, Smote) else ()
 
 
-def class_weight(loss: object, class_counts: np.ndarray) -> np.ndarray:
+def class_weight(loss: Loss, class_counts: np.ndarray) -> np.ndarray:
     """The class weights (C,) float32 of a loss, their mean over the training examples being 1.
 
     Args:
-        loss: configuration of the loss; at most one of tau, alpha, beta, class_weight is set.
+        loss: configuration of the loss; without class weights all are 1.
         class_counts: (C,) int, the training part before any resampling.
     """
     from losses.weights import alpha_weights, effective_number_weights, normalize_weights, power_weights
 
-    if getattr(loss, "tau", None) is not None:
-        weights = power_weights(class_counts, tau=loss.tau)
-    elif getattr(loss, "alpha", None) is not None:
-        weights = alpha_weights(loss.alpha)
-    elif getattr(loss, "beta", None) is not None:
-        weights = effective_number_weights(class_counts, beta=loss.beta)
-    elif getattr(loss, "class_weight", None) is not None:
-        weights = np.asarray(loss.class_weight)
-    else:
-        weights = np.ones(len(class_counts))
+    weights = np.ones(len(class_counts))
+    if isinstance(loss, WeightedCrossEntropy | Focal):
+        if loss.tau is not None:
+            weights = power_weights(class_counts, tau=loss.tau)
+        elif loss.alpha is not None:
+            weights = alpha_weights(loss.alpha)
+        elif loss.beta is not None:
+            weights = effective_number_weights(class_counts, beta=loss.beta)
+        elif loss.class_weight is not None:
+            weights = np.asarray(loss.class_weight)
     return normalize_weights(weights, class_counts).astype(np.float32)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from conf.schema import Config
+from conf.schema import Config, Ohem
 
 Item = TypeVar("Item")
 
@@ -34,7 +34,7 @@ class FleetShape:
     def of(cls, config: Config, *, features: int, classes: int, train_rows: int) -> FleetShape:
         """The shape that a configuration trains in, on data of this size."""
         mining = "none"
-        if config.loss.name == "ohem":
+        if isinstance(config.loss, Ohem):
             mining = "fraction" if config.loss.negatives_per_positive is None else "ratio"
         return cls(
             features=features,

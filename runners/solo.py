@@ -140,7 +140,7 @@ def batch_loss(config: Config, class_weight: Tensor) -> Callable[[Tensor, Tensor
 def _batches(
     replicate: Replicate, order: np.ndarray, epoch: int
 ) -> Iterator[tuple[np.ndarray, tuple[tuple[Tensor, ...], ...]]]:
-    """The rows of each batch, and the dropout masks (B, width) of the hidden layers where there is dropout."""
+    """The rows of each batch, and the dropout masks (B, width) of its hidden layers if there are any."""
     model, batch_size = replicate.config.model, replicate.config.batch_size
     all_masks = dropout_masks(replicate, epoch) if model.dropout > 0 else None
     for step in range(replicate.steps):

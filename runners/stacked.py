@@ -78,7 +78,7 @@ class StackedMLP(nn.Cell):
 
     def split(self, parameters: Tensor) -> tuple[Tensor, ...]:
         """The weights (K, out, in + 1) of the layers in a buffer (K, P)."""
-        weights = ()
+        weights: tuple[Tensor, ...] = ()
         for index in range(self.layers):
             start, end = self.slices[index]
             weights += (ops.reshape(parameters[:, start:end], self.shapes[index]),)
@@ -86,7 +86,7 @@ class StackedMLP(nn.Cell):
 
     def join(self, weights: tuple[Tensor, ...]) -> Tensor:
         """The buffer (K, P) of the layers' weights, the inverse of `split`."""
-        rows = ()
+        rows: tuple[Tensor, ...] = ()
         for index in range(self.layers):
             rows += (ops.reshape(weights[index], (self.members, -1)),)
         return ops.concat(rows, 1)
@@ -168,7 +168,9 @@ class StackedSlope(nn.Cell):
         coefficient = modulation * (1.0 + gamma * of_label * reciprocal * surprise / rest)
         probabilities = exponentials * ops.tile(reciprocal, (1, self.classes, 1))
         # p_t - 1 is taken as -q: the difference would round to 0 for confident predictions.
-        distance = probabilities * (1.0 - one_hot) - one_hot * ops.tile(of_others * reciprocal, (1, self.classes, 1))
+        distance = probabilities * (1.0 - one_hot) - one_hot * ops.tile(
+            of_others * reciprocal, (1, self.classes, 1)
+        )
         return modulation * surprise, ops.tile(coefficient, (1, self.classes, 1)) * distance
 
 

@@ -7,7 +7,13 @@ from mindspore import Tensor, ops
 
 
 def adamw_coefficients(
-    learning_rate: np.ndarray, first_step: np.ndarray, steps: int, *, beta1: float, beta2: float, epsilon: float
+    learning_rate: np.ndarray,
+    first_step: np.ndarray,
+    steps: int,
+    *,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The bias-corrected step size and epsilon of each slot at each step of an epoch.
 

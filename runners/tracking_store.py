@@ -81,7 +81,7 @@ def serve_ui(uri: str | None, port: int) -> None:
             ) from error
     print(f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen([*command, "--backend-store-uri", chosen])
+    server = subprocess.Popen([*command, "--backend-store-uri", chosen, "--workers", "1"])
     try:
         server.wait()
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ MLflow does not take now it takes later; the journal keeps everything.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from runners.tracking_store import tracking_uri
 JOURNAL_FILE = "records.jsonl"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "tracking.log"
+LOCK_FILE = "tracking.lock"
 # Seconds between two looks at the journal: many runs in one transaction cost less than one by one.
 PAUSE = 2.0
 LONGEST_DELAY = 30.0
@@ -83,7 +85,6 @@ def start_writer(folder: str | os.PathLike[str], uri: str | None, experiment: st
     folder.mkdir(parents=True, exist_ok=True)
     # As a spawned process would, the writer finds its modules where this process does.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment.pop("MLFLOW_RUN_ID", None)
     command = [sys.executable, "-m", "runners.tracking_writer", str(folder), "--uri", uri]
     with (folder / LOG_FILE).open("wb") as log:
         process = subprocess.Popen(
@@ -160,7 +161,10 @@ def main() -> None:
         ending.set()
 
     threading.Thread(target=wait_for_end, daemon=True).start()
-    mirror(arguments.folder, arguments.uri, arguments.experiment, ending)
+    with (arguments.folder / LOCK_FILE).open("w") as lock:
+        # The writer of a killed sweep may still be draining when the sweep runs again.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        mirror(arguments.folder, arguments.uri, arguments.experiment, ending)
 
 
 if __name__ == "__main__":

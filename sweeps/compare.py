@@ -187,7 +187,7 @@ def _table(final: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     for strategy, part in final.groupby("strategy"):
-        complete = part[part["state"] == "COMPLETE"]
+        complete = _scored(part)
         row = {
             "data": part["data"].iloc[0],
             "strategy": strategy,
@@ -209,8 +209,14 @@ def _hyperparameters(replicate: pd.Series) -> str:
 
 
 def _paired_scores(final: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Scores by split and strategy, and how many splits lack a strategy's score and are left out."""
-    complete = final[final["state"] == "COMPLETE"]
-    scores = complete.pivot(index=["seed", "split"], columns="strategy", values=PRIMARY)
-    paired = scores.dropna(axis="columns", how="all").dropna()
+    """Scores by split and strategy, and how many splits lack a strategy's score and are left out.
+
+    A strategy without any score is no column: it must not take the splits from the others.
+    """
+    scores = _scored(final).pivot(index=["seed", "split"], columns="strategy", values=PRIMARY)
+    paired = scores.dropna()
     return paired, len(final[["seed", "split"]].drop_duplicates()) - len(paired)
+
+
+def _scored(final: pd.DataFrame) -> pd.DataFrame:
+    return final[(final["state"] == "COMPLETE") & final[PRIMARY].notna()]

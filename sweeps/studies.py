@@ -87,7 +87,14 @@ class StudySource:
             record = self._runs.get((stage, trial, replicate))
             if record is not None:
                 run = Run(
-                    replicate, seed, split, record.started, record.epochs, record.metrics, record.curves, record
+                    replicate,
+                    seed,
+                    split,
+                    record.started,
+                    record.epochs,
+                    record.metrics,
+                    record.curves,
+                    record,
                 )
             runs.append(run)
         return Job(self.study.strategy, stage, trial, params, config, runs)

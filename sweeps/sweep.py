@@ -40,7 +40,9 @@ def run_sweep(plan: Plan) -> None:
         journal = Journal(folder / "records.jsonl")
         records = journal.read()
         if not any(isinstance(record, SweepRecord) for record in records):
-            journal.append(SweepRecord(plan.sweep, plan.data.name, plan.to_dict(), environment(), time.time()))
+            journal.append(
+                SweepRecord(plan.sweep, plan.data.name, plan.to_dict(), environment(), time.time())
+            )
         writer = None
         if plan.tracking.enabled:
             writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.name)

@@ -65,9 +65,9 @@ def print_table(comparison: Comparison) -> None:
         for strategy, hyperparameters, cells in zip(
             text["strategy"], text["hyperparameters"], metrics.to_numpy().tolist(), strict=True
         ):
+            scores.add_row(strategy, *[cell.replace("± ", "±") for cell in cells])
             # As Text, since square brackets in a string are rich's markup.
-            scores.add_row(*[Text(cell.replace("± ", "±")) for cell in (strategy, *cells)])
-            chosen.add_row(Text(strategy), Text(hyperparameters))
+            chosen.add_row(strategy, Text(hyperparameters))
         console.print(scores, "", chosen, "", sep="\n")
     console.print(Text(comparison.sentence))
 

@@ -75,7 +75,7 @@ ROWS = [
     ("sweep strategy=ce loss.gamma=2", "loss.gamma", "loss=focal"),
     ("sweep strategy=ce,ohem loss.tau=interval(0,1)", "loss.tau", "leave loss.tau out"),
     ("sweep strategy=focal sampler.neighbors=3", "sampler.neighbors", "sampler=smote"),
-    ("sweep strategy=resampling sampler=smote sampler.exponent=1", "sampler.exponent", "sampler=class_balanced"),
+    ("sweep strategy=resampling sampler=smote sampler.exponent=1", "exponent", "sampler=class_balanced"),
     ("sweep strategy=focal loss=cross_entropy", "loss.gamma", "leave loss=... out"),
     ("train loss.gamma=2", "loss.gamma", "loss=focal"),
     # values out of range

@@ -138,7 +138,9 @@ MEMBERS = {
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_fleets_replicate_equals_its_solo_run(name, slots):
     member = MEMBERS[name]
-    others = [replace(member, optimizer=replace(member.optimizer, lr=1e-3 * (k + 1))) for k in range(slots - 1)]
+    others = [
+        replace(member, optimizer=replace(member.optimizer, lr=1e-3 * (k + 1))) for k in range(slots - 1)
+    ]
     replicates = [replicate(member, seed=5, split=2)]
     replicates += [replicate(other, seed=k, split=k % 2) for k, other in enumerate(others)]
     losses, accuracies, training = fleet_curves(fill(make_fleet(replicates), replicates), replicates)
@@ -189,8 +191,10 @@ def test_nan_stays_in_its_slot(loss):
 
 
 def test_a_slot_is_reused_without_a_trace_of_its_former_replicate():
-    first, second, bystander = (replicate(config(Focal(gamma=gamma)), seed=k) for k, gamma in enumerate((0.5, 2, 1)))
-    alone, _, alone_training = fleet_curves(fill(make_fleet([second]), [second]), [second])
+    first, second, bystander = (
+        replicate(config(Focal(gamma=gamma)), seed=k) for k, gamma in enumerate((0.5, 2, 1))
+    )
+    _, _, alone_training = fleet_curves(fill(make_fleet([second]), [second]), [second])
     fleet = make_fleet([first], slots=3)
     fleet.enter(0, first)
     fleet.enter(1, bystander)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ WEIGHT_DECAY = "tag(log,interval(1e-06,0.1))"
 OPTIMIZER = {"optimizer.lr": LR, "optimizer.weight_decay": WEIGHT_DECAY}
 
 
+@cache
 def plans(*arguments: str) -> list[Plan]:
     found: list[Plan] = []
     run_sweeper(arguments, found.append)

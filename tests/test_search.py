@@ -15,7 +15,9 @@ from sweeps.space import Dimension
 
 LR = Dimension("optimizer.lr", "float", 1e-4, 1e-1, log=True)
 CHOICE = Dimension("sampler", "categorical", choices=("shuffle", "class_balanced"))
-EXPONENT = Dimension("sampler.exponent", "categorical", choices=(0.0, 0.5, 1.0), when={"sampler": ("class_balanced",)})
+EXPONENT = Dimension(
+    "sampler.exponent", "categorical", choices=(0.0, 0.5, 1.0), when={"sampler": ("class_balanced",)}
+)
 NEIGHBORS = Dimension("batch_size", "int", 16, 64, step=16)
 
 
@@ -47,7 +49,11 @@ def finish(search: StudySearch) -> list[dict]:
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_same_seed_same_trials_and_another_seed_others(sampler, tmp_path):
     def trials(name: str, seed: int) -> list[dict]:
-        return finish(StudySearch(make_study(LR, CHOICE, EXPONENT, sampler=sampler, seed=seed), open_storage(tmp_path / name)))
+        return finish(
+            StudySearch(
+                make_study(LR, CHOICE, EXPONENT, sampler=sampler, seed=seed), open_storage(tmp_path / name)
+            )
+        )
 
     first = trials("a", 0)
     assert first == trials("b", 0)

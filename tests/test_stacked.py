@@ -29,7 +29,9 @@ def forward(parameters: list[tuple[np.ndarray, np.ndarray]], examples: np.ndarra
 
 def make_members(widths: tuple[int, ...]) -> list[list[tuple[np.ndarray, np.ndarray]]]:
     members = [initial_parameters(Model(widths=widths), FEATURES, CLASSES, seed=k) for k in range(MEMBERS)]
-    return [[(weight, normal(len(bias), seed=k)) for weight, bias in member] for k, member in enumerate(members)]
+    return [
+        [(weight, normal(len(bias), seed=k)) for weight, bias in member] for k, member in enumerate(members)
+    ]
 
 
 @pytest.mark.parametrize("widths", [(), (13,), WIDTHS])
@@ -72,7 +74,7 @@ def test_gradient_of_the_stacked_mlp_by_finite_differences():
 
     def exact(k: int, row: np.ndarray) -> float:
         weights, start = [], 0
-        for weight, bias in members[k]:
+        for weight, _ in members[k]:
             out, inputs = weight.shape
             block = row[start : start + out * (inputs + 1)].reshape(out, inputs + 1)
             weights.append((block[:, :-1], block[:, -1]))
@@ -145,7 +147,11 @@ def test_adamw_matches_float64_with_a_step_count_for_each_slot():
     step_size, shifted_epsilon = adamw_coefficients(
         learning_rate, first_step, steps, beta1=0.9, beta2=0.99, epsilon=epsilon
     )
-    state = [to_tensor(parameters), to_tensor(np.zeros_like(parameters)), to_tensor(np.zeros_like(parameters))]
+    state = [
+        to_tensor(parameters),
+        to_tensor(np.zeros_like(parameters)),
+        to_tensor(np.zeros_like(parameters)),
+    ]
     decay = ops.tile(to_tensor((1 - learning_rate * weight_decay)[:, None]), (1, size))
     for step in range(steps):
         state = adamw_update(

@@ -42,7 +42,13 @@ def lossfleet(folder: Path, *arguments: str) -> str:
     """Run a command in a folder; returns what it printed."""
     environment = {**os.environ, "COLUMNS": "200"}
     done = subprocess.run(
-        command(*arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command(*arguments),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -92,7 +98,16 @@ def finished(tmp_path_factory) -> tuple[Path, str]:
 def test_a_sweep_records_every_run_and_prints_its_table(finished):
     folder, printed = finished
     check_complete(folder)
-    for words in ("strategy", "focal", "ohem", "ce", "test balanced accuracy", "±", "optimizer.lr=", "6 splits"):
+    for words in (
+        "strategy",
+        "focal",
+        "ohem",
+        "ce",
+        "test balanced accuracy",
+        "±",
+        "optimizer.lr=",
+        "6 splits",
+    ):
         assert words in printed
 
 
@@ -136,7 +151,10 @@ def test_the_same_sweep_repeats_exactly(finished, tmp_path):
 def test_compare_gives_the_table_of_the_journal_from_mlflow(finished):
     folder, _ = finished
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    from_mlflow, from_journal = summary(frame(["wine"], uri=uri)), summary(frame_from_records(journal(folder).read()))
+    from_mlflow, from_journal = (
+        summary(frame(["wine"], uri=uri)),
+        summary(frame_from_records(journal(folder).read())),
+    )
     assert markdown_table(from_mlflow) == markdown_table(from_journal)
     assert from_mlflow.sentence == from_journal.sentence
     assert markdown_table(from_journal) in lossfleet(folder, "compare", "wine", "--format", "md")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,8 @@ from mlflow_sweeps import EXPERIMENT, append, mirror, read_runs
 from conf.errors import UserError
 from runners import tracking, tracking_writer
 from runners.records import EndRecord, Journal, ReplicateRecord
+from runners.tracking_rows import LARGEST, run_rows
+from runners.tracking_runs import Point, RunTree
 from sweeps.compare import frame, frame_from_records
 
 ROOT = Path(__file__).parents[1]
@@ -203,6 +206,53 @@ def test_a_continued_sweep_keeps_its_run(uri, tmp_path):
     assert runs["first"].info.status == "FINISHED"
     assert runs["first"].info.end_time == 1_800_000_000_000
     assert {"focal 003 r2", "focal 004 r0"} <= runs.keys()
+
+
+def test_a_continued_sweep_runs_again_until_its_end(uri, tmp_path):
+    mirror(tmp_path, uri, sweep_records.sweep())
+    tracker = tracking.Tracker(uri, EXPERIMENT, sweep_records.start())
+    tracker.open_sweep(sweep_records.start(), tmp_path / "config.yaml")
+    assert by_name(uri)["first"].info.status == "RUNNING"
+
+
+def test_a_second_start_continues_the_first_sweep(uri, tmp_path):
+    mirror(tmp_path, uri, sweep_records.sweep())
+    again = sweep_records.start(started=sweep_records.STARTED + 900)
+    mirror(tmp_path, uri, [again, *sweep_records.trial("focal", 3), sweep_records.end()])
+    runs = by_name(uri)
+    assert len(runs) == 29 + 4
+    assert runs["focal 003"].data.tags["mlflow.parentRunId"] == runs["first"].info.run_id
+
+
+def test_means_are_over_all_replicates_or_not_at_all(uri, tmp_path):
+    *replicates, trial = sweep_records.trial("ce", 0)
+    name = "validation_macro_f1"
+    shorter = replace(
+        replicates[1], epochs=5, curves={name: replicates[1].curves[name][:2]}, metrics={name: 0.5}
+    )
+    mirror(tmp_path, uri, [sweep_records.start(), replicates[0], shorter, trial])
+    history = MlflowClient(uri).get_metric_history(by_name(uri)["ce 000"].info.run_id, name)
+    assert [point.step for point in history] == [2, 5]
+    assert history[1].value == pytest.approx((replicates[0].curves[name][1][1] + 0.5) / 2)
+
+
+def test_not_a_number_is_stored_as_mlflow_stores_it():
+    *_, failed = RunTree().add([sweep_records.start(), *sweep_records.trial("ce", 0)])
+    points = [Point("loss", 1, math.nan, 1000), Point("loss", 2, -math.inf, 2000)]
+    rows = run_rows(replace(failed, points=points), "1" * 32, "2" * 32)
+    assert [(row["value"], row["is_nan"]) for row in rows["metrics"]] == [(0.0, True), (-LARGEST, False)]
+
+
+def test_what_is_written_just_before_the_end_is_in_mlflow(uri, tmp_path):
+    class Ending:
+        """The sweep appends its last records while the writer waits, and ends."""
+
+        def wait(self, timeout):
+            append(tmp_path, sweep_records.sweep())
+            return True
+
+    tracking_writer.mirror(tmp_path, uri, EXPERIMENT, Ending())
+    assert len(by_name(uri)) == 29
 
 
 def test_replicates_wait_for_their_trial(uri, tmp_path):

@@ -18,7 +18,6 @@ from runners.shape import FleetShape, group_by_shape
 from sweeps.jobs import Job, Run
 from sweeps.plan import Plan
 
-
 # More slots than this train no faster a replicate (measured), and cost memory.
 MOST_SLOTS = 256
 
@@ -163,9 +162,10 @@ class LocalEngine:
             if run.epochs == job.config.budget.epochs:
                 berth.free(slot)
                 self._write(job.finish_run(run, "COMPLETE"))
-            elif (value := job.rung_value(run.epochs)) is not None and job.state is None:
-                if source.report(job, run.epochs, value):
-                    job.stop("PRUNED", f"pruned at epoch {run.epochs}")
+                continue
+            value = job.rung_value(run.epochs)
+            if value is not None and job.state is None and source.report(job, run.epochs, value):
+                job.stop("PRUNED", f"pruned at epoch {run.epochs}")
         for job in {id(job): job for job, _ in [*berth.aboard.values(), *at_rung.values()]}.values():
             if job.state is not None:
                 berth.drop(job)
