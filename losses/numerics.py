@@ -23,40 +23,40 @@ _product = ops.BatchMatMul()
 _softplus_kernel = ops.Softplus()
 
 
-def rival_margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """The logsumexp of the other classes' logits less the label's: log(q / p_t).
+def rival_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The label's rival margin in two parts, r = lead + crowd, since each keeps digits that the sum rounds off.
 
     Args:
         logits: (N, C, ...) float32 or float64.
         labels: (N, 1, ...) int32.
 
     Returns:
-        (N, 1, ...).
+        lead (N, 1, ...): the largest other logit less the label's.
+        crowd (N, 1, ...): the logarithm of the other classes' number, each counted by its e^(logit - largest).
     """
     of_label = ops.gather_elements(logits, 1, labels)
-    others = ops.tensor_scatter_elements(
-        logits, labels, ops.full(labels.shape, _NO_RIVAL, dtype=logits.dtype), 1
-    )
+    others = ops.tensor_scatter_elements(logits, labels, ops.full(labels.shape, _NO_RIVAL, dtype=logits.dtype), 1)
     largest = ops.stop_gradient(_largest(others)[1])
-    return (largest - of_label) + log(sum_of_classes(exp(others - over_classes(largest, logits))))
+    return largest - of_label, log(sum_of_classes(exp(others - over_classes(largest, logits))))
 
 
-def rival_margins(logits: Tensor) -> Tensor:
-    """The rival margin of every class, as if it were the label.
+def rival_margins(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The rival margin of every class, as if it were the label, in the same two parts.
 
     Args:
         logits: (N, C, ...) float32 or float64.
 
     Returns:
-        (N, C, ...).
+        lead and crowd (N, C, ...).
     """
     top, largest = _largest(logits)
     shifted = logits - over_classes(ops.stop_gradient(largest), logits)
     exponentials = exp(shifted)
-    total = sum_of_classes(exponentials)
-    # Taking one class from the total is exact enough but for the largest, whose rivals may be tiny beside it.
-    others = ops.maximum(over_classes(total, logits) - exponentials, 0.5)
-    return ops.tensor_scatter_elements(log(others) - shifted, top, rival_margin(logits, top), 1)
+    # Taking a class from the total is exact enough but for the largest, whose rivals may be tiny beside it.
+    others = over_classes(sum_of_classes(exponentials), logits) - exponentials
+    top_lead, top_crowd = rival_margin(logits, top)
+    lead = ops.tensor_scatter_elements(-shifted, top, top_lead, 1)
+    return lead, ops.tensor_scatter_elements(log(ops.maximum(others, 0.5)), top, top_crowd, 1)
 
 
 def over_classes(values: Tensor, logits: Tensor) -> Tensor:

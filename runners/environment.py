@@ -11,7 +11,7 @@ LIBRARIES = ("mindspore", "numpy", "optuna", "mlflow", "scikit-learn", "imbalanc
 
 
 def environment() -> dict[str, str]:
-    """Versions of lossfleet, Python and the libraries, the git commit and whether it is dirty, the machine."""
+    """Versions of lossfleet, Python and the libraries, the git commit and its dirty flag, the machine."""
     found = {"lossfleet": version("lossfleet"), "python": platform.python_version()}
     found |= {library: version(library) for library in LIBRARIES}
     commit = _git("rev-parse", "HEAD")

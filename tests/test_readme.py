@@ -1,0 +1,99 @@
+"""Every command in the README, run as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[list[str]]:
+    found = [shlex.split(line) for block in blocks("bash") for line in block.splitlines()]
+    assert found
+    assert all(words[0] == "lossfleet" for words in found)
+    return found
+
+
+def run(words: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeps.cli", *words[1:]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("readme")
+
+
+def test_commands_run_in_their_order(folder):
+    for words in commands():
+        if words[1] == "ui":
+            serve(words, folder)
+        else:
+            assert run(words, folder).strip()
+
+
+def serve(words: list[str], folder: Path) -> None:
+    """Start the UI on a free port and see that it answers, on 127.0.0.1 alone."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [word if word != "5000" else str(port) for word in words]
+    server = subprocess.Popen([sys.executable, "-m", "sweeps.cli", *words[1:]], cwd=folder, start_new_session=True)
+    try:
+        for _ in range(120):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+                    assert b"MLflow" in page.read()
+                    return
+            except OSError:
+                assert server.poll() is None, "the server ended"
+                time.sleep(0.5)
+        raise AssertionError("the server did not answer")
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
+
+
+def test_python_runs_on_what_the_commands_left(folder):
+    run(["lossfleet", "sweep", "experiment=quick", "data=wine"], folder)
+    for block in blocks("python"):
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "focal" in done.stdout
+
+
+def test_make_targets_exist():
+    targets = re.findall(r"^make (\w+)", README, re.MULTILINE)
+    assert targets == ["sweep", "test"]
+    for target in targets:
+        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_files_that_the_readme_names_exist():
+    for path in re.findall(r"\]\(([\w/.]+)\)", README):
+        assert (ROOT / path).exists(), path
