@@ -43,7 +43,9 @@ class StudySource:
                 config = trial_config(self.study, asked.params)
                 return self._job("search", asked.number, asked.params, config)
         best = self.best()
-        if self._in_flight or self._final_started or self.final is not None or best is None:
+        if self._in_flight or self._final_started or best is None:
+            return None
+        if self.final is not None and self.final.trial == best.trial:
             return None
         self._final_started = True
         return self._job("final", best.trial, best.params, Config.from_dict(best.config))
