@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from conf.schema import Config, Data, Focal, Loss, Sampler, Smote, WeightedCrossEntropy
+from conf.schema import ClassBalanced, Config, Data, Focal, Loss, Sampler, Smote, WeightedCrossEntropy
 from runners.data import Dataset, load_dataset
 from runners.initial import Parameters, initial_parameters
 from runners.samplers import index_plan, training_rows
@@ -41,12 +41,13 @@ class Replicate:
 
 @dataclass(eq=False)
 class Workshop:
-    """Makes the replicates of one data set, and keeps the splits it has made."""
+    """Makes the replicates of one data set, and keeps the splits and plans it has made."""
 
     data: Data
     dataset: Dataset = field(init=False)
     splits: dict[tuple[int, int], Split] = field(default_factory=dict, init=False)
     rows: dict[tuple[object, ...], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, init=False)
+    plans: dict[tuple[object, ...], np.ndarray] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.dataset = load_dataset(self.data.name)
@@ -79,14 +80,23 @@ class Workshop:
             features=features,
             labels=labels,
             rows_key=rows_key,
-            plan=index_plan(
-                config.sampler, len(parts.train_labels), labels, seed=seed, epochs=config.budget.epochs
-            ),
+            plan=self._plan(config, len(parts.train_labels), labels, seed, split),
             class_weight=class_weight(config.loss, parts.class_counts),
             initial=initial_parameters(
                 config.model, features.shape[1], len(self.dataset.class_names), seed=seed
             ),
         )
+
+    def _plan(self, config: Config, train_rows: int, labels: np.ndarray, seed: int, split: int) -> np.ndarray:
+        """The index plan; trials that differ in loss or optimizer alone have the same one."""
+        key = (config.sampler, config.budget.epochs, seed, split)
+        if key in self.plans:
+            return self.plans[key]
+        plan = index_plan(config.sampler, train_rows, labels, seed=seed, epochs=config.budget.epochs)
+        # A continuous exponent hardly comes twice.
+        if not isinstance(config.sampler, ClassBalanced):
+            self.plans[key] = plan
+        return plan
 
 
 def rows_of(sampler: Sampler) -> tuple[object, ...]:

@@ -38,9 +38,9 @@ class Asked:
 def open_storage(path: Path) -> JournalStorage:
     """The Optuna storage of a sweep, a journal file that is made when it does not exist.
 
-    The caller holds the sweep's folder alone, so a lock on the file is that of a killed process: it is taken
-    away. Optuna would wait 30 s for it, and for ever if the path were relative (its lock is a symbolic link to
-    the path as given, which from the folder leads nowhere).
+    The caller holds the sweep's folder alone, so a lock on the file is that of a killed process: it is
+    taken away. Optuna would wait 30 s for it, and for ever with a relative path, since its lock is a
+    symbolic link to the path as given, which from the folder leads nowhere.
     """
     path = path.absolute()
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
