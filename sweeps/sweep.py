@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,10 +78,27 @@ def train(plan: Plan, workshop: Workshop, journal: Journal, records: list[Record
 
 
 def conclude(records: list[Record]) -> EndRecord:
-    """Compare the final evaluations and print the table and the sentence."""
+    """Compare the final evaluations and print the table, the sentence and a summary of what failed.
+
+    Raises:
+        UserError: no trial of any strategy was completed.
+    """
     from sweeps.compare import frame_from_records, summary
     from sweeps.tables import markdown_table, print_table
 
+    trials = [record for record in records if isinstance(record, TrialRecord)]
+    failed = [record for record in trials if record.state == "FAIL"]
+    if failed and not any(record.stage == "final" for record in trials):
+        raise UserError(
+            what=f"no trial was completed: {len(failed)} failed, the first because it {failed[0].reason}",
+            expected="at least one complete trial",
+            mend="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
+        )
+    for strategy in dict.fromkeys(record.strategy for record in failed):
+        reasons = [record.reason for record in failed if record.strategy == strategy]
+        print(
+            f"{len(reasons)} trials of {strategy} failed, the first because it {reasons[0]}", file=sys.stderr
+        )
     comparison = summary(frame_from_records(records))
     print_table(comparison)
     return EndRecord("FINISHED", time.time(), markdown_table(comparison), comparison.sentence)

@@ -10,18 +10,19 @@ import pytest
 
 import sweeps.hydra_plugin
 from conf.errors import UserError
-from sweeps.compose import hydra_session, run_sweeper
+from sweeps.compose import run_sweeper
 
 
-def test_the_sweeper_is_registered_under_hydras_namespace():
+def test_the_sweeper_is_registered_even_where_hydras_scan_does_not_find_it():
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
-    from hydra.plugins.sweeper import Sweeper
+    from hydra_plugins import lossfleet
 
-    with hydra_session():
-        names = [f"{each.__module__}.{each.__name__}" for each in Plugins.instance().discover(Sweeper)]
-        assert "hydra_plugins.lossfleet.FleetSweeper" in names
-        assert "lossfleet.yaml" in ConfigStore.instance().list("hydra/sweeper")
+    known = Plugins.instance().class_name_to_class
+    known.pop("hydra_plugins.lossfleet.FleetSweeper", None)
+    lossfleet.register()
+    assert known["hydra_plugins.lossfleet.FleetSweeper"] is lossfleet.FleetSweeper
+    assert "lossfleet.yaml" in ConfigStore.instance().list("hydra/sweeper")
 
 
 def test_the_task_gets_every_plan_in_order_and_only_when_all_are_sound():

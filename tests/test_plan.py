@@ -341,6 +341,22 @@ def test_the_files_of_a_user_are_found(tmp_path):
     )
 
 
+def test_a_condition_stays_when_the_values_are_replaced(tmp_path):
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /loss: focal\nstrategy: mine\nspace:\n"
+        "  loss.gamma: {values: 'interval(0,5)', when: {sampler: [shuffle, smote]}}\n"
+        "  sampler: choice(shuffle, smote, oversample)\n"
+    )
+    arguments = [f"hydra.searchpath=[file://{tmp_path}]", "strategy=mine", "loss.gamma=interval(1,2)"]
+    sampler, gamma = study(*arguments).space
+    assert (sampler.name, gamma.text()) == ("sampler", "interval(1.0,2.0)")
+    assert gamma.when == {"sampler": ("shuffle", "smote")}
+    (gamma,) = study(*arguments, "sampler=smote").space
+    assert gamma.when == {}
+    assert study(*arguments[:2], "sampler=oversample").space == ()
+
+
 @pytest.mark.parametrize(
     ("space", "part"),
     [

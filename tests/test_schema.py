@@ -51,8 +51,9 @@ def test_every_setting_refuses_what_its_rule_excludes_and_names_itself(part, var
     wrong: list[object] = [{"a": 1}, object()]
     if rule.kind in (int, float):
         wrong += ["1", True, math.nan, math.inf, -math.inf]
-        wrong += [limit - 1 for limit in (rule.at_least, rule.above) if limit is not None]
-        wrong += [limit + 1 for limit in (rule.at_most, rule.below) if limit is not None]
+        step = 1 if rule.kind is int else 1e-9
+        wrong += [limit - step for limit in (rule.at_least, rule.above) if limit is not None]
+        wrong += [limit + step for limit in (rule.at_most, rule.below) if limit is not None]
         wrong += [limit for limit in (rule.above, rule.below) if limit is not None]
     if rule.kind is int:
         wrong.append(2.5)
@@ -70,6 +71,22 @@ def test_every_setting_refuses_what_its_rule_excludes_and_names_itself(part, var
                 variant(**{name: given_value})
             assert caught.value.what.startswith(f"{part}.{name} ")
             assert caught.value.expected == rule.describe()
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "limit"),
+    [
+        (variant, name, limit)
+        for variants in PARTS.values()
+        for variant in variants
+        for name, rule in rules(variant).items()
+        for limit in (rule.at_least, rule.at_most)
+        if limit is not None and not rule.many
+    ],
+)
+def test_limits_that_are_included_are_accepted(variant, name, limit):
+    settings = {"rungs": 1} if name == "epochs" else {}
+    assert getattr(variant(**settings, **{name: limit}), name) == limit
 
 
 @pytest.mark.parametrize(("part", "variant", "name", "rule"), EVERY_SETTING)

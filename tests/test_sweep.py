@@ -173,6 +173,45 @@ def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(f
     assert len(searched) == STRATEGIES * 7
 
 
+def test_a_diverged_trial_fails_with_its_reason_and_the_sweep_goes_on(tmp_path):
+    small = [each for each in SMALL if not each.startswith(("strategy", "budget.trials"))]
+    printed = subprocess.run(
+        command(
+            "sweep",
+            *small,
+            "strategy=ce",
+            "optimizer.lr=0.001,1e30",
+            "optimizer.weight_decay=0,0.1",
+            "search=grid",
+        ),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    trials = [r for r in journal(tmp_path).read() if isinstance(r, TrialRecord) and r.stage == "search"]
+    assert {r.state for r in trials if r.params["optimizer.lr"] == 1e30} == {"FAIL"}
+    assert {r.state for r in trials if r.params["optimizer.lr"] == 0.001} <= {"COMPLETE", "PRUNED"}
+    assert all("diverged" in r.reason for r in trials if r.state == "FAIL")
+    assert "trials of ce failed, the first because it diverged" in printed.stderr
+
+
+def test_a_sweep_of_which_nothing_is_left_says_so(tmp_path):
+    small = [each for each in SMALL if not each.startswith("strategy")]
+    done = subprocess.run(
+        command("sweep", *small, "strategy=ce", "optimizer.lr=1e30"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no trial was completed: 5 failed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("moment", range(3))
 def test_a_killed_sweep_run_again_loses_and_doubles_nothing(moment, tmp_path):
     print(f"LOSSFLEET_KILL_SEED={KILL_SEED}")
