@@ -61,7 +61,8 @@ def serve(words: list[str], folder: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = [word if word != "5000" else str(port) for word in words]
-    server = subprocess.Popen([sys.executable, "-m", "sweeps.cli", *words[1:]], cwd=folder, start_new_session=True)
+    command = [sys.executable, "-m", "sweeps.cli", *words[1:]]
+    server = subprocess.Popen(command, cwd=folder, start_new_session=True)
     try:
         for _ in range(120):
             try:
@@ -80,9 +81,8 @@ def serve(words: list[str], folder: Path) -> None:
 def test_python_runs_on_what_the_commands_left(folder):
     run(["lossfleet", "sweep", "experiment=quick", "data=wine"], folder)
     for block in blocks("python"):
-        done = subprocess.run(
-            [sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-        )
+        command = [sys.executable, "-c", block]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert "focal" in done.stdout
 

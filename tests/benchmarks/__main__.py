@@ -1,0 +1,51 @@
+"""Runs benchmarks, prints a table each and writes JSON: `python -m tests.benchmarks [NAME ...] [--quick]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+from runners.environment import environment, processor, version
+from tests.benchmarks.measure import Report
+
+NAMES = ("kernel", "latency", "growth", "sweep")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"some of {', '.join(NAMES)} (all)")
+    parser.add_argument("--quick", action="store_true", help="small settings: does it run?")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results.json"))
+    options = parser.parse_args()
+    names = options.names or NAMES
+    if unknown := set(names) - set(NAMES):
+        parser.error(
+            f"there is no benchmark {', '.join(sorted(unknown))}; expected some of {', '.join(NAMES)}"
+        )
+
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    machine = f"{processor()}, {os.cpu_count()} cores"
+    print(f"# lossfleet benchmarks\n\n{date}, {machine}{', quick' if options.quick else ''}", flush=True)
+    reports: dict[str, Report] = {}
+    for name in names:
+        reports[name] = importlib.import_module(f"tests.benchmarks.{name}").run(options.quick)
+        print(f"\n{reports[name].markdown()}", flush=True)
+        # After each, so that a long run that is stopped keeps what it has.
+        results = {
+            "date": date,
+            "machine": machine,
+            "quick": options.quick,
+            "environment": environment() | {"torch": version("torch")},
+            "benchmarks": {each: asdict(report) for each, report in reports.items()},
+        }
+        options.output.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What all benchmarks share: timed commands, peers that take turns, and tables."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+LOSSFLEET = (sys.executable, "-m", "sweeps.cli")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a benchmark found: a table, notes on how to read it, and every single measurement."""
+
+    title: str
+    rows: list[dict[str, Any]]
+    notes: tuple[str, ...]
+    samples: Mapping[str, list[float]] = field(default_factory=dict)
+
+    def markdown(self) -> str:
+        """The title, the table and the notes."""
+        return "\n\n".join(
+            [f"## {self.title}", table(self.rows), "\n".join(f"- {note}" for note in self.notes)]
+        )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended: wall time, exit code, output, and the peak memory of its largest process."""
+
+    seconds: float
+    code: int
+    output: str
+    peak_mebibytes: float
+
+
+def command_environment() -> dict[str, str]:
+    """The environment of a command that runs in a folder of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def run_command(arguments: Sequence[str], folder: Path, *, expected_code: int = 0) -> Finished:
+    """Run a command in a folder and measure it.
+
+    Raises:
+        RuntimeError: the exit code is not the expected one.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            arguments, cwd=folder, env=command_environment(), stdout=output, stderr=subprocess.STDOUT
+        )
+        # Only wait4 tells the peak of this child and of those that it waited for.
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read()
+    if process.returncode != expected_code:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}:\n{text[-3000:]}")
+    return Finished(seconds, process.returncode, text, usage.ru_maxrss / 1024)
+
+
+@contextmanager
+def fresh_folder() -> Iterator[Path]:
+    """An empty folder for the state of a command."""
+    with tempfile.TemporaryDirectory(prefix="lossfleet-bench-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+class Peer:
+    """A process of `tests.benchmarks.peers` that trains some epochs when asked and answers their seconds.
+
+    One process each, since frameworks in one process share and fight over threads.
+    """
+
+    # Long enough that reading the clock and answering do not count.
+    SHORTEST_MEASUREMENT = 0.3
+
+    def __init__(self, name: str, models: int = 1) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.peers", name, str(models)],
+            cwd=ROOT,
+            env=command_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._ask(1)  # compiles and warms up
+        self._epochs = max(1, round(self.SHORTEST_MEASUREMENT / self._ask(1)))
+
+    def seconds(self) -> float:
+        """Seconds of one epoch of all its models."""
+        return self._ask(self._epochs) / self._epochs
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait()
+
+    def _ask(self, epochs: int) -> float:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{epochs}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}")
+        return float(answer)
+
+
+@contextmanager
+def peers(**models: int) -> Iterator[dict[str, Peer]]:
+    """Peers by name, each with its number of models; they are ended at the end."""
+    started: dict[str, Peer] = {}
+    try:
+        for name, count in models.items():
+            started[name] = Peer(name, count)
+        yield started
+    finally:
+        for peer in started.values():
+            peer.close()
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of equal keys as a Markdown table."""
+    lines = [
+        list(rows[0]),
+        ["---"] * len(rows[0]),
+        *([show(value) for value in row.values()] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def show(value: Any) -> str:
+    """A cell: three significant digits, whole numbers in full."""
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def median(values: Sequence[float]) -> float:
+    """The median."""
+    return float(statistics.median(values))

@@ -1,0 +1,265 @@
+"""Peers that train the reference work; each runs in a process of its own and answers on standard output.
+
+The reference work of a model: 400 rows, 30 features, 2 classes, MLP 32-32, batches of 64, AdamW, focal loss.
+`python -m tests.benchmarks.peers NAME MODELS` reads numbers of epochs and answers the seconds they took.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from conf.schema import Budget, Config, Data, Focal, Optimizer
+from runners.initial import initial_parameters
+from runners.replicate import Replicate, Workshop
+from runners.splits import Split
+
+ROWS, FEATURES, CLASSES = 400, 30, 2
+WIDTHS = (32, 32)
+# Forward, and backward with regard to weights and inputs; two floating point operations a product.
+FLOPS = 3 * 2 * ROWS * (FEATURES * WIDTHS[0] + WIDTHS[0] * WIDTHS[1] + WIDTHS[1] * CLASSES)
+GAMMA = 2.0
+# Index plans start over after this many epochs.
+PLANNED_EPOCHS = 16
+SGEMM_SIZE = 2048
+
+Epoch = Callable[[], object]
+
+
+def replicates(count: int) -> list[Replicate]:
+    """The reference work of some models, on random examples that they share; learning rates differ."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(ROWS, FEATURES)).astype(np.float32)
+    labels = (features[:, 0] + random.normal(size=ROWS) > 1).astype(np.int32)
+    split = Split(features, labels, features, labels, features, labels, np.bincount(labels), 1)
+    config = Config(
+        strategy="focal",
+        data=Data(name="breast_cancer"),
+        loss=Focal(gamma=GAMMA),
+        budget=Budget(epochs=PLANNED_EPOCHS, rungs=1),
+    )
+    return [
+        Replicate(
+            config=replace(config, optimizer=Optimizer(lr=float(lr))),
+            seed=seed,
+            split_number=0,
+            split=split,
+            features=features,
+            labels=labels,
+            rows_key=(),
+            plan=np.stack([random.permutation(ROWS) for _ in range(PLANNED_EPOCHS)]).astype(np.int32),
+            class_weight=np.ones(CLASSES, np.float32),
+            initial=initial_parameters(config.model, FEATURES, CLASSES, seed=seed),
+        )
+        for seed, lr in enumerate(np.geomspace(1e-4, 1e-2, count))
+    ]
+
+
+def fleet(models: int) -> Epoch:
+    """lossfleet's fleet."""
+    from runners.fleet import Fleet
+    from runners.shape import FleetShape
+
+    work = replicates(models)
+    shape = FleetShape.of(work[0].config, features=FEATURES, classes=CLASSES, train_rows=ROWS)
+    made = Fleet(shape, slots=models, pool_rows=ROWS, evaluation_rows=ROWS)
+    for slot, replicate in enumerate(work):
+        made.enter(slot, replicate)
+
+    def epoch() -> np.ndarray:
+        made.epochs %= PLANNED_EPOCHS
+        return made.train_epoch()
+
+    return epoch
+
+
+def torch_stacked(models: int) -> Epoch:
+    """PyTorch with the models stacked: batched products, and AdamW with a learning rate for each model."""
+    import torch
+    from torch.nn import functional
+
+    work = replicates(models)
+    config = work[0].config
+    optimizer, batch_size = config.optimizer, config.batch_size
+    features, labels = torch.from_numpy(work[0].features), torch.from_numpy(work[0].labels).long()
+    plan = torch.from_numpy(np.stack([replicate.plan for replicate in work], axis=1)).long()
+    lr = torch.tensor([[[replicate.config.optimizer.lr]] for replicate in work])
+    decay = 1 - lr * optimizer.weight_decay
+    layers = []
+    for layer in range(len(WIDTHS) + 1):
+        weights, biases = zip(*(replicate.initial[layer] for replicate in work), strict=True)
+        weight = torch.from_numpy(np.stack([weight.T for weight in weights])).contiguous()
+        bias = torch.from_numpy(np.stack(biases)[:, None])
+        layers.append((weight.requires_grad_(), bias.requires_grad_()))
+    parameters = [parameter for layer in layers for parameter in layer]
+    first_moments = [torch.zeros_like(parameter) for parameter in parameters]
+    second_moments = [torch.zeros_like(parameter) for parameter in parameters]
+    step = epochs_done = 0
+
+    def train_step(rows: Any) -> Any:
+        nonlocal step
+        step += 1
+        hidden = features[rows]
+        for index, (weight, bias) in enumerate(layers):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            hidden = functional.relu(hidden) if index < len(layers) - 1 else hidden
+        log_p = functional.log_softmax(hidden, -1).gather(2, labels[rows][..., None])[..., 0]
+        losses = (-((1 - log_p.exp()) ** GAMMA) * log_p).mean(1)
+        gradients = torch.autograd.grad(losses.sum(), parameters)
+        step_size = lr / (1 - optimizer.beta1**step)
+        correction = (1 - optimizer.beta2**step) ** 0.5
+        with torch.no_grad():
+            for parameter, gradient, first, second in zip(
+                parameters, gradients, first_moments, second_moments, strict=True
+            ):
+                first.lerp_(gradient, 1 - optimizer.beta1)
+                second.mul_(optimizer.beta2).addcmul_(gradient, gradient, value=1 - optimizer.beta2)
+                denominator = second.sqrt().div_(correction).add_(optimizer.epsilon)
+                parameter.mul_(decay).sub_(first.div(denominator).mul_(step_size))
+        return losses.detach()
+
+    def epoch() -> np.ndarray:
+        nonlocal epochs_done
+        order = plan[epochs_done % PLANNED_EPOCHS]
+        epochs_done += 1
+        losses = [train_step(rows) for rows in order.split(batch_size, dim=1)]
+        return torch.stack(losses).mean(0).numpy()
+
+    return epoch
+
+
+def torch_stacked_1_thread(models: int) -> Epoch:
+    """The same on one thread, which is faster for few models and on a busy machine."""
+    import torch
+
+    torch.set_num_threads(1)
+    return torch_stacked(models)
+
+
+def torch_eager(models: int) -> Epoch:
+    """PyTorch as most write it, one model after another."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    # Operations this small gain nothing from threads.
+    torch.set_num_threads(1)
+    work = replicates(models)
+    features, labels = torch.from_numpy(work[0].features), torch.from_numpy(work[0].labels).long()
+    trainings = []
+    for replicate in work:
+        sizes = (FEATURES, *WIDTHS, CLASSES)
+        dense = [nn.Linear(*pair) for pair in pairwise(sizes)]
+        model = nn.Sequential(dense[0], nn.ReLU(), dense[1], nn.ReLU(), dense[2])
+        optimizer = torch.optim.AdamW(
+            model.parameters(),
+            lr=replicate.config.optimizer.lr,
+            weight_decay=replicate.config.optimizer.weight_decay,
+            fused=True,
+        )
+        trainings.append((model, optimizer, torch.from_numpy(replicate.plan).long()))
+    batch_size = work[0].config.batch_size
+    epochs_done = 0
+
+    def epoch() -> list[float]:
+        nonlocal epochs_done
+        order_number = epochs_done % PLANNED_EPOCHS
+        epochs_done += 1
+        means = []
+        for model, optimizer, plan in trainings:
+            losses = []
+            for rows in plan[order_number].split(batch_size):
+                losses_of_rows = functional.cross_entropy(
+                    model(features[rows]), labels[rows], reduction="none"
+                )
+                loss = ((1 - torch.exp(-losses_of_rows)) ** GAMMA * losses_of_rows).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach())
+            means.append(float(torch.stack(losses).mean()))
+        return means
+
+    return epoch
+
+
+def solo(models: int) -> Epoch:
+    """lossfleet's solo engine: stock MindSpore layers in PyNative mode, launches synchronised."""
+    from runners.solo import train_solo
+
+    (replicate,) = replicates(models)
+    # Long enough never to end.
+    progress = train_solo(replace(replicate, plan=np.tile(replicate.plan, (1000, 1))))
+    return lambda: next(progress)
+
+
+def pynative(models: int) -> Epoch:
+    """The solo engine in MindSpore's default mode, PyNative without synchronised launches."""
+    epoch = solo(models)
+    return _unsynchronised(epoch)
+
+
+def pynative_page_blocks(models: int) -> Epoch:
+    """The same on Page Blocks, an epoch of a replicate of the main job."""
+    from runners.solo import train_solo
+
+    data = Data(name="page_blocks")
+    config = Config(strategy="focal", data=data, loss=Focal(), budget=Budget(epochs=1000))
+    progress = train_solo(Workshop(data).replicate(config, seed=0, split=0))
+    return _unsynchronised(lambda: next(progress))
+
+
+def _unsynchronised(epoch: Epoch) -> Epoch:
+    """Takes back what the solo engine sets in its first epoch."""
+    import mindspore as ms
+
+    epoch()
+    ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=False)
+    return epoch
+
+
+def sgemm(models: int) -> Epoch:
+    """Not training: one large float32 matrix product, for the arithmetic limit of this machine."""
+    import torch
+
+    left, right = torch.rand(2, SGEMM_SIZE, SGEMM_SIZE)
+    return lambda: left @ right
+
+
+PEERS: dict[str, Callable[[int], Epoch]] = {
+    each.__name__: each
+    for each in (
+        fleet,
+        torch_stacked,
+        torch_stacked_1_thread,
+        torch_eager,
+        solo,
+        pynative,
+        pynative_page_blocks,
+        sgemm,
+    )
+}
+
+
+def main() -> None:
+    """Answer until standard input is closed."""
+    # Whatever libraries print must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    epoch = PEERS[sys.argv[1]](int(sys.argv[2]))
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            epoch()
+        print(time.perf_counter() - start, file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The main job from launch to the last line: lossfleet, a PyTorch script, MindSpore's default mode."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from tests.benchmarks.measure import LOSSFLEET, Finished, Report, fresh_folder, median, peers, run_command
+from tests.benchmarks.torch_sweep import STRATEGIES
+
+TORCH = (sys.executable, "-m", "tests.benchmarks.torch_sweep")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a sweep trains, and how many trials of it the PyTorch script is given."""
+
+    trials: int
+    replicates: int
+    epochs: int
+    rungs: int
+    final_replicates: int
+    torch_trials: int
+    rounds: int
+
+    def budget(self) -> dict[str, int]:
+        """The settings of the budget but for the trials."""
+        names = ("replicates", "epochs", "rungs", "final_replicates")
+        return {name: getattr(self, name) for name in names}
+
+
+FULL = Size(40, 3, 30, 10, 10, torch_trials=4, rounds=3)
+QUICK = Size(4, 2, 3, 3, 2, torch_trials=2, rounds=1)
+
+
+def run(quick: bool) -> Report:
+    """All peers in turn, round after round."""
+    size = QUICK if quick else FULL
+    rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
+    with peers(pynative_page_blocks=1) as mindspore:
+        for _ in range(size.rounds):
+            rounds["lossfleet, no pruner"].append(lossfleet(size, "pruner=none"))
+            rounds["PyTorch script, 1 process"].append(torch_script(size, jobs=1))
+            rounds["lossfleet as it comes (median pruner)"].append(lossfleet(size))
+            rounds["PyTorch script, joblib 2 processes"].append(torch_script(size, jobs=2))
+            epoch = mindspore["pynative_page_blocks"].seconds()
+            trainings = len(STRATEGIES) * (size.trials * size.replicates + size.final_replicates)
+            rounds["MindSpore default mode"].append(
+                {"measured": epoch, "whole": epoch * trainings * size.epochs}
+            )
+    base = median([each["whole"] for each in rounds["lossfleet, no pruner"]])
+    rows: list[dict[str, Any]] = []
+    for name, measured in rounds.items():
+        values = {key: median([each[key] for each in measured]) for key in measured[0]}
+        extrapolated = "measured" in values
+        rows.append(
+            {
+                "what": name,
+                "seconds": values["whole"],
+                "/ lossfleet, no pruner": values["whole"] / base,
+                "extrapolated from seconds": values["measured"] if extrapolated else None,
+                "of these fixed": values.get("fixed"),
+                "peak MiB": values.get("peak"),
+            }
+        )
+    notes = (
+        f"Page Blocks, {len(STRATEGIES)} strategies, {size.trials} trials of {size.replicates} replicates, "
+        f"{size.epochs} epochs, then {size.final_replicates} replicates of each best trial; launch to last "
+        "line, with imports, search, logging to MLflow and evaluation.",
+        f"Medians of {size.rounds} rounds, the peers in turn.",
+        f"The PyTorch script ran {size.torch_trials} trials a strategy; its search is extrapolated to "
+        f"{size.trials}, its fixed costs (imports, stores) and final evaluation are measured in full. TPE "
+        "slows down with the number of trials, which this leaves out.",
+        "MindSpore default mode is the solo engine without synchronised launches: one epoch of a replicate "
+        "was measured and multiplied; imports, search, logging and evaluation come on top.",
+        "The PyTorch script prunes nothing, so lossfleet without pruner does the same work. Peak memory is "
+        "that of the largest process.",
+    )
+    samples = {name: [each["whole"] for each in measured] for name, measured in rounds.items()}
+    return Report("Sweep: the main job", rows, notes, samples)
+
+
+def lossfleet(size: Size, *overrides: str) -> dict[str, float]:
+    """Seconds of lossfleet's whole sweep."""
+    settings = [f"budget.{name}={value}" for name, value in size.budget().items()]
+    with fresh_folder() as folder:
+        finished = run_command(
+            [*LOSSFLEET, "sweep", f"budget.trials={size.trials}", *settings, *overrides], folder
+        )
+    return {"whole": finished.seconds, "peak": finished.peak_mebibytes}
+
+
+def torch_script(size: Size, *, jobs: int) -> dict[str, float]:
+    """Seconds of the PyTorch script with a few trials, and what the whole sweep would take."""
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in size.budget().items()]
+    command = [*TORCH, f"--trials={size.torch_trials}", f"--jobs={jobs}", *settings]
+    with fresh_folder() as folder:
+        finished: Finished = run_command(command, folder)
+    inside = json.loads(finished.output.splitlines()[-1])
+    fixed = finished.seconds - inside["search"] - inside["final"]
+    return {
+        "whole": fixed + inside["final"] + inside["search"] * size.trials / size.torch_trials,
+        "measured": finished.seconds,
+        "fixed": fixed,
+        "peak": finished.peak_mebibytes,
+    }
