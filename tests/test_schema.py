@@ -242,6 +242,7 @@ def test_errors_read_as_one_sentence_and_travel_between_processes():
         ("xyz", ["focal", "ce"], "choose from ce, focal"),
         ("loss.gama", ["loss.tau", "loss.gamma"], "did you mean loss.gamma?"),
         ("loss.xyz", ["loss.tau", "loss.gamma"], "choose from loss.gamma, loss.tau"),
+        ("optimizer.ler", ["optimizer.name", "optimizer.lr"], "did you mean optimizer.lr?"),
     ],
 )
 def test_suggestions_name_the_closest_or_all(word, names, mend):
