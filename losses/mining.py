@@ -1,75 +1,117 @@
-"""Hard example mining: masks that choose which examples of a batch count."""
+"""Hard example mining: masks that choose which examples of a batch count.
+
+A row is the last axis: the batch of each model, or all examples of one. Rows do not touch each other. Masks have
+no gradient: multiply the losses by one, and divide the sum by the number of kept examples.
+"""
 
 from __future__ import annotations
 
 import mindspore as ms
 from mindspore import Tensor, ops
 
-# Taken off a count before it is rounded up: 0.3 of 10 examples are 3, though float32 says 3.0000001.
-ROUNDING = 1e-6
+from losses.checks import check_number, check_same_shape
+from losses.numerics import over_leading_axes
+
+# What a count is scaled by before it is rounded up: 0.3 of 10 examples are 3, though float32 says 3.0000001.
+_ROUNDING = 1.0 - 2.0**-22
 
 
-def hard_example_mask(losses: Tensor, *, keep: Tensor | float, valid: Tensor | None = None) -> Tensor:
-    """Marks the hardest examples: those among the ceil(keep * n) highest losses of their row.
+def hard_example_mask(losses: Tensor, *, keep: float | Tensor, valid: Tensor | None = None) -> Tensor:
+    """Marks the hardest examples of each row.
 
-    Equal losses are taken in order of position, so exactly that many are marked. The mask has no gradient.
+        those among the ceil(keep * n) highest losses of n
+
+    Equal losses are taken in order of position, so that exactly so many are marked. A loss that is NaN counts as
+    the highest, so that it is seen.
 
     Args:
-        losses: (..., B), a row of B examples for each model.
-        keep: fraction in (0, 1], a scalar or one for each row, shape (...).
+        losses: (..., B), float.
+        keep: fraction in (0, 1], a number or over the leading axes of losses; 1 marks all examples.
         valid: (..., B), 1 for examples and 0 for empty places, which are never marked; n counts the examples.
             None: all B are examples.
 
     Returns:
         (..., B) float32, 1 for the kept examples and 0 for the others.
 
+    Raises:
+        TypeError, ValueError: an argument has a wrong type, shape or value; the message says which.
+
     Reference:
-        Shrivastava et al., Training region-based object detectors with online hard example mining, 2016,
+        Shrivastava et al. 2016, Training region-based object detectors with online hard example mining,
         arXiv 1604.03540.
     """
-    losses = ops.stop_gradient(losses)
-    if valid is None:
-        valid = ops.ones_like(losses)
-    count = ops.ceil(ops.cast(keep, ms.float32) * valid.sum(-1) * (1.0 - ROUNDING))
-    return _highest(losses, valid, count)
+    check_same_shape("valid", valid, losses)
+    check_number("keep", keep, losses.shape[:-1], 0.0, 1.0, True)
+    candidates = _present(losses, valid)
+    return highest(losses, candidates, _share_of(keep, candidates.sum(-1)))
 
 
 def hard_example_mask_ratio(
-    losses: Tensor, labels: Tensor, *, negatives_per_positive: Tensor | float, valid: Tensor | None = None
+    losses: Tensor, labels: Tensor, *, negatives_per_positive: float | Tensor, valid: Tensor | None = None
 ) -> Tensor:
-    """Marks all positives and the hardest negatives, a given number of them for each positive.
+    """Marks all positives of each row and a number of hardest negatives for each.
 
-    In a row with P positives the ceil(k * P) negatives of the highest losses are marked, in a row without
-    positives the one hardest, so that every batch teaches something. The mask has no gradient.
+        all P positives, and the negatives among the max(1, ceil(k * P)) highest losses of negatives
+
+    A row without a positive keeps its one hardest negative, so that no mean is over nothing. Equal losses and NaN
+    are taken as in `hard_example_mask`.
 
     Args:
-        losses: (..., B), a row of B examples for each model.
-        labels: (..., B) integers, 1 for positives and 0 for negatives.
-        negatives_per_positive: k, above 0, a scalar or one for each row, shape (...); the focal loss paper's
-            "OHEM 1:3" is 3.
+        losses: (..., B), float.
+        labels: (..., B), 1 for positives; all others are negatives.
+        negatives_per_positive: k, above 0, a number or over the leading axes of losses; 3 is the focal loss
+            paper's "OHEM 1:3".
         valid: as for `hard_example_mask`.
 
     Returns:
         (..., B) float32, 1 for the kept examples and 0 for the others.
 
+    Raises:
+        TypeError, ValueError: an argument has a wrong type, shape or value; the message says which.
+
     Reference:
-        Lin et al., Focal loss for dense object detection, 2017, arXiv 1708.02002, section 5.1.
+        Liu et al. 2015, SSD: Single shot multibox detector, arXiv 1512.02325, section 2.2.
     """
-    losses = ops.stop_gradient(losses)
+    check_same_shape("labels", labels, losses)
+    check_same_shape("valid", valid, losses)
+    check_number("negatives_per_positive", negatives_per_positive, losses.shape[:-1], 0.0, None, True)
+    present = _present(losses, valid)
+    positives = ops.cast(labels == 1, ms.float32) * present
+    count = ops.maximum(_share_of(negatives_per_positive, positives.sum(-1)), 1.0)
+    return positives + highest(losses, present - positives, count)
+
+
+def highest(losses: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
+    """Marks the highest losses of each row among its candidates, the earlier of equal ones first.
+
+    Args:
+        losses: (..., B), float.
+        candidates: (..., B) float32, 1 or 0.
+        count: (...) float32, how many; all candidates are marked if they are fewer.
+
+    Returns:
+        (..., B) float32, 1 or 0.
+    """
+    losses = ops.cast(ops.stop_gradient(losses), ms.float32)
+    infinity = ops.full_like(losses, float("inf"))
+    ranked = ops.select(losses == losses, losses, infinity)
+    ranked = ops.select(candidates > 0, ranked, -infinity)
+    count = ops.expand_dims(count, -1)
+    last = ops.cast(ops.clamp(count - 1.0, 0.0, losses.shape[-1] - 1.0), ms.int32)
+    threshold = ops.gather_elements(ops.sort(ranked, -1, True)[0], -1, last)
+    above = ops.cast(ranked > threshold, ms.float32)
+    equal = ops.cast(ranked == threshold, ms.float32)
+    room = count - above.sum(-1, keepdims=True)
+    return (above + equal * ops.cast(ops.cumsum(equal, -1) <= room, ms.float32)) * candidates
+
+
+def _present(losses: Tensor, valid: Tensor | None) -> Tensor:
     if valid is None:
-        valid = ops.ones_like(losses)
-    positive = ops.cast(labels == 1, ms.float32) * valid
-    negative = valid - positive
-    count = ops.ceil(ops.cast(negatives_per_positive, ms.float32) * positive.sum(-1) * (1.0 - ROUNDING))
-    return positive + _highest(losses, negative, ops.maximum(count, ops.ones_like(count)))
+        return ops.ones(losses.shape, ms.float32)
+    return ops.cast(valid > 0, ms.float32)
 
 
-def _highest(losses: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
-    """1 for the `count` highest losses of each row among its candidates."""
-    is_candidate = candidates > 0
-    ranked = ops.select(is_candidate, losses, ops.full_like(losses, -3e38))
-    order = ops.sort(ranked, -1, True)[1]
-    # The order of the order is each example's rank.
-    rank = ops.sort(ops.cast(order, ms.float32), -1)[1]
-    kept = ops.cast(rank, ms.float32) < ops.expand_dims(count, -1)
-    return ops.cast(ops.logical_and(kept, is_candidate), ms.float32)
+def _share_of(fraction: float | Tensor, total: Tensor) -> Tensor:
+    """ceil(fraction * total), untroubled by the rounding of the fraction."""
+    fraction = over_leading_axes(fraction, total.ndim)
+    return ops.ceil(ops.cast(fraction, ms.float32) * total * _ROUNDING)

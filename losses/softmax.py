@@ -1,57 +1,164 @@
-"""Softmax losses: cross-entropy and focal loss, one loss an example, class on axis 1."""
+"""Losses of one label in C classes: cross-entropy and focal loss of the softmax.
+
+Class on axis 1 and any number of trailing axes; one loss an example, float32 (float64 for float64 logits).
+Hyperparameters broadcast over the leading axes of the losses: with logits (K, C, B) of K models and gamma (K,)
+each model has its own gamma.
+
+Labels are class indices (N, ...) or a distribution y over the classes (N, C, ...): one-hot, soft or smoothed.
+Under a distribution p_t is the probability of each class in turn and the loss its mean,
+
+    sum_c y_c w_c (1 - p_c)^gamma (-log p_c),
+
+what is expected when the label is drawn from y. One-hot labels give what indices give. Label smoothing e
+replaces y by (1 - e) y + e / C.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
-import numpy as np
 from mindspore import Tensor, ops
 
-SMALLEST = float(np.finfo(np.float32).tiny)
+from losses.checks import check_class_weight, check_number, check_softmax
+from losses.numerics import (
+    at_least_float32,
+    modulated,
+    over_leading_axes,
+    rival_margin,
+    rival_margins,
+    sum_of_classes,
+)
 
 
-def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy, -log p_t.
+def softmax_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    class_weight: Tensor | None = None,
+    label_smoothing: float | Tensor = 0.0,
+    ignore_index: int | None = None,
+) -> Tensor:
+    """Cross-entropy of the softmax, unreduced.
+
+        -w_t log p_t
 
     Args:
-        logits: (N, C, ...).
-        labels: (N, ...) integers in 0..C-1.
+        logits: (N, C, ...), float; class on axis 1, C at least 2.
+        labels: (N, ...) integers in 0..C-1, or (N, C, ...) one-hot or soft.
+        class_weight: (C,) or (N, C), at least 0. None: 1.
+        label_smoothing: in [0, 1]; a number, or over the leading axes of the losses.
+        ignore_index: the label whose examples have loss 0. None: no such label.
 
     Returns:
-        (N, ...) float32, one loss an example.
+        (N, ...), one loss an example.
+
+    Raises:
+        TypeError, ValueError: an argument has a wrong type, shape or value; the message says which.
+
+    Reference:
+        Good 1952, Rational decisions; label smoothing: Szegedy et al. 2015, arXiv 1512.00567.
     """
-    return _surprise_and_rest(logits, labels)[0]
+    return _loss(logits, labels, None, class_weight, label_smoothing, ignore_index)
 
 
 def softmax_focal_loss(
-    logits: Tensor, labels: Tensor, *, gamma: Tensor | float, class_weight: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    gamma: float | Tensor,
+    class_weight: Tensor | None = None,
+    label_smoothing: float | Tensor = 0.0,
+    ignore_index: int | None = None,
 ) -> Tensor:
-    """Focal loss, -w_y (1 - p_t)^gamma log p_t.
+    """Focal loss of the softmax, unreduced: cross-entropy with less weight on what is already right.
+
+        -w_t (1 - p_t)^gamma log p_t
 
     Args:
-        logits: (N, C, ...).
-        labels: (N, ...) integers in 0..C-1.
-        gamma: at least 0.
-        class_weight: (C,).
+        logits: (N, C, ...), float; class on axis 1, C at least 2.
+        labels: (N, ...) integers in 0..C-1, or (N, C, ...) one-hot or soft.
+        gamma: at least 0; 0 is cross-entropy, the paper's choice is 2. A number, or over the leading axes of
+            the losses.
+        class_weight: (C,) or (N, C), at least 0. None: 1.
+        label_smoothing: in [0, 1]; a number, or over the leading axes of the losses.
+        ignore_index: the label whose examples have loss 0. None: no such label.
 
     Returns:
-        (N, ...) float32, one loss an example.
+        (N, ...), one loss an example.
+
+    Raises:
+        TypeError, ValueError: an argument has a wrong type, shape or value; the message says which.
 
     Reference:
-        Lin et al., Focal loss for dense object detection, 2017, arXiv 1708.02002.
+        Lin et al. 2017, Focal loss for dense object detection, arXiv 1708.02002, equation 5.
     """
-    surprise, log_rest = _surprise_and_rest(logits, labels)
-    losses = ops.exp(gamma * log_rest) * surprise
-    return losses if class_weight is None else losses * class_weight[labels]
+    check_number("gamma", gamma, logits.shape[:1] + logits.shape[2:], 0.0, None, False)
+    return _loss(logits, labels, gamma, class_weight, label_smoothing, ignore_index)
 
 
-def _surprise_and_rest(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """-log p_t, and log(1 - p_t) summed from the other classes."""
-    one_hot = ops.one_hot(labels, logits.shape[1], 1.0, 0.0, 1)
-    largest = ops.stop_gradient(ops.amax(logits, 1, True))
-    shifted = logits - largest
-    exponentials = ops.exp(shifted)
-    of_label = (exponentials * one_hot).sum(1)
-    of_others = (exponentials * (1.0 - one_hot)).sum(1)
-    total = of_label + of_others
-    surprise = ops.log(total) - (shifted * one_hot).sum(1)
-    return surprise, ops.log(ops.maximum(of_others, ms.Tensor(SMALLEST, ms.float32))) - ops.log(total)
+def _loss(
+    logits: Tensor,
+    labels: Tensor,
+    gamma: float | Tensor | None,
+    class_weight: Tensor | None,
+    label_smoothing: float | Tensor,
+    ignore_index: int | None,
+) -> Tensor:
+    check_softmax(logits, labels, ignore_index)
+    check_class_weight(class_weight, logits.shape)
+    check_number("label_smoothing", label_smoothing, logits.shape[:1] + logits.shape[2:], 0.0, 1.0, False)
+    logits = at_least_float32(logits)
+    are_indices = labels.ndim < logits.ndim
+    counts = None
+    if are_indices and ignore_index is not None:
+        counts = ops.cast(labels != ignore_index, logits.dtype)
+        labels = ops.select(labels != ignore_index, labels, ops.zeros_like(labels))
+    if are_indices and not isinstance(label_smoothing, Tensor) and label_smoothing == 0:
+        losses = _of_indices(logits, labels, gamma, class_weight)
+    else:
+        labels = _distribution(logits, labels, label_smoothing)
+        losses = _of_distribution(logits, labels, gamma, class_weight)
+    return losses if counts is None else losses * counts
+
+
+def _of_indices(
+    logits: Tensor, labels: Tensor, gamma: float | Tensor | None, class_weight: Tensor | None
+) -> Tensor:
+    labels = ops.cast(labels, ms.int32)
+    lead, crowd = rival_margin(logits, labels)
+    losses = modulated(lead, crowd, over_leading_axes(gamma, labels.ndim))
+    if class_weight is None:
+        return losses
+    class_weight = ops.cast(class_weight, logits.dtype)
+    if class_weight.ndim == 1:
+        return losses * ops.gather(class_weight, labels, 0)
+    of_label = ops.gather_elements(class_weight, 1, labels.reshape(labels.shape[0], -1))
+    return losses * of_label.reshape(labels.shape)
+
+
+def _of_distribution(
+    logits: Tensor, labels: Tensor, gamma: float | Tensor | None, class_weight: Tensor | None
+) -> Tensor:
+    lead, crowd = rival_margins(logits)
+    if class_weight is not None:
+        class_weight = ops.cast(class_weight, logits.dtype)
+        labels = labels * class_weight.reshape((-1, logits.shape[1]) + (1,) * (logits.ndim - 2))
+    losses = modulated(lead, crowd, _with_class_axis(gamma, logits.ndim - 1))
+    return sum_of_classes(labels * losses)
+
+
+def _distribution(logits: Tensor, labels: Tensor, label_smoothing: float | Tensor) -> Tensor:
+    """Labels as a distribution (N, C, ...), smoothed."""
+    classes = logits.shape[1]
+    if labels.ndim < logits.ndim:
+        labels = ops.one_hot(ops.cast(labels, ms.int32), classes, 1.0, 0.0, 1)
+    labels = ops.cast(labels, logits.dtype)
+    smoothing = _with_class_axis(label_smoothing, logits.ndim - 1)
+    return labels * (1.0 - smoothing) + smoothing * (1.0 / classes)
+
+
+def _with_class_axis(values: Any, axes: int) -> Any:
+    """Values over the leading axes of the losses, as they broadcast with (N, C, ...)."""
+    values = over_leading_axes(values, axes)
+    return ops.expand_dims(values, 1) if isinstance(values, Tensor) and values.ndim else values
