@@ -203,9 +203,10 @@ class Pruner:
 
 @dataclass(frozen=True)
 class Fleet:
-    """How many replicates train together; null leaves it to the rule of the engine."""
+    """How many replicates train together and in how many processes; null leaves it to the engine's rule."""
 
     slots: int | None = setting(int, None, at_least=1, example="32")
+    processes: int | None = setting(int, None, at_least=1, example="2")
 
     def __post_init__(self) -> None:
         check_fields(self, "fleet.")

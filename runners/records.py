@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -109,17 +110,24 @@ class Journal:
         """
         line = _encode(record)
         if self._file is None:
-            self._file = self._open()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = FileIO(self.path, "a+")
         descriptor = self._file.fileno()
-        end = os.fstat(descriptor).st_size
+        # Several processes write to the journal of a sweep.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
-            # A nearly full disk takes a part of the line before it refuses.
-            while line:
-                line = line[os.write(descriptor, line) :]
-            os.fsync(descriptor)
-        except BaseException:
+            end = _end_of_last_line(descriptor)
             os.ftruncate(descriptor, end)
-            raise
+            try:
+                # A nearly full disk takes a part of the line before it refuses.
+                while line:
+                    line = line[os.write(descriptor, line) :]
+                os.fsync(descriptor)
+            except BaseException:
+                os.ftruncate(descriptor, end)
+                raise
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def read(self) -> list[Record]:
         """All records; none where there is no file yet.
@@ -161,13 +169,6 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def _open(self) -> FileIO:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = FileIO(self.path, "a+")
-        file.seek(0)
-        file.truncate(file.readall().rfind(b"\n") + 1)
-        return file
-
     def _broken(self, offset: int, index: int, error: Exception) -> UserError:
         with self.path.open("rb") as file:
             number = file.read(offset).count(b"\n") + index + 1
@@ -176,6 +177,14 @@ class Journal:
             expected=f"a JSON object with a kind of {', '.join(KINDS)} and the fields of that kind",
             mend="remove the line, or read the file with the version of lossfleet that wrote it",
         )
+
+
+def _end_of_last_line(descriptor: int) -> int:
+    """Where the last whole line ends: a process that was killed may have left a part of one behind it."""
+    end = os.fstat(descriptor).st_size
+    if end == 0 or os.pread(descriptor, 1, end - 1) == b"\n":
+        return end
+    return os.pread(descriptor, end, 0).rfind(b"\n") + 1
 
 
 def _encode(record: Record) -> bytes:

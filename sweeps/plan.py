@@ -11,7 +11,7 @@ from typing import Any
 from conf.errors import UserError
 from conf.rules import rules, show
 from conf.schema import Budget, Config, Data, Fleet, Pruner, Search, Tracking, to_plain
-from sweeps.space import Dimension, Value
+from sweeps.space import Dimension, Value, grid_size
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,12 @@ def make_plan(studies: Iterable[Study]) -> Plan:
         check_space(study)
     config = studies[0].config
     return Plan(config.name or f"{config.data.name}-{_digest(studies)}", studies)
+
+
+def total_trials(study: Study) -> int:
+    """The trials of a study: those of its budget, of a grid at most its points."""
+    trials = study.config.budget.trials
+    return min(trials, grid_size(study.space)) if study.config.search.sampler == "grid" else trials
 
 
 def trial_config(study: Study, params: Mapping[str, Value]) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from conf.schema import Budget, Pruner
-from sweeps.plan import Study
+from sweeps.plan import Study, total_trials
 from sweeps.space import Dimension
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -38,13 +38,10 @@ class Asked:
 def open_storage(path: Path) -> JournalStorage:
     """The Optuna storage of a sweep, a journal file that is made when it does not exist.
 
-    The caller holds the sweep's folder alone, so a lock on the file is that of a killed process: it is
-    taken away. Optuna would wait 30 s for it, and for ever with a relative path, since its lock is a
-    symbolic link to the path as given, which from the folder leads nowhere.
+    The path is made absolute: Optuna's lock is a symbolic link to the path as given, which from the folder
+    would lead nowhere.
     """
-    path = path.absolute()
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
+    return JournalStorage(JournalFileBackend(str(path.absolute())))
 
 
 class StudySearch:
@@ -57,9 +54,7 @@ class StudySearch:
     def __init__(self, study: Study, storage: JournalStorage) -> None:
         config = study.config
         self.study = study
-        self.total = config.budget.trials
-        if self._is_grid(study):
-            self.total = min(self.total, grid_size(study.space))
+        self.total = total_trials(study)
         self._optuna = optuna.create_study(
             study_name=study.strategy,
             storage=storage,
@@ -165,14 +160,3 @@ def make_pruner(pruner: Pruner, budget: Budget) -> optuna.pruners.BasePruner:
         )
     warmup = rungs[min(pruner.warmup_rungs, len(rungs) - 1)]
     return optuna.pruners.MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=warmup)
-
-
-def grid_size(space: Sequence[Dimension], params: Mapping[str, Any] | None = None) -> int:
-    """The number of points of a space without intervals, conditions respected."""
-    if not space:
-        return 1
-    params = params or {}
-    first, rest = space[0], space[1:]
-    if not first.is_active(params):
-        return grid_size(rest, params)
-    return sum(grid_size(rest, {**params, first.name: value}) for value in first.grid() or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -222,3 +222,14 @@ def _not_a_space(text: str, expected: str, example: str) -> UserError:
     return UserError(
         what=f"'{text}' cannot be searched", expected=expected, mend=f"write for example '{example}'"
     )
+
+
+def grid_size(space: Sequence[Dimension], params: Mapping[str, Any] | None = None) -> int:
+    """The number of points of a space without intervals, conditions respected."""
+    if not space:
+        return 1
+    params = params or {}
+    first, rest = space[0], space[1:]
+    if not first.is_active(params):
+        return grid_size(rest, params)
+    return sum(grid_size(rest, {**params, first.name: value}) for value in first.grid() or ())

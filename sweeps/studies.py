@@ -112,10 +112,6 @@ class SweepSource:
             for study, search in zip(plan.studies, searches, strict=True)
         }
 
-    def total(self) -> int:
-        """Trials and final evaluations of the whole sweep."""
-        return sum(source.search.total + 1 for source in self.sources.values())
-
     def next_job(self) -> Job | None:
         """A job of the first study that has one to start."""
         for source in self.sources.values():

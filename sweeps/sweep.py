@@ -18,7 +18,7 @@ from runners.environment import environment
 from runners.records import EndRecord, Journal, Record, SweepRecord, TrialRecord
 from runners.replicate import Workshop
 from runners.tracking import start_writer
-from sweeps.plan import Plan
+from sweeps.plan import Plan, total_trials
 from sweeps.progress import SweepProgress
 
 STUDIES = Path("studies")
@@ -49,7 +49,7 @@ def run_sweep(plan: Plan) -> None:
             writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.name)
         end = EndRecord("KILLED", time.time(), "", "")
         try:
-            train(plan, workshop, journal, records)
+            train(plan, workshop, folder, records)
             end = conclude(journal.read())
         finally:
             journal.append(end)
@@ -57,24 +57,20 @@ def run_sweep(plan: Plan) -> None:
                 writer.finish()
 
 
-def train(plan: Plan, workshop: Workshop, journal: Journal, records: list[Record]) -> None:
+def train(plan: Plan, workshop: Workshop, folder: Path, records: list[Record]) -> None:
     """Train what the journal does not have yet: all trials, then each strategy's final evaluation."""
-    # Late: MindSpore takes seconds to import, while the MLflow writer starts beside it.
-    from sweeps.engines.local import LocalEngine
-    from sweeps.search import StudySearch, open_storage
-    from sweeps.studies import SweepSource
+    from sweeps.engines.processes import process_count, train_in_processes, train_studies
 
-    storage = open_storage(STUDIES / plan.sweep / "optuna.journal")
-    source = SweepSource(plan, [StudySearch(study, storage) for study in plan.studies], records)
+    # This process holds the folder alone, so the lock is a killed one's: Optuna would wait 30 s for it.
+    (folder / "optuna.journal.lock").unlink(missing_ok=True)
+    total = sum(total_trials(study) + 1 for study in plan.studies)
     done = sum(isinstance(record, TrialRecord) for record in records)
-    with SweepProgress(source.total(), done) as progress:
-
-        def write(record: Record) -> None:
-            journal.append(record)
-            if isinstance(record, TrialRecord):
-                progress.finished(record)
-
-        LocalEngine(plan, workshop, write).run(source)
+    with SweepProgress(total, done) as progress:
+        count = process_count(plan, workshop)
+        if count == 1:
+            train_studies(plan, workshop, folder, progress.finished)
+        else:
+            train_in_processes(plan, folder, count, progress.finished)
 
 
 def conclude(records: list[Record]) -> EndRecord:

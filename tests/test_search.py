@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import optuna
 import pytest
 from hypothesis import given
@@ -12,8 +10,8 @@ from optuna.trial import TrialState
 
 from conf.schema import Budget, Config, CrossEntropy, Data, Pruner, Search
 from sweeps.plan import Study
-from sweeps.search import StudySearch, grid_size, make_pruner, open_storage
-from sweeps.space import Dimension
+from sweeps.search import StudySearch, make_pruner, open_storage
+from sweeps.space import Dimension, grid_size
 
 LR = Dimension("optimizer.lr", "float", 1e-4, 1e-1, log=True)
 CHOICE = Dimension("sampler", "categorical", choices=("shuffle", "class_balanced"))
@@ -95,15 +93,6 @@ def test_a_trial_left_running_is_asked_again_under_its_number_with_its_params(tm
         again.tell(each.number, "COMPLETE", 0.1)
     finish(again)
     assert len(open_storage(tmp_path / "journal").get_all_trials(0)) == 12
-
-
-def test_a_killed_process_lock_on_the_storage_does_not_hold_up_the_next(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("studies").mkdir()
-    # As Optuna leaves it where it was given a relative path: a link that leads nowhere.
-    Path("studies/journal.lock").symlink_to("studies/journal")
-    search = StudySearch(make_study(LR, trials=1), open_storage(Path("studies/journal")))
-    assert len(finish(search)) == 1
 
 
 def test_an_unfinished_trial_whose_end_is_on_record_is_not_asked_again(tmp_path):

@@ -54,6 +54,15 @@ def lossfleet(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def children(pid: int) -> list[str]:
+    """The processes that a process started."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def command_line(pid: str) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
 def journal(folder: Path) -> Journal:
     (file,) = folder.glob("studies/*/records.jsonl")
     return Journal(file)
@@ -148,6 +157,38 @@ def test_the_same_sweep_repeats_exactly(finished, tmp_path):
     assert results(tmp_path) == results(finished[0])
 
 
+def test_two_processes_train_what_one_does(finished, tmp_path):
+    lossfleet(tmp_path, "sweep", *SMALL, "fleet.processes=2")
+    check_complete(tmp_path)
+    assert results(tmp_path).keys() == results(finished[0]).keys()
+    one, two = (
+        {key: value[:2] for key, value in results(folder).items() if len(key) == 4}
+        for folder in (finished[0], tmp_path)
+    )
+    # Fewer slots a fleet may round the last digit of a loss otherwise; states and epochs are the same.
+    assert one == two
+
+
+def test_a_process_that_is_killed_fails_the_sweep_and_the_next_run_completes_it(tmp_path):
+    process = subprocess.Popen(
+        command("sweep", *SMALL, "fleet.processes=2", "budget.trials=40"),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(tmp_path.glob("studies/*/optuna.journal")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    trainers = [int(pid) for pid in children(process.pid) if "spawn_main" in command_line(pid)]
+    assert len(trainers) == 2
+    os.kill(trainers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "ended with code -9" in errors
+    assert not any(Path(f"/proc/{trainer}").exists() for trainer in trainers)
+
+
 def test_compare_gives_the_table_of_the_journal_from_mlflow(finished):
     folder, _ = finished
     uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -212,13 +253,17 @@ def test_a_sweep_of_which_nothing_is_left_says_so(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("moment", range(3))
-def test_a_killed_sweep_run_again_loses_and_doubles_nothing(moment, tmp_path):
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("moment", range(2))
+def test_a_killed_sweep_run_again_loses_and_doubles_nothing(moment, processes, tmp_path):
     print(f"LOSSFLEET_KILL_SEED={KILL_SEED}")
     process = subprocess.Popen(
-        command("sweep", *SMALL), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command("sweep", *SMALL, f"fleet.processes={processes}"),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    time.sleep(random.Random(KILL_SEED + moment).uniform(2.0, 9.0))
+    time.sleep(random.Random(KILL_SEED + 10 * processes + moment).uniform(2.0, 9.0))
     process.send_signal(signal.SIGKILL)
     process.wait()
     # Killed before it had a folder, it has nothing to lose.

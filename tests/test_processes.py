@@ -1,0 +1,57 @@
+"""The sharing of studies among processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from runners.replicate import Workshop
+from sweeps.compose import run_sweeper
+from sweeps.engines.processes import process_count, share_studies, usable_cores
+from sweeps.plan import Plan
+
+
+def plan(*arguments: str) -> Plan:
+    found: list[Plan] = []
+    run_sweeper(arguments, found.append)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("strategies", "count", "shares"),
+    [
+        ("ce,weighted_ce,ohem,resampling,focal", 1, [["ce", "weighted_ce", "ohem", "resampling", "focal"]]),
+        ("ce,weighted_ce,ohem,resampling,focal", 2, [["ohem"], ["ce", "weighted_ce", "resampling", "focal"]]),
+        (
+            "ce,weighted_ce,ohem,resampling,focal",
+            3,
+            [["ohem"], ["ce", "resampling"], ["weighted_ce", "focal"]],
+        ),
+        ("ce,weighted_ce,resampling,focal", 2, [["ce", "resampling"], ["weighted_ce", "focal"]]),
+        ("ce,focal", 4, [["ce"], ["focal"]]),
+    ],
+)
+def test_shares_are_even_in_cost_and_hold_every_study_once(strategies, count, shares):
+    studies = plan(f"strategy={strategies}").studies
+    assert [[study.strategy for study in share] for share in share_studies(studies, count)] == shares
+
+
+@pytest.mark.parametrize(
+    ("arguments", "processes"),
+    [
+        (("fleet.processes=1",), 1),
+        (("fleet.processes=3",), 3),
+        (("fleet.processes=9",), 5),
+        ((), min(5, len(usable_cores()))),
+        (("data=wine", "budget.trials=2", "budget.epochs=3", "budget.rungs=3"), 1),
+    ],
+)
+def test_a_process_a_core_where_there_is_enough_to_train(arguments, processes):
+    main = plan(*arguments)
+    assert process_count(main, Workshop(main.data)) == processes
+
+
+def test_a_plan_reaches_another_process_whole():
+    main = plan("strategy=ce,ohem,resampling")
+    assert pickle.loads(pickle.dumps(main)).to_dict() == main.to_dict()
