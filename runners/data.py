@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +40,26 @@ class Dataset:
     def class_counts(self) -> np.ndarray:
         """Examples a class, (C,) int64."""
         return np.bincount(self.labels, minlength=len(self.class_names))
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that change with any value, label, column name or class name."""
+        import pandas as pd
+
+        content = hashlib.sha256(repr((list(self.features), self.class_names)).encode())
+        content.update(pd.util.hash_pandas_object(self.features, index=False).to_numpy().tobytes())
+        content.update(self.labels.astype(np.int64).tobytes())
+        return content.hexdigest()[:8]
+
+    def describe(self) -> dict[str, Any]:
+        """What a sweep records of its data: digest, class_names, class_counts, notes and source, as JSON has it."""
+        return {
+            "digest": self.digest,
+            "class_names": list(self.class_names),
+            "class_counts": self.class_counts.tolist(),
+            "notes": list(self.notes),
+            "source": self.source,
+        }
 
 
 def load_dataset(name: str) -> Dataset:

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-CALIBRATION_BINS = 15
+from runners.calibration import brier_score, expected_calibration_error, one_hot, softmax
+
+RECALL_PERCENTS = np.arange(101)
 # What needs probabilities, and for the first a sort; the rest comes from the confusion matrix.
 COSTLY_METRICS = ("macro_average_precision", "expected_calibration_error", "brier_score")
 CHEAP_METRICS = ("balanced_accuracy", "macro_f1", "rarest_recall", "accuracy", "mcc", "g_mean")
@@ -101,19 +103,6 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) 
     return counts.reshape(*leading, classes, classes)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities exp(x_c) / sum_k exp(x_k).
-
-    Args:
-        logits: (..., C, N) floats.
-
-    Returns:
-        (..., C, N) float64, each column adding up to 1.
-    """
-    powers = np.exp(np.subtract(logits, logits.max(axis=-2, keepdims=True), dtype=np.float64))
-    return powers / powers.sum(axis=-2, keepdims=True)
-
-
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Average precision of each class against the rest.
 
@@ -127,61 +116,36 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         (..., C) float64; NaN for a class without labels.
     """
-    classes, examples = scores.shape[-2:]
-    order = np.argsort(-scores, axis=-1)
-    ranked = np.take_along_axis(scores, order, axis=-1)
-    hit = np.take_along_axis(_one_hot(labels, classes), order, axis=-1)
-    # Each example counts with the precision at the last position of its group of equal scores.
-    last_of_group = np.ones(scores.shape, bool)
-    last_of_group[..., :-1] = ranked[..., :-1] != ranked[..., 1:]
-    position = np.where(last_of_group, np.arange(examples), examples)
-    position = np.minimum.accumulate(position[..., ::-1], axis=-1)[..., ::-1]
-    precision = np.cumsum(hit, axis=-1) / np.arange(1, examples + 1)
-    precision = np.take_along_axis(precision, position, axis=-1)
+    hit, precision = _ranked(scores, one_hot(labels, scores.shape[-2]))
     return _divide((precision * hit).sum(axis=-1), hit.sum(axis=-1), empty=np.nan)
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Expected calibration error of the predicted class.
+def precision_at_recall(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """The interpolated precision-recall curve of one class against the rest.
 
-    ECE = sum_b n_b / N |accuracy_b - confidence_b| over 15 bins of equal width, ((b-1)/15, b/15], of the
-    largest probability.
-
-    Args:
-        probabilities: (..., C, N) in [0, 1].
-        labels: (..., N) integers in 0..C-1.
-
-    Returns:
-        (...) float64 in [0, 1].
-
-    Reference: Guo et al. 2017, arXiv 1706.04599.
-    """
-    leading = labels.shape[:-1]
-    member = np.arange(math.prod(leading)).reshape(*leading, 1)
-    confidence = probabilities.max(axis=-2)
-    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
-    gap = (probabilities.argmax(axis=-2) == labels) - confidence
-    cell = (member * CALIBRATION_BINS + bins).ravel()
-    gaps = np.bincount(cell, weights=gap.ravel(), minlength=member.size * CALIBRATION_BINS)
-    return np.abs(gaps.reshape(*leading, CALIBRATION_BINS)).sum(axis=-1) / labels.shape[-1]
-
-
-def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Brier score of all classes, mean over examples of sum_c (p_c - [label = c])^2.
-
-    With two classes it is twice the score of one class alone.
+    P(r) = max of precision_t over the distinct scores t whose recall_t is at least r, for r = 0, 0.01, ..., 1.
 
     Args:
-        probabilities: (..., C, N) in [0, 1].
-        labels: (..., N) integers in 0..C-1.
+        scores: (..., N) floats, higher means more likely positive.
+        positive: (..., N) bool.
 
     Returns:
-        (...) float64 in [0, 2].
+        (..., 101) float64, falling; NaN for a member without positives.
 
-    Reference: Brier 1950 (Monthly Weather Review 78).
+    Reference: Manning, Raghavan and Schuetze 2008, Introduction to Information Retrieval, chapter 8.4.
     """
-    error = probabilities - _one_hot(labels, probabilities.shape[-2])
-    return (error * error).sum(axis=-2).mean(axis=-1)
+    examples = scores.shape[-1]
+    hit, precision = _ranked(scores, positive)
+    best_from = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
+    hits = np.cumsum(hit, axis=-1).reshape(-1, examples)
+    # Whole numbers of hits: a recall of 0.29 in floats is not 29 of 100.
+    needed = -(-hits[:, -1:] * RECALL_PERCENTS // 100)
+    # One search for all members: each one's counts are lifted above those of the one before.
+    lift = (examples + 1) * np.arange(len(hits))[:, None]
+    position = np.searchsorted((hits + lift).ravel(), (needed + lift).ravel()).reshape(needed.shape)
+    curve = best_from.ravel()[position]
+    curve = np.where(hits[:, -1:] > 0, curve, np.nan)
+    return curve.reshape(*scores.shape[:-1], len(RECALL_PERCENTS))
 
 
 def _confusion_metrics(confusion: np.ndarray, rarest_class: int) -> dict[str, np.ndarray]:
@@ -228,8 +192,19 @@ def _present_mean(values: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     return np.where(present, values, 0.0).sum(axis=-1) / present.sum(axis=-1)
 
 
-def _one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    return labels[..., None, :] == np.arange(classes)[:, None]
+def _ranked(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Who is positive from the highest score to the lowest, and the precision of each one's threshold."""
+    examples = scores.shape[-1]
+    order = np.argsort(-scores, axis=-1)
+    ranked = np.take_along_axis(scores, order, axis=-1)
+    hit = np.take_along_axis(positive, order, axis=-1)
+    # Equal scores pass a threshold together, so all have the precision at the last position of their group.
+    last_of_group = np.ones(scores.shape, bool)
+    last_of_group[..., :-1] = ranked[..., :-1] != ranked[..., 1:]
+    position = np.where(last_of_group, np.arange(examples), examples)
+    position = np.minimum.accumulate(position[..., ::-1], axis=-1)[..., ::-1]
+    precision = np.cumsum(hit, axis=-1) / np.arange(1, examples + 1)
+    return hit, np.take_along_axis(precision, position, axis=-1)
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray, *, empty: float) -> np.ndarray:

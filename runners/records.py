@@ -6,7 +6,7 @@ import fcntl
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +19,17 @@ NOT_FINITE = "not_finite"
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """The start of a sweep: its id, data, configuration and environment (versions, git commit, machine)."""
+    """The start of a sweep: its id, data, configuration and environment (versions, git commit, machine).
+
+    `dataset` is what `runners.data.Dataset.describe` says of the data.
+    """
 
     sweep: str
     data: str
     config: dict[str, Any]
     environment: dict[str, str]
     started: float
+    dataset: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,10 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class ReplicateRecord:
-    """A replicate at its end: last metrics, curves of (epoch, value), epochs trained, unix seconds."""
+    """A replicate at its end: last metrics, curves of (step, value), epochs trained, unix seconds.
+
+    The steps of a curve are epochs, but those of `runners.evaluation.DIAGRAMS`.
+    """
 
     strategy: str
     stage: Literal["search", "final"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
 import uuid
 from collections import defaultdict
@@ -14,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from conf.errors import UserError, suggest
 from runners.records import EndRecord, SweepRecord
-from runners.tracking_rows import LARGEST, run_rows
+from runners.tracking_curves import Curves, curves_from_database, curves_from_server, finite_or_infinite
+from runners.tracking_rows import run_rows
 from runners.tracking_runs import (
     KEY_TAG,
     KIND_TAG,
     SWEEP_TAG,
     Run,
+    curve_names,
     milliseconds,
     replicate_row,
     sweep_key,
@@ -179,7 +179,11 @@ def insert_runs(
 
 
 def read_replicates(
-    experiments: list[str] | None = None, *, uri: str | None = None, sweep: str | None = None
+    experiments: list[str] | None = None,
+    *,
+    uri: str | None = None,
+    sweep: str | None = None,
+    curves: bool = True,
 ) -> list[dict[str, Any]]:
     """The replicates of one sweep an experiment, as MLflow has them; what lossfleet did not write is ignored.
 
@@ -187,6 +191,7 @@ def read_replicates(
         experiments: names; None for all that have a sweep.
         uri: None for the default, see `tracking_uri`.
         sweep: the sweep's name; None for the latest finished one of each experiment.
+        curves: whether to read the curves, or leave them empty.
 
     Returns:
         One dict a replicate, see `tracking_runs.replicate_row`.
@@ -194,16 +199,26 @@ def read_replicates(
     Raises:
         UserError: no store, no such experiment, no such sweep.
     """
-    client = _connect_to_existing(tracking_uri(uri))
+    chosen_uri = tracking_uri(uri)
+    client = _connect_to_existing(chosen_uri)
     chosen = _choose_experiments(client, experiments)
     rows = []
     for sweep_run in _choose_sweeps(client, chosen, sweep):
         key = sweep_run.data.tags[SWEEP_TAG]
         own = [each for each in chosen if each.experiment_id == sweep_run.info.experiment_id]
         wanted = f"tags.`{SWEEP_TAG}` = '{key}' AND tags.`{KIND_TAG}` = 'replicate'"
+        runs = list(_search(client, own, wanted))
+        histories = _curves(chosen_uri, runs) if curves else {}
         rows += [
-            replicate_row(run.data.tags, _metrics(run), run.info.start_time, run.info.end_time)
-            for run in _search(client, own, wanted)
+            replicate_row(
+                run.data.tags,
+                {name: finite_or_infinite(value) for name, value in run.data.metrics.items()},
+                histories.get(run.info.run_id, {}),
+                class_names=_class_names(sweep_run),
+                started=run.info.start_time,
+                ended=run.info.end_time,
+            )
+            for run in runs
         ]
     return rows
 
@@ -237,9 +252,11 @@ def _engine(uri: str) -> Engine:
 
     engine = create_engine(uri)
 
-    @event.listens_for(engine, "connect")
-    def wait_for_others(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA busy_timeout = 20000")
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def wait_for_others(connection: Any, _: object) -> None:
+            connection.execute("PRAGMA busy_timeout = 20000")
 
     return engine
 
@@ -256,14 +273,15 @@ def _find_or_create_experiment(client: MlflowClient, name: str) -> Experiment:
 def _dataset_input(sweep: SweepRecord) -> Any:
     from mlflow.entities import Dataset, DatasetInput
 
-    counts = sweep.environment.get("class_counts", "")
+    dataset = sweep.dataset
+    profile = {name: dataset[name] for name in ("class_names", "class_counts", "notes") if name in dataset}
     return DatasetInput(
         Dataset(
             name=sweep.data,
-            digest=hashlib.sha256(f"{sweep.data} {counts}".encode()).hexdigest()[:8],
+            digest=dataset.get("digest", "unknown"),
             source_type="code",
-            source=json.dumps({"loader": "runners.data.load_dataset", "name": sweep.data}),
-            profile=json.dumps({"class_counts": counts}),
+            source=json.dumps({"loader": "runners.data.load_dataset", "origin": dataset.get("source", "")}),
+            profile=json.dumps(profile, ensure_ascii=False),
         ),
         tags=[],
     )
@@ -314,8 +332,13 @@ def _choose_sweeps(client: MlflowClient, experiments: list[Experiment], sweep: s
     return list(chosen.values())
 
 
-def _metrics(run: MlflowRun) -> dict[str, float]:
-    return {
-        name: math.copysign(math.inf, value) if abs(value) == LARGEST else value
-        for name, value in run.data.metrics.items()
-    }
+def _curves(uri: str, runs: list[MlflowRun]) -> dict[str, Curves]:
+    names = {run.info.run_id: curve_names(run.data.tags) for run in runs}
+    if uri.startswith("http"):
+        return curves_from_server(uri, names)
+    return curves_from_database(_engine(uri), names)
+
+
+def _class_names(sweep_run: MlflowRun) -> list[str]:
+    datasets = [each.dataset for each in sweep_run.inputs.dataset_inputs]
+    return json.loads(datasets[0].profile or "{}").get("class_names", []) if datasets else []

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from runners.evaluation import DIAGRAMS
 from runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
 
 # By these tags lossfleet finds its own runs again; the others are for the reader of the UI.
@@ -20,6 +21,7 @@ KEY_TAG = "lossfleet.key"
 KIND_TAG = "lossfleet.kind"
 SWEEP_TAG = "lossfleet.sweep"
 SAMPLED_TAG = "lossfleet.sampled"
+CURVES_TAG = "lossfleet.curves"
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 # MLflow's limits; a reason can be a whole traceback.
@@ -94,32 +96,59 @@ def sweep_tags(sweep: SweepRecord) -> dict[str, str]:
 
 
 def replicate_row(
-    tags: Mapping[str, str], metrics: Mapping[str, float], started: int, ended: int
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    curves: Mapping[str, tuple[tuple[int, float], ...]],
+    *,
+    class_names: Iterable[str],
+    started: int,
+    ended: int,
 ) -> dict[str, Any]:
     """A replicate's run as a row to compare.
 
     Args:
         tags: as `RunTree` gives them.
         metrics: the last values.
+        curves: of (step, value).
+        class_names: of the data set.
         started: in unix milliseconds, as MLflow keeps it; `ended` likewise.
 
     Returns:
         sweep, data, strategy, stage, state, trial, replicate, seed, split, epochs, started and ended (unix
-        seconds), params (the sampled hyperparameters) and metrics.
+        seconds), class_names, params (the sampled hyperparameters), metrics and curves.
     """
     row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
     row |= {name: int(tags[name]) for name in ("trial", "replicate", "seed", "split", "epochs")}
-    row |= {"started": started / 1000, "ended": ended / 1000}
-    return {**row, "params": json.loads(tags[SAMPLED_TAG]), "metrics": dict(metrics)}
+    row |= {"started": started / 1000, "ended": ended / 1000, "class_names": tuple(class_names)}
+    last = {name: value for name, value in metrics.items() if name not in DIAGRAMS}
+    return {**row, "params": json.loads(tags[SAMPLED_TAG]), "metrics": last, "curves": dict(curves)}
+
+
+def curve_names(tags: Mapping[str, str]) -> list[str]:
+    """Which metrics of a replicate's run are curves."""
+    return json.loads(tags.get(CURVES_TAG, "[]"))
 
 
 def replicate_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     """The replicates of a journal's ended trials, as `replicate_row` gives them."""
+    tree = RunTree()
     rows = []
-    for run in RunTree().add(records):
-        if run.tags[KIND_TAG] == "replicate":
-            last = {point.name: point.value for point in sorted(run.points, key=lambda point: point.step)}
-            rows.append(replicate_row(run.tags, last, milliseconds(run.started), milliseconds(run.ended)))
+    for run in tree.add(records):
+        if run.tags[KIND_TAG] != "replicate":
+            continue
+        histories: dict[str, tuple[tuple[int, float], ...]] = dict.fromkeys(curve_names(run.tags), ())
+        for point in sorted(run.points, key=lambda point: point.step):
+            histories[point.name] = (*histories.get(point.name, ()), (point.step, point.value))
+        rows.append(
+            replicate_row(
+                run.tags,
+                {name: history[-1][1] for name, history in histories.items() if history},
+                {name: histories[name] for name in curve_names(run.tags)},
+                class_names=tree.sweep.dataset.get("class_names", ()) if tree.sweep else (),
+                started=milliseconds(run.started),
+                ended=milliseconds(run.ended),
+            )
+        )
     return rows
 
 
@@ -196,6 +225,7 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
                 "seed": str(replicate.seed),
                 "split": str(replicate.split),
                 "epochs": str(replicate.epochs),
+                CURVES_TAG: json.dumps(list(replicate.curves)),
                 KEY_TAG: f"{key}/{replicate.replicate}",
                 KIND_TAG: "replicate",
             },
@@ -271,9 +301,9 @@ def _standard_deviation(column: list[float]) -> float:
 
 def _timed(values: dict[tuple[str, int], float], started: float, ended: float) -> list[Point]:
     # Epochs have no clock of their own; they are spread evenly, so that curves over time are curves.
-    epochs = max((step for _, step in values), default=0)
+    epochs = max((step for name, step in values if name not in DIAGRAMS), default=0)
     pace = (ended - started) / max(epochs, 1)
     return [
-        Point(name, step, value, milliseconds(started + pace * step))
+        Point(name, step, value, milliseconds(ended if name in DIAGRAMS else started + pace * step))
         for (name, step), value in values.items()
     ]

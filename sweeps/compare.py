@@ -26,7 +26,7 @@ SHOWN = (
 # Two tasks made of the same measurements count as one where data sets are the evidence.
 FAMILIES = {"page_blocks_binary": "page_blocks"}
 ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
-FIELDS = (*ORDER, "seed", "split", "state", "epochs", "started", "ended")
+FIELDS = (*ORDER, "seed", "split", "state", "epochs", "started", "ended", "class_names")
 
 Format = Literal["terminal", "md", "csv"]
 
@@ -46,7 +46,11 @@ class Comparison:
 
 
 def frame(
-    experiments: list[str] | None = None, *, uri: str | None = None, sweep: str | None = None
+    experiments: list[str] | None = None,
+    *,
+    uri: str | None = None,
+    sweep: str | None = None,
+    curves: bool = True,
 ) -> pd.DataFrame:
     """The replicates of sweeps, from MLflow.
 
@@ -54,17 +58,21 @@ def frame(
         experiments: names; None for all that have a sweep.
         uri: the tracking URI; None for MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
         sweep: the sweep's name; None for the latest finished one of each experiment.
+        curves: whether to read the curves too.
 
     Returns:
         A row a replicate: data, sweep, strategy, stage, trial, replicate, seed, split, state, epochs,
-        started, ended (unix seconds), a column `params.<name>` a sampled hyperparameter, a column a metric.
+        started, ended (unix seconds), class_names (a tuple), a column `params.<name>` a sampled
+        hyperparameter, a column a metric with its last value, and a column `curves.<name>` a curve: a tuple
+        of (step, value), where the step is the epoch, but for `runners.evaluation.DIAGRAMS`; a replicate
+        without that curve has an empty one.
 
     Raises:
         UserError: no store, no such experiment, no such sweep.
     """
     from runners.tracking import read_replicates
 
-    return _tidy(read_replicates(experiments, uri=uri, sweep=sweep))
+    return _tidy(read_replicates(experiments, uri=uri, sweep=sweep, curves=curves))
 
 
 def frame_from_records(records: Iterable[Record]) -> pd.DataFrame:
@@ -75,15 +83,18 @@ def frame_from_records(records: Iterable[Record]) -> pd.DataFrame:
 def _tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
+    params = sorted({name for row in rows for name in row["params"]})
+    metrics = sorted({name for row in rows for name in row["metrics"]})
+    curves = sorted({name for row in rows for name in row["curves"]})
     flat = [
         {name: row[name] for name in FIELDS}
         | {f"params.{name}": value for name, value in row["params"].items()}
         | row["metrics"]
+        | {f"curves.{name}": row["curves"].get(name, ()) for name in curves}
         for row in rows
     ]
-    params = sorted({f"params.{name}" for row in rows for name in row["params"]})
-    metrics = sorted({name for row in rows for name in row["metrics"]})
-    table = pd.DataFrame(flat, columns=[*FIELDS, *params, *metrics])
+    columns = [f"params.{name}" for name in params] + metrics + [f"curves.{name}" for name in curves]
+    table = pd.DataFrame(flat, columns=[*FIELDS, *columns])
     return table.sort_values(list(ORDER), ignore_index=True)
 
 
@@ -159,7 +170,7 @@ def print_comparison(
         raise UserError(
             what=f"the format is {format}", expected="terminal, md or csv", mend="write for example md"
         )
-    comparison = summary(frame(experiments, uri=uri, sweep=sweep))
+    comparison = summary(frame(experiments, uri=uri, sweep=sweep, curves=False))
     if format == "terminal":
         tables.print_table(comparison)
     elif format == "md":

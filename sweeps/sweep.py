@@ -41,8 +41,9 @@ def run_sweep(plan: Plan) -> None:
         journal = Journal(folder / "records.jsonl")
         records = journal.read()
         if not any(isinstance(record, SweepRecord) for record in records):
+            dataset = workshop.dataset.describe()
             journal.append(
-                SweepRecord(plan.sweep, plan.data.name, plan.to_dict(), environment(), time.time())
+                SweepRecord(plan.sweep, plan.data.name, plan.to_dict(), environment(), time.time(), dataset)
             )
         writer = None
         if plan.tracking.enabled:

@@ -16,7 +16,14 @@ METRICS = ("balanced_accuracy", "macro_f1", "macro_average_precision", "rarest_r
 def start(sweep: str = "first", data: str = "wine", started: float = STARTED) -> SweepRecord:
     environment = {"lossfleet": "0.1.0", "git_commit": "c0ffee", "machine": "two cores"}
     studies = {name: {"loss": {"name": name}, "batch_size": 64} for name in ("ce", "focal")}
-    return SweepRecord(sweep, data, {"sweep": sweep, "studies": studies}, environment, started)
+    dataset = {
+        "digest": "0a1b2c3d",
+        "class_names": ["rare", "häufig"],
+        "class_counts": [17, 101],
+        "notes": ["one row dropped"],
+        "source": "made up",
+    }
+    return SweepRecord(sweep, data, {"sweep": sweep, "studies": studies}, environment, started, dataset)
 
 
 def end(started: float = STARTED) -> EndRecord:
@@ -46,6 +53,12 @@ def trial(
             for name in METRICS
         }
         metrics = {name: curve[-1][1] for name, curve in curves.items()}
+        if stage == "final":
+            # Steps of recall and of bins go on where the epochs end, and a bin may be empty.
+            curves["test_precision_at_recall"] = [(step, 1 - step / 200) for step in range(101)]
+            bins = (3, 15) if replicate else (3, 9, 15)
+            for index, name in enumerate(("count", "accuracy", "confidence")):
+                curves[f"test_reliability_{name}"] = [(step, step * 0.5**index) for step in bins]
         metrics |= {"train_loss": 0.25 + replicate, "train_rows": 107.0, "test_rows": 36.0}
         records.append(
             ReplicateRecord(

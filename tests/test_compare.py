@@ -9,6 +9,7 @@ import pytest
 import sweep_records
 
 from conf.errors import UserError
+from runners.evaluation import DIAGRAMS
 from runners.records import ReplicateRecord
 from sweeps import compare
 from sweeps.compare import FIELDS, SHOWN, frame_from_records, print_comparison, summary
@@ -33,7 +34,7 @@ def final_frame(levels, *, data="wine", sweep="first", replicates=10, noise=0.01
 def test_a_row_a_replicate():
     records = sweep_records.sweep()
     table = frame_from_records(records)
-    assert list(table.columns[:14]) == [*FIELDS, "params.loss.gamma", "params.sampler"]
+    assert list(table.columns[:15]) == [*FIELDS, "params.loss.gamma", "params.sampler"]
     ended = [record for record in records if isinstance(record, ReplicateRecord)]
     assert len(table) == len(ended)
     for record in ended:
@@ -44,10 +45,39 @@ def test_a_row_a_replicate():
         assert (row["started"], row["ended"], row["epochs"]) == (record.started, record.ended, 7)
         for name, value in record.metrics.items():
             assert row[name] == value or (np.isnan(row[name]) and np.isnan(value))
+        assert row["class_names"] == ("rare", "häufig")
         if record.strategy == "focal":
             assert row["params.loss.gamma"] == 0.1 * record.trial
         else:
             assert np.isnan(row["params.loss.gamma"])
+
+
+def test_curves_are_tuples_of_steps_and_values():
+    records = sweep_records.sweep()
+    table = frame_from_records(records)
+    ended = {
+        (record.strategy, record.stage, record.trial, record.replicate): record
+        for record in records
+        if isinstance(record, ReplicateRecord)
+    }
+    names = {name for record in ended.values() for name in record.curves}
+    assert {name for name in table if name.startswith("curves.")} == {f"curves.{name}" for name in names}
+    for row in table.to_dict("records"):
+        curves = ended[row["strategy"], row["stage"], row["trial"], row["replicate"]].curves
+        for name in names:
+            expected = tuple(curves.get(name, ()))
+            if (row["strategy"], row["trial"], row["replicate"], name) == (
+                "focal",
+                1,
+                0,
+                "validation_macro_f1",
+            ):
+                expected = (*expected[:-1], (7, np.nan))
+            # repr, since nan is not nan.
+            assert repr(row[f"curves.{name}"]) == repr(expected)
+    # The steps of a diagram are no epochs, so it has no last value.
+    assert set(DIAGRAMS) <= names
+    assert not set(DIAGRAMS) & set(table)
 
 
 def test_replicates_of_a_trial_that_has_not_ended_are_left_out():
@@ -219,7 +249,7 @@ def test_printing(monkeypatch, capsys, format, start):
     monkeypatch.setattr(compare, "frame", read)
     monkeypatch.setenv("COLUMNS", "300")
     print_comparison(["wine"], format, "sqlite:///x.db", "first")
-    assert asked == [((["wine"],), {"uri": "sqlite:///x.db", "sweep": "first"})]
+    assert asked == [((["wine"],), {"uri": "sqlite:///x.db", "sweep": "first", "curves": False})]
     out = capsys.readouterr().out
     assert start in out.splitlines()[0]
     assert ("focal has the highest" in out) == (format != "csv")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -128,3 +131,31 @@ def test_an_unknown_name_lists_the_known_ones_and_the_closest():
     assert "'page_block'" in caught.value.what
     assert all(name in caught.value.expected for name in LOADERS)
     assert caught.value.mend == "did you mean page_blocks?"
+
+
+def test_the_digest_changes_with_the_content():
+    wine = load_dataset("wine")
+    assert wine.digest == load_dataset("wine").digest
+    assert re.fullmatch("[0-9a-f]{8}", wine.digest)
+    other_value = wine.features.copy()
+    other_value.iloc[3, 2] += 1e-9
+    other_label = wine.labels.copy()
+    other_label[5] = 2
+    changed = (
+        {"features": other_value},
+        {"features": wine.features.rename(columns={"hue": "Hue"})},
+        {"features": wine.features.iloc[::-1]},
+        {"labels": other_label},
+        {"class_names": ("a", "b", "c")},
+    )
+    digests = [replace(wine, **change).digest for change in changed]
+    assert len({wine.digest, *digests}) == 1 + len(changed)
+    assert replace(wine, notes=("said otherwise",)).digest == wine.digest
+
+
+def test_a_description_is_what_json_has():
+    wine = load_dataset("wine")
+    described = json.loads(json.dumps(wine.describe()))
+    assert described == wine.describe()
+    assert described["class_names"] == ["class_0", "class_1", "class_2"]
+    assert described["class_counts"] == [59, 71, 48]

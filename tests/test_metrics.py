@@ -8,7 +8,7 @@ from imblearn.metrics import geometric_mean_score
 from scipy.special import softmax as scipy_softmax
 from sklearn import metrics as sklearn_metrics
 
-from runners import metrics
+from runners import calibration, metrics
 
 MEMBERS, CLASSES, EXAMPLES = 7, 5, 53
 
@@ -221,6 +221,24 @@ def test_average_precision_of_a_class_without_labels_is_nan():
     assert np.isnan(value).tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_precision_at_recall_is_the_envelope_of_the_curve_of_sklearn(case):
+    logits, labels = CASES[case]()
+    scores = logits[:, RAREST].astype(np.float64)
+    found = metrics.precision_at_recall(scores, labels == RAREST)
+    assert found.shape == (MEMBERS, 101)
+    for member in range(MEMBERS):
+        positive = labels[member] == RAREST
+        if not positive.any():
+            assert np.isnan(found[member]).all()
+            continue
+        precision, recall, _ = sklearn_metrics.precision_recall_curve(positive, scores[member])
+        # The last point is no threshold's. Recalls in floats stand for whole numbers of hits.
+        precision, hits = precision[:-1], np.rint(recall[:-1] * positive.sum())
+        expected = [precision[100 * hits >= level * positive.sum()].max() for level in range(101)]
+        np.testing.assert_allclose(found[member], expected, rtol=1e-12)
+
+
 def test_confusion_matrix_is_that_of_sklearn():
     logits, labels = random_case()
     predictions = logits.argmax(axis=1)
@@ -254,23 +272,25 @@ def test_arguments_that_do_not_fit_are_refused():
 def test_softmax_of_large_logits():
     logits = np.array([[1000.0, -1000.0], [999.0, 0.0]], np.float32)
     expected = [[1 / (1 + np.exp(-1)), 0.0], [1 / (1 + np.exp(1)), 1.0]]
-    np.testing.assert_allclose(metrics.softmax(logits), expected, rtol=1e-12)
+    np.testing.assert_allclose(calibration.softmax(logits), expected, rtol=1e-12)
 
 
 def test_brier_score_of_two_classes_is_twice_that_of_sklearn():
     logits, labels = random_case(7, classes=2)
-    probabilities = metrics.softmax(logits)
+    probabilities = calibration.softmax(logits)
     expected = [2 * sklearn_metrics.brier_score_loss(labels[k], probabilities[k, 1]) for k in range(MEMBERS)]
-    np.testing.assert_allclose(metrics.brier_score(probabilities, labels), expected)
+    np.testing.assert_allclose(calibration.brier_score(probabilities, labels), expected)
 
 
 def test_calibration_of_limits():
     certain = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    assert metrics.expected_calibration_error(certain, np.array([0, 0, 1])) == 0
-    assert metrics.expected_calibration_error(certain, np.array([1, 1, 0])) == 1
+    assert calibration.expected_calibration_error(certain, np.array([0, 0, 1])) == 0
+    assert calibration.expected_calibration_error(certain, np.array([1, 1, 0])) == 1
     # Two of three right where every confidence is 2/3: on the edge of a bin, and calibrated.
     shared = np.array([[2 / 3] * 3, [1 / 3] * 3])
-    np.testing.assert_allclose(metrics.expected_calibration_error(shared, np.array([0, 1, 0])), 0, atol=1e-15)
+    np.testing.assert_allclose(
+        calibration.expected_calibration_error(shared, np.array([0, 1, 0])), 0, atol=1e-15
+    )
 
 
 def test_inputs_are_left_as_they_were():

@@ -131,6 +131,25 @@ def test_the_search_prunes_and_the_final_evaluation_does_not(finished):
     assert not any(name.startswith("test_b") for r in searched for name in r.metrics)
 
 
+def test_the_frame_has_curves_diagrams_and_class_names_from_both_places(finished):
+    folder, _ = finished
+    table = frame(uri=f"sqlite:///{folder / 'mlflow.db'}")
+    assert set(table["class_names"]) == {("class_0", "class_1", "class_2")}
+    final = table[table["stage"] == "final"]
+    confusion = final.filter(like="test_confusion_").to_numpy()
+    assert confusion.shape == (STRATEGIES * FINAL, 3 * 3)
+    assert (confusion.sum(axis=1) == final["test_rows"]).all()
+    assert (confusion[:, ::4].sum(axis=1) / final["test_rows"]).tolist() == pytest.approx(
+        final["test_accuracy"].tolist()
+    )
+    for row in final.to_dict("records"):
+        assert [step for step, _ in row["curves.train_loss"]] == [2, 4, 6]
+        assert row["curves.validation_balanced_accuracy"][-1] == (6, row["validation_balanced_accuracy"])
+        assert [step for step, _ in row["curves.test_precision_at_recall"]] == list(range(101))
+        assert sum(count for _, count in row["curves.test_reliability_count"]) == row["test_rows"]
+    assert (table.loc[table["stage"] == "search", "curves.test_precision_at_recall"] == ()).all()
+
+
 def test_all_strategies_share_splits_seeds_and_budget(finished):
     records = [r for r in journal(finished[0]).read() if isinstance(r, ReplicateRecord)]
     for stage in ("search", "final"):

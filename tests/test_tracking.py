@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -86,7 +87,11 @@ def test_a_sweep_is_a_tree_of_runs(uri, tmp_path):
     assert sweep.data.params["batch_size"] == "64"
     assert sweep.data.params["focal.loss.name"] == "focal"
     assert sweep.info.end_time == 1_700_000_060_125
-    assert sweep.inputs.dataset_inputs[0].dataset.name == "wine"
+    dataset = sweep.inputs.dataset_inputs[0].dataset
+    assert (dataset.name, dataset.digest) == ("wine", "0a1b2c3d")
+    assert json.loads(dataset.source)["origin"] == "made up"
+    profile = {"class_names": ["rare", "häufig"], "class_counts": [17, 101], "notes": ["one row dropped"]}
+    assert json.loads(dataset.profile) == profile
     client = MlflowClient(uri)
     assert [artifact.path for artifact in client.list_artifacts(sweep.info.run_id)] == ["config.yaml"]
 
@@ -132,6 +137,25 @@ def test_curves_means_and_deviations(uri, tmp_path):
     assert last[f"{name}_std"] == pytest.approx(scores[7].std(), abs=1e-12)
     assert last["value"] == 0.9
     assert math.isnan(runs["focal 001"].data.metrics["train_loss"])
+
+
+def test_diagrams_do_not_change_the_clock_of_epochs(uri, tmp_path):
+    mirror(tmp_path, uri, sweep_records.sweep())
+    client = MlflowClient(uri)
+    runs = by_name(uri)
+    for name, ended in (("focal final r3", 1_700_000_003_625), ("focal final", 1_700_000_004_125)):
+        run = runs[name].info
+        history = client.get_metric_history(run.run_id, "test_macro_f1")
+        pace = (ended - run.start_time) / 7
+        assert [point.timestamp for point in history] == [
+            pytest.approx(run.start_time + pace * epoch, abs=1) for epoch in (2, 5, 7)
+        ]
+        diagram = client.get_metric_history(run.run_id, "test_precision_at_recall")
+        assert [point.step for point in diagram] == list(range(101))
+        assert {point.timestamp for point in diagram} == {ended}
+    # The mean over replicates has the bins that all of them have.
+    bins = client.get_metric_history(runs["focal final"].info.run_id, "test_reliability_count")
+    assert [(point.step, point.value) for point in bins] == [(3, 3.0), (15, 15.0)]
 
 
 def test_both_ways_of_writing_give_the_same_runs(uri, template, tmp_path, monkeypatch):

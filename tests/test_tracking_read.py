@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 import socket
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +11,10 @@ import pytest
 import sweep_records
 from mlflow import MlflowClient
 from mlflow_sweeps import EXPERIMENT, mirror, read_runs
+from werkzeug.serving import make_server
 
 from conf.errors import UserError
-from runners import tracking, tracking_store
+from runners import tracking, tracking_curves, tracking_store
 from sweeps.compare import frame, frame_from_records
 
 
@@ -30,10 +33,43 @@ def test_mlflow_and_journal_give_the_same_table(uri, tmp_path, monkeypatch):
     records = sweep_records.sweep()
     mirror(tmp_path, uri, records)
     monkeypatch.setattr(tracking, "RUNS_A_PAGE", 3)
+    monkeypatch.setattr(tracking_curves, "RUNS_A_QUERY", 5)
     ours = frame_from_records(records)
     pd.testing.assert_frame_equal(frame(uri=uri), ours)
+    without = ours.drop(columns=[name for name in ours if name.startswith("curves.")])
+    pd.testing.assert_frame_equal(frame(uri=uri, curves=False), without)
     assert len(ours) == 4 * 3 + 2 * 5
     assert ours["train_loss"].isin([math.inf, -math.inf]).sum() == 2
+
+
+def test_a_server_gives_the_same_table(uri, tmp_path, monkeypatch):
+    records = sweep_records.sweep()
+    mirror(tmp_path, uri, records)
+    # So small that answers are cut off.
+    monkeypatch.setattr(tracking_curves, "POINTS_AN_ANSWER", 150)
+    monkeypatch.setattr(tracking_curves, "RUNS_A_REQUEST", 7)
+    with served(uri) as address:
+        found = frame(uri=address)
+    pd.testing.assert_frame_equal(found, frame_from_records(records))
+
+
+@contextmanager
+def served(uri):
+    """MLflow's own server on a free port of this machine, in this process."""
+    from mlflow.server import BACKEND_STORE_URI_ENV_VAR, app, handlers
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BACKEND_STORE_URI_ENV_VAR, uri)
+        patch.setattr(handlers, "_tracking_store", None)
+        server = make_server("127.0.0.1", 0, app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
 
 
 def test_only_the_wanted_runs_are_read(uri, tmp_path):

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from conf.schema import Config
+from runners.evaluation import evaluate
 from runners.fleet import Fleet
 from runners.metrics import classification_metrics
 from runners.records import Record, TrialRecord
@@ -179,39 +180,46 @@ class LocalEngine:
 
         A final evaluation is measured on the test part too, at its last epoch and then only.
         """
+        logits = fleet.logits("validation")
         last = {slot: run.epochs == job.config.budget.epochs for slot, (job, run) in at_rung.items()}
         for at_end in (False, True):
             slots = [slot for slot in at_rung if last[slot] == at_end]
             if slots:
-                names = None if at_end else rung_metrics(at_rung[slots[0]][0].config)
-                self._measure_part(fleet, "validation", slots, at_rung, names)
+                self._validate(logits[slots], [at_rung[slot] for slot in slots], at_end)
         final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
         if final:
-            self._measure_part(fleet, "test", final, at_rung, None)
+            self._evaluate(fleet.logits("test")[final], [at_rung[slot][1] for slot in final])
         for slot, (_, run) in at_rung.items():
             run.measure({"train_loss": float(losses[slot])}, rung=True)
 
-    def _measure_part(
-        self,
-        fleet: Fleet,
-        part: str,
-        slots: list[int],
-        at_rung: dict[int, tuple[Job, Run]],
-        names: tuple[str, ...] | None,
-    ) -> None:
-        splits = [self.workshop.split(at_rung[slot][1].seed, at_rung[slot][1].split) for slot in slots]
-        labels = np.stack([getattr(split, f"{part}_labels") for split in splits])
+    def _validate(self, logits: np.ndarray, members: list[tuple[Job, Run]], at_end: bool) -> None:
+        """Metrics of logits (K, C, N) on the validation parts of K runs."""
+        splits = [self.workshop.split(run.seed, run.split) for _, run in members]
         metrics = classification_metrics(
-            fleet.logits(part)[slots], labels, rarest_class=splits[0].rarest_class, names=names
+            logits,
+            np.stack([split.validation_labels for split in splits]),
+            rarest_class=splits[0].rarest_class,
+            names=None if at_end else rung_metrics(members[0][0].config),
         )
-        for index, slot in enumerate(slots):
-            job, run = at_rung[slot]
-            values = {f"{part}_{name}": float(value[index]) for name, value in metrics.items()}
-            curve = {f"{part}_{name}" for name in rung_metrics(job.config)} if part == "validation" else set()
-            run.measure({name: value for name, value in values.items() if name in curve}, rung=True)
-            run.measure({name: value for name, value in values.items() if name not in curve}, rung=False)
-            run.metrics["train_rows"] = len(splits[index].train_labels)
-            run.metrics["test_rows"] = len(splits[index].test_labels)
+        for index, (job, run) in enumerate(members):
+            curves = rung_metrics(job.config)
+            for name, values in metrics.items():
+                run.measure({f"validation_{name}": float(values[index])}, rung=name in curves)
+
+    def _evaluate(self, logits: np.ndarray, runs: list[Run]) -> None:
+        """Metrics and diagrams of logits (K, C, N) on the test parts of K runs."""
+        splits = [self.workshop.split(run.seed, run.split) for run in runs]
+        metrics, diagrams = evaluate(
+            logits,
+            np.stack([split.test_labels for split in splits]),
+            rarest_class=splits[0].rarest_class,
+        )
+        for index, (run, split) in enumerate(zip(runs, splits, strict=True)):
+            run.measure({name: float(values[index]) for name, values in metrics.items()}, rung=False)
+            run.curves |= {name: curves[index] for name, curves in diagrams.items()}
+            # The corrected t-test of the comparison needs both.
+            rows = {"train_rows": len(split.train_labels), "test_rows": len(split.test_labels)}
+            run.measure(rows, rung=False)
 
     def _finish_if_done(self, job: Job, source: JobSource) -> None:
         if all(run.record is not None for run in job.runs) and not job.told:

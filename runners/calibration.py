@@ -1,0 +1,99 @@
+"""Probabilities and whether they can be believed, of many members at once: (..., C, N) and labels (..., N)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+CALIBRATION_BINS = 15
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities exp(x_c) / sum_k exp(x_k).
+
+    Args:
+        logits: (..., C, N) floats.
+
+    Returns:
+        (..., C, N) float64, each column adding up to 1.
+    """
+    powers = np.exp(np.subtract(logits, logits.max(axis=-2, keepdims=True), dtype=np.float64))
+    return powers / powers.sum(axis=-2, keepdims=True)
+
+
+class Reliability(NamedTuple):
+    """Each bin's examples, share of right predictions and mean confidence, (..., 15); NaN in empty bins."""
+
+    examples: np.ndarray
+    accuracy: np.ndarray
+    confidence: np.ndarray
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray) -> Reliability:
+    """The reliability diagram of the predicted class.
+
+    Bin b of 15 holds the examples whose largest probability is in ((b-1)/15, b/15].
+
+    Args:
+        probabilities: (..., C, N) in [0, 1].
+        labels: (..., N) integers in 0..C-1.
+
+    Reference: Guo et al. 2017, arXiv 1706.04599.
+    """
+    leading = labels.shape[:-1]
+    member = np.arange(math.prod(leading)).reshape(*leading, 1)
+    confidence = probabilities.max(axis=-2)
+    right = probabilities.argmax(axis=-2) == labels
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    cell = (member * CALIBRATION_BINS + bins).ravel()
+
+    def total(values: np.ndarray | None) -> np.ndarray:
+        sums = np.bincount(cell, weights=values, minlength=member.size * CALIBRATION_BINS)
+        return sums.reshape(*leading, CALIBRATION_BINS)
+
+    count = total(None)
+    share = np.divide(1.0, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return Reliability(count, total(right.ravel()) * share, total(confidence.ravel()) * share)
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Expected calibration error of the predicted class.
+
+    ECE = sum_b n_b / N |accuracy_b - confidence_b| over the bins of `reliability`.
+
+    Args:
+        probabilities: (..., C, N) in [0, 1].
+        labels: (..., N) integers in 0..C-1.
+
+    Returns:
+        (...) float64 in [0, 1].
+
+    Reference: Guo et al. 2017, arXiv 1706.04599.
+    """
+    examples, accuracy, confidence = reliability(probabilities, labels)
+    return np.nansum(examples * np.abs(accuracy - confidence), axis=-1) / labels.shape[-1]
+
+
+def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Brier score of all classes, mean over examples of sum_c (p_c - [label = c])^2.
+
+    With two classes it is twice the score of one class alone.
+
+    Args:
+        probabilities: (..., C, N) in [0, 1].
+        labels: (..., N) integers in 0..C-1.
+
+    Returns:
+        (...) float64 in [0, 2].
+
+    Reference: Brier 1950 (Monthly Weather Review 78).
+    """
+    error = probabilities - one_hot(labels, probabilities.shape[-2])
+    return (error * error).sum(axis=-2).mean(axis=-1)
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Labels (..., N) as (..., classes, N) bool."""
+    return labels[..., None, :] == np.arange(classes)[:, None]
