@@ -29,27 +29,16 @@ class TrainEpoch(nn.Cell):
         self.mining = shape.mining
         self.beta1, self.beta2 = shape.beta1, shape.beta2
         self.model = model
-        self.size = model.size
-        self.slope = StackedSlope(slots, shape.classes)
-        self.ones = Tensor(np.ones((slots, 1, shape.batch_size), np.float32))
+        self.loss = StackedSlope(slots, shape.classes)
         self.column = Tensor(np.ones((slots, shape.batch_size, 1), np.float32))
+        self.trainable = Tensor(model.trainable()[None])
         self.product = ops.BatchMatMul()
-        self.gradient = ms.grad(self.surrogate, 0, has_aux=True)
+        self.outer = ops.MatMul()
 
-    def surrogate(self, weights, examples, one_hot, example_weight, valid, gamma, mined, masks):  # type: ignore[no-untyped-def]
-        """A scalar with the gradient of the summed loss: that of sum(logits * slope) is the slope."""
-        logits = self.model(weights, examples, self.ones, masks)
-        losses, slope = self.slope(ops.stop_gradient(logits), one_hot, gamma)
-        if self.mining != "none":
-            valid = self.mined_share(losses, one_hot, valid, mined)
-        share = valid * example_weight
-        slope = slope * ops.tile(share, (1, self.classes, 1))
-        return (logits * ops.stop_gradient(slope)).sum(), self.product(losses * share, self.column)
-
-    def mined_share(self, losses, one_hot, valid, mined):  # type: ignore[no-untyped-def]
+    def mined_share(self, losses: Tensor, one_hot: Tensor, share: Tensor, mined: Tensor) -> Tensor:
         """The share (K, 1, B) of each example in its slot's mean: 1 / kept for the kept, 0 for the others."""
         losses = losses[:, 0]
-        present = ops.cast(valid[:, 0] > 0, ms.float32)
+        present = ops.cast(share[:, 0] > 0, ms.float32)
         if self.mining == "fraction":
             mask = hard_example_mask(losses, keep=mined, valid=present)
         else:
@@ -67,11 +56,10 @@ class TrainEpoch(nn.Cell):
         first_moment: Tensor,
         second_moment: Tensor,
         pool: Tensor,
-        pool_labels: Tensor,
         plan: Tensor,
-        valid: Tensor,
+        labels: Tensor,
+        shares: Tensor,
         masks: Tensor,
-        class_weight: Tensor,
         gamma: Tensor,
         mined: Tensor,
         decay: Tensor,
@@ -83,43 +71,45 @@ class TrainEpoch(nn.Cell):
         Args:
             step: int32 0; a Tensor, so that the loop is compiled as a loop.
             parameters, first_moment, second_moment: (K, P).
-            pool, pool_labels: the training rows (rows, features + 1) and their classes (rows,).
-            plan: (S, K, B) int32, rows of the pool.
-            valid: (S, K, 1, B), 1 / (size of the batch), 0 in the empty places of a ragged last batch.
-            masks: (S, K, sum of widths, B) for dropout, else anything.
-            class_weight: (K, 1, C); gamma: (K, 1, B); mined: (K,), the fraction or the ratio to keep.
-            decay: (K, 1), 1 - lr weight_decay.
+            pool: the training rows (rows, features + 1).
+            plan, labels: (S, K, B) int32, rows of the pool and their classes.
+            shares: (S, K, 1, B), class weight / (size of the batch), 0 in the empty places of a ragged last
+                batch; with mining only which places are empty.
+            masks: (S, K, sum of widths + 1, B) for dropout, else anything.
+            gamma: (K, 1, B).
+            mined: (K,), the fraction or the ratio to keep.
+            decay: (K, 1), lr weight_decay.
             step_size, shifted_epsilon: (S, K, 1), from `adamw_coefficients`.
         """
-        decay = ops.tile(decay, (1, self.size))
-        one_hots = ops.one_hot(ops.gather(pool_labels, plan, 0), self.classes, 1.0, 0.0, 2)
-        total = ops.zeros_like(self.column[:, :1])
+        # Outer products: a third faster than broadcasting, and they leave untrained places as they are.
+        decay = 1.0 - self.outer(decay, self.trainable)
+        one_hots = ops.one_hot(labels, self.classes, 1.0, 0.0, 2)
+        total = ops.zeros_like(gamma)
         while step < self.steps:
             one_hot = one_hots[step]
-            gradient, losses = self.gradient(
-                self.model.split(parameters),
-                ops.gather(pool, plan[step], 0),
-                one_hot,
-                self.product(class_weight, one_hot),
-                valid[step],
-                gamma,
-                mined,
-                masks[step],
-            )
+            share = shares[step]
+            examples = ops.gather(pool, plan[step], 0)
+            weights = self.model.split(parameters)
+            logits, activations = self.model.forward(weights, examples, masks[step])
+            losses, coefficient, elsewhere, of_others = self.loss.losses(logits, one_hot, gamma)
+            if self.mining != "none":
+                share = self.mined_share(losses, one_hot, share, mined)
+            slope = self.loss.slope(coefficient * share, elsewhere, of_others, one_hot)
+            gradient = self.model.gradient(slope, weights, examples, activations, masks[step])
             parameters, first_moment, second_moment = adamw_update(
                 parameters,
                 first_moment,
                 second_moment,
                 self.model.join(gradient),
-                step_size=step_size[step],
-                shifted_epsilon=shifted_epsilon[step],
+                step_size=self.outer(step_size[step], self.trainable),
+                shifted_epsilon=self.outer(shifted_epsilon[step], self.trainable),
                 decay=decay,
                 beta1=self.beta1,
                 beta2=self.beta2,
             )
-            total = total + losses
+            total = total + losses * share
             step = step + 1
-        return parameters, first_moment, second_moment, total / self.steps
+        return parameters, first_moment, second_moment, self.product(total, self.column) / self.steps
 
 
 class Predict(nn.Cell):
@@ -132,9 +122,7 @@ class Predict(nn.Cell):
     @ms.jit
     def construct(self, parameters: Tensor, pool: Tensor, rows: Tensor) -> Tensor:
         """Logits (K, C, N) of `rows` (K, N) of `pool` (any, features + 1)."""
-        examples = ops.gather(pool, rows, 0)
-        ones = ops.expand_dims(ops.ones_like(examples[:, :, 0]), 1)
-        return self.model(self.model.split(parameters), examples, ones, ones)
+        return self.model.forward(self.model.split(parameters), ops.gather(pool, rows, 0))[0]
 
 
 class Pool:
@@ -145,7 +133,7 @@ class Pool:
         self.labels = np.zeros(capacity, np.int32)
         self.used = 0
         self.offsets: dict[tuple[object, ...], int] = {}
-        self._tensors: tuple[Tensor, Tensor] | None = None
+        self._tensor: Tensor | None = None
 
     def add(self, key: tuple[object, ...], features: np.ndarray, labels: np.ndarray) -> int:
         """The first row of these examples in the pool; they are copied when the key is new."""
@@ -157,14 +145,14 @@ class Pool:
             self.labels[self.used : end] = labels
             self.offsets[key] = self.used
             self.used = end
-            self._tensors = None
+            self._tensor = None
         return self.offsets[key]
 
-    def tensors(self) -> tuple[Tensor, Tensor]:
-        """Features (capacity, F + 1) and labels (capacity,) as Tensors."""
-        if self._tensors is None:
-            self._tensors = to_tensor(self.features), to_tensor(self.labels)
-        return self._tensors
+    def tensor(self) -> Tensor:
+        """The features (capacity, F + 1) as a Tensor."""
+        if self._tensor is None:
+            self._tensor = to_tensor(self.features)
+        return self._tensor
 
 
 class Fleet:
@@ -193,7 +181,7 @@ class Fleet:
         self._offsets = np.zeros(slots, np.int64)
         self._state = [to_tensor(np.zeros((slots, self.model.size), np.float32)) for _ in range(3)]
         self._valid = self._make_valid()
-        self._class_weight = np.zeros((slots, 1, shape.classes), np.float32)
+        self._class_weight = np.zeros((slots, shape.classes), np.float32)
         self._gamma = np.zeros((slots, 1, shape.batch_size), np.float32)
         self._mined = np.ones(slots, np.float32)
         self._learning_rate = np.zeros(slots)
@@ -212,7 +200,7 @@ class Fleet:
         self.occupants[slot] = replicate
         self.epochs[slot] = 0
         self._offsets[slot] = self._pool.add(replicate.rows_key, replicate.features, replicate.labels)
-        self._class_weight[slot, 0] = replicate.class_weight
+        self._class_weight[slot] = replicate.class_weight
         self._gamma[slot] = getattr(config.loss, "gamma", 0.0)
         if isinstance(config.loss, Ohem):
             ratio = config.loss.negatives_per_positive
@@ -239,18 +227,20 @@ class Fleet:
             beta2=shape.beta2,
             epsilon=shape.epsilon,
         )
-        decay = 1.0 - self._learning_rate * self._weight_decay
+        plan = self._plan()
+        labels = self._pool.labels[plan]
+        weight = self._class_weight[np.arange(self.slots)[:, None], labels]
         *self._state, losses = self._train_epoch(
             Tensor(0, ms.int32),
             *self._state,
-            *self._pool.tensors(),
-            to_tensor(self._plan()),
-            self._valid,
+            self._pool.tensor(),
+            to_tensor(plan),
+            to_tensor(labels),
+            to_tensor((weight * self._valid)[:, :, None]),
             to_tensor(self._masks()),
-            to_tensor(self._class_weight),
             to_tensor(self._gamma),
             to_tensor(self._mined),
-            to_tensor(decay[:, None].astype(np.float32)),
+            to_tensor((self._learning_rate * self._weight_decay)[:, None].astype(np.float32)),
             to_tensor(step_size),
             to_tensor(shifted_epsilon),
         )
@@ -276,7 +266,7 @@ class Fleet:
             rows.append(np.arange(offset, offset + len(labels), dtype=np.int32))
         count = max(len(each) for each in rows)
         table = np.stack([each if len(each) else np.zeros(count, np.int32) for each in rows])
-        return self._predict(self._state[0], self._evaluation_pool.tensors()[0], to_tensor(table)).asnumpy()
+        return self._predict(self._state[0], self._evaluation_pool.tensor(), to_tensor(table)).asnumpy()
 
     def parameters(self, slot: int) -> np.ndarray:
         """The parameters (P,) of a slot."""
@@ -302,18 +292,22 @@ class Fleet:
                 plan[slot, : shape.train_rows] = occupant.plan[self.epochs[slot]] + self._offsets[slot]
         return plan.reshape(self.slots, shape.steps, shape.batch_size).transpose(1, 0, 2)
 
-    def _make_valid(self) -> Tensor:
+    def _make_valid(self) -> np.ndarray:
+        """(S, 1, B): 1 / (size of the batch), 0 in the empty places of a ragged last batch."""
         shape = self.shape
-        valid = (np.arange(shape.steps * shape.batch_size) < shape.train_rows).reshape(shape.steps, -1)
-        valid = valid / valid.sum(1, keepdims=True)
-        return to_tensor(np.repeat(valid[:, None, None, :], self.slots, axis=1).astype(np.float32))
+        valid = (np.arange(shape.steps * shape.batch_size) < shape.train_rows).reshape(shape.steps, 1, -1)
+        return (valid / valid.sum(2, keepdims=True)).astype(np.float32)
 
     def _masks(self) -> np.ndarray:
         shape = self.shape
         if not shape.dropout:
             return np.zeros((shape.steps, 1), np.float32)
-        masks = np.ones((self.slots, shape.steps, sum(shape.widths), shape.batch_size), np.float32)
+        rows_of_ones = np.cumsum(shape.widths)
+        masks = np.ones(
+            (self.slots, shape.steps, sum(shape.widths) + len(shape.widths), shape.batch_size), np.float32
+        )
         for slot, occupant in enumerate(self.occupants):
             if occupant is not None:
-                masks[slot] = dropout_masks(occupant, int(self.epochs[slot]))
+                of_slot = dropout_masks(occupant, int(self.epochs[slot]))
+                masks[slot] = np.insert(of_slot, rows_of_ones, 1.0, axis=1)
         return masks.transpose(1, 0, 2, 3)

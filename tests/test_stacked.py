@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, ops
+from mindspore import ops
 
 from conf.schema import Model
 from runners.initial import initial_parameters
@@ -40,11 +40,12 @@ def test_stacked_mlp_equals_each_members_own(widths):
     model = StackedMLP(Model(widths=widths), FEATURES, CLASSES, MEMBERS)
     buffer = np.stack([flatten_parameters(member) for member in members])
     assert buffer.shape == (MEMBERS, model.size)
-    ones = Tensor(np.ones((MEMBERS, 1, BATCH), np.float32))
     stacked = to_tensor(np.stack([with_ones(each) for each in examples]))
-    logits = model(model.split(to_tensor(buffer)), stacked, ones, ones).asnumpy()
+    logits, activations = model.forward(model.split(to_tensor(buffer)), stacked)
     for k, member in enumerate(members):
-        np.testing.assert_allclose(logits[k].T, forward(member, examples[k]), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(logits[k].asnumpy().T, forward(member, examples[k]), rtol=1e-5, atol=1e-5)
+    for hidden in activations:
+        assert (hidden.asnumpy()[:, -1] == 1).all()
 
 
 def test_split_and_join_are_inverse():
@@ -53,44 +54,62 @@ def test_split_and_join_are_inverse():
     np.testing.assert_array_equal(model.join(model.split(to_tensor(buffer))).asnumpy(), buffer)
 
 
-def test_gradient_of_the_stacked_mlp_by_finite_differences():
+def test_all_but_the_rows_of_ones_is_trainable():
+    model = StackedMLP(Model(widths=WIDTHS), FEATURES, CLASSES, MEMBERS)
+    parameters = make_members(WIDTHS)[0]
+    assert model.trainable().sum() == sum(weight.size + bias.size for weight, bias in parameters)
+    rows_of_ones = flatten_parameters(parameters)[model.trainable() == 0]
+    assert rows_of_ones.sum() == len(WIDTHS)
+    assert set(rows_of_ones.tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_gradient_of_the_stacked_mlp_by_finite_differences(dropout):
     members, examples = make_members(WIDTHS), normal(MEMBERS, BATCH, FEATURES)
     slope = normal(MEMBERS, CLASSES, BATCH, seed=1)
-    model = StackedMLP(Model(widths=WIDTHS), FEATURES, CLASSES, MEMBERS)
-    ones = Tensor(np.ones((MEMBERS, 1, BATCH), np.float32))
+    model = StackedMLP(Model(widths=WIDTHS, dropout=dropout), FEATURES, CLASSES, MEMBERS)
     stacked = to_tensor(np.stack([with_ones(each) for each in examples]))
-
-    slopes = to_tensor(slope)
-
-    def total(weights):
-        return (model(weights, stacked, ones, ones) * slopes).sum()
+    masks = np.ones((MEMBERS, sum(WIDTHS) + len(WIDTHS), BATCH), np.float32)
+    if dropout:
+        masks = (np.random.default_rng(2).random(masks.shape) >= dropout) / np.float32(1 - dropout)
+        masks[:, np.cumsum(np.add(WIDTHS, 1)) - 1] = 1
 
     @ms.jit
-    def gradient_of_buffer(buffer):
-        return model.join(ms.grad(total)(model.split(buffer)))
+    def gradient_of_buffer(buffer, stacked, masks, slope):
+        weights = model.split(buffer)
+        _, activations = model.forward(weights, stacked, masks)
+        return model.join(model.gradient(slope, weights, stacked, activations, masks))
 
     buffer = np.stack([flatten_parameters(member) for member in members])
-    gradient = gradient_of_buffer(to_tensor(buffer)).asnumpy()
+    gradient = gradient_of_buffer(to_tensor(buffer), stacked, to_tensor(masks), to_tensor(slope)).asnumpy()
 
     def exact(k: int, row: np.ndarray) -> float:
-        weights, start = [], 0
-        for weight, _ in members[k]:
-            out, inputs = weight.shape
-            block = row[start : start + out * (inputs + 1)].reshape(out, inputs + 1)
-            weights.append((block[:, :-1], block[:, -1]))
-            start += block.size
-        outputs = examples[k].astype(np.float64)
-        for index, (weight, bias) in enumerate(weights):
-            outputs = (np.maximum(outputs, 0) if index else outputs) @ weight.T + bias
-        return float((outputs.T * slope[k]).sum())
+        outputs = with_ones(examples[k]).T.astype(np.float64)
+        for layer, (_, out, inputs) in enumerate(model.shapes):
+            if layer:
+                start, end = model.mask_slices[layer - 1]
+                outputs = np.maximum(outputs, 0) * masks[k, start:end]
+            start, end = model.slices[layer]
+            outputs = row[start:end].reshape(out, inputs) @ outputs
+        return float((outputs * slope[k]).sum())
 
+    trainable = np.flatnonzero(model.trainable())
     for k in range(MEMBERS):
         row = buffer[k].astype(np.float64)
-        for position in np.random.default_rng(k).choice(len(row), 40, replace=False):
+        for position in np.random.default_rng(k).choice(trainable, 40, replace=False):
             step = np.zeros_like(row)
             step[position] = 1e-6
             expected = (exact(k, row + step) - exact(k, row - step)) / 2e-6
             np.testing.assert_allclose(gradient[k, position], expected, rtol=1e-4, atol=1e-4)
+
+
+def losses_and_slope(
+    logits: np.ndarray, one_hot: np.ndarray, gamma: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Losses (K, B) and slope (K, C, B) of the fleet's closed form."""
+    loss, labels = StackedSlope(*logits.shape[:2]), to_tensor(one_hot)
+    losses, *parts = loss.losses(to_tensor(logits), labels, to_tensor(gamma))
+    return losses.asnumpy()[:, 0], loss.slope(*parts, labels).asnumpy()
 
 
 def focal_oracle(logits: np.ndarray, labels: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -117,11 +136,11 @@ def test_closed_form_slope_matches_float64(gamma, scale):
     labels[:, 0] = logits[:, :, 0].argmax(1)
     one_hot = np.eye(CLASSES, dtype=np.float32)[labels].transpose(0, 2, 1)
     gammas = np.full((MEMBERS, 1, BATCH), gamma, np.float32)
-    losses, slope = StackedSlope(MEMBERS, CLASSES)(to_tensor(logits), to_tensor(one_hot), to_tensor(gammas))
+    losses, slope = losses_and_slope(logits, one_hot, gammas)
     for k in range(MEMBERS):
         expected_losses, expected_slope = focal_oracle(logits[k], labels[k], gamma)
-        np.testing.assert_allclose(losses.asnumpy()[k, 0], expected_losses, rtol=2e-5, atol=1e-30)
-        np.testing.assert_allclose(slope.asnumpy()[k], expected_slope, rtol=5e-5, atol=1e-30)
+        np.testing.assert_allclose(losses[k], expected_losses, rtol=2e-5, atol=1e-30)
+        np.testing.assert_allclose(slope[k], expected_slope, rtol=5e-5, atol=1e-30)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0])
@@ -133,9 +152,9 @@ def test_closed_form_slope_is_finite_at_any_confidence(gamma, margin):
     one_hot = np.zeros_like(logits)
     one_hot[:, 1, 0] = one_hot[:, 2, 1] = 1
     gammas = np.full((2, 1, 2), gamma, np.float32)
-    losses, slope = StackedSlope(2, 3)(to_tensor(logits), to_tensor(one_hot), to_tensor(gammas))
-    assert np.isfinite(losses.asnumpy()).all()
-    assert np.isfinite(slope.asnumpy()).all()
+    losses, slope = losses_and_slope(logits, one_hot, gammas)
+    assert np.isfinite(losses).all()
+    assert np.isfinite(slope).all()
 
 
 def test_adamw_matches_float64_with_a_step_count_for_each_slot():
@@ -157,8 +176,8 @@ def test_adamw_matches_float64_with_a_step_count_for_each_slot():
         state = adamw_update(
             *state,
             to_tensor(gradients[step]),
-            step_size=to_tensor(step_size[step]),
-            shifted_epsilon=to_tensor(shifted_epsilon[step]),
+            step_size=ops.tile(to_tensor(step_size[step]), (1, size)),
+            shifted_epsilon=ops.tile(to_tensor(shifted_epsilon[step]), (1, size)),
             decay=decay,
             beta1=0.9,
             beta2=0.99,
@@ -176,8 +195,9 @@ def test_adamw_matches_float64_with_a_step_count_for_each_slot():
 
 
 def test_adamw_coefficients_are_exact_at_the_first_step():
+    """M_1 is the gradient itself, so the step is lr g / (|g| + epsilon)."""
     step_size, shifted_epsilon = adamw_coefficients(
-        np.array([1.0]), np.array([1]), 1, beta1=0.9, beta2=0.999, epsilon=1.0
+        np.array([0.5]), np.array([1]), 1, beta1=0.9, beta2=0.999, epsilon=1e-3
     )
-    np.testing.assert_allclose(step_size, np.sqrt(0.001) / 0.1, rtol=1e-7)
-    np.testing.assert_allclose(shifted_epsilon, np.sqrt(0.001), rtol=1e-7)
+    np.testing.assert_allclose(step_size, 0.5, rtol=1e-7)
+    np.testing.assert_allclose(shifted_epsilon, 1e-3, rtol=1e-7)
