@@ -80,54 +80,68 @@ def fresh_folder() -> Iterator[Path]:
 
 
 class Peer:
-    """A process of `tests.benchmarks.peers` that trains some epochs when asked and answers their seconds.
+    """Processes of `tests.benchmarks.peers` that train some epochs when asked and answer their seconds.
 
-    One process each, since frameworks in one process share and fight over threads.
+    Every peer has processes of its own, since frameworks in one process share and fight over threads. Where
+    several share the models, each is pinned to a core.
     """
 
     # Long enough that reading the clock and answering do not count.
     SHORTEST_MEASUREMENT = 0.3
 
-    def __init__(self, name: str, models: int = 1) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.peers", name, str(models)],
-            cwd=ROOT,
-            env=command_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, name: str, models: int = 1, processes: int = 1) -> None:
+        shares = [models // processes + (index < models % processes) for index in range(processes)]
+        cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
+        self._processes = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "tests.benchmarks.peers", name, str(share)),
+                    *([cores[index % len(cores)]] if processes > 1 else []),
+                ],
+                cwd=ROOT,
+                env=command_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for index, share in enumerate(shares)
+        ]
         self._ask(1)  # compiles and warms up
         self._epochs = max(1, round(self.SHORTEST_MEASUREMENT / self._ask(1)))
 
     def seconds(self) -> float:
-        """Seconds of one epoch of all its models."""
+        """Seconds of one epoch of all its models; the slowest process decides."""
         return self._ask(self._epochs) / self._epochs
 
     def close(self) -> None:
-        """End the process."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait()
+        """End the processes."""
+        for process in self._processes:
+            if process.stdin is not None:
+                process.stdin.close()
+            process.wait()
 
     def _ask(self, epochs: int) -> float:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{epochs}\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}")
-        return float(answer)
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{epochs}\n")
+            process.stdin.flush()
+        answers = []
+        for process in self._processes:
+            assert process.stdout is not None
+            answer = process.stdout.readline()
+            if not answer:
+                raise RuntimeError(f"{process.args!r} ended with {process.wait()}")
+            answers.append(float(answer))
+        return max(answers)
 
 
 @contextmanager
-def peers(**models: int) -> Iterator[dict[str, Peer]]:
-    """Peers by name, each with its number of models; they are ended at the end."""
+def peers(**arguments: tuple[Any, ...]) -> Iterator[dict[str, Peer]]:
+    """Peers by name, each made of these arguments; they are ended at the end."""
     started: dict[str, Peer] = {}
     try:
-        for name, count in models.items():
-            started[name] = Peer(name, count)
+        for name, own in arguments.items():
+            started[name] = Peer(*own)
         yield started
     finally:
         for peer in started.values():

@@ -1,7 +1,7 @@
 """Peers that train the reference work; each runs in a process of its own and answers on standard output.
 
 The reference work of a model: 400 rows, 30 features, 2 classes, MLP 32-32, batches of 64, AdamW, focal loss.
-`python -m tests.benchmarks.peers NAME MODELS` reads numbers of epochs and answers the seconds they took.
+`python -m tests.benchmarks.peers NAME MODELS [CORE]` reads numbers of epochs and answers the seconds they took.
 """
 
 from __future__ import annotations
@@ -253,6 +253,9 @@ def main() -> None:
     # Whatever libraries print must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if len(sys.argv) > 3:
+        # Before the frameworks count the cores for their threads.
+        os.sched_setaffinity(0, {int(sys.argv[3])})
     epoch = PEERS[sys.argv[1]](int(sys.argv[2]))
     for line in sys.stdin:
         start = time.perf_counter()

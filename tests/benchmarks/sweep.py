@@ -40,7 +40,7 @@ def run(quick: bool) -> Report:
     """All peers in turn, round after round."""
     size = QUICK if quick else FULL
     rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
-    with peers(pynative_page_blocks=1) as mindspore:
+    with peers(pynative_page_blocks=("pynative_page_blocks",)) as mindspore:
         for _ in range(size.rounds):
             rounds["lossfleet, no pruner"].append(lossfleet(size, "pruner=none"))
             rounds["PyTorch script, 1 process"].append(torch_script(size, jobs=1))
