@@ -23,6 +23,9 @@ TINY = (
 )
 ERROR = ("sweep", "strategy=focal", "loss.gamma=-1")
 WATCHED = ("sweep", "experiment=quick")
+# The main job, reporting every epoch; stopped after the first.
+MAIN = ("sweep", "budget.rungs=30")
+REPORTED = b'"intermediate_value"'
 POLL = 0.02
 LONGEST_WAIT = 300.0
 
@@ -36,6 +39,7 @@ def run(quick: bool) -> Report:
         samples["sweep --help"].append(seconds("sweep", "--help"))
         samples["configuration error"].append(seconds(*ERROR, expected_code=2))
         samples["one training of one epoch, and the final one"].append(seconds(*TINY))
+        samples["launch to the main job's first epoch"].append(seconds_to_first_epoch())
         first_run, first_replicate = seconds_to_mlflow()
         samples["launch to the sweep's run in MLflow"].append(first_run)
         samples["launch to the first replicate's run in MLflow"].append(first_replicate)
@@ -47,6 +51,7 @@ def run(quick: bool) -> Report:
         f"{rounds} rounds, the commands in turn, each in an empty folder.",
         "One training is launch to end of a sweep of 1 trial, 1 replicate, 1 epoch on breast_cancer without "
         "tracking: imports, the compilation of the graph, an epoch, and a final replicate of one epoch.",
+        "The main job's first epoch is done when Optuna's journal has a report of it.",
         f"MLflow's times are those of `sweep experiment=quick`; its database is read every {POLL} s.",
     )
     return Report("Latency", rows, notes, dict(samples))
@@ -56,6 +61,28 @@ def seconds(*arguments: str, expected_code: int = 0) -> float:
     """Wall time of a command."""
     with fresh_folder() as folder:
         return run_command([*LOSSFLEET, *arguments], folder, expected_code=expected_code).seconds
+
+
+def seconds_to_first_epoch() -> float:
+    """Seconds until a fleet of the main job has trained an epoch; what runs then is ended."""
+    with fresh_folder() as folder:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [*LOSSFLEET, *MAIN],
+            cwd=folder,
+            env=command_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            while time.perf_counter() - start < LONGEST_WAIT:
+                if any(REPORTED in file.read_bytes() for file in folder.glob("studies/*/optuna.journal")):
+                    return time.perf_counter() - start
+                time.sleep(POLL)
+            raise TimeoutError(f"no epoch of {' '.join(MAIN)} after {LONGEST_WAIT:g} s")
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def seconds_to_mlflow() -> tuple[float, float]:
