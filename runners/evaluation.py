@@ -13,13 +13,21 @@ from runners.calibration import (
     reliability,
     softmax,
 )
-from runners.metrics import CHEAP_METRICS, classification_metrics, confusion_matrix, precision_at_recall
+from runners.metrics import (
+    CHEAP_METRICS,
+    classification_metrics,
+    confusion_matrix,
+    metric_names,
+    precision_at_recall,
+)
 from runners.prior_correction import correct_for_prior, fit_exponent
 
 # Curves whose steps are no epochs: recall in percent, bins from 1.
 PRECISION_AT_RECALL = "test_precision_at_recall"
 RELIABILITY = ("test_reliability_count", "test_reliability_accuracy", "test_reliability_confidence")
 DIAGRAMS = (PRECISION_AT_RECALL, *RELIABILITY)
+
+LOWER_IS_BETTER = ("calibration_error", "brier_score", "train_loss")
 
 Curve = list[tuple[int, float]]
 
@@ -72,6 +80,19 @@ def evaluate(
             name: [curve if is_finite else [] for curve, is_finite in zip(curves, finite, strict=True)]
             for name, curves in diagrams.items()
         },
+    )
+
+
+def final_metric_names(classes: int) -> tuple[str, ...]:
+    """All metrics that a final replicate has, those of both parts."""
+    plain = metric_names(classes)
+    scaled = ("expected_calibration_error", "brier_score")
+    return (
+        *(f"{part}_{name}" for part in ("test", "validation") for name in plain),
+        *(f"test_corrected_{name}" for name in CHEAP_METRICS),
+        *(f"test_scaled_{name}" for name in scaled),
+        *(f"test_confusion_{i}_{j}" for i in range(classes) for j in range(classes)),
+        *("train_loss", "temperature", "prior_exponent", "train_rows", "test_rows"),
     )
 
 

@@ -22,8 +22,8 @@ ALPHA = 0.05
 BOOTSTRAP_SAMPLES = 9999
 # Resamples in memory at once.
 BOOTSTRAP_BATCH = 1000
-TESTED = ("low", "high", "bootstrap_low", "bootstrap_high", "effect", "t", "p", "p_holm", "p_wilcoxon")
-TESTED += ("p_wilcoxon_holm",)
+INTERVALS = ("low", "high", "bootstrap_low", "bootstrap_high")
+TESTED = (*INTERVALS, "effect", "t", "p", "p_holm", "p_wilcoxon", "p_wilcoxon_holm")
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,35 @@ def corrected_t(differences: np.ndarray, *, train_rows: float, test_rows: float)
     return CorrectedT(mean / error, float(p), float(mean - reach), float(mean + reach))
 
 
+def bootstrap_interval(values: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % percentile bootstrap interval of the mean over the last axis.
+
+    Args:
+        values: (..., J).
+        seed: of the resampling.
+
+    Returns:
+        Its ends, (...) each; NaN for fewer than two values.
+    """
+    import numpy as np
+    from scipy import stats
+
+    if values.shape[-1] < 2:
+        missing = np.full(values.shape[:-1], math.nan)
+        return missing, missing
+    interval = stats.bootstrap(
+        (values,),
+        np.mean,
+        axis=-1,
+        confidence_level=1 - ALPHA,
+        method="percentile",
+        n_resamples=BOOTSTRAP_SAMPLES,
+        batch=BOOTSTRAP_BATCH,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return interval.low, interval.high
+
+
 def smallest_wilcoxon_p(pairs: int) -> float:
     """The p of Wilcoxon's signed-rank test when all differences have one sign: 2 / 2^pairs."""
     return min(1.0, 2.0 ** (1 - pairs))
@@ -115,17 +144,7 @@ def compare_pairs(
     if len(scores) > 1 and names:
         tests = [corrected_t(each, train_rows=train_rows, test_rows=test_rows) for each in differences]
         table[["t", "p", "low", "high"]] = tests
-        interval = stats.bootstrap(
-            (differences,),
-            np.mean,
-            axis=1,
-            confidence_level=1 - ALPHA,
-            method="percentile",
-            n_resamples=BOOTSTRAP_SAMPLES,
-            batch=BOOTSTRAP_BATCH,
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        table["bootstrap_low"], table["bootstrap_high"] = interval
+        table["bootstrap_low"], table["bootstrap_high"] = bootstrap_interval(differences, seed=seed)
         table["effect"] = [
             each.mean() / each.std(ddof=1) if _varies(each) else math.nan for each in differences
         ]
