@@ -8,6 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 CALIBRATION_BINS = 15
+COLDEST, HOTTEST = 0.01, 100.0
+# Halvings of the range of log T, to about 1e-11.
+HALVINGS = 40
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -92,6 +95,33 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     error = probabilities - one_hot(labels, probabilities.shape[-2])
     return (error * error).sum(axis=-2).mean(axis=-1)
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The temperature T that minimises each member's log-loss, mean of -log softmax(x / T) at the label.
+
+    The loss is convex in 1 / T, with the slope mean(sum_c p_c x_c - x_label), so halving finds its root.
+
+    Args:
+        logits: (..., C, N) finite floats, of examples that were not trained on.
+        labels: (..., N) integers in 0..C-1.
+
+    Returns:
+        (...) float64 in [0.01, 100]; an end of the range where the loss still falls there, as it does where
+        every prediction is right.
+
+    Reference: Guo et al. 2017, arXiv 1706.04599.
+    """
+    logits = logits - logits.max(axis=-2, keepdims=True)
+    at_label = np.take_along_axis(logits, labels[..., None, :], axis=-2)[..., 0, :].mean(axis=-1)
+    low = np.full(labels.shape[:-1], -math.log(HOTTEST))
+    high = np.full(labels.shape[:-1], -math.log(COLDEST))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        probabilities = softmax(np.exp(middle)[..., None, None] * logits)
+        rises = (probabilities * logits).sum(axis=-2).mean(axis=-1) > at_label
+        low, high = np.where(rises, low, middle), np.where(rises, middle, high)
+    return np.exp(-(low + high) / 2)
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -2,60 +2,141 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from runners.calibration import reliability, softmax
-from runners.metrics import classification_metrics, confusion_matrix, precision_at_recall
+from runners.calibration import (
+    brier_score,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+    softmax,
+)
+from runners.metrics import (
+    CHEAP_METRICS,
+    classification_metrics,
+    confusion_matrix,
+    metric_names,
+    precision_at_recall,
+)
+from runners.prior_correction import correct_for_prior, fit_exponent
 
 # Curves whose steps are no epochs: recall in percent, bins from 1.
 PRECISION_AT_RECALL = "test_precision_at_recall"
 RELIABILITY = ("test_reliability_count", "test_reliability_accuracy", "test_reliability_confidence")
 DIAGRAMS = (PRECISION_AT_RECALL, *RELIABILITY)
 
+LOWER_IS_BETTER = ("calibration_error", "brier_score", "train_loss")
+
 Curve = list[tuple[int, float]]
 
 
+class Outputs(NamedTuple):
+    """What K members say of a part of their splits: logits (K, C, N) and labels (K, N) in 0..C-1."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+
+
 def evaluate(
-    logits: np.ndarray, labels: np.ndarray, *, rarest_class: int
+    validation: Outputs, test: Outputs, *, class_counts: np.ndarray, rarest_class: int, metric: str
 ) -> tuple[dict[str, np.ndarray], dict[str, list[Curve]]]:
-    """Metrics and diagrams of each member on its test part.
+    """Metrics and diagrams of each member on its test part, tuned on its validation part alone.
+
+    - `test_<metric>`: as `classification_metrics` has them, at the argmax.
+    - `test_corrected_<metric>`: those of decisions, after `correct_for_prior` with the member's
+      `prior_exponent` from `fit_exponent`.
+    - `test_scaled_expected_calibration_error`, `test_scaled_brier_score`: of softmax(x / T), with the
+      member's `temperature` T from `fit_temperature`.
+    - `test_confusion_<i>_<j>`: examples of class i predicted as class j, at the argmax.
+    - `test_precision_at_recall` of the rarest class; `test_reliability_count`, `_accuracy` and `_confidence`,
+      without empty bins: curves.
 
     Args:
-        logits: (K, C, N) floats.
-        labels: (K, N) integers in 0..C-1.
+        validation, test: of the same members.
+        class_counts: (C,), of the training part.
         rarest_class: in 0..C-1.
+        metric: what the correction for the prior maximises on the validation part.
 
     Returns:
-        Metrics (K,) by name: `test_<metric>` as `classification_metrics` has them, and the counts
-        `test_confusion_<i>_<j>` of class i predicted as class j. Diagrams by name, a curve of (step, value) a
-        member: `test_precision_at_recall` of the rarest class, and `test_reliability_count`, `_accuracy` and
-        `_confidence`, without empty bins. A member whose logits are not all finite has NaN and empty curves.
+        Metrics (K,) and curves of (step, value), one a member, by name. A member whose logits are not all
+        finite has NaN and empty curves.
     """
-    classes = logits.shape[-2]
-    finite = np.isfinite(logits).all(axis=(-2, -1))
-    metrics = {
-        f"test_{name}": values
-        for name, values in classification_metrics(logits, labels, rarest_class=rarest_class).items()
-    }
-    logits = np.where(finite[:, None, None], logits, 0)
-    confusion = np.where(
-        finite[:, None, None], confusion_matrix(logits.argmax(axis=-2), labels, classes), np.nan
+    finite = np.isfinite(validation.logits).all(axis=(1, 2)) & np.isfinite(test.logits).all(axis=(1, 2))
+    validation, test = (
+        part._replace(logits=np.where(finite[:, None, None], part.logits, 0)) for part in (validation, test)
     )
-    metrics |= {f"test_confusion_{i}_{j}": confusion[:, i, j] for i in range(classes) for j in range(classes)}
-    probabilities = softmax(logits)
+    metrics = (
+        _named("test_", classification_metrics(*test, rarest_class=rarest_class))
+        | _confusion(test)
+        | _scaled(validation, test)
+        | _corrected(validation, test, class_counts, rarest_class, metric)
+    )
+    diagrams = _diagrams(softmax(test.logits), test.labels, rarest_class)
+    return (
+        {name: np.where(finite, values, np.nan) for name, values in metrics.items()},
+        {
+            name: [curve if is_finite else [] for curve, is_finite in zip(curves, finite, strict=True)]
+            for name, curves in diagrams.items()
+        },
+    )
+
+
+def final_metric_names(classes: int) -> tuple[str, ...]:
+    """All metrics that a final replicate has, those of both parts."""
+    plain = metric_names(classes)
+    scaled = ("expected_calibration_error", "brier_score")
+    return (
+        *(f"{part}_{name}" for part in ("test", "validation") for name in plain),
+        *(f"test_corrected_{name}" for name in CHEAP_METRICS),
+        *(f"test_scaled_{name}" for name in scaled),
+        *(f"test_confusion_{i}_{j}" for i in range(classes) for j in range(classes)),
+        *("train_loss", "temperature", "prior_exponent", "train_rows", "test_rows"),
+    )
+
+
+def _scaled(validation: Outputs, test: Outputs) -> dict[str, np.ndarray]:
+    temperature = fit_temperature(*validation)
+    probabilities = softmax(test.logits / temperature[:, None, None])
+    return {
+        "temperature": temperature,
+        "test_scaled_expected_calibration_error": expected_calibration_error(probabilities, test.labels),
+        "test_scaled_brier_score": brier_score(probabilities, test.labels),
+    }
+
+
+def _corrected(
+    validation: Outputs, test: Outputs, class_counts: np.ndarray, rarest_class: int, metric: str
+) -> dict[str, np.ndarray]:
+    exponent = fit_exponent(*validation, class_counts, rarest_class=rarest_class, metric=metric)
+    logits = correct_for_prior(test.logits, exponent, class_counts)
+    values = classification_metrics(logits, test.labels, rarest_class=rarest_class, names=CHEAP_METRICS)
+    return {"prior_exponent": exponent} | _named("test_corrected_", values)
+
+
+def _confusion(test: Outputs) -> dict[str, np.ndarray]:
+    classes = test.logits.shape[1]
+    counts = confusion_matrix(test.logits.argmax(axis=1), test.labels, classes)
+    return {f"test_confusion_{i}_{j}": counts[:, i, j] for i in range(classes) for j in range(classes)}
+
+
+def _diagrams(probabilities: np.ndarray, labels: np.ndarray, rarest_class: int) -> dict[str, list[Curve]]:
     precision = precision_at_recall(probabilities[:, rarest_class], labels == rarest_class)
-    diagrams = {PRECISION_AT_RECALL: _curves(precision, finite, first_step=0)}
     bins = reliability(probabilities, labels)
     filled = bins._replace(examples=np.where(bins.examples > 0, bins.examples, np.nan))
-    diagrams |= {
-        name: _curves(values, finite, first_step=1) for name, values in zip(RELIABILITY, filled, strict=True)
+    return {PRECISION_AT_RECALL: _curves(precision, first_step=0)} | {
+        name: _curves(values, first_step=1) for name, values in zip(RELIABILITY, filled, strict=True)
     }
-    return metrics, diagrams
 
 
-def _curves(values: np.ndarray, finite: np.ndarray, *, first_step: int) -> list[Curve]:
+def _curves(values: np.ndarray, *, first_step: int) -> list[Curve]:
     """The rows of (K, steps) as curves, without what is NaN."""
     return [
-        [(step, float(value)) for step, value in enumerate(row, first_step) if is_finite and value == value]
-        for row, is_finite in zip(values, finite, strict=True)
+        [(step, float(value)) for step, value in enumerate(row, first_step) if not np.isnan(value)]
+        for row in values
     ]
+
+
+def _named(prefix: str, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{prefix}{name}": value for name, value in values.items()}

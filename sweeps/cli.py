@@ -52,6 +52,7 @@ examples:
 COMPARE_EXAMPLES = """examples:
   lossfleet compare
   lossfleet compare page_blocks wine --format md
+  lossfleet compare page_blocks --metrics test_macro_f1,test_mcc --format latex
   lossfleet compare --uri sqlite:///elsewhere.db --format csv"""
 
 UI_EXAMPLES = """examples:
@@ -120,7 +121,11 @@ def _run(arguments: list[str]) -> int:
         commands.train([*options.overrides, *rest], print_config=options.print_config)
     elif options.command == "compare":
         commands.compare(
-            [*options.experiments, *rest], format=options.format, uri=options.uri, sweep=options.sweep
+            [*options.experiments, *rest],
+            format=options.format,
+            uri=options.uri,
+            sweep=options.sweep,
+            metrics=options.metrics,
         )
     else:
         commands.ui(uri=options.uri, port=options.port)
@@ -161,6 +166,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--format", type=_format, default="terminal", help=f"{', '.join(FORMATS)} (terminal)"
     )
+    command.add_argument(
+        "--metrics",
+        type=_metrics,
+        metavar="A,B,...",
+        help="columns of the table; the first one is compared (test_balanced_accuracy,...)",
+    )
     command.add_argument("--sweep", help="the name of one sweep (the latest of each experiment)")
     _add_uri(command)
 
@@ -180,6 +191,10 @@ def _format(text: str) -> commands.Format:
             what=f"--format is {text}", expected=f"one of {', '.join(FORMATS)}", mend=suggest(text, FORMATS)
         )
     return cast(commands.Format, text)
+
+
+def _metrics(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _port(text: str) -> int:

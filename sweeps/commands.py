@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from sweeps.plan import Plan
 
-Format = Literal["terminal", "md", "csv"]
+Format = Literal["terminal", "md", "csv", "latex"]
 
 
 def sweep(overrides: Sequence[str], *, print_config: bool) -> None:
@@ -47,11 +47,18 @@ def train(overrides: Sequence[str], *, print_config: bool) -> None:
     run_training(config)
 
 
-def compare(experiments: Sequence[str], *, format: Format, uri: str | None, sweep: str | None) -> None:
+def compare(
+    experiments: Sequence[str],
+    *,
+    format: Format,
+    uri: str | None,
+    sweep: str | None,
+    metrics: Sequence[str] | None,
+) -> None:
     """Prints the comparison of the strategies in the recorded sweeps."""
     from sweeps.compare import print_comparison
 
-    print_comparison(list(experiments), format, uri, sweep)
+    print_comparison(list(experiments), format, uri, sweep, metrics)
 
 
 def ui(*, uri: str | None, port: int) -> None:

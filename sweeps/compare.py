@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from conf.errors import UserError
+from conf.errors import UserError, suggest
+from runners.evaluation import LOWER_IS_BETTER, final_metric_names
 from runners.records import Record
 from runners.tracking_runs import replicate_rows
-from sweeps.statistics import Ranks, average_families, compare_pairs, rank
+from sweeps.statistics import INTERVALS, Ranks, average_families, compare_pairs, rank, ranks_of
 from sweeps.verdict import sentence_about, sentence_over
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PRIMARY = "test_balanced_accuracy"
+# The first one is what strategies are compared by: at the argmax, then after a correction for the prior that
+# is tuned on validation, and one without a threshold.
 SHOWN = (
-    "validation_balanced_accuracy",
-    PRIMARY,
+    "test_balanced_accuracy",
+    "test_corrected_balanced_accuracy",
     "test_macro_f1",
     "test_macro_average_precision",
-    "test_rarest_recall",
 )
+PRIMARY = SHOWN[0]
+BASELINE = "ce"
+OPPOSITES = ("high", "low", "bootstrap_high", "bootstrap_low")
 # Two tasks made of the same measurements count as one where data sets are the evidence.
 FAMILIES = {"page_blocks_binary": "page_blocks"}
 ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
 FIELDS = (*ORDER, "seed", "split", "state", "epochs", "started", "ended", "class_names")
 
-Format = Literal["terminal", "md", "csv"]
+Format = Literal["terminal", "md", "csv", "latex"]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What a sweep, or several on different data sets, has found.
 
-    `table` has a row a strategy (and data set), `pairwise` a row a pair of strategies, `ranks` is there for
-    several data sets and three strategies or more.
+    `metrics` are those of the table, the first one is compared. `table` has a row a strategy (and data set),
+    `pairwise` a row a pair of strategies. `average_ranks` is there for several data sets, `ranks` with the
+    tests for three strategies or more.
     """
 
+    metrics: tuple[str, ...]
     table: pd.DataFrame
     sentence: str
     pairwise: pd.DataFrame
+    average_ranks: pd.Series | None = None
     ranks: Ranks | None = None
 
 
@@ -98,23 +107,30 @@ def _tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return table.sort_values(list(ORDER), ignore_index=True)
 
 
-def summary(frame: pd.DataFrame, families: Mapping[str, str] = FAMILIES) -> Comparison:
-    """Compares strategies by the balanced accuracy of their final evaluations.
+def summary(
+    frame: pd.DataFrame, families: Mapping[str, str] = FAMILIES, *, metrics: Sequence[str] | None = None
+) -> Comparison:
+    """Compares strategies by a metric of their final evaluations.
 
     Args:
         frame: as `frame` or `frame_from_records` give it.
         families: data set to family; related data sets are averaged before they are ranked.
+        metrics: columns of the frame, the first one is what is compared; None for what there is of SHOWN.
 
     Returns:
-        The table is ordered by data set and mean test balanced accuracy; each metric has a mean and a
-        standard deviation (`<metric>_std`) over the final replicates.
+        The table is ordered by data set, the best strategy first. Each metric has mean, `<metric>_std` and
+        `<metric>_median` over the final replicates. `difference` is that of the compared metric to the best
+        strategy's, `difference_low` and `_high` its 95 % interval (corrected t), `bootstrap_low` and `_high`
+        the bootstrap's; `ce_difference` and so on are those to plain cross-entropy's. `beaten` says that the
+        best one is better by the corrected test.
 
     Raises:
-        UserError: no final evaluation, or two sweeps on one data set.
+        UserError: no final evaluation, no such metric, or two sweeps on one data set.
     """
     import pandas as pd
 
-    final = _latest_finals(frame)
+    final = latest_finals(frame)
+    chosen = _choose_metrics(final, metrics)
     tables, pairs, sentences, means = [], [], [], {}
     for data, part in final.groupby("data"):
         if part["sweep"].nunique() > 1:
@@ -123,26 +139,28 @@ def summary(frame: pd.DataFrame, families: Mapping[str, str] = FAMILIES) -> Comp
                 expected="one sweep a data set",
                 mend="compare them one by one, naming the experiment and the sweep",
             )
-        table = _table(part)
-        scores, left_out = _paired_scores(part)
+        scores, left_out = _paired_scores(part, chosen[0])
         pairwise = compare_pairs(
-            scores, train_rows=part["train_rows"].mean(), test_rows=part["test_rows"].mean()
+            sign(chosen[0]) * scores, train_rows=part["train_rows"].mean(), test_rows=part["test_rows"].mean()
         )
+        table = _add_differences(_table(part, chosen), pairwise, sign(chosen[0]))
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
-        sentences.append(sentence_about(str(data), table, PRIMARY, pairwise, left_out))
-        means[data] = table.set_index("strategy")[PRIMARY]
-    ranks = None
+        sentences.append(sentence_about(str(data), table, chosen[0], pairwise, left_out))
+        means[data] = table.set_index("strategy")[chosen[0]]
+    ranks, average_ranks = None, None
     if len(means) > 1:
         # A strategy that is missing on one data set cannot be ranked.
-        scores = pd.DataFrame(means).T.dropna(axis=1)
+        scores = sign(chosen[0]) * pd.DataFrame(means).T.dropna(axis=1)
         scores = average_families(scores, families)
-        ranks = rank(scores)
+        ranks, average_ranks = rank(scores), ranks_of(scores).mean()
         sentences.append(sentence_over(scores, ranks))
     return Comparison(
+        metrics=chosen,
         table=pd.concat(tables, ignore_index=True),
         sentence=" ".join(sentences),
         pairwise=pd.concat(pairs, ignore_index=True),
+        average_ranks=average_ranks,
         ranks=ranks,
     )
 
@@ -152,34 +170,73 @@ def print_comparison(
     format: Format = "terminal",
     uri: str | None = None,
     sweep: str | None = None,
+    metrics: Sequence[str] | None = None,
 ) -> None:
     """Prints the comparison of the latest finished sweeps.
 
     Args:
         experiments: names; None for all that have a sweep.
-        format: `terminal` and `md` for reading, `csv` for the plain numbers of the table.
+        format: `terminal`, `md` and `latex` for reading, `csv` for all numbers of the table.
         uri: as for `frame`.
         sweep: as for `frame`.
+        metrics: as for `summary`.
 
     Raises:
-        UserError: as `frame` and `summary` do, and for an unknown format.
+        UserError: as `frame` and `summary` do, and for an unknown format or metric.
     """
     from sweeps import tables
 
-    if format not in ("terminal", "md", "csv"):
+    if format not in get_args(Format):
         raise UserError(
-            what=f"the format is {format}", expected="terminal, md or csv", mend="write for example md"
+            what=f"the format is {format}",
+            expected=f"one of {', '.join(get_args(Format))}",
+            mend="write for example md",
         )
-    comparison = summary(frame(experiments, uri=uri, sweep=sweep, curves=False))
+    check_metric_names(metrics or ())
+    comparison = summary(frame(experiments, uri=uri, sweep=sweep, curves=False), metrics=metrics)
     if format == "terminal":
         tables.print_table(comparison)
     elif format == "md":
-        print(f"{tables.markdown_table(comparison)}\n\n{comparison.sentence}")
+        print(f"{tables.markdown_table(comparison)}\n\n{tables.escape_markdown(comparison.sentence)}")
+    elif format == "latex":
+        print(tables.latex_table(comparison))
     else:
         print(tables.csv_table(comparison), end="")
 
 
-def _latest_finals(frame: pd.DataFrame) -> pd.DataFrame:
+def check_metric_names(names: Sequence[str]) -> None:
+    """Refuses names that no sweep has, whatever its number of classes.
+
+    Raises:
+        UserError: for an unknown name or one that comes twice.
+    """
+    known = final_metric_names(classes=1)
+    for index, name in enumerate(names):
+        if re.sub(r"_\d+", "_0", name) not in known:
+            raise UserError(
+                what=f"there is no metric {name!r}",
+                expected="a metric of the final evaluations",
+                mend=suggest(name, known),
+            )
+        if name in names[:index]:
+            raise UserError(
+                what=f"the metric {name} is there twice",
+                expected="each metric once",
+                mend="take the repeated one out",
+            )
+
+
+def sign(metric: str) -> int:
+    """1 where more of a metric is better, -1 where less is."""
+    return -1 if metric.endswith(LOWER_IS_BETTER) else 1
+
+
+def latest_finals(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each strategy's last final evaluation.
+
+    Raises:
+        UserError: there is none.
+    """
     final = frame[frame["stage"] == "final"]
     if final.empty:
         raise UserError(
@@ -193,22 +250,70 @@ def _latest_finals(frame: pd.DataFrame) -> pd.DataFrame:
     return final[ended == latest]
 
 
-def _table(final: pd.DataFrame) -> pd.DataFrame:
+def _choose_metrics(final: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    if wanted is None:
+        return tuple(metric for metric in SHOWN if metric in final)
+    for metric in wanted:
+        if metric not in final:
+            known = [
+                name for name in final if name not in FIELDS and not name.startswith(("params.", "curves."))
+            ]
+            raise UserError(
+                what=f"these sweeps have no metric {metric}",
+                expected="a metric of their final evaluations",
+                mend=suggest(metric, known),
+            )
+    return tuple(wanted)
+
+
+def _table(final: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
     for strategy, part in final.groupby("strategy"):
-        complete = _scored(part)
+        complete = scored(part, metrics[0])
         row = {
             "data": part["data"].iloc[0],
             "strategy": strategy,
             "hyperparameters": _hyperparameters(part.iloc[0]),
             "replicates": len(complete),
         }
-        for metric in SHOWN:
-            row |= {metric: complete[metric].mean(), f"{metric}_std": complete[metric].std()}
+        for metric in metrics:
+            values = complete[metric]
+            row |= {metric: values.mean(), f"{metric}_std": values.std(), f"{metric}_median": values.median()}
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(PRIMARY, ascending=False, kind="stable", ignore_index=True)
+    return pd.DataFrame(rows).sort_values(
+        metrics[0], ascending=sign(metrics[0]) < 0, kind="stable", ignore_index=True
+    )
+
+
+def _add_differences(table: pd.DataFrame, pairwise: pd.DataFrame, direction: int) -> pd.DataFrame:
+    """The differences to the best strategy and to the baseline, in the metric's own direction."""
+    import pandas as pd
+
+    best = table["strategy"].iloc[0]
+    pairs = {(pair.first, pair.second): pair for pair in pairwise.itertuples()}
+
+    def minus(strategy: str, other: str) -> dict[str, float]:
+        """The difference of two strategies with its intervals, nothing of a pair that was not tested."""
+        pair, turn = pairs.get((strategy, other)), direction
+        if pair is None:
+            pair, turn = pairs.get((other, strategy)), -direction
+        if pair is None:
+            return dict.fromkeys(("difference", *INTERVALS), math.nan)
+        ends = {name: turn * getattr(pair, name) for name in INTERVALS}
+        if turn < 0:
+            ends = {name: ends[opposite] for name, opposite in zip(INTERVALS, OPPOSITES, strict=True)}
+        return {"difference": turn * pair.difference, **ends}
+
+    for prefix, other in (("", best), (f"{BASELINE}_", BASELINE)):
+        differences = pd.DataFrame([minus(strategy, other) for strategy in table["strategy"]])
+        names = {"low": "difference_low", "high": "difference_high"}
+        table = pd.concat([table, differences.rename(columns=names).add_prefix(prefix)], axis=1)
+    beaten = [
+        (best, strategy) in pairs and pairs[best, strategy].distinguishable for strategy in table["strategy"]
+    ]
+    return table.assign(beaten=pd.Series(beaten, dtype=bool))
 
 
 def _hyperparameters(replicate: pd.Series) -> str:
@@ -219,15 +324,16 @@ def _hyperparameters(replicate: pd.Series) -> str:
     )
 
 
-def _paired_scores(final: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+def _paired_scores(final: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, int]:
     """Scores by split and strategy, and how many splits lack a strategy's score and are left out.
 
     A strategy without any score is no column: it must not take the splits from the others.
     """
-    scores = _scored(final).pivot(index=["seed", "split"], columns="strategy", values=PRIMARY)
+    scores = scored(final, metric).pivot(index=["seed", "split"], columns="strategy", values=metric)
     paired = scores.dropna()
     return paired, len(final[["seed", "split"]].drop_duplicates()) - len(paired)
 
 
-def _scored(final: pd.DataFrame) -> pd.DataFrame:
-    return final[(final["state"] == "COMPLETE") & final[PRIMARY].notna()]
+def scored(final: pd.DataFrame, metric: str = PRIMARY) -> pd.DataFrame:
+    """The final replicates that ended well and have a score."""
+    return final[(final["state"] == "COMPLETE") & final[metric].notna()]

@@ -1,51 +1,130 @@
-"""A comparison as text: for the terminal, as Markdown, as CSV."""
+"""A comparison as text: for the terminal, as Markdown, LaTeX and CSV.
+
+Names of strategies, data sets and hyperparameters are data: each format shows them as they are.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from runners.evaluation import LOWER_IS_BETTER
+from sweeps.statistics import ALPHA
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sweeps.compare import Comparison
 
+MARK = "*"
+NOTE = f"{MARK} the best is better: corrected t-test, Holm's correction, p < {ALPHA:g}"
+INTERVAL = "difference to the best, 95 %"
+# What a page or a terminal of 80 columns has room for.
+DATA_SETS_A_TABLE = 4
+LONGEST_NUMBER = len("-0.21 to -0.04")
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    # What follows the end of a row would be its option.
+    "[": "{[}",
+    "*": "{*}",
+}
 
-def presentable(table: pd.DataFrame) -> pd.DataFrame:
-    """Words and rounded numbers for reading: `mean ± standard deviation` in one column a metric.
 
-    Args:
-        table: of a `Comparison`.
+@dataclass(frozen=True)
+class Cell:
+    """A place of a table: its text, whether it is the best of its column, whether the best is better."""
 
-    Returns:
-        The same rows, all cells strings; the data set's column only where there are several.
+    text: str
+    best: bool = False
+    beaten: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table to read; the first column names the rows."""
+
+    title: str
+    header: list[str]
+    rows: list[list[Cell]]
+
+    @property
+    def width(self) -> int:
+        """Characters in a line where nothing is broken."""
+        return sum(max(len(name), self.longest(index)) + 1 for index, name in enumerate(self.header))
+
+    def longest(self, index: int) -> int:
+        """Characters of a column's longest cell."""
+        return max(len(row[index].text) + row[index].beaten for row in self.rows)
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether a cell needs the note that explains the mark."""
+        return any(cell.beaten for row in self.rows for cell in row)
+
+
+def grids(comparison: Comparison) -> list[Grid]:
+    """The tables of a comparison.
+
+    One data set: strategies by metrics, with the interval of the difference to the best, and the chosen
+    hyperparameters. Several: strategies by data sets for each metric, with average ranks below the first.
     """
-    import pandas as pd
-
-    columns = {}
-    for name in table.columns:
-        if name.endswith("_std") or (name == "data" and table["data"].nunique() == 1):
-            continue
-        cells = list(table[name])
-        if f"{name}_std" in table:
-            cells = [_mean(*pair) for pair in zip(cells, table[f"{name}_std"], strict=True)]
-        columns[name.replace("_", " ")] = [str(cell) for cell in cells]
-    return pd.DataFrame(columns)
+    table = comparison.table
+    data_sets = list(dict.fromkeys(table["data"]))
+    if len(data_sets) == 1:
+        return [_scores(comparison), _chosen(table)]
+    blocks = [
+        data_sets[start : start + DATA_SETS_A_TABLE] for start in range(0, len(data_sets), DATA_SETS_A_TABLE)
+    ]
+    return [_by_data_set(comparison, metric, block) for metric in comparison.metrics for block in blocks]
 
 
 def markdown_table(comparison: Comparison) -> str:
-    """The table in Markdown, without a newline at the end."""
-    table = presentable(comparison.table)
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    """The tables in Markdown, without a newline at the end."""
+    parts = []
+    for grid in grids(comparison):
+        lines = [[escape_markdown(name) for name in grid.header], ["---"] * len(grid.header)]
+        lines += [[_marked(cell, escape_markdown, "**{}**") for cell in row] for row in grid.rows]
+        title = [f"{escape_markdown(grid.title)}:", ""] if grid.title else []
+        parts.append("\n".join(title + ["| " + " | ".join(line) + " |" for line in lines]))
+        if grid.has_marks:
+            parts.append(f"\\{NOTE}")
+    return "\n\n".join(parts)
+
+
+def latex_table(comparison: Comparison) -> str:
+    """The tables in LaTeX with the rules of booktabs, and the sentence as their caption."""
+    lines = ["% in the preamble: \\usepackage{booktabs}", "\\begin{table}", "\\centering"]
+    lines.append(f"\\caption{{{escape_latex(comparison.sentence)}}}")
+    for grid in grids(comparison):
+        if grid.title:
+            lines.append(f"{escape_latex(grid.title)}\\\\")
+        lines += [f"\\begin{{tabular}}{{{'l' * len(grid.header)}}}", "\\toprule"]
+        lines += [_latex_row(escape_latex(name) for name in grid.header), "\\midrule"]
+        lines += [
+            _latex_row(_marked(cell, escape_latex, r"\textbf{{{}}}") for cell in row) for row in grid.rows
+        ]
+        lines += ["\\bottomrule", "\\end{tabular}\\par"]
+        if grid.has_marks:
+            lines.append(f"{{\\footnotesize {escape_latex(NOTE)}}}\\par")
+    return "\n".join([*lines, "\\end{table}"])
 
 
 def csv_table(comparison: Comparison) -> str:
-    """The table's plain numbers as comma-separated values."""
+    """All plain numbers of the comparison's table as comma-separated values."""
     return comparison.table.to_csv(index=False)
 
 
 def print_table(comparison: Comparison) -> None:
-    """Prints a table a data set, the hyperparameters and the sentence; it fits into 80 columns."""
+    """Prints the tables and the sentence; the defaults fit into 80 columns."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -53,26 +132,113 @@ def print_table(comparison: Comparison) -> None:
 
     console = Console()
     style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "padding": 0}
-    several = comparison.table["data"].nunique() > 1
-    for data, part in comparison.table.groupby("data"):
-        text = presentable(part)
-        metrics = text.drop(columns=["strategy", "hyperparameters", "replicates"])
-        scores = Table(title=str(data) if several else None, **style)
-        scores.add_column("strategy", no_wrap=True)
-        for name in metrics.columns:
-            scores.add_column(name)
-        chosen = Table("strategy", "best hyperparameters", **style)
-        for strategy, hyperparameters, cells in zip(
-            text["strategy"], text["hyperparameters"], metrics.to_numpy().tolist(), strict=True
-        ):
-            scores.add_row(strategy, *[cell.replace("± ", "±") for cell in cells])
-            # As Text, since square brackets in a string are rich's markup.
-            chosen.add_row(strategy, Text(hyperparameters))
-        console.print(scores, "", chosen, "", sep="\n")
+    for grid in grids(comparison):
+        is_narrow = grid.width > console.width
+        # As Text, since square brackets in a string are rich's markup.
+        title = Text(grid.title) if grid.title else None
+        table = Table(title=title, title_justify="left", **style)
+        for index, name in enumerate(grid.header):
+            table.add_column(Text(name), width=_width(grid, index) if is_narrow else None)
+        for row in grid.rows:
+            table.add_row(*[_terminal_cell(cell) for cell in row])
+        console.print(table)
+        if grid.has_marks:
+            console.print(Text(NOTE, style="dim"))
+        console.print()
     console.print(Text(comparison.sentence))
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown and its HTML show as it is, in a cell of a table too."""
+    text = "".join(f"\\{character}" if character in "\\`*_[]|#~$" else character for character in text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX sets as it is."""
+    text = "".join(LATEX_ESCAPES.get(character, character) for character in text)
+    return re.sub(r"(?<!\S)-(?=\d)", "$-$", text)
+
+
+def _scores(comparison: Comparison) -> Grid:
+    table, metrics = comparison.table, comparison.metrics
+    columns = [[Cell(str(strategy)) for strategy in table["strategy"]]]
+    columns += [_metric_cells(table, metric, marks=metric == metrics[0]) for metric in metrics]
+    intervals = [
+        Cell(_interval(*ends)) for ends in zip(table["difference_low"], table["difference_high"], strict=True)
+    ]
+    columns.insert(2, intervals)
+    header = ["strategy", *(metric.replace("_", " ") for metric in metrics)]
+    header.insert(2, INTERVAL)
+    return Grid("", header, [list(row) for row in zip(*columns, strict=True)])
+
+
+def _chosen(table: pd.DataFrame) -> Grid:
+    names = ("strategy", "replicates", "hyperparameters")
+    rows = [[Cell(str(value)) for value in row] for row in table[list(names)].to_numpy().tolist()]
+    return Grid("", ["strategy", "splits", "best hyperparameters"], rows)
+
+
+def _by_data_set(comparison: Comparison, metric: str, data_sets: Sequence[str]) -> Grid:
+    is_compared = metric == comparison.metrics[0]
+    strategies = list(dict.fromkeys(comparison.table["strategy"]))
+    if comparison.average_ranks is not None:
+        order = comparison.average_ranks.sort_values(kind="stable").index
+        strategies = [*order, *(name for name in strategies if name not in order)]
+    rows = {strategy: [Cell(str(strategy))] for strategy in strategies}
+    for data in data_sets:
+        part = comparison.table[comparison.table["data"] == data]
+        cells = dict(zip(part["strategy"], _metric_cells(part, metric, marks=is_compared), strict=True))
+        for strategy in strategies:
+            rows[strategy].append(cells.get(strategy, Cell("")))
+    header = ["strategy", *data_sets]
+    if is_compared and comparison.average_ranks is not None:
+        header.append("average rank")
+        for strategy in strategies:
+            value = comparison.average_ranks.get(strategy)
+            rows[strategy].append(Cell("" if value is None else f"{value:.2f}"))
+    return Grid(metric.replace("_", " "), header, list(rows.values()))
+
+
+def _metric_cells(table: pd.DataFrame, metric: str, *, marks: bool) -> list[Cell]:
+    """`mean ± standard deviation` of one data set's strategies."""
+    means = table[metric]
+    best = means.min() if metric.endswith(LOWER_IS_BETTER) else means.max()
+    return [
+        Cell(_mean(mean, deviation), best=mean == best, beaten=marks and beaten)
+        for mean, deviation, beaten in zip(means, table[f"{metric}_std"], table["beaten"], strict=True)
+    ]
 
 
 def _mean(mean: float, deviation: float) -> str:
     if mean != mean:
         return "no result"
-    return f"{mean:.3f}" if deviation != deviation else f"{mean:.3f} ± {deviation:.3f}"
+    return f"{mean:.3f}" if deviation != deviation else f"{mean:.3f} ±{deviation:.3f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if low != low else f"{low:.2f} to {high:.2f}"
+
+
+def _marked(cell: Cell, escape: Callable[[str], str], bold: str) -> str:
+    text = escape(cell.text)
+    text = bold.format(text) if cell.best else text
+    return f"{text}{escape(MARK)}" if cell.beaten else text
+
+
+def _terminal_cell(cell: Cell) -> Any:
+    from rich.text import Text
+
+    return Text(_marked(cell, str, "{}"), style="bold" if cell.best else "")
+
+
+def _width(grid: Grid, index: int) -> int | None:
+    """The width of a column of numbers, so that rather its header is broken; None for names and long texts."""
+    longest = grid.longest(index)
+    if index == 0 or longest > LONGEST_NUMBER:
+        return None
+    return max(longest, *(min(len(word), LONGEST_NUMBER) for word in grid.header[index].split()), 0)
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runners.evaluation import LOWER_IS_BETTER
 from sweeps.statistics import ALPHA, Ranks, smallest_friedman_p, smallest_wilcoxon_p
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.Dat
     Args:
         data: the data set's name.
         table: a row a strategy, the best first, with `metric` and `<metric>_std`.
-        metric: the metric's column; higher is better.
+        metric: the metric's column.
         pairwise: of `statistics.compare_pairs`.
         left_out: splits on which a strategy has no score.
     """
@@ -28,8 +29,9 @@ def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.Dat
         score += f" ± {best[f'{metric}_std']:.3f}"
     name = metric.replace("_", " ")
     splits = "split" if best["replicates"] == 1 else "splits"
+    extreme = "lowest" if metric.endswith(LOWER_IS_BETTER) else "highest"
     said = [
-        f"On {data} {best['strategy']} has the highest {name} ({score} over {best['replicates']} {splits})"
+        f"On {data} {best['strategy']} has the {extreme} {name} ({score} over {best['replicates']} {splits})"
     ]
     if len(table) == 1:
         said = [

@@ -11,6 +11,7 @@ from runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, Tri
 
 STARTED = 1_700_000_000.125
 METRICS = ("balanced_accuracy", "macro_f1", "macro_average_precision", "rarest_recall")
+METRICS += ("corrected_balanced_accuracy",)
 
 
 def start(sweep: str = "first", data: str = "wine", started: float = STARTED) -> SweepRecord:

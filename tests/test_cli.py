@@ -129,11 +129,13 @@ def test_compare_and_ui_pass_their_options_on(monkeypatch):
         run("compare", "wine", "--format", "csv", "digits", "--uri", "sqlite:///a.db", "--sweep", "wine-1")
         == 0
     )
+    assert run("compare", "--metrics", "test_mcc, test_macro_f1", "--format", "latex") == 0
     assert run("ui") == 0
     assert run("ui", "--port", "5001", "--uri", "sqlite:///a.db") == 0
     assert called == [
-        ([], "terminal", None, None),
-        (["wine", "digits"], "csv", "sqlite:///a.db", "wine-1"),
+        ([], "terminal", None, None, None),
+        (["wine", "digits"], "csv", "sqlite:///a.db", "wine-1", None),
+        ([], "latex", None, None, ["test_mcc", "test_macro_f1"]),
         (None, 5000),
         ("sqlite:///a.db", 5001),
     ]

@@ -9,10 +9,18 @@ import pytest
 import sweep_records
 
 from conf.errors import UserError
-from runners.evaluation import DIAGRAMS
+from runners.evaluation import DIAGRAMS, Outputs, evaluate, final_metric_names
+from runners.metrics import metric_names
 from runners.records import ReplicateRecord
 from sweeps import compare
-from sweeps.compare import FIELDS, SHOWN, frame_from_records, print_comparison, summary
+from sweeps.compare import (
+    FIELDS,
+    SHOWN,
+    check_metric_names,
+    frame_from_records,
+    print_comparison,
+    summary,
+)
 
 
 def final_frame(levels, *, data="wine", sweep="first", replicates=10, noise=0.01, states=()):
@@ -103,8 +111,99 @@ def test_means_and_deviations_of_the_final_evaluation():
         for metric in SHOWN:
             assert found.loc[strategy, metric] == pytest.approx(np.mean(scores[metric]))
             assert found.loc[strategy, f"{metric}_std"] == pytest.approx(np.std(scores[metric], ddof=1))
+            assert found.loc[strategy, f"{metric}_median"] == pytest.approx(np.median(scores[metric]))
     assert found["replicates"].tolist() == [5, 5]
     assert found["hyperparameters"].tolist() == ["loss.gamma=0.2 sampler=shuffle", ""]
+
+
+def test_differences_are_to_the_best_and_to_cross_entropy():
+    found = summary(final_frame({"ce": 0.8, "focal": 0.9, "ohem": 0.7}, noise=0.03))
+    rows = found.table.set_index("strategy")
+    pairs = found.pairwise.set_index(["first", "second"])
+    assert rows.index.tolist() == ["focal", "ce", "ohem"]
+    for strategy in ("ce", "ohem"):
+        pair = pairs.loc[("focal", strategy)]
+        row = rows.loc[strategy]
+        mean = row["test_balanced_accuracy"] - rows.loc["focal", "test_balanced_accuracy"]
+        assert row["difference"] == pytest.approx(mean)
+        assert row["difference"] == pytest.approx(-pair["difference"])
+        assert (row["difference_low"], row["difference_high"]) == (-pair["high"], -pair["low"])
+        assert (row["bootstrap_low"], row["bootstrap_high"]) == (
+            -pair["bootstrap_high"],
+            -pair["bootstrap_low"],
+        )
+        assert (
+            row["difference_low"]
+            < row["bootstrap_low"]
+            < mean
+            < row["bootstrap_high"]
+            < row["difference_high"]
+        )
+    assert rows.loc["focal", ["difference", "difference_low", "bootstrap_high"]].isna().all()
+    assert rows["beaten"].tolist() == [False, True, True]
+    for strategy, better in (("focal", True), ("ohem", False)):
+        assert (rows.loc[strategy, "ce_difference"] > 0) == better
+        assert (rows.loc[strategy, "ce_difference_low"] > 0) == better
+        assert (rows.loc[strategy, "ce_bootstrap_high"] > 0) == better
+    assert rows.loc["ce", ["ce_difference", "ce_bootstrap_low"]].isna().all()
+    assert summary(final_frame({"focal": 0.9, "ohem": 0.7})).table["ce_difference"].isna().all()
+
+
+def test_the_first_metric_is_compared():
+    frame = final_frame({"ce": 0.8, "focal": 0.9})
+    frame["test_mcc"] = 1 - frame["test_balanced_accuracy"]
+    found = summary(frame, metrics=["test_mcc", "test_balanced_accuracy"])
+    assert found.metrics == ("test_mcc", "test_balanced_accuracy")
+    assert found.table["strategy"].tolist() == ["ce", "focal"]
+    assert found.sentence.startswith("On wine ce has the highest test mcc (0.")
+    assert "It is better than focal by 0." in found.sentence
+
+
+def test_less_is_better_of_some_metrics():
+    levels = [{"ce": 0.8, "focal": 0.9, "ohem": 0.85}]
+    frame = final_frame(*levels).rename(columns={"test_balanced_accuracy": "test_brier_score"})
+    found = summary(frame, metrics=["test_brier_score"])
+    assert found.table["strategy"].tolist() == ["ce", "ohem", "focal"]
+    assert found.sentence.startswith("On wine ce has the lowest test brier score (0.8")
+    assert "It is better than ohem by 0." in found.sentence
+    # The difference is that of the numbers in the table.
+    row = found.table.set_index("strategy").loc["focal"]
+    assert 0 < row["difference_low"] < row["difference"] < row["difference_high"]
+    assert row["beaten"]
+    many = several(["wine", "digits", "more"], levels)
+    many = many.rename(columns={"test_balanced_accuracy": "test_brier_score"})
+    ranks = summary(many, metrics=["test_brier_score"]).average_ranks
+    assert ranks.to_dict() == {"ce": 1.0, "ohem": 2.0, "focal": 3.0}
+
+
+def test_metrics_that_an_older_sweep_lacks_are_left_out_of_the_default():
+    frame = final_frame({"ce": 0.7, "focal": 0.9}).drop(columns="test_corrected_balanced_accuracy")
+    assert summary(frame).metrics == tuple(name for name in SHOWN if "corrected" not in name)
+    with pytest.raises(UserError, match="these sweeps have no metric test_corrected_balanced_accuracy"):
+        summary(frame, metrics=["test_corrected_balanced_accuracy"])
+    with pytest.raises(UserError, match=r"no metric test_recall_7; .*did you mean test_"):
+        summary(frame, metrics=["test_recall_7"])
+
+
+def test_every_metric_of_a_final_replicate_has_a_known_name(finals):
+    measured, _ = finals
+    assert set(final_metric_names(classes=3)) == {*measured, "train_loss", "train_rows", "test_rows"} | {
+        f"validation_{name}" for name in metric_names(3)
+    }
+    check_metric_names(list(measured))
+    for name in ("test_accurracy", "test_recall_x", "curves.train_loss", ""):
+        with pytest.raises(UserError, match="there is no metric"):
+            check_metric_names([name])
+    with pytest.raises(UserError, match="test_mcc is there twice"):
+        check_metric_names(["test_mcc", "test_mcc"])
+
+
+@pytest.fixture
+def finals():
+    """What a final evaluation measures of three classes."""
+    logits, labels = np.zeros((1, 3, 5), np.float32), np.array([[0, 1, 2, 0, 1]])
+    part = Outputs(logits, labels)
+    return evaluate(part, part, class_counts=np.array([2, 2, 1]), rarest_class=2, metric="mcc")
 
 
 def test_the_search_does_not_enter_the_comparison():
@@ -220,6 +319,7 @@ def test_related_data_sets_are_one_family():
     related = ["page_blocks", "page_blocks_binary"]
     levels = [{"ce": 0.5, "focal": 0.9, "ohem": 0.7}]
     assert summary(several(related, levels)).ranks is None
+    assert summary(several(related, levels)).average_ranks.to_dict() == {"focal": 1, "ohem": 2, "ce": 3}
     assert "nothing was tested" in summary(several(related, levels)).sentence
     assert summary(several([*related, "wine"], levels)).ranks.datasets == 2
     assert summary(several([*related, "wine"], levels), families={}).ranks.datasets == 3
@@ -237,7 +337,12 @@ def test_what_cannot_be_compared():
 
 @pytest.mark.parametrize(
     ("format", "start"),
-    [("terminal", "validation balanced accuracy"), ("md", "| strategy |"), ("csv", "data,strategy,")],
+    [
+        ("terminal", "strategy test balanced accuracy"),
+        ("md", "| strategy |"),
+        ("csv", "data,strategy,"),
+        ("latex", "% in the preamble"),
+    ],
 )
 def test_printing(monkeypatch, capsys, format, start):
     asked = []
@@ -251,7 +356,7 @@ def test_printing(monkeypatch, capsys, format, start):
     print_comparison(["wine"], format, "sqlite:///x.db", "first")
     assert asked == [((["wine"],), {"uri": "sqlite:///x.db", "sweep": "first", "curves": False})]
     out = capsys.readouterr().out
-    assert start in out.splitlines()[0]
+    assert start in " ".join(out.splitlines()[0].split())
     assert ("focal has the highest" in out) == (format != "csv")
 
 

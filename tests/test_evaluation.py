@@ -7,10 +7,13 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
-from runners.evaluation import DIAGRAMS, evaluate
-from runners.metrics import classification_metrics
+from runners.calibration import brier_score, expected_calibration_error, fit_temperature
+from runners.evaluation import DIAGRAMS, Outputs, evaluate
+from runners.metrics import CHEAP_METRICS, classification_metrics
+from runners.prior_correction import fit_exponent
 
 MEMBERS, CLASSES, EXAMPLES, RAREST = 5, 3, 97, 2
+COUNTS = np.array([211, 61, 29])
 
 
 def random_case(seed=0, sharpness=1.0):
@@ -21,9 +24,15 @@ def random_case(seed=0, sharpness=1.0):
     return (sharpness * logits).astype(np.float32), labels.astype(np.int32)
 
 
+def evaluated(logits, labels, *, validation=None, rarest_class=RAREST, metric="balanced_accuracy"):
+    validation = random_case(1) if validation is None else validation
+    classes = {"class_counts": COUNTS, "rarest_class": rarest_class}
+    return evaluate(Outputs(*validation), Outputs(logits, labels), metric=metric, **classes)
+
+
 def test_metrics_and_confusion_counts():
     logits, labels = random_case()
-    found, _ = evaluate(logits, labels, rarest_class=RAREST)
+    found, _ = evaluated(logits, labels)
     for name, values in classification_metrics(logits, labels, rarest_class=RAREST).items():
         np.testing.assert_array_equal(found[f"test_{name}"], values)
     for member in range(MEMBERS):
@@ -35,7 +44,7 @@ def test_metrics_and_confusion_counts():
 
 def test_precision_at_recall_is_that_of_the_rarest_class():
     logits, labels = random_case()
-    _, diagrams = evaluate(logits, labels, rarest_class=RAREST)
+    _, diagrams = evaluated(logits, labels)
     assert set(diagrams) == set(DIAGRAMS)
     for member in range(MEMBERS):
         curve = diagrams["test_precision_at_recall"][member]
@@ -54,7 +63,7 @@ def test_reliability_diagram_by_hand():
     probabilities = np.stack([confidence, (1 - confidence) * 0.6, (1 - confidence) * 0.4])
     logits = np.log(probabilities)[None]
     labels = np.array([[1, 0, 0, 0, 2]])
-    _, diagrams = evaluate(logits, labels, rarest_class=1)
+    _, diagrams = evaluated(logits, labels, validation=(logits, labels), rarest_class=1)
     assert diagrams["test_reliability_count"] == [[(8, 2.0), (14, 3.0)]]
     for name, low, high in (("accuracy", 1 / 2, 2 / 3), ("confidence", 0.5, 0.9)):
         (curve,) = diagrams[f"test_reliability_{name}"]
@@ -64,7 +73,7 @@ def test_reliability_diagram_by_hand():
 
 def test_the_diagram_gives_the_calibration_error_back():
     logits, labels = random_case(sharpness=3.0)
-    metrics, diagrams = evaluate(logits, labels, rarest_class=RAREST)
+    metrics, diagrams = evaluated(logits, labels)
     for member in range(MEMBERS):
         count, accuracy, confidence = (
             dict(diagrams[f"test_reliability_{name}"][member]) for name in ("count", "accuracy", "confidence")
@@ -74,11 +83,36 @@ def test_the_diagram_gives_the_calibration_error_back():
         assert metrics["test_expected_calibration_error"][member] == pytest.approx(error)
 
 
-def test_a_diverged_member_is_nan_without_curves_and_leaves_the_others():
+def test_what_is_tuned_is_tuned_on_validation_and_measured_on_test():
+    test, validation = random_case(), random_case(1, sharpness=4.0)
+    for metric in ("balanced_accuracy", "macro_f1", "macro_average_precision"):
+        found, _ = evaluated(*test, validation=validation, metric=metric)
+        temperature = fit_temperature(*validation)
+        kappa = fit_exponent(*validation, COUNTS, rarest_class=RAREST, metric=metric)
+        np.testing.assert_array_equal(found["temperature"], temperature)
+        np.testing.assert_array_equal(found["prior_exponent"], kappa)
+        assert len(np.unique(temperature)) == MEMBERS
+        assert len(np.unique(kappa)) > 1
+        for member in range(MEMBERS):
+            logits, labels = test[0][member].astype(np.float64), test[1][member]
+            corrected = (logits.T - kappa[member] * np.log(COUNTS / COUNTS.sum())).T
+            values = classification_metrics(corrected, labels, rarest_class=RAREST)
+            for name in CHEAP_METRICS:
+                assert found[f"test_corrected_{name}"][member] == pytest.approx(values[name])
+            probabilities = softmax(logits / temperature[member], axis=0)
+            error = expected_calibration_error(probabilities, labels)
+            assert found["test_scaled_expected_calibration_error"][member] == pytest.approx(error)
+            brier = brier_score(probabilities, labels)
+            assert found["test_scaled_brier_score"][member] == pytest.approx(brier)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_diverged_member_is_nan_without_curves_and_leaves_the_others(part):
     logits, labels = random_case()
-    healthy, curves = evaluate(logits, labels, rarest_class=RAREST)
-    logits[3, 1, 7] = np.nan
-    metrics, diagrams = evaluate(logits, labels, rarest_class=RAREST)
+    validation = random_case(1)
+    healthy, curves = evaluated(logits, labels)
+    (logits if part == "test" else validation[0])[3, 1, 7] = np.nan
+    metrics, diagrams = evaluated(logits, labels, validation=validation)
     others = np.arange(MEMBERS) != 3
     for name, values in metrics.items():
         assert np.isnan(values[3]), name

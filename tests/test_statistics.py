@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from sweeps.statistics import (
     average_families,
     compare_pairs,
     corrected_t,
     critical_difference,
+    holm,
     rank,
     smallest_friedman_p,
     smallest_wilcoxon_p,
@@ -43,80 +46,131 @@ DEMSAR = pd.DataFrame(
 def test_corrected_t_by_hand():
     # Mean 2, variance 2.5; 1 / 5 + 20 / 80 = 0.45; t = 2 / sqrt(0.45 * 2.5); t's tail at 4 degrees is closed.
     differences = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
-    t, p = corrected_t(differences, train_rows=80, test_rows=20)
+    t, p, low, high = corrected_t(differences, train_rows=80, test_rows=20)
     by_hand = 2 / math.sqrt(1.125)
     assert t == pytest.approx(by_hand, rel=1e-12)
     s = by_hand / math.sqrt(by_hand**2 + 4)
     assert p == pytest.approx(1 - s * (1 + (4 / (4 + by_hand**2)) / 2), rel=1e-9)
-    assert corrected_t(-differences, train_rows=80, test_rows=20) == (pytest.approx(-t), pytest.approx(p))
+    # The 97.5 % quantile of t at 4 degrees is 2.7764.
+    assert (low, high) == pytest.approx(
+        (2 - 2.77645 * math.sqrt(1.125), 2 + 2.77645 * math.sqrt(1.125)), abs=1e-4
+    )
+    assert corrected_t(-differences, train_rows=80, test_rows=20) == pytest.approx((-t, p, -high, -low))
+
+
+@pytest.mark.parametrize("level", [0.049, 0.051])
+def test_the_interval_leaves_out_zero_where_the_test_rejects(level):
+    differences = np.random.default_rng(1).normal(0, 1, 11)
+    differences -= differences.mean()
+    # Moved until p is the level.
+    reach = stats.t.isf(level / 2, 10) * math.sqrt((1 / 11 + 20 / 60) * differences.var(ddof=1))
+    test = corrected_t(differences + reach, train_rows=60, test_rows=20)
+    assert test.p == pytest.approx(level)
+    assert (test.low > 0) == (level < 0.05)
 
 
 def test_corrected_t_without_a_test_part_is_the_usual_t():
     differences = np.random.default_rng(0).normal(0.3, 1, 13)
     usual = stats.ttest_1samp(differences, 0)
     ours = corrected_t(differences, train_rows=80, test_rows=0)
-    assert ours == pytest.approx((usual.statistic, usual.pvalue), rel=1e-12)
+    interval = usual.confidence_interval(0.95)
+    expected = (usual.statistic, usual.pvalue, interval.low, interval.high)
+    assert ours == pytest.approx(expected, rel=1e-12)
     assert corrected_t(differences, train_rows=80, test_rows=20)[1] > usual.pvalue
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.1, -3.0])
 def test_differences_that_do_not_vary_allow_no_test(difference):
-    assert corrected_t(np.full(7, difference), train_rows=80, test_rows=20) == (0.0, 1.0)
+    assert corrected_t(np.full(7, difference), train_rows=80, test_rows=20)[:2] == (0.0, 1.0)
     scores = pd.DataFrame({"a": np.arange(7.0) + difference, "b": np.arange(7.0)})
     assert not compare_pairs(scores, train_rows=80, test_rows=20)["distinguishable"].any()
 
 
-def overlapping_splits(shift: float, seed: int, rows: int) -> tuple[np.ndarray, dict[str, int]]:
-    """How much better one of two nearest-mean classifiers is, on ten resampled splits of one finite sample.
+def overlapping_splits(
+    shifts: tuple[float, ...], seed: int, rows: int
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Accuracies of nearest-mean classifiers on ten resampled splits of one finite sample.
 
-    Each classifier has a feature of its own. The features have the same distribution (a `shift` moves the
-    first one's classes apart), so before the sample is drawn neither classifier is better; and as all splits
+    Each classifier has a feature of its own. All features have the same distribution (a shift moves the
+    classes further apart), so before the sample is drawn equal shifts are equally good; and as all splits
     share the sample, their differences depend on each other.
     """
     random = np.random.default_rng(seed)
     train = 3 * rows // 4
     labels = np.arange(rows) % 2
-    features = random.normal(size=(rows, 2)) + labels[:, None] * np.array([1.0 + shift, 1.0])
-    differences = []
+    features = random.normal(size=(rows, len(shifts))) + labels[:, None] * (1.0 + np.array(shifts))
+    scores = []
     for _ in range(10):
         order = random.permutation(rows)
         fit, test = order[:train], order[train:]
         means = np.stack([features[fit][labels[fit] == label].mean(axis=0) for label in (0, 1)])
         found = abs(features[test] - means[1]) < abs(features[test] - means[0])
-        accuracy = (found == labels[test][:, None].astype(bool)).mean(axis=0)
-        differences.append(accuracy[0] - accuracy[1])
-    return np.array(differences), {"train_rows": train, "test_rows": rows - train}
+        scores.append((found == labels[test][:, None].astype(bool)).mean(axis=0))
+    return pd.DataFrame(scores), {"train_rows": train, "test_rows": rows - train}
 
 
-def test_equal_strategies_are_rarely_told_apart():
+@pytest.fixture
+def _deciding_test_alone(monkeypatch):
+    """Leaves out what is only given beside it: with ties Wilcoxon's exact test takes long."""
+    monkeypatch.setattr("sweeps.statistics.BOOTSTRAP_SAMPLES", 9)
+    monkeypatch.setattr(stats, "wilcoxon", lambda differences: SimpleNamespace(pvalue=math.nan))
+
+
+@pytest.mark.usefixtures("_deciding_test_alone")
+@pytest.mark.parametrize("strategies", [2, 5])
+def test_equal_strategies_are_rarely_told_apart(strategies):
     ours = naive = 0
     for seed in range(200):
-        differences, sizes = overlapping_splits(0.0, seed, rows=120)
-        ours += corrected_t(differences, **sizes)[1] < 0.05
-        naive += stats.ttest_1samp(differences, 0).pvalue < 0.05
+        scores, sizes = overlapping_splits((0.0,) * strategies, seed, rows=120)
+        ours += compare_pairs(scores, **sizes)["distinguishable"].any()
+        naive += any(stats.ttest_rel(scores[0], scores[other]).pvalue < 0.05 for other in scores if other)
     assert ours <= 0.05 * 200
     assert naive > 0.25 * 200
 
 
-def test_a_difference_of_one_standard_deviation_is_found():
+@pytest.mark.usefixtures("_deciding_test_alone")
+def test_a_strategy_better_by_one_standard_deviation_of_its_score_is_found():
     found = 0
     for seed in range(40):
-        differences, sizes = overlapping_splits(1.0, seed, rows=300)
-        t, p = corrected_t(differences, **sizes)
-        found += t > 0 and p < 0.05
+        scores, sizes = overlapping_splits((0.0,), seed, rows=300)
+        # Both meet the same splits; what is left between them is a third of what splits do.
+        deviation = scores[0].std()
+        noise = np.random.default_rng(seed).normal(0, deviation / 3, len(scores))
+        scores["better"] = scores[0] + deviation + noise
+        (pair,) = compare_pairs(scores, **sizes).itertuples()
+        found += pair.distinguishable and pair.first == "better"
+    assert found >= 36
+
+
+@pytest.mark.usefixtures("_deciding_test_alone")
+def test_classes_one_standard_deviation_further_apart_are_found():
+    found = 0
+    for seed in range(40):
+        scores, sizes = overlapping_splits((1.0, 0.0), seed, rows=300)
+        (pair,) = compare_pairs(scores, **sizes).itertuples()
+        found += pair.distinguishable and (pair.first, pair.second) == (0, 1)
     assert found >= 34
 
 
 def test_holm_by_hand(monkeypatch):
     p = {("a", "b"): 0.010, ("a", "c"): 0.020, ("b", "c"): 0.040}
     calls = iter(p.values())
-    monkeypatch.setattr("sweeps.statistics.corrected_t", lambda *_, **__: (1.0, next(calls)))
+    monkeypatch.setattr("sweeps.statistics.corrected_t", lambda *_, **__: (1.0, next(calls), 0.0, 0.0))
     scores = pd.DataFrame({"a": [3.0, 3.1, 3.3], "b": [2.0, 2.2, 2.1], "c": [1.0, 1.3, 1.1]})
     pairs = compare_pairs(scores, train_rows=80, test_rows=20)
     assert list(zip(pairs["first"], pairs["second"], strict=True)) == list(p)
     # 3 * 0.01, then 2 * 0.02, then 1 * 0.04, none below the one before.
     assert pairs["p_holm"].tolist() == pytest.approx([0.03, 0.04, 0.04])
     assert pairs["distinguishable"].all()
+
+
+def test_holm_against_statsmodels():
+    random = np.random.default_rng(2)
+    for count in (1, 2, 7, 10):
+        p = random.random(count) ** 3
+        p[-1] = p[0]
+        np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-12)
+    np.testing.assert_array_equal(holm(np.array([0.9, 0.6])), [1.0, 1.0])
 
 
 def test_pairs_against_scipy():
@@ -131,6 +185,8 @@ def test_pairs_against_scipy():
         assert row.median == pytest.approx(differences.median())
         assert row.effect == pytest.approx(differences.mean() / differences.std())
         assert row.p_wilcoxon == pytest.approx(stats.wilcoxon(scores[row.first], scores[row.second]).pvalue)
+        test = corrected_t(differences.to_numpy(), train_rows=60, test_rows=20)
+        assert (row.t, row.p, row.low, row.high) == test
         # The bootstrap's interval is close to the normal one, and reproducible.
         half = 1.96 * differences.std(ddof=0) / math.sqrt(11)
         assert row.bootstrap_low == pytest.approx(differences.mean() - half, abs=0.15 * half)

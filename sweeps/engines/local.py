@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from conf.schema import Config
-from runners.evaluation import evaluate
+from runners.evaluation import Outputs, evaluate
 from runners.fleet import Fleet
 from runners.metrics import classification_metrics
 from runners.records import Record, TrialRecord
@@ -188,7 +188,7 @@ class LocalEngine:
                 self._validate(logits[slots], [at_rung[slot] for slot in slots], at_end)
         final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
         if final:
-            self._evaluate(fleet.logits("test")[final], [at_rung[slot][1] for slot in final])
+            self._evaluate(logits[final], fleet.logits("test")[final], [at_rung[slot] for slot in final])
         for slot, (_, run) in at_rung.items():
             run.measure({"train_loss": float(losses[slot])}, rung=True)
 
@@ -206,15 +206,17 @@ class LocalEngine:
             for name, values in metrics.items():
                 run.measure({f"validation_{name}": float(values[index])}, rung=name in curves)
 
-    def _evaluate(self, logits: np.ndarray, runs: list[Run]) -> None:
-        """Metrics and diagrams of logits (K, C, N) on the test parts of K runs."""
-        splits = [self.workshop.split(run.seed, run.split) for run in runs]
+    def _evaluate(self, validation: np.ndarray, test: np.ndarray, members: list[tuple[Job, Run]]) -> None:
+        """Metrics and diagrams of K runs on their test parts, from the logits (K, C, N) of both parts."""
+        splits = [self.workshop.split(run.seed, run.split) for _, run in members]
         metrics, diagrams = evaluate(
-            logits,
-            np.stack([split.test_labels for split in splits]),
+            Outputs(validation, np.stack([split.validation_labels for split in splits])),
+            Outputs(test, np.stack([split.test_labels for split in splits])),
+            class_counts=splits[0].class_counts,
             rarest_class=splits[0].rarest_class,
+            metric=members[0][0].config.search.metric,
         )
-        for index, (run, split) in enumerate(zip(runs, splits, strict=True)):
+        for index, ((_, run), split) in enumerate(zip(members, splits, strict=True)):
             run.measure({name: float(values[index]) for name, values in metrics.items()}, rung=False)
             run.curves |= {name: curves[index] for name, curves in diagrams.items()}
             # The corrected t-test of the comparison needs both.
