@@ -78,6 +78,7 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
         try:
             journal.append(end)
         finally:
+            journal.close()
             if writer is not None:
                 deliver(writer, plan, is_interrupted=end.state == "KILLED")
     return not any(isinstance(record, TrialRecord) and record.error for record in journal.read())

@@ -85,6 +85,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
@@ -102,12 +103,16 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | No
 
 def children(pid: int, kind: str) -> list[int]:
     """The processes that a process started: its "spawn_main" (trainers) or its "tracking_writer"."""
+    try:
+        own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
     found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    for child in own:
         try:
             if kind in Path(f"/proc/{child}/cmdline").read_text():
                 found.append(int(child))
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue
     return found
 

@@ -11,11 +11,13 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -109,8 +111,10 @@ def train_studies(
             if finished is not None and isinstance(record, TrialRecord):
                 finished(record)
 
-    LocalEngine(plan, workshop, write).run(source)
-    journal.close()
+    try:
+        LocalEngine(plan, workshop, write).run(source)
+    finally:
+        journal.close()
 
 
 @dataclass(eq=False)
@@ -166,6 +170,10 @@ def train_in_processes(plan: Plan, folder: Path, count: int, finished: Callable[
         Trainer(replace(plan, studies=share), folder, cores[number % len(cores)])
         for number, share in enumerate(share_studies(plan.studies, count))
     ]
+    # Python's tracker of resources unblocks Ctrl-C when it starts; trainers inherit that it is blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     journal = Journal(folder / JOURNAL_FILE)
     _, offset = journal.follow(0)
     try:
