@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null && python3.12 -c '' 2>/dev/nu
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test check bench ui clean
+.PHONY: sweep test soak check bench ui clean
 
 sweep: $(VENV)/installed
 	$(BIN)/lossfleet sweep $(ARGS)
@@ -13,6 +13,10 @@ ui: $(VENV)/installed
 
 test: $(VENV)/installed-dev check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Sweeps killed at 50 random moments; LOSSFLEET_KILL_SEED=... repeats the moments that it prints.
+soak: $(VENV)/installed-dev
+	LOSSFLEET_KILLS=50 $(BIN)/python -m pytest -s tests/test_kill.py
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

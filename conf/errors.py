@@ -1,4 +1,4 @@
-"""The one error that a user's input can cause."""
+"""The two errors that a user is told of: input that cannot be used, and work that did not succeed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are rebuilt from positional arguments, ours are keyword-only.
         return _rebuild, (self.what, self.expected, self.mend)
+
+
+class Failure(Exception):
+    """Work that did not succeed though its input was right: what happened, and what to do now."""
 
 
 def _rebuild(what: str, expected: str, mend: str) -> UserError:

@@ -34,7 +34,10 @@ class SweepRecord:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial at its end; `params` are the sampled values, `config` all that it trained with."""
+    """A trial at its end; `params` are the sampled values, `config` all that it trained with.
+
+    `reason` says why it was pruned or failed, `error` is the traceback where an exception ended it.
+    """
 
     strategy: str
     stage: Literal["search", "final"]
@@ -46,6 +49,7 @@ class TrialRecord:
     started: float
     ended: float
     reason: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ KINDS: dict[str, type[Record]] = {
 
 
 class Journal:
-    """A file of records that one process appends to and any may read.
+    """A file of records that the processes of a sweep append to and any may read.
 
     A line counts once its newline is written. A process killed while it wrote leaves a torn last line, which
     readers ignore and the next writer cuts off.
@@ -105,17 +109,17 @@ class Journal:
         self.path = Path(path)
         self._file: FileIO | None = None
 
-    def append(self, record: Record) -> None:
-        """Write one record and wait until the disk has it.
+    def append(self, *records: Record) -> None:
+        """Write records, all or none, and wait until the disk has them.
 
         Args:
-            record: its fields as JSON has them (dict, list, str, int, float, bool, None).
+            records: their fields as JSON has them (dict, list, str, int, float, bool, None).
 
         Raises:
-            OSError: where the disk does not take the whole line; the file is then as it was before.
+            OSError: where the disk does not take every line whole; the file is then as it was before.
             TypeError: for a value that JSON does not have.
         """
-        line = _encode(record)
+        lines = b"".join(_encode(record) for record in records)
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = FileIO(self.path, "a+")
@@ -123,12 +127,12 @@ class Journal:
         # Several processes write to the journal of a sweep.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
-            end = _end_of_last_line(descriptor)
+            end = end_of_last_line(descriptor)
             os.ftruncate(descriptor, end)
             try:
-                # A nearly full disk takes a part of the line before it refuses.
-                while line:
-                    line = line[os.write(descriptor, line) :]
+                # A nearly full disk takes a part of them before it refuses.
+                while lines:
+                    lines = lines[os.write(descriptor, lines) :]
                 os.fsync(descriptor)
             except BaseException:
                 os.ftruncate(descriptor, end)
@@ -186,7 +190,7 @@ class Journal:
         )
 
 
-def _end_of_last_line(descriptor: int) -> int:
+def end_of_last_line(descriptor: int) -> int:
     """Where the last whole line ends: a process that was killed may have left a part of one behind it."""
     end = os.fstat(descriptor).st_size
     if end == 0 or os.pread(descriptor, 1, end - 1) == b"\n":

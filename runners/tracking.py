@@ -27,7 +27,7 @@ from runners.tracking_runs import (
     sweep_tags,
 )
 from runners.tracking_store import require_store, serve_ui, tracking_uri
-from runners.tracking_writer import Writer, start_writer
+from runners.tracking_writer import Writer, start_writer, sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from sqlalchemy import Engine
 
-__all__ = ["Tracker", "Writer", "read_replicates", "serve_ui", "start_writer", "tracking_uri"]
+__all__ = ["Tracker", "Writer", "read_replicates", "serve_ui", "start_writer", "sync", "tracking_uri"]
 
 # What MLflow takes in one call.
 METRICS_A_CALL = 1000
@@ -92,15 +92,19 @@ class Tracker:
         if is_local and config_file.exists():
             self._client.log_artifact(self._sweep_id, str(config_file))
 
-    def write(self, runs: list[Run]) -> None:
-        """Writes ended runs, parents before their children; those that MLflow has are skipped."""
-        for run in runs:
-            if run.key in self._unfinished:
-                self._complete(run)
+    def write(self, runs: list[Run]) -> int:
+        """Writes ended runs, parents before their children; those that MLflow has are skipped.
+
+        Returns:
+            How many were written or completed.
+        """
+        unfinished = [run for run in runs if run.key in self._unfinished]
+        for run in unfinished:
+            self._complete(run)
         new = [run for run in runs if run.key not in self._ids]
         if self._engine is not None:
             self._ids |= insert_runs(self._engine, self._experiment, new, self._ids)
-            return
+            return len(unfinished) + len(new)
         for run in new:
             created = self._client.create_run(
                 self._experiment.experiment_id,
@@ -110,6 +114,7 @@ class Tracker:
             )
             self._ids[run.key] = created.info.run_id
             self._complete(run)
+        return len(unfinished) + len(new)
 
     def close_sweep(self, end: EndRecord | None) -> None:
         """Ends the sweep's run; without an EndRecord the sweep was interrupted."""
@@ -225,7 +230,8 @@ def read_replicates(
 
 def _connect(uri: str) -> MlflowClient:
     # Where this program retries, MLflow's own minutes of retrying a request only hide what is wrong.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     from mlflow import MlflowClient
 
     return MlflowClient(uri)

@@ -206,7 +206,7 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
         started=trial.started,
         ended=trial.ended,
         params=params,
-        tags=tags | _state_tags(trial) | {KEY_TAG: key, KIND_TAG: "trial"},
+        tags=tags | _state_tags(trial) | _error_tags(trial) | {KEY_TAG: key, KIND_TAG: "trial"},
         points=_trial_points(trial, replicates),
     )
     return [trial_run] + [
@@ -254,6 +254,11 @@ def _common_tags(sweep: SweepRecord) -> dict[str, str]:
 
 def _state_tags(record: TrialRecord | ReplicateRecord) -> dict[str, str]:
     return {"state": record.state} | ({"reason": record.reason[:LONGEST_REASON]} if record.reason else {})
+
+
+def _error_tags(trial: TrialRecord) -> dict[str, str]:
+    # The end of a traceback says most.
+    return {"error": trial.error[-LONGEST_REASON:]} if trial.error else {}
 
 
 def _user() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -12,22 +13,45 @@ from pathlib import Path
 from conf.errors import UserError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+# What MLflow takes.
+SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 
 
 def tracking_uri(uri: str | None) -> str:
     """Where MLflow records: the argument, else MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
 
     Raises:
-        UserError: for a folder, which MLflow no longer takes as a store.
+        UserError: for what is no database and no server, such as a folder, which MLflow no longer takes.
     """
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    if "://" not in chosen or chosen.startswith("file:"):
+    scheme, separator, place = chosen.partition("://")
+    if not separator or not place.strip("/") or scheme.partition("+")[0] not in SCHEMES:
         raise UserError(
-            what=f"the tracking URI is {chosen}",
-            expected="a database or a server",
+            what=f"the tracking URI is {shown_uri(chosen)}",
+            expected=f"a database or a server: {', '.join(f'{each}://...' for each in SCHEMES)}",
             mend=f"write for example tracking.uri={DEFAULT_URI} or tracking.uri=http://127.0.0.1:5000",
         )
+    if is_local(chosen) and not _path(chosen).parent.is_dir():
+        raise UserError(
+            what=f"the tracking URI is {chosen}, and there is no folder {_path(chosen).parent}",
+            expected="a database in a folder that exists",
+            mend="make the folder, or write for example tracking.uri=sqlite:///mlflow.db",
+        )
     return chosen
+
+
+def is_local(uri: str) -> bool:
+    """Whether the store is a database file on this machine."""
+    return uri.startswith("sqlite:")
+
+
+def shown_uri(uri: str) -> str:
+    """A URI without the password that it may hold."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
+def _path(uri: str) -> Path:
+    return Path(uri.partition("://")[2].removeprefix("/"))
 
 
 def require_store(uri: str) -> None:
@@ -36,9 +60,9 @@ def require_store(uri: str) -> None:
     Raises:
         UserError: no file, or not a database of MLflow.
     """
-    if not uri.startswith("sqlite:///"):
+    if not is_local(uri):
         return
-    path = Path(uri.removeprefix("sqlite:///"))
+    path = _path(uri)
     if not path.is_file() or not _has_experiments(path):
         raise UserError(
             what=f"there is no MLflow database {path}",

@@ -7,18 +7,22 @@ MLflow does not take now it takes later; the journal keeps everything.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from conf.errors import UserError
+from conf.errors import Failure, UserError
 from runners.records import Journal
 from runners.tracking_runs import Run, RunTree
-from runners.tracking_store import tracking_uri
+from runners.tracking_store import is_local, shown_uri, tracking_uri
 
 JOURNAL_FILE = "records.jsonl"
 CONFIG_FILE = "config.yaml"
@@ -27,7 +31,10 @@ LOCK_FILE = "tracking.lock"
 # Seconds between two looks at the journal: many runs in one transaction cost less than one by one.
 PAUSE = 2.0
 LONGEST_DELAY = 30.0
-ATTEMPTS_AT_THE_END = 5
+# For so long after the end of a sweep MLflow is asked again when it fails, and a server is waited for.
+SECONDS_AT_THE_END = 10.0
+# A local database is only slow where the machine is.
+SECONDS_FOR_A_LOCAL_STORE = 600.0
 NICENESS = 10
 
 
@@ -39,33 +46,32 @@ class Writer:
         self._folder = folder
         self._uri = uri
 
-    def finish(self, timeout: float = 600.0) -> None:
+    @property
+    def place(self) -> str:
+        """The URI of MLflow's store or server, without a password."""
+        return shown_uri(self._uri)
+
+    def finish(self, timeout: float | None = None) -> str | None:
         """Waits until MLflow has everything that the journal has.
 
         Args:
-            timeout: in seconds.
+            timeout: in seconds; None for as long as a local store needs, and for some seconds for a server.
 
-        Raises:
-            UserError: MLflow did not take it, or not in time.
+        Returns:
+            Why MLflow does not have everything, or None if it does. Where it only was slow, the writer goes on.
         """
+        if timeout is None:
+            timeout = SECONDS_FOR_A_LOCAL_STORE if is_local(self._uri) else SECONDS_AT_THE_END
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise self._failure(f"not within {timeout:g} s") from None
-        if code != 0:
-            lines = (self._folder / LOG_FILE).read_text(errors="replace").strip().splitlines()
-            raise self._failure(lines[-1] if lines else f"exit code {code}")
-
-    def _failure(self, reason: str) -> UserError:
-        return UserError(
-            what=f"MLflow at {self._uri} did not take all runs of this sweep ({reason})",
-            expected="a store that can be written",
-            mend=f"nothing is lost: see {self._folder / LOG_FILE}, then run the sweep again for the rest",
-        )
+            return f"it was not done within {timeout:g} s, and is being sent in the background"
+        if code == 0:
+            return None
+        lines = (self._folder / LOG_FILE).read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"its writer ended with code {code}"
 
 
 def start_writer(folder: str | os.PathLike[str], uri: str | None, experiment: str) -> Writer:
@@ -83,9 +89,15 @@ def start_writer(folder: str | os.PathLike[str], uri: str | None, experiment: st
     """
     folder, uri = Path(folder), tracking_uri(uri)
     folder.mkdir(parents=True, exist_ok=True)
-    # As a spawned process would, the writer finds its modules where this process does.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-m", "runners.tracking_writer", str(folder), "--uri", uri]
+    environment = {
+        **os.environ,
+        # As a spawned process would, the writer finds its modules where this process does.
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # It may hold a password, which an argument would show to everybody.
+        "MLFLOW_TRACKING_URI": uri,
+    }
+    command = [sys.executable, "-m", "runners.tracking_writer", str(folder)]
     with (folder / LOG_FILE).open("wb") as log:
         process = subprocess.Popen(
             [*command, "--experiment", experiment],
@@ -99,11 +111,55 @@ def start_writer(folder: str | os.PathLike[str], uri: str | None, experiment: st
     return Writer(process, folder, uri)
 
 
-def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> None:
-    """Carries the journal into MLflow until `ending` is set and everything is there.
+def sync(folder: Path, uri: str, experiment: str) -> int:
+    """Sends to MLflow what the journal in a sweep's folder has and MLflow lacks.
+
+    Returns:
+        The number of runs that were sent, without the sweep's own.
 
     Raises:
-        Exception: what MLflow said the last time, after several attempts at the end.
+        UserError: the sweep is running, or its writer still is.
+        Failure: MLflow does not take them.
+    """
+    ended = threading.Event()
+    ended.set()
+    with writer_locked(folder):
+        try:
+            return mirror(folder, uri, experiment, ended)
+        except Exception as error:
+            raise Failure(
+                f"MLflow at {shown_uri(uri)} did not take the runs of {folder.name} ({gist(error)}); "
+                "nothing is lost: run the same command again when it is back"
+            ) from error
+
+
+@contextmanager
+def writer_locked(folder: Path) -> Iterator[None]:
+    """Be the only one that writes the runs of the sweep in this folder.
+
+    Raises:
+        UserError: a writer is at work.
+    """
+    with (folder / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                what=f"the runs of {folder.name} are being sent to MLflow by another process",
+                expected="one writer a sweep",
+                mend=f"wait for it to end; {folder / LOG_FILE} says what keeps it",
+            ) from None
+        yield
+
+
+def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> int:
+    """Carries the journal into MLflow until `ending` is set and everything is there.
+
+    Returns:
+        The number of runs that were sent, without the sweep's own.
+
+    Raises:
+        Exception: what MLflow said the last time, after some seconds of attempts at the end.
     """
     from runners.tracking import Tracker
 
@@ -111,10 +167,13 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
     tree = RunTree()
     waiting: list[Run] = []
     tracker: Tracker | None = None
-    offset = failures = attempts = 0
+    offset = failures = sent = 0
+    give_up: float | None = None
     while True:
         # Asked before the journal is read: what was appended before the end is then read after it.
         is_last = ending.wait(PAUSE)
+        if is_last and give_up is None:
+            give_up = time.monotonic() + SECONDS_AT_THE_END
         records, offset = journal.follow(offset)
         waiting += tree.add(records)
         if tree.sweep is None and not is_last:
@@ -124,24 +183,25 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
                 tracker = Tracker(uri, experiment, tree.sweep)
                 tracker.open_sweep(tree.sweep, folder / CONFIG_FILE)
             if tracker is not None:
-                tracker.write(waiting)
+                sent += tracker.write(waiting)
                 waiting.clear()
                 if is_last:
                     tracker.close_sweep(tree.end)
             if is_last:
-                return
+                return sent
             failures = 0
         except Exception as error:
-            attempts += is_last
-            if attempts == ATTEMPTS_AT_THE_END:
+            if give_up is not None and time.monotonic() >= give_up:
                 raise
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            # The disk of the log may be full.
+            with contextlib.suppress(OSError):
+                print(gist(error), file=sys.stderr, flush=True)
             # A new Tracker asks MLflow what it has.
             tracker = None
-            failures += 1
+            failures = min(failures + 1, 10)
             delay = min(0.5 * 2**failures, LONGEST_DELAY)
-            if is_last:
-                time.sleep(delay)
+            if give_up is not None:
+                time.sleep(min(delay, max(0.1, give_up - time.monotonic())))
             else:
                 ending.wait(delay)
 
@@ -150,9 +210,10 @@ def main() -> None:
     """The writer process: follows until its standard input is closed, by the sweep or by its death."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--uri", required=True)
     parser.add_argument("--experiment", required=True)
     arguments = parser.parse_args()
+    # The sweep that started this process keeps the signals to itself; the user may want to end it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     os.nice(NICENESS)
     ending = threading.Event()
 
@@ -164,7 +225,16 @@ def main() -> None:
     with (arguments.folder / LOCK_FILE).open("w") as lock:
         # The writer of a killed sweep may still be draining when the sweep runs again.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        mirror(arguments.folder, arguments.uri, arguments.experiment, ending)
+        try:
+            mirror(arguments.folder, tracking_uri(None), arguments.experiment, ending)
+        except Exception as error:
+            sys.exit(gist(error))
+
+
+def gist(error: Exception) -> str:
+    """The kind and the gist of an exception in one line; those of database drivers are long."""
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}"[:300]
 
 
 if __name__ == "__main__":

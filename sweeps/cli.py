@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn, cast, get_args
 
-from conf.errors import UserError, suggest
+from conf.errors import Failure, UserError, suggest
 from sweeps import commands
+from sweeps.interrupts import interruptible
 
-COMMANDS = ("sweep", "train", "compare", "ui")
+COMMANDS = ("sweep", "train", "compare", "ui", "sync")
 FORMATS = get_args(commands.Format)
 
 DESCRIPTION = """Which way of handling class imbalance is best on your data?
@@ -39,7 +41,12 @@ examples:
   lossfleet sweep experiment=paper_grid
   lossfleet sweep strategy=resampling --print-config
 
-The same command again continues a sweep that was stopped; a larger budget.trials adds trials."""
+The same command again continues a sweep that was stopped; a larger budget.trials adds trials.
+--fresh starts it anew and keeps what there was aside.
+
+exit codes:
+  0 done, also where trials diverged or MLflow gets its runs later    1 trials or the sweep failed
+  2 input that cannot be used, nothing was done                     130 interrupted (SIGTERM: 143)"""
 
 TRAIN_EXAMPLES = """\
 Arguments are Hydra overrides, key=value, with one value each.
@@ -54,6 +61,14 @@ COMPARE_EXAMPLES = """examples:
   lossfleet compare page_blocks wine --format md
   lossfleet compare page_blocks --metrics test_macro_f1,test_mcc --format latex
   lossfleet compare --uri sqlite:///elsewhere.db --format csv"""
+
+SYNC_EXAMPLES = """\
+A sweep whose tracking server was away leaves its runs in the journal under studies/. This sends
+what MLflow lacks; what it has stays as it is.
+
+examples:
+  lossfleet sync
+  lossfleet sync wine-5f2a9c31 --uri http://127.0.0.1:5000"""
 
 UI_EXAMPLES = """examples:
   lossfleet ui
@@ -76,16 +91,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None takes the process's own.
 
     Returns:
-        The exit code: 0, 2 for input that cannot be used, 130 when interrupted.
+        The exit code: 0, 1 for work that failed, 2 for input that cannot be used, 130 when interrupted.
     """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except UserError as error:
+        if arguments[:1] == ["sweep"]:
+            return _run_interruptible(arguments)
+        return _run(arguments)
+    except (Failure, UserError) as error:
         print(f"lossfleet: error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         print("lossfleet: interrupted", file=sys.stderr)
         return 130
+
+
+def _run_interruptible(arguments: list[str]) -> int:
+    again = shlex.join(["lossfleet", *(each for each in arguments if each != "--fresh")])
+    with interruptible(f"lossfleet: interrupted; what was finished is kept, this continues: {again}") as end:
+        try:
+            return _run(arguments)
+        except KeyboardInterrupt:
+            end.say_farewell()
+            return end.code
 
 
 def _run(arguments: list[str]) -> int:
@@ -116,8 +144,10 @@ def _run(arguments: list[str]) -> int:
             mend=f"'{command} --help' shows them",
         )
     if options.command == "sweep":
-        commands.sweep([*options.overrides, *rest], print_config=options.print_config)
-    elif options.command == "train":
+        return commands.sweep(
+            [*options.overrides, *rest], print_config=options.print_config, fresh=options.fresh
+        )
+    if options.command == "train":
         commands.train([*options.overrides, *rest], print_config=options.print_config)
     elif options.command == "compare":
         commands.compare(
@@ -127,6 +157,8 @@ def _run(arguments: list[str]) -> int:
             sweep=options.sweep,
             metrics=options.metrics,
         )
+    elif options.command == "sync":
+        commands.sync([*options.sweeps, *rest], uri=options.uri)
     else:
         commands.ui(uri=options.uri, port=options.port)
     return 0
@@ -158,6 +190,8 @@ def _parser() -> argparse.ArgumentParser:
         command = add(name, summary, epilog)
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
         command.add_argument("--print-config", action="store_true", help="print the configuration and stop")
+        if name == "sweep":
+            command.add_argument("--fresh", action="store_true", help="start anew, keep the old folder aside")
 
     command = add("compare", "print the comparison of the strategies from MLflow", COMPARE_EXAMPLES)
     command.add_argument(
@@ -177,6 +211,10 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("ui", "serve the MLflow UI on 127.0.0.1", UI_EXAMPLES)
     command.add_argument("--port", type=_port, default=5000, help="the port (5000)")
+    _add_uri(command)
+
+    command = add("sync", "send MLflow the runs that it lacks", SYNC_EXAMPLES)
+    command.add_argument("sweeps", nargs="*", metavar="sweep", help="names of sweeps under studies/ (all)")
     _add_uri(command)
     return parser
 

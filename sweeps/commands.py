@@ -11,24 +11,24 @@ if TYPE_CHECKING:
 Format = Literal["terminal", "md", "csv", "latex"]
 
 
-def sweep(overrides: Sequence[str], *, print_config: bool) -> None:
-    """Plans all sweeps, then runs or prints them one after another."""
+def sweep(overrides: Sequence[str], *, print_config: bool, fresh: bool = False) -> int:
+    """Plans all sweeps, then runs or prints them one after another; returns the exit code."""
     from sweeps.compose import run_sweeper
 
     plans: list[Plan] = []
     run_sweeper(overrides, plans.append)
     if print_config:
         _print_yaml({"sweeps": [plan.to_dict() for plan in plans]})
-        return
-    run_plans(plans)
+        return 0
+    return run_plans(plans, fresh=fresh)
 
 
-def run_plans(plans: Sequence[Plan]) -> None:
-    """Runs one sweep after another."""
+def run_plans(plans: Sequence[Plan], *, fresh: bool) -> int:
+    """Runs one sweep after another; returns 1 if trials of any ended with an exception, else 0."""
     from sweeps.sweep import run_sweep
 
-    for plan in plans:
-        run_sweep(plan)
+    went_well = [run_sweep(plan, fresh=fresh) for plan in plans]
+    return 0 if all(went_well) else 1
 
 
 def train(overrides: Sequence[str], *, print_config: bool) -> None:
@@ -59,6 +59,13 @@ def compare(
     from sweeps.compare import print_comparison
 
     print_comparison(list(experiments), format, uri, sweep, metrics)
+
+
+def sync(sweeps: Sequence[str], *, uri: str | None) -> None:
+    """Sends to MLflow what it lacks of the sweeps in this directory."""
+    from sweeps.sync import sync_sweeps
+
+    sync_sweeps(sweeps, uri)
 
 
 def ui(*, uri: str | None, port: int) -> None:

@@ -1,9 +1,10 @@
-"""A job: one trial on its way through the slots, from asked to told."""
+"""A job: one trial on its way through the slots, from asked to told. docs/states.md has its states."""
 
 from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +16,9 @@ from runners.records import ReplicateRecord, TrialRecord
 
 Stage = Literal["search", "final"]
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
+
+# A trial that an exception ended is trained once more.
+ATTEMPTS = 2
 
 
 @dataclass(eq=False)
@@ -29,6 +33,11 @@ class Run:
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     record: ReplicateRecord | None = None
+
+    def start_over(self) -> None:
+        """Forget what was measured, to train once more."""
+        self.started, self.epochs = time.time(), 0
+        self.metrics, self.curves = {}, {}
 
     def measure(self, metrics: Mapping[str, float], *, rung: bool) -> None:
         """Keep metrics of the current epoch, those of a rung as a curve too."""
@@ -51,7 +60,21 @@ class Job:
     started: float = field(default_factory=time.time)
     state: State | None = None
     reason: str | None = None
+    error: str | None = None
+    attempts: int = 1
     told: bool = False
+
+    def start_over(self, error: Exception) -> None:
+        """Make the job ready to train once more after an exception; at the last attempt it fails."""
+        if self.attempts == ATTEMPTS:
+            # As text: the exception itself would keep the memory of the fleet it came from.
+            self.error = "".join(traceback.format_exception(error))
+            self.stop("FAIL", f"raised {type(error).__name__}: {error}")
+            return
+        self.attempts += 1
+        for run in self.runs:
+            if run.record is None:
+                run.start_over()
 
     def stop(self, state: State, reason: str) -> None:
         """End the job early; the first reason stands."""
@@ -108,4 +131,5 @@ class Job:
             started=self.started,
             ended=time.time(),
             reason=self.reason,
+            error=self.error,
         )

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from conf.schema import Budget, Pruner
 from sweeps.plan import Study, total_trials
+from sweeps.search_lock import SystemLock
 from sweeps.space import Dimension
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -36,12 +37,8 @@ class Asked:
 
 
 def open_storage(path: Path) -> JournalStorage:
-    """The Optuna storage of a sweep, a journal file that is made when it does not exist.
-
-    The path is made absolute: Optuna's lock is a symbolic link to the path as given, which from the folder
-    would lead nowhere.
-    """
-    return JournalStorage(JournalFileBackend(str(path.absolute())))
+    """The Optuna storage of a sweep, a journal file that is made when it does not exist."""
+    return JournalStorage(JournalFileBackend(str(path), SystemLock(str(path))))
 
 
 class StudySearch:

@@ -2,68 +2,92 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from conf.errors import UserError
-from conf.rules import show
+from conf.errors import Failure, UserError
 from runners.environment import environment
 from runners.records import EndRecord, Journal, Record, SweepRecord, TrialRecord
 from runners.replicate import Workshop
-from runners.tracking import start_writer
+from runners.tracking import Writer, start_writer, tracking_uri
+from sweeps.folder import STUDIES, locked, set_aside, store_configuration
 from sweeps.plan import Plan, total_trials
 from sweeps.progress import SweepProgress
 
-STUDIES = Path("studies")
-# What may change when a sweep is continued: it decides how long or where, not with which results.
-FREE_PARTS = ("tracking", "fleet")
+# Seconds that an interrupted sweep waits for MLflow; the writer goes on in the background.
+PATIENCE_WHEN_INTERRUPTED = 1.5
 
 
-def run_sweep(plan: Plan) -> None:
+def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     """Run a sweep, or continue it to its defined total, and print its table and sentence.
+
+    Args:
+        plan: what to search and how.
+        fresh: start anew; what the folder of the sweep holds is moved aside.
+
+    Returns:
+        Whether no trial ended with an exception.
 
     Raises:
         UserError: the data cannot be split as asked, another process runs this sweep, or its name stands for
             another configuration.
+        Failure: the folder cannot be written, a training process died twice, or no trial was completed.
     """
     workshop = Workshop(plan.data)
     workshop.split(plan.budget.search_seeds[0], 0)
+    if plan.tracking.enabled:
+        tracking_uri(plan.tracking.uri)
     folder = STUDIES / plan.sweep
-    with locked(folder):
-        store_configuration(folder / "config.yaml", plan)
-        journal = Journal(folder / "records.jsonl")
-        records = journal.read()
-        if not any(isinstance(record, SweepRecord) for record in records):
-            dataset = workshop.dataset.describe()
-            journal.append(
-                SweepRecord(plan.sweep, plan.data.name, plan.to_dict(), environment(), time.time(), dataset)
-            )
-        writer = None
-        if plan.tracking.enabled:
-            writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.name)
+    try:
+        if fresh:
+            set_aside(folder)
+        with locked(folder):
+            return run_in_folder(plan, workshop, folder)
+    except OSError as error:
+        raise Failure(
+            f"{folder} cannot be written ({error}); what was finished is kept: make space, "
+            "then the same command again continues"
+        ) from error
+
+
+def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
+    """Run the sweep in its folder, which this process has to itself, while a writer follows for MLflow."""
+    from sweeps.engines.processes import wait_for_trainers
+
+    wait_for_trainers(folder)
+    store_configuration(folder / "config.yaml", plan)
+    journal = Journal(folder / "records.jsonl")
+    records = journal.read()
+    if not any(isinstance(record, SweepRecord) for record in records):
+        dataset = workshop.dataset.describe()
+        journal.append(
+            SweepRecord(plan.sweep, plan.data.name, plan.to_dict(), environment(), time.time(), dataset)
+        )
+    writer = None
+    if plan.tracking.enabled:
+        writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.name)
+    end = EndRecord("FAILED", time.time(), "", "")
+    try:
+        train(plan, workshop, folder, records)
+        end = conclude(journal.read(), folder)
+    except KeyboardInterrupt:
         end = EndRecord("KILLED", time.time(), "", "")
+        raise
+    finally:
         try:
-            train(plan, workshop, folder, records)
-            end = conclude(journal.read())
-        finally:
             journal.append(end)
+        finally:
+            journal.close()
             if writer is not None:
-                writer.finish()
+                deliver(writer, plan, is_interrupted=end.state == "KILLED")
+    return not any(isinstance(record, TrialRecord) and record.error for record in journal.read())
 
 
 def train(plan: Plan, workshop: Workshop, folder: Path, records: list[Record]) -> None:
     """Train what the journal does not have yet: all trials, then each strategy's final evaluation."""
     from sweeps.engines.processes import process_count, train_in_processes, train_studies
 
-    # This process holds the folder alone, so the lock is a killed one's: Optuna would wait 30 s for it.
-    (folder / "optuna.journal.lock").unlink(missing_ok=True)
     total = sum(total_trials(study) + 1 for study in plan.studies)
     done = sum(isinstance(record, TrialRecord) for record in records)
     with SweepProgress(total, done) as progress:
@@ -74,78 +98,61 @@ def train(plan: Plan, workshop: Workshop, folder: Path, records: list[Record]) -
             train_in_processes(plan, folder, count, progress.finished)
 
 
-def conclude(records: list[Record]) -> EndRecord:
+def conclude(records: list[Record], folder: Path) -> EndRecord:
     """Compare the final evaluations and print the table, the sentence and a summary of what failed.
 
     Raises:
-        UserError: no trial of any strategy was completed.
+        UserError: no trial of any strategy was completed, and all diverged.
+        Failure: no trial of any strategy was completed.
     """
     from sweeps.compare import frame_from_records, summary
     from sweeps.tables import markdown_table, print_table
 
     trials = [record for record in records if isinstance(record, TrialRecord)]
     failed = [record for record in trials if record.state == "FAIL"]
-    if failed and not any(record.stage == "final" for record in trials):
+    report_failures(failed, folder)
+    if not any(record.stage == "final" and record.state == "COMPLETE" for record in trials):
+        nothing = f"no trial was completed: {len(failed)} failed, the first because it {failed[0].reason}"
+        if any(record.error for record in failed):
+            raise Failure(nothing)
         raise UserError(
-            what=f"no trial was completed: {len(failed)} failed, the first because it {failed[0].reason}",
+            what=nothing,
             expected="at least one complete trial",
             mend="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
-        )
-    for strategy in dict.fromkeys(record.strategy for record in failed):
-        reasons = [record.reason for record in failed if record.strategy == strategy]
-        print(
-            f"{len(reasons)} trials of {strategy} failed, the first because it {reasons[0]}", file=sys.stderr
         )
     comparison = summary(frame_from_records(records))
     print_table(comparison)
     return EndRecord("FINISHED", time.time(), markdown_table(comparison), comparison.sentence)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder of a sweep for this process; the lock falls with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                what=f"the sweep {folder.name} is running in another process",
-                expected="one process a sweep",
-                mend="wait for it to end, or write name=... for a sweep of its own",
-            ) from None
-        yield
-
-
-def store_configuration(file: Path, plan: Plan) -> None:
-    """Write the configuration of a sweep beside its records, or refuse it where they are of another one.
-
-    Raises:
-        UserError: the stored configuration differs in more than the number of trials, tracking and fleet.
-    """
-    wanted = plan.to_dict()
-    if file.exists():
-        before, now = flatten(yaml.safe_load(file.read_text())), flatten(wanted)
-        for key in sorted(before.keys() | now.keys()):
-            if is_free(key) or before.get(key) == now.get(key):
-                continue
-            raise UserError(
-                what=f"{key} is {show(now.get(key))}, but the sweep {plan.sweep} was started "
-                f"with {show(before.get(key))}",
-                expected="the configuration that the sweep has",
-                mend="write another name=..., or leave the name out",
+def report_failures(failed: list[TrialRecord], folder: Path) -> None:
+    """Say how many trials of which strategy failed and why: those that diverged, and those that raised."""
+    for strategy in dict.fromkeys(record.strategy for record in failed):
+        own = [record for record in failed if record.strategy == strategy]
+        diverged = [record for record in own if record.error is None]
+        raised = [record for record in own if record.error is not None]
+        if diverged:
+            print(
+                f"{len(diverged)} trials of {strategy} failed, the first because it {diverged[0].reason}",
+                file=sys.stderr,
             )
-    file.write_text(yaml.safe_dump(wanted, sort_keys=False))
+        if raised:
+            print(
+                f"{len(raised)} trials of {strategy} ended with an error, the first because it "
+                f"{raised[0].reason}; the tracebacks are in {folder / 'records.jsonl'} and in MLflow",
+                file=sys.stderr,
+            )
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping of dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
-def is_free(key: str) -> bool:
-    """Whether a key such as studies.ce.budget.trials may change between runs of a sweep."""
-    return key.endswith(".budget.trials") or any(part in FREE_PARTS for part in key.split(".")[2:3])
+def deliver(writer: Writer, plan: Plan, *, is_interrupted: bool) -> None:
+    """Wait until MLflow has everything, but not for long where a server is slow or away."""
+    if is_interrupted:
+        writer.finish(PATIENCE_WHEN_INTERRUPTED)
+        return
+    undelivered = writer.finish()
+    if undelivered is not None:
+        print(
+            f"MLflow at {writer.place} does not have all runs of this sweep yet ({undelivered}); nothing is "
+            f"lost: 'lossfleet sync {plan.sweep}' sends the rest",
+            file=sys.stderr,
+        )

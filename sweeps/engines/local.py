@@ -46,19 +46,31 @@ class Berth:
     epochs: int = 0
     occupied_epochs: int = 0
 
-    def board(self, workshop: Workshop) -> None:
-        """Let waiting runs enter free slots."""
+    def board(self, workshop: Workshop) -> list[Job]:
+        """Let waiting runs enter free slots; returns the jobs that raised an exception and start over."""
+        failed = []
         for slot in self.fleet.free_slots():
             if not self.waiting:
-                return
+                break
             job, run = self.waiting.popleft()
-            self.fleet.enter(slot, workshop.replicate(job.config, seed=run.seed, split=run.split))
-            self.aboard[slot] = (job, run)
+            try:
+                self.fleet.enter(slot, workshop.replicate(job.config, seed=run.seed, split=run.split))
+            except Exception as error:
+                self.drop(job)
+                job.start_over(error)
+                failed.append(job)
+            else:
+                self.aboard[slot] = (job, run)
+        return failed
 
     def free(self, slot: int) -> None:
         """Take the run out of a slot."""
         self.fleet.leave(slot)
         del self.aboard[slot]
+
+    def jobs(self) -> list[Job]:
+        """The jobs with a run in a slot."""
+        return list({id(job): job for job, _ in self.aboard.values()}.values())
 
     def drop(self, job: Job) -> None:
         """Take all runs of a job out of the slots and the queue."""
@@ -73,11 +85,11 @@ class LocalEngine:
     Every decision hangs on epochs, none on the clock: the same source gives the same results.
     """
 
-    def __init__(self, plan: Plan, workshop: Workshop, write: Callable[[Record], None]) -> None:
+    def __init__(self, plan: Plan, workshop: Workshop, write: Callable[..., None]) -> None:
         """Args:
         plan: what the sweep trains; it decides the number of slots.
         workshop: makes the replicates.
-        write: takes the record of every replicate and trial as it ends.
+        write: takes the records of replicates and trials as they end, those that belong together in one call.
         """
         self.plan = plan
         self.workshop = workshop
@@ -90,12 +102,11 @@ class LocalEngine:
         while True:
             while (job := source.next_job()) is not None:
                 self._admit(job, source)
-            active = []
-            for berth in self.berths.values():
-                berth.board(self.workshop)
-                if berth.aboard:
-                    active.append(berth)
-            if not active:
+            failed = [job for berth in self.berths.values() for job in berth.board(self.workshop)]
+            for job in failed:
+                self._admit(job, source)
+            active = [berth for berth in self.berths.values() if berth.aboard]
+            if not active and not failed:
                 return
             for berth in active:
                 self._epoch(berth, source)
@@ -106,10 +117,23 @@ class LocalEngine:
         return sum(berth.occupied_epochs for berth in self.berths.values()) / max(1, available)
 
     def _admit(self, job: Job, source: JobSource) -> None:
-        """Queue the runs of a job, less those that ended in an earlier process."""
-        berth = self._berth(job.config)
-        berth.waiting.extend((job, run) for run in job.runs if run.record is None)
+        """Queue the runs of a job, less those that ended in an earlier process; end it if none is left."""
+        while job.state is None:
+            try:
+                waiting = self._berth(job.config).waiting
+            except Exception as error:
+                job.start_over(error)
+            else:
+                waiting.extend((job, run) for run in job.runs if run.record is None)
+                break
         self._finish_if_done(job, source)
+
+    def _replace(self, berth: Berth, source: JobSource) -> None:
+        """Give up a fleet that raised an exception; all its jobs move to a new one."""
+        self.berths = {shape: other for shape, other in self.berths.items() if other is not berth}
+        jobs = [*berth.jobs(), *(job for job, _ in berth.waiting)]
+        for job in {id(job): job for job in jobs}.values():
+            self._admit(job, source)
 
     def _shape(self, config: Config) -> FleetShape:
         split = self.workshop.split(config.budget.search_seeds[0], 0)
@@ -145,6 +169,31 @@ class LocalEngine:
 
     def _epoch(self, berth: Berth, source: JobSource) -> None:
         """Train one epoch, measure the runs that are at a rung, and end what ends."""
+        at_rung = None
+        try:
+            at_rung = self._train(berth)
+        except Exception as error:
+            for job in berth.jobs():
+                job.start_over(error)
+        if at_rung is None:
+            # Here, where the exception no longer keeps the memory of its fleet.
+            self._replace(berth, source)
+            return
+        for slot, (job, run) in at_rung.items():
+            if run.epochs == job.config.budget.epochs:
+                berth.free(slot)
+                self._write(job.finish_run(run, "COMPLETE"))
+                continue
+            value = job.rung_value(run.epochs)
+            if value is not None and job.state is None and source.report(job, run.epochs, value):
+                job.stop("PRUNED", f"pruned at epoch {run.epochs}")
+        for job in {id(job): job for job, _ in [*berth.aboard.values(), *at_rung.values()]}.values():
+            if job.state is not None:
+                berth.drop(job)
+            self._finish_if_done(job, source)
+
+    def _train(self, berth: Berth) -> dict[int, tuple[Job, Run]]:
+        """Train one epoch and measure; returns the runs that are at a rung, by slot."""
         losses = berth.fleet.train_epoch()
         berth.epochs += 1
         berth.occupied_epochs += len(berth.aboard)
@@ -159,21 +208,7 @@ class LocalEngine:
         }
         if at_rung:
             self._measure(berth.fleet, at_rung, losses)
-        for slot, (job, run) in at_rung.items():
-            if run.epochs == job.config.budget.epochs:
-                berth.free(slot)
-                self._write(job.finish_run(run, "COMPLETE"))
-                continue
-            value = job.rung_value(run.epochs)
-            if value is not None and job.state is None and source.report(job, run.epochs, value):
-                job.stop("PRUNED", f"pruned at epoch {run.epochs}")
-        for job in {id(job): job for job, _ in [*berth.aboard.values(), *at_rung.values()]}.values():
-            if job.state is not None:
-                berth.drop(job)
-                for run in job.runs:
-                    if run.record is None:
-                        self._write(job.finish_run(run, job.state, job.reason))
-            self._finish_if_done(job, source)
+        return at_rung
 
     def _measure(self, fleet: Fleet, at_rung: dict[int, tuple[Job, Run]], losses: np.ndarray) -> None:
         """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
@@ -224,10 +259,14 @@ class LocalEngine:
             run.measure(rows, rung=False)
 
     def _finish_if_done(self, job: Job, source: JobSource) -> None:
+        """Write and tell the end of a job that was stopped or whose runs have all ended."""
+        ended: list[Record] = []
+        if job.state is not None:
+            ended += [job.finish_run(run, job.state, job.reason) for run in job.runs if run.record is None]
         if all(run.record is not None for run in job.runs) and not job.told:
             job.told = True
             record = job.finish()
-            self._write(record)
+            self._write(*ended, record)
             source.finished(job, record)
 
 

@@ -7,15 +7,22 @@ core each train 128 models each in 0.117 ms a model-epoch together, one process 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from conf.errors import Failure
 from conf.schema import Ohem
 from runners.records import Journal, Record, TrialRecord
 from runners.replicate import Workshop
@@ -26,6 +33,12 @@ STEPS_WORTH_A_PROCESS = 250_000
 # In studies: a fleet costs about as much a step for being there as the slots of 1.7 studies; mining adds 1.4.
 COST_OF_A_FLEET, COST_OF_MINING = 1.7, 1.4
 SECONDS_BETWEEN_LOOKS = 0.2
+JOURNAL_FILE = "records.jsonl"
+TRAINERS_LOCK = "trainers.lock"
+# A process that dies, for example for want of memory, is started once more.
+STARTS = 2
+# The exit code of a process that cannot write: a further one could not either.
+CANNOT_WRITE = 74
 
 
 def process_count(plan: Plan, workshop: Workshop) -> int:
@@ -88,73 +101,137 @@ def train_studies(
     from sweeps.search import StudySearch, open_storage
     from sweeps.studies import SweepSource
 
-    journal = Journal(folder / "records.jsonl")
+    journal = Journal(folder / JOURNAL_FILE)
     storage = open_storage(folder / "optuna.journal")
     source = SweepSource(plan, [StudySearch(study, storage) for study in plan.studies], journal.read())
 
-    def write(record: Record) -> None:
-        journal.append(record)
-        if finished is not None and isinstance(record, TrialRecord):
-            finished(record)
+    def write(*records: Record) -> None:
+        journal.append(*records)
+        for record in records:
+            if finished is not None and isinstance(record, TrialRecord):
+                finished(record)
 
-    LocalEngine(plan, workshop, write).run(source)
-    journal.close()
+    try:
+        LocalEngine(plan, workshop, write).run(source)
+    finally:
+        journal.close()
+
+
+@dataclass(eq=False)
+class Trainer:
+    """A share of the studies and the process that trains it, which is replaced once if it dies."""
+
+    plan: Plan
+    folder: Path
+    core: int
+    process: BaseProcess = field(init=False)
+    starts: int = 0
+
+    @property
+    def name(self) -> str:
+        """The strategies that it trains."""
+        return ", ".join(study.strategy for study in self.plan.studies)
+
+    def start(self) -> None:
+        """Start the process."""
+        self.starts += 1
+        self.process = multiprocessing.get_context("spawn").Process(
+            target=work, args=(self.plan, self.folder, self.core), name=self.name, daemon=True
+        )
+        self.process.start()
+
+    def mend(self) -> None:
+        """Start the process again if it died.
+
+        Raises:
+            OSError: it could not write to the folder.
+            Failure: it died for the second time.
+        """
+        if not self.process.exitcode:
+            return
+        if self.process.exitcode == CANNOT_WRITE:
+            raise OSError(errno.EIO, f"the process that trains {self.name} has said why", str(self.folder))
+        death = f"the process that trains {self.name} ended with code {self.process.exitcode}"
+        if self.starts == STARTS:
+            raise Failure(f"{death}, {STARTS} times; the same command again trains what is left")
+        print(f"lossfleet: {death}; another one goes on in its place", file=sys.stderr, flush=True)
+        self.start()
 
 
 def train_in_processes(plan: Plan, folder: Path, count: int, finished: Callable[[TrialRecord], None]) -> None:
     """Train the studies in `count` processes, each pinned to a core; the journal tells how they go.
 
     Raises:
-        RuntimeError: a process ended with an error; it has written why to standard error.
+        OSError: the folder cannot be written.
+        Failure: a process died, and so did the one that took its place.
     """
-    context = multiprocessing.get_context("spawn")
     cores = usable_cores()
-    processes = [
-        context.Process(
-            target=work,
-            args=(replace(plan, studies=share), folder, cores[number % len(cores)]),
-            name=", ".join(study.strategy for study in share),
-            daemon=True,
-        )
+    trainers = [
+        Trainer(replace(plan, studies=share), folder, cores[number % len(cores)])
         for number, share in enumerate(share_studies(plan.studies, count))
     ]
-    journal = Journal(folder / "records.jsonl")
+    # Python's tracker of resources unblocks Ctrl-C when it starts; trainers inherit that it is blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    journal = Journal(folder / JOURNAL_FILE)
     _, offset = journal.follow(0)
     try:
-        for process in processes:
-            process.start()
-        running = list(processes)
+        for trainer in trainers:
+            trainer.start()
+        running = trainers
         while running:
-            wait([process.sentinel for process in running], SECONDS_BETWEEN_LOOKS)
-            running = [process for process in running if process.is_alive()]
+            wait([trainer.process.sentinel for trainer in running], SECONDS_BETWEEN_LOOKS)
+            for trainer in running:
+                trainer.mend()
+            running = [trainer for trainer in running if trainer.process.exitcode != 0]
             records, offset = journal.follow(offset)
             for record in records:
                 if isinstance(record, TrialRecord):
                     finished(record)
-            for process in processes:
-                if process.exitcode:
-                    raise RuntimeError(
-                        f"the process that trains {process.name} ended with code {process.exitcode}"
-                    )
     finally:
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
-                process.join()
+        for trainer in trainers:
+            if trainer.starts and trainer.process.is_alive():
+                trainer.process.kill()
+                trainer.process.join()
 
 
 def work(plan: Plan, folder: Path, core: int) -> None:
-    """What a process does: train its studies on its core, and end with its parent, however that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    """What a process does: train its studies on its core, and end with its parent, however that ends.
+
+    Ctrl-C does not reach it: it inherits that the signal is blocked.
+    """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    train_studies(plan, Workshop(plan.data), folder)
-
-
-def end_with_parent() -> None:
-    """Wait for the parent's end and end this process at once."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    assert parent is not None
+    with at_work(folder):
+        # The lock first: a parent that is alive now will be missed by none who waits for the lock.
+        if wait([parent.sentinel], 0):
+            return
+        threading.Thread(target=end_with, args=(parent.sentinel,), daemon=True).start()
+        try:
+            train_studies(plan, Workshop(plan.data), folder)
+        except OSError as error:
+            print(f"lossfleet: error: {error}", file=sys.stderr, flush=True)
+            sys.exit(CANNOT_WRITE)
+
+
+@contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """Show, by a shared lock, that a process trains in the folder."""
+    with (folder / TRAINERS_LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def wait_for_trainers(folder: Path) -> None:
+    """Wait until the trainers of a killed sweep have seen that it is gone."""
+    with (folder / TRAINERS_LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def end_with(sentinel: int) -> None:
+    """Wait for the end of another process and end this one at once."""
+    wait([sentinel])
+    os._exit(1)

@@ -1,0 +1,111 @@
+"""The folder of a sweep, studies/<sweep>: one process at a time, one configuration, moved aside for a fresh start."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conf.errors import UserError
+from conf.rules import show
+from runners.tracking_writer import writer_locked
+from sweeps.plan import Plan
+
+STUDIES = Path("studies")
+# What may change when a sweep is continued: it decides how long or where, not with which results.
+FREE_PARTS = ("tracking", "fleet")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder of a sweep for this process; the lock falls with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                what=f"the sweep {folder.name} is running in another process",
+                expected="one process a sweep",
+                mend="wait for it to end, or write name=... for a sweep of its own",
+            ) from None
+        yield
+
+
+def set_aside(folder: Path) -> None:
+    """Move the folder of an earlier sweep to the first free of studies/<sweep>.1, .2 and so on.
+
+    Raises:
+        UserError: a process still works in it.
+    """
+    if not folder.exists():
+        return
+    with locked(folder), writer_locked(folder):
+        kept = next(path for number in count(1) if not (path := Path(f"{folder}.{number}")).exists())
+        folder.rename(kept)
+    print(f"{folder} is kept as {kept}", file=sys.stderr)
+
+
+def store_configuration(file: Path, plan: Plan) -> None:
+    """Write the configuration of a sweep beside its records, or refuse it where they are of another one.
+
+    Raises:
+        UserError: the stored configuration differs in more than the number of trials, tracking and fleet.
+    """
+    wanted = plan.to_dict()
+    if file.exists():
+        changed = differences(yaml.safe_load(file.read_text()), wanted)
+        if changed:
+            raise UserError(
+                what=f"the sweep {plan.sweep} was started with another configuration ({', '.join(changed)})",
+                expected="the configuration that the sweep has",
+                mend="write another name=..., or start it anew with --fresh, which keeps the old one aside",
+            )
+    # Whole or not at all: the process may be killed here.
+    new = file.with_suffix(".new")
+    with new.open("w") as stream:
+        yaml.safe_dump(wanted, stream, sort_keys=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(file)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two plans as dicts, as 'key: before -> now'; what may differ is left out.
+
+    A key that differs in the same way for several strategies is named once.
+    """
+    strategies = [list(plan["studies"]) for plan in (before, now)]
+    found = []
+    if strategies[0] != strategies[1]:
+        found.append(f"strategies: {','.join(strategies[0])} -> {','.join(strategies[1])}")
+    common = [name for name in strategies[0] if name in strategies[1]]
+    changes: dict[str, list[str]] = {}
+    for name in common:
+        old, new = flatten(before["studies"][name]), flatten(now["studies"][name])
+        for key in sorted(old.keys() | new.keys()):
+            if not is_free(key) and old.get(key) != new.get(key):
+                changes.setdefault(f"{key}: {show(old.get(key))} -> {show(new.get(key))}", []).append(name)
+    for change, names in changes.items():
+        found.append(change if names == common else f"{change} for {','.join(names)}")
+    return found
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def is_free(key: str) -> bool:
+    """Whether a setting such as budget.trials may change between runs of a sweep."""
+    return key == "budget.trials" or key.split(".")[0] in FREE_PARTS

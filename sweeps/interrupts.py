@@ -1,0 +1,92 @@
+"""Ctrl-C and SIGTERM: a command ends within seconds, wherever it is."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Nothing waits longer for an orderly end, for example for a graph that is being compiled.
+SECONDS_TO_END = 4.0
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class Interrupts:
+    """Waits for the signals that ask this process to end; `code` is then its exit code."""
+
+    def __init__(self, farewell: str) -> None:
+        self.code = 128 + signal.SIGINT
+        self.over = threading.Event()
+        self._farewell = farewell
+        # A shell starts what it runs in the background with Ctrl-C ignored.
+        self._signals = {each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN}
+
+    def block(self) -> set[signal.Signals]:
+        """Block the signals in this thread and those that it starts; returns what was blocked before."""
+        return {signal.Signals(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)}
+
+    def say_farewell(self) -> None:
+        """Tell the user how to go on."""
+        print(self._farewell, file=sys.stderr, flush=True)
+
+    def watch(self) -> None:
+        """Interrupt the main thread at the first signal; end the process at the second, or if it hangs."""
+        if not self._wait(float("inf")):
+            return
+        _thread.interrupt_main(signal.SIGTERM)
+        self._wait(SECONDS_TO_END)
+        if not self.over.is_set():
+            # Nothing is lost by it: what is on disk is as good after a kill as after an orderly end.
+            self.say_farewell()
+            os._exit(self.code)
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for a signal for so long; returns whether there was one."""
+        waited = 0.0
+        while not self.over.is_set() and waited < seconds:
+            received = signal.sigtimedwait(self._signals, SECONDS_BETWEEN_LOOKS)
+            waited += SECONDS_BETWEEN_LOOKS
+            if received is not None:
+                self.code = 128 + received.si_signo
+                return True
+        return False
+
+
+@contextmanager
+def interruptible(farewell: str) -> Iterator[Interrupts]:
+    """Turn SIGINT and SIGTERM into a KeyboardInterrupt of the main thread, which this must be.
+
+    MindSpore replaces Python's handlers by one that kills the process. So the signals are blocked in every
+    thread, and one waits for them. Processes inherit that: those that shall hear the signals unblock them.
+
+    Args:
+        farewell: what the user reads where the process is ended because the main thread hangs.
+    """
+    interrupts = Interrupts(farewell)
+    handler = signal.signal(signal.SIGTERM, raise_interrupt)
+    blocked = interrupts.block()
+    watcher = threading.Thread(target=interrupts.watch, daemon=True)
+    watcher.start()
+    try:
+        yield interrupts
+    finally:
+        interrupts.over.set()
+        watcher.join()
+        signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def unblock_signals() -> None:
+    """Let this process, which a command started, hear the signals."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def raise_interrupt(number: int, frame: FrameType | None) -> None:
+    """A signal handler that ends what runs, as Ctrl-C does."""
+    raise KeyboardInterrupt

@@ -1,0 +1,53 @@
+"""Sending to MLflow what the journals of sweeps have and MLflow lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conf.errors import UserError, suggest
+from runners.tracking import sync
+from runners.tracking_store import shown_uri, tracking_uri
+from sweeps.folder import STUDIES
+
+
+def sync_sweeps(names: Sequence[str], uri: str | None) -> None:
+    """Send the runs that MLflow lacks, sweep by sweep, and say how many they were.
+
+    Args:
+        names: the folders under studies/; none for all of them.
+        uri: the tracking URI; None for that of each sweep's configuration, else as `tracking_uri` says.
+
+    Raises:
+        UserError: no such sweep, or it is still running.
+        Failure: MLflow does not take the runs.
+    """
+    known = {path.parent.name: path.parent for path in sorted(STUDIES.glob("*/records.jsonl"))}
+    for name in names:
+        if name not in known:
+            raise UserError(
+                what=f"there is no sweep {name} under {STUDIES}/",
+                expected=f"one of {', '.join(known)}" if known else "sweeps that were run in this directory",
+                mend=suggest(name, known) if known else "run lossfleet sweep first, or go to its directory",
+            )
+    if not known:
+        raise UserError(
+            what=f"there are no sweeps under {STUDIES}/",
+            expected="sweeps that were run in this directory",
+            mend="run lossfleet sweep first, or go to its directory",
+        )
+    for name in names or known:
+        study = first_study(known[name])
+        place = tracking_uri(uri or study["tracking"]["uri"])
+        experiment = study["tracking"]["experiment"] or study["data"]["name"]
+        sent = sync(known[name], place, experiment)
+        print(f"{name}: {sent} runs sent to {shown_uri(place)}" if sent else f"{name}: nothing to send")
+
+
+def first_study(folder: Path) -> dict[str, Any]:
+    """The configuration of a sweep's first study; data and tracking are the same for all."""
+    configuration = yaml.safe_load((folder / "config.yaml").read_text())
+    return next(iter(configuration["studies"].values()))
