@@ -80,20 +80,39 @@ class ReplicateRecord:
 
 
 @dataclass(frozen=True)
+class EngineRecord:
+    """How an engine, one a process, spent its time.
+
+    slots: of each fleet. slot_epochs: epochs times slots; occupied_slot_epochs: those that trained a replicate.
+    seconds: of wall time, by what they were spent on: compile, train, measure, search, write, enter.
+    """
+
+    strategies: list[str]
+    slots: list[int]
+    slot_epochs: int
+    occupied_slot_epochs: int
+    seconds: dict[str, float]
+    started: float
+    ended: float
+
+
+@dataclass(frozen=True)
 class EndRecord:
-    """The end of a sweep: its table (Markdown) and the sentence that sums it up."""
+    """The end of a sweep: its table (Markdown), the sentence that sums it up, metrics of the whole sweep."""
 
     state: Literal["FINISHED", "KILLED", "FAILED"]
     ended: float
     table: str
     sentence: str
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
-Record = SweepRecord | TrialRecord | ReplicateRecord | EndRecord
+Record = SweepRecord | TrialRecord | ReplicateRecord | EngineRecord | EndRecord
 KINDS: dict[str, type[Record]] = {
     "sweep": SweepRecord,
     "trial": TrialRecord,
     "replicate": ReplicateRecord,
+    "engine": EngineRecord,
     "end": EndRecord,
 }
 

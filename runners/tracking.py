@@ -123,6 +123,11 @@ class Tracker:
             return
         if end.sentence:
             self._client.set_tag(self._sweep_id, "mlflow.note.content", f"{end.sentence}\n\n{end.table}")
+        if end.metrics:
+            from mlflow.entities import Metric
+
+            ended = milliseconds(end.ended)
+            self._log(self._sweep_id, [Metric(*metric, ended, 0) for metric in end.metrics.items()], {})
         self._client.set_terminated(self._sweep_id, end.state, end_time=milliseconds(end.ended))
 
     def _complete(self, run: Run) -> None:

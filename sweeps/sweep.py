@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from conf.errors import Failure, UserError
 from runners.environment import environment
-from runners.records import EndRecord, Journal, Record, SweepRecord, TrialRecord
+from runners.records import EndRecord, EngineRecord, Journal, Record, SweepRecord, TrialRecord
 from runners.replicate import Workshop
 from runners.tracking import Writer, start_writer, tracking_uri
 from sweeps.folder import STUDIES, locked, set_aside, store_configuration
 from sweeps.plan import Plan, total_trials
 from sweeps.progress import SweepProgress
+from sweeps.speed import speed_metrics, speed_sentence
 
 # Seconds that an interrupted sweep waits for MLflow; the writer goes on in the background.
 PATIENCE_WHEN_INTERRUPTED = 1.5
@@ -71,6 +73,10 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
     try:
         train(plan, workshop, folder, records)
         end = conclude(journal.read(), folder)
+        engines = [record for record in journal.read()[len(records) :] if isinstance(record, EngineRecord)]
+        if engines:
+            print(speed_sentence(engines), file=sys.stderr)
+            end = replace(end, metrics=speed_metrics(engines))
     except KeyboardInterrupt:
         end = EndRecord("KILLED", time.time(), "", "")
         raise

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.records import EndRecord, Journal, ReplicateRecord, TrialRecord
+from runners.records import EndRecord, EngineRecord, Journal, ReplicateRecord, TrialRecord
 from sweeps.compare import frame, frame_from_records, summary
 from sweeps.tables import markdown_table
 
@@ -206,6 +206,17 @@ def test_a_process_that_is_killed_fails_the_sweep_and_the_next_run_completes_it(
     assert process.returncode == 1
     assert "ended with code -9" in errors
     assert not any(Path(f"/proc/{trainer}").exists() for trainer in trainers)
+
+
+def test_a_sweep_says_how_its_engine_spent_the_time(finished):
+    (engine,) = [record for record in journal(finished[0]).read() if isinstance(record, EngineRecord)]
+    epochs = sum(
+        record.epochs for record in journal(finished[0]).read() if isinstance(record, ReplicateRecord)
+    )
+    assert engine.occupied_slot_epochs == epochs
+    assert epochs <= engine.slot_epochs
+    assert {"compile", "train", "measure", "search", "write", "enter"} <= engine.seconds.keys()
+    assert 0 < sum(engine.seconds.values()) <= engine.ended - engine.started
 
 
 def test_compare_gives_the_table_of_the_journal_from_mlflow(finished):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,14 +14,13 @@ from conf.schema import Config
 from runners.evaluation import Outputs, evaluate
 from runners.fleet import Fleet
 from runners.metrics import classification_metrics
-from runners.records import Record, TrialRecord
+from runners.records import EngineRecord, Record, TrialRecord
 from runners.replicate import Workshop
 from runners.shape import FleetShape, group_by_shape
+from sweeps.engines.slots import number_of_slots
+from sweeps.engines.stopwatch import Stopwatch
 from sweeps.jobs import Job, Run
 from sweeps.plan import Plan
-
-# More slots than this train no faster a replicate (measured), and cost memory.
-MOST_SLOTS = 256
 
 
 class JobSource(Protocol):
@@ -45,6 +45,7 @@ class Berth:
     aboard: dict[int, tuple[Job, Run]] = field(default_factory=dict)
     epochs: int = 0
     occupied_epochs: int = 0
+    seconds: list[float] = field(default_factory=list)
 
     def board(self, workshop: Workshop) -> list[Job]:
         """Let waiting runs enter free slots; returns the jobs that raised an exception and start over."""
@@ -62,6 +63,19 @@ class Berth:
             else:
                 self.aboard[slot] = (job, run)
         return failed
+
+    def train_epoch(self) -> np.ndarray:
+        """Train all slots for an epoch; returns the training losses (K,)."""
+        start = time.perf_counter()
+        losses = self.fleet.train_epoch()
+        self.seconds.append(time.perf_counter() - start)
+        self.epochs += 1
+        self.occupied_epochs += len(self.aboard)
+        return losses
+
+    def compile_seconds(self) -> float:
+        """What the first epoch took beyond a usual one."""
+        return self.seconds[0] - float(np.median(self.seconds[1:])) if len(self.seconds) > 1 else 0.0
 
     def free(self, slot: int) -> None:
         """Take the run out of a slot."""
@@ -94,27 +108,54 @@ class LocalEngine:
         self.plan = plan
         self.workshop = workshop
         self.berths: dict[FleetShape, Berth] = {}
-        self._write = write
+        self._given_up: list[Berth] = []
+        self._take = write
+        self._watch = Stopwatch()
+        self._started = time.time()
         self._groups = group_by_shape(plan.studies, lambda study: self._shape(study.config))
 
     def run(self, source: JobSource) -> None:
-        """Train until the source is dry."""
-        while True:
-            while (job := source.next_job()) is not None:
-                self._admit(job, source)
-            failed = [job for berth in self.berths.values() for job in berth.board(self.workshop)]
-            for job in failed:
-                self._admit(job, source)
-            active = [berth for berth in self.berths.values() if berth.aboard]
-            if not active and not failed:
-                return
-            for berth in active:
-                self._epoch(berth, source)
+        """Train until the source is dry, then write how the time was spent."""
+        while self._step(source):
+            pass
+        self._write(self.profile())
 
-    def occupancy(self) -> float:
-        """The share of slot-epochs that trained a replicate."""
-        available = sum(berth.epochs * berth.fleet.slots for berth in self.berths.values())
-        return sum(berth.occupied_epochs for berth in self.berths.values()) / max(1, available)
+    def _step(self, source: JobSource) -> bool:
+        """Start what can start and train each fleet for an epoch; returns whether there was anything to do."""
+        while (job := self._next_job(source)) is not None:
+            self._admit(job, source)
+        with self._watch("enter"):
+            failed = [job for berth in self.berths.values() for job in berth.board(self.workshop)]
+        for job in failed:
+            self._admit(job, source)
+        active = [berth for berth in self.berths.values() if berth.aboard]
+        for berth in active:
+            self._epoch(berth, source)
+        return bool(active or failed)
+
+    def profile(self) -> EngineRecord:
+        """How full the slots were, and where the time went so far."""
+        berths = [*self.berths.values(), *self._given_up]
+        compiling = sum(berth.compile_seconds() for berth in berths)
+        seconds = {"compile": compiling, **self._watch.seconds}
+        seconds["train"] = sum(sum(berth.seconds) for berth in berths) - compiling
+        return EngineRecord(
+            strategies=[study.strategy for study in self.plan.studies],
+            slots=[berth.fleet.slots for berth in berths],
+            slot_epochs=sum(berth.epochs * berth.fleet.slots for berth in berths),
+            occupied_slot_epochs=sum(berth.occupied_epochs for berth in berths),
+            seconds=seconds,
+            started=self._started,
+            ended=time.time(),
+        )
+
+    def _next_job(self, source: JobSource) -> Job | None:
+        with self._watch("search"):
+            return source.next_job()
+
+    def _write(self, *records: Record) -> None:
+        with self._watch("write"):
+            self._take(*records)
 
     def _admit(self, job: Job, source: JobSource) -> None:
         """Queue the runs of a job, less those that ended in an earlier process; end it if none is left."""
@@ -131,6 +172,7 @@ class LocalEngine:
     def _replace(self, berth: Berth, source: JobSource) -> None:
         """Give up a fleet that raised an exception; all its jobs move to a new one."""
         self.berths = {shape: other for shape, other in self.berths.items() if other is not berth}
+        self._given_up.append(berth)
         jobs = [*berth.jobs(), *(job for job, _ in berth.waiting)]
         for job in {id(job): job for job in jobs}.values():
             self._admit(job, source)
@@ -161,11 +203,14 @@ class LocalEngine:
         return self.berths[shape]
 
     def _slots(self, shape: FleetShape) -> int:
-        """As many slots as the studies of this shape can fill, unless the user says how many."""
+        """The slots of a fleet: the user's number, else by the rule of `number_of_slots`."""
         if self.plan.fleet.slots is not None:
             return self.plan.fleet.slots
         studies = max(1, len(self._groups.get(shape, ())))
-        return min(MOST_SLOTS, studies * self.plan.search.concurrent_trials * self.plan.budget.replicates)
+        in_flight = self.plan.search.concurrent_trials * self.plan.budget.replicates
+        split = self.workshop.split(self.plan.budget.search_seeds[0], 0)
+        rows = max(len(split.validation_labels), len(split.test_labels))
+        return number_of_slots(shape, replicates=studies * in_flight, evaluated_rows=rows)
 
     def _epoch(self, berth: Berth, source: JobSource) -> None:
         """Train one epoch, measure the runs that are at a rung, and end what ends."""
@@ -184,19 +229,24 @@ class LocalEngine:
                 berth.free(slot)
                 self._write(job.finish_run(run, "COMPLETE"))
                 continue
-            value = job.rung_value(run.epochs)
-            if value is not None and job.state is None and source.report(job, run.epochs, value):
+            if self._is_pruned(job, run.epochs, source):
                 job.stop("PRUNED", f"pruned at epoch {run.epochs}")
         for job in {id(job): job for job, _ in [*berth.aboard.values(), *at_rung.values()]}.values():
             if job.state is not None:
                 berth.drop(job)
             self._finish_if_done(job, source)
 
+    def _is_pruned(self, job: Job, epoch: int, source: JobSource) -> bool:
+        """Report a rung that all replicates of a job have reached; returns whether to prune the job."""
+        value = job.rung_value(epoch)
+        if value is None or job.state is not None:
+            return False
+        with self._watch("search"):
+            return source.report(job, epoch, value)
+
     def _train(self, berth: Berth) -> dict[int, tuple[Job, Run]]:
         """Train one epoch and measure; returns the runs that are at a rung, by slot."""
-        losses = berth.fleet.train_epoch()
-        berth.epochs += 1
-        berth.occupied_epochs += len(berth.aboard)
+        losses = berth.train_epoch()
         for slot, (job, run) in berth.aboard.items():
             run.epochs = int(berth.fleet.epochs[slot])
             if not np.isfinite(losses[slot]):
@@ -207,7 +257,8 @@ class LocalEngine:
             if job.state is None and run.epochs in job.config.budget.rung_epochs()
         }
         if at_rung:
-            self._measure(berth.fleet, at_rung, losses)
+            with self._watch("measure"):
+                self._measure(berth.fleet, at_rung, losses)
         return at_rung
 
     def _measure(self, fleet: Fleet, at_rung: dict[int, tuple[Job, Run]], losses: np.ndarray) -> None:
@@ -267,7 +318,8 @@ class LocalEngine:
             job.told = True
             record = job.finish()
             self._write(*ended, record)
-            source.finished(job, record)
+            with self._watch("search"):
+                source.finished(job, record)
 
 
 def rung_metrics(config: Config) -> tuple[str, ...]:

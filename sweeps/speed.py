@@ -1,0 +1,45 @@
+"""How fast a sweep trained, in a line and as metrics, from what its engines wrote down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runners.records import EngineRecord
+
+
+def speed_metrics(engines: Sequence[EngineRecord]) -> dict[str, float]:
+    """Slot occupancy, replicate-epochs, and the seconds that all engines together spent on each part.
+
+    Args:
+        engines: the records of one run of a sweep, at least one.
+    """
+    parts = dict.fromkeys(part for engine in engines for part in engine.seconds)
+    seconds = {f"seconds_{part}": sum(engine.seconds.get(part, 0.0) for engine in engines) for part in parts}
+    occupied = sum(engine.occupied_slot_epochs for engine in engines)
+    return {
+        "replicate_epochs": float(occupied),
+        "slot_occupancy": occupied / max(1, sum(engine.slot_epochs for engine in engines)),
+        "engine_seconds": wall_seconds(engines),
+        **seconds,
+    }
+
+
+def speed_sentence(engines: Sequence[EngineRecord]) -> str:
+    """The line that a sweep ends with.
+
+    Args:
+        engines: the records of one run of a sweep, at least one.
+    """
+    metrics = speed_metrics(engines)
+    fleets = [slots for engine in engines for slots in engine.slots]
+    return (
+        f"{metrics['replicate_epochs']:,.0f} epochs of replicates in {metrics['engine_seconds']:.1f} s, "
+        f"{len(engines)} {'process' if len(engines) == 1 else 'processes'}, fleets of "
+        f"{' and '.join(str(slots) for slots in fleets) or 'no'} slots, {metrics['slot_occupancy']:.0%} occupied, "
+        f"compilation {metrics['seconds_compile']:.1f} s"
+    )
+
+
+def wall_seconds(engines: Sequence[EngineRecord]) -> float:
+    """From the start of the first engine to the end of the last."""
+    return max(engine.ended for engine in engines) - min(engine.started for engine in engines)
