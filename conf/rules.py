@@ -74,7 +74,7 @@ class Rule:
     def describe(self) -> str:
         """The rule in words, for example `a number of at least 0`."""
         if self.choices:
-            words = f"one of {', '.join(self.choices)}"
+            words = f"{'a list, each ' if self.many else ''}one of {', '.join(self.choices)}"
         elif self.pattern is not None:
             words = "letters, digits, '.', '_' and '-'"
         else:

@@ -13,6 +13,7 @@ from typing import Any
 
 from conf.errors import UserError, suggest
 from conf.rules import Rule, check_fields, setting, show
+from conf.searching import METRICS, MINIMISED, Constraint, Pruner, Search, check_search
 from conf.variants import (
     LOSSES,
     SAMPLERS,
@@ -34,11 +35,13 @@ __all__ = [
     "DATASET_CLASSES",
     "LOSSES",
     "METRICS",
+    "MINIMISED",
     "SAMPLERS",
     "WEIGHT_FIELDS",
     "Budget",
     "ClassBalanced",
     "Config",
+    "Constraint",
     "CrossEntropy",
     "Data",
     "Fleet",
@@ -60,7 +63,6 @@ __all__ = [
 
 # The number of classes is known before the data is loaded, so that alpha on five classes fails at once.
 DATASET_CLASSES = {"page_blocks": 5, "page_blocks_binary": 2, "breast_cancer": 2, "wine": 3, "digits": 10}
-METRICS = ("balanced_accuracy", "macro_f1", "macro_average_precision", "rarest_recall", "mcc", "g_mean")
 LARGEST_SEED = 2**31 - 1
 # A sweep's name is a folder's name too.
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -124,6 +126,8 @@ class Budget:
 
     Replicate r of a trial trains on seed `search_seeds[r]` and split r; final replicate r on seed
     `final_seeds[r]` and split 1000 + r. No seed serves both, so the final evaluation is fresh.
+    A study asks for no further trial once it has `trials`, has searched for `seconds`, or has not improved
+    for `patience` finished trials; trials under way then end as usual.
     """
 
     trials: int = setting(int, 40, at_least=1)
@@ -131,6 +135,8 @@ class Budget:
     epochs: int = setting(int, 30, at_least=1)
     rungs: int = setting(int, 10, at_least=1)
     final_replicates: int = setting(int, 10, at_least=1)
+    seconds: float | None = setting(float, None, above=0, example="600")
+    patience: int | None = setting(int, None, at_least=1, example="20")
     search_seeds: tuple[int, ...] = setting(int, tuple(range(5)), at_least=0, at_most=LARGEST_SEED, many=True)
     final_seeds: tuple[int, ...] = setting(
         int, tuple(range(100, 110)), at_least=0, at_most=LARGEST_SEED, many=True
@@ -174,31 +180,6 @@ class Budget:
     def rung_epochs(self) -> tuple[int, ...]:
         """The equally spaced epochs at which trials report; the last is `epochs`."""
         return tuple(self.epochs * rung // self.rungs for rung in range(1, self.rungs + 1))
-
-
-@dataclass(frozen=True)
-class Search:
-    """How Optuna searches: its sampler, the validation metric to maximise, a study's trials in flight."""
-
-    sampler: str = setting(str, "tpe", choices=("tpe", "random", "grid"))
-    metric: str = setting(str, "balanced_accuracy", choices=METRICS)
-    concurrent_trials: int = setting(int, 4, at_least=1)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "search.")
-
-
-@dataclass(frozen=True)
-class Pruner:
-    """When a trial stops early: `warmup_rungs` is median's, `reduction_factor` successive_halving's."""
-
-    name: str = setting(str, "median", choices=("median", "successive_halving", "none"))
-    startup_trials: int = setting(int, 5, at_least=0)
-    warmup_rungs: int = setting(int, 2, at_least=0)
-    reduction_factor: int = setting(int, 3, at_least=2)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "pruner.")
 
 
 @dataclass(frozen=True)
@@ -248,6 +229,7 @@ class Config:
         Rule(str, pattern=NAME_PATTERN, example="focal").check("strategy", self.strategy)
         check_fields(self)
         self._check_classes()
+        check_search(self.search, self.pruner, self.budget.replicates, self.budget.trials)
 
     def _check_classes(self) -> None:
         classes = self.data.classes

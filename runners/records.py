@@ -37,6 +37,8 @@ class TrialRecord:
     """A trial at its end; `params` are the sampled values, `config` all that it trained with.
 
     `reason` says why it was pruned or failed, `error` is the traceback where an exception ended it.
+    `values` has each metric that is optimised, `value` the first. `violations` says by constraint how far a
+    trial is from holding it, 0 or less where it does.
     """
 
     strategy: str
@@ -50,6 +52,8 @@ class TrialRecord:
     ended: float
     reason: str | None = None
     error: str | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    violations: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,18 @@ class EngineRecord:
 
 @dataclass(frozen=True)
 class EndRecord:
-    """The end of a sweep: its table (Markdown), the sentence that sums it up, metrics of the whole sweep."""
+    """The end of a sweep: its table (Markdown), the sentence that sums it up, metrics of the whole sweep.
+
+    `front` has the trials on the Pareto fronts as pairs of strategy and trial; it is empty where one metric is
+    optimised.
+    """
 
     state: Literal["FINISHED", "KILLED", "FAILED"]
     ended: float
     table: str
     sentence: str
     metrics: dict[str, float] = field(default_factory=dict)
+    front: list[list[Any]] = field(default_factory=list)
 
 
 Record = SweepRecord | TrialRecord | ReplicateRecord | EngineRecord | EndRecord

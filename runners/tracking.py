@@ -15,11 +15,13 @@ from runners.records import EndRecord, SweepRecord
 from runners.tracking_curves import Curves, curves_from_database, curves_from_server, finite_or_infinite
 from runners.tracking_rows import run_rows
 from runners.tracking_runs import (
+    FRONT_TAG,
     KEY_TAG,
     KIND_TAG,
     SWEEP_TAG,
     Run,
     curve_names,
+    front_keys,
     milliseconds,
     replicate_row,
     sweep_key,
@@ -57,6 +59,7 @@ class Tracker:
         self._ids: dict[str, str] = {}
         self._unfinished: set[str] = set()
         self._sweep_id = ""
+        self._sweep = sweep
         for run in _search(self._client, [self._experiment], f"tags.`{SWEEP_TAG}` = '{sweep_key(sweep)}'"):
             self._remember(run)
 
@@ -121,6 +124,7 @@ class Tracker:
         if end is None:
             self._client.set_terminated(self._sweep_id, "KILLED")
             return
+        self._mark_front(front_keys(self._sweep, end))
         if end.sentence:
             self._client.set_tag(self._sweep_id, "mlflow.note.content", f"{end.sentence}\n\n{end.table}")
         if end.metrics:
@@ -129,6 +133,15 @@ class Tracker:
             ended = milliseconds(end.ended)
             self._log(self._sweep_id, [Metric(*metric, ended, 0) for metric in end.metrics.items()], {})
         self._client.set_terminated(self._sweep_id, end.state, end_time=milliseconds(end.ended))
+
+    def _mark_front(self, keys: set[str]) -> None:
+        """Tags the trials of the Pareto fronts; in a continued sweep others may have been there before."""
+        marked = f"tags.`{SWEEP_TAG}` = '{sweep_key(self._sweep)}' AND tags.`{FRONT_TAG}` = 'true'"
+        for run in _search(self._client, [self._experiment], marked):
+            if run.data.tags[KEY_TAG] not in keys:
+                self._client.set_tag(run.info.run_id, FRONT_TAG, "false")
+        for key in keys & self._ids.keys():
+            self._client.set_tag(self._ids[key], FRONT_TAG, "true")
 
     def _complete(self, run: Run) -> None:
         from mlflow.entities import Metric

@@ -22,6 +22,8 @@ KIND_TAG = "lossfleet.kind"
 SWEEP_TAG = "lossfleet.sweep"
 SAMPLED_TAG = "lossfleet.sampled"
 CURVES_TAG = "lossfleet.curves"
+OBJECTIVES_TAG = "objectives"
+FRONT_TAG = "pareto"
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 # MLflow's limits; a reason can be a whole traceback.
@@ -89,6 +91,11 @@ def sweep_key(sweep: SweepRecord) -> str:
     return f"{sweep.sweep}@{sweep.started:.3f}"
 
 
+def front_keys(sweep: SweepRecord, end: EndRecord) -> set[str]:
+    """The keys of the trials that are on the Pareto front of their study."""
+    return {f"{sweep_key(sweep)}/{strategy}/search/{trial}" for strategy, trial in end.front}
+
+
 def sweep_tags(sweep: SweepRecord) -> dict[str, str]:
     """The tags of the sweep's own run, the environment among them."""
     environment = {f"environment.{name}": str(value) for name, value in sweep.environment.items()}
@@ -115,11 +122,13 @@ def replicate_row(
 
     Returns:
         sweep, data, strategy, stage, state, trial, replicate, seed, split, epochs, started and ended (unix
-        seconds), class_names, params (the sampled hyperparameters), metrics and curves.
+        seconds), class_names, objectives (the metrics that are optimised together, with commas), feasible
+        (whether the trial holds its constraints), params (the sampled hyperparameters), metrics and curves.
     """
     row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
     row |= {name: int(tags[name]) for name in ("trial", "replicate", "seed", "split", "epochs")}
     row |= {"started": started / 1000, "ended": ended / 1000, "class_names": tuple(class_names)}
+    row |= {"objectives": tags.get(OBJECTIVES_TAG, ""), "feasible": tags.get("feasible", "true") == "true"}
     last = {name: value for name, value in metrics.items() if name not in DIAGRAMS}
     return {**row, "params": json.loads(tags[SAMPLED_TAG]), "metrics": last, "curves": dict(curves)}
 
@@ -189,6 +198,7 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
     number = "final" if trial.stage == "final" else f"{trial.trial:03d}"
     config = {name: value for name, value in trial.config.items() if name not in SWEEP_SETTINGS}
     params = flatten(config) | flatten(trial.params)
+    search = trial.config.get("search", {})
     tags = _common_tags(sweep) | {
         "strategy": trial.strategy,
         "study": f"{sweep.sweep}/{trial.strategy}",
@@ -198,6 +208,10 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
         "sampler": params.get("sampler.name", ""),
         SAMPLED_TAG: json.dumps(trial.params),
     }
+    if len(search.get("metrics") or ()) > 1:
+        tags[OBJECTIVES_TAG] = ",".join(search["metrics"])
+    if trial.violations:
+        tags["feasible"] = "true" if max(trial.violations.values()) <= 0 else "false"
     trial_run = Run(
         key=key,
         parent=sweep_key(sweep),
@@ -292,6 +306,10 @@ def _trial_points(trial: TrialRecord, replicates: list[ReplicateRecord]) -> list
             values[f"{name}_std", epochs] = _standard_deviation(complete[name, epochs])
     if trial.value is not None:
         values["value", epochs] = trial.value
+    if len(trial.values) > 1:
+        values |= {(f"value_{name}", epochs): value for name, value in trial.values.items()}
+    if trial.violations:
+        values["violation", epochs] = sum(max(0.0, missed) for missed in trial.violations.values())
     return _timed(values, trial.started, trial.ended)
 
 

@@ -12,6 +12,7 @@ from conf.errors import UserError, suggest
 from runners.evaluation import LOWER_IS_BETTER, final_metric_names
 from runners.records import Record
 from runners.tracking_runs import replicate_rows
+from sweeps.front import sentence_about_front, trade_offs
 from sweeps.statistics import INTERVALS, Ranks, average_families, compare_pairs, rank, ranks_of
 from sweeps.verdict import sentence_about, sentence_over
 
@@ -32,7 +33,9 @@ OPPOSITES = ("high", "low", "bootstrap_high", "bootstrap_low")
 # Two tasks made of the same measurements count as one where data sets are the evidence.
 FAMILIES = {"page_blocks_binary": "page_blocks"}
 ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
-FIELDS = (*ORDER, "seed", "split", "state", "epochs", "started", "ended", "class_names")
+FIELDS = (
+    *ORDER, "seed", "split", "state", "epochs", "started", "ended", "class_names", "objectives", "feasible"
+)  # fmt: skip
 
 Format = Literal["terminal", "md", "csv", "latex"]
 
@@ -43,7 +46,7 @@ class Comparison:
 
     `metrics` are those of the table, the first one is compared. `table` has a row a strategy (and data set),
     `pairwise` a row a pair of strategies. `average_ranks` is there for several data sets, `ranks` with the
-    tests for three strategies or more.
+    tests for three strategies or more, `front` has what `front.trade_offs` gives.
     """
 
     metrics: tuple[str, ...]
@@ -52,6 +55,7 @@ class Comparison:
     pairwise: pd.DataFrame
     average_ranks: pd.Series | None = None
     ranks: Ranks | None = None
+    front: pd.DataFrame | None = None
 
 
 def frame(
@@ -71,10 +75,10 @@ def frame(
 
     Returns:
         A row a replicate: data, sweep, strategy, stage, trial, replicate, seed, split, state, epochs,
-        started, ended (unix seconds), class_names (a tuple), a column `params.<name>` a sampled
-        hyperparameter, a column a metric with its last value, and a column `curves.<name>` a curve: a tuple
-        of (step, value), where the step is the epoch, but for `runners.evaluation.DIAGRAMS`; a replicate
-        without that curve has an empty one.
+        started, ended (unix seconds), class_names (a tuple), objectives (of several metrics, with commas),
+        feasible, a column `params.<name>` a sampled hyperparameter, a column a metric with its last value,
+        and a column `curves.<name>` a curve: a tuple of (step, value), where the step is the epoch, but for
+        `runners.evaluation.DIAGRAMS`; a replicate without that curve has an empty one.
 
     Raises:
         UserError: no store, no such experiment, no such sweep.
@@ -131,6 +135,7 @@ def summary(
 
     final = latest_finals(frame)
     chosen = _choose_metrics(final, metrics)
+    front = trade_offs(frame)
     tables, pairs, sentences, means = [], [], [], {}
     for data, part in final.groupby("data"):
         if part["sweep"].nunique() > 1:
@@ -147,6 +152,8 @@ def summary(
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
         sentences.append(sentence_about(str(data), table, chosen[0], pairwise, left_out))
+        if (front["data"] == data).any():
+            sentences.append(sentence_about_front(front[front["data"] == data].dropna(axis=1, how="all")))
         means[data] = table.set_index("strategy")[chosen[0]]
     ranks, average_ranks = None, None
     if len(means) > 1:
@@ -162,6 +169,7 @@ def summary(
         pairwise=pd.concat(pairs, ignore_index=True),
         average_ranks=average_ranks,
         ranks=ranks,
+        front=front,
     )
 
 
@@ -275,7 +283,7 @@ def _table(final: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
         row = {
             "data": part["data"].iloc[0],
             "strategy": strategy,
-            "hyperparameters": _hyperparameters(part.iloc[0]),
+            "hyperparameters": hyperparameters(part.iloc[0]),
             "replicates": len(complete),
         }
         for metric in metrics:
@@ -316,7 +324,7 @@ def _add_differences(table: pd.DataFrame, pairwise: pd.DataFrame, direction: int
     return table.assign(beaten=pd.Series(beaten, dtype=bool))
 
 
-def _hyperparameters(replicate: pd.Series) -> str:
+def hyperparameters(replicate: pd.Series) -> str:
     sampled = replicate.filter(like="params.").dropna()
     return " ".join(
         f"{name.removeprefix('params.')}={f'{value:.3g}' if isinstance(value, float) else value}"

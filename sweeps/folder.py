@@ -21,6 +21,7 @@ from sweeps.plan import Plan
 STUDIES = Path("studies")
 # What may change when a sweep is continued: it decides how long or where, not with which results.
 FREE_PARTS = ("tracking", "fleet")
+LENGTHS = ("budget.trials", "budget.seconds", "budget.patience")
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def store_configuration(file: Path, plan: Plan) -> None:
     """Write the configuration of a sweep beside its records, or refuse it where they are of another one.
 
     Raises:
-        UserError: the stored configuration differs in more than the number of trials, tracking and fleet.
+        UserError: the stored configuration differs in more than the length of the search, tracking and fleet.
     """
     wanted = plan.to_dict()
     if file.exists():
@@ -108,4 +109,4 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def is_free(key: str) -> bool:
     """Whether a setting such as budget.trials may change between runs of a sweep."""
-    return key == "budget.trials" or key.split(".")[0] in FREE_PARTS
+    return key in LENGTHS or key.split(".")[0] in FREE_PARTS

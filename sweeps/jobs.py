@@ -83,10 +83,13 @@ class Job:
 
     def rung_value(self, epoch: int) -> float | None:
         """The mean of the searched metric over the replicates at a rung; None before all have reached it."""
+        values = self.rung_values(epoch)
+        return float(np.mean(values)) if len(values) == len(self.runs) else None
+
+    def rung_values(self, epoch: int) -> list[float]:
+        """The searched metric of each replicate that has reached a rung."""
         curves = [dict(run.curves.get(self.metric, ())) for run in self.runs]
-        if any(epoch not in curve for curve in curves):
-            return None
-        return float(np.mean([curve[epoch] for curve in curves]))
+        return [curve[epoch] for curve in curves if epoch in curve]
 
     @property
     def metric(self) -> str:
@@ -114,12 +117,16 @@ class Job:
 
     def finish(self) -> TrialRecord:
         """End the job, all of its replicates having ended, and return its record."""
-        value = None
+        search = self.config.search
+        means: dict[str, float] = {}
         if self.state is None:
             self.state = "COMPLETE"
-            value = float(np.mean([run.metrics[self.metric] for run in self.runs]))
-            if not math.isfinite(value):
-                self.state, self.reason, value = "FAIL", f"{self.metric} is {value}", None
+            wanted = (*search.objectives, *(each.metric for each in search.constraints))
+            means = {name: self._mean(name) for name in wanted}
+            for name in wanted:
+                if not math.isfinite(means.get(name, 0.0)):
+                    self.state, self.reason = "FAIL", f"validation_{name} is {means[name]}"
+                    means = {}
         return TrialRecord(
             strategy=self.strategy,
             stage=self.stage,
@@ -127,9 +134,16 @@ class Job:
             state=self.state,
             params=self.params,
             config=self.config.to_dict(),
-            value=value,
+            value=means.get(search.metric),
             started=self.started,
             ended=time.time(),
             reason=self.reason,
             error=self.error,
+            values={name: means[name] for name in search.objectives if means},
+            violations={
+                str(each): each.violation(means[each.metric]) for each in search.constraints if means
+            },
         )
+
+    def _mean(self, metric: str) -> float:
+        return float(np.mean([run.metrics[f"validation_{metric}"] for run in self.runs]))

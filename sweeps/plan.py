@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 from conf.errors import UserError
 from conf.rules import rules, show
 from conf.schema import Budget, Config, Data, Fleet, Pruner, Search, Tracking, to_plain
 from sweeps.space import Dimension, Value, grid_size
+
+# What samplers need beyond Optuna; each is an extra of the sampler's name.
+EXTRAS = {"cmaes": "cmaes", "gp": "torch"}
 
 
 @dataclass(frozen=True)
@@ -84,17 +89,30 @@ class Plan:
 def make_plan(studies: Iterable[Study]) -> Plan:
     """Checks the studies and names the sweep.
 
-    The name is the user's, else `<data>-<digest>` of everything that decides its results except the number of
-    trials, so that the same command continues a sweep, also with more trials.
+    The name is the user's, else `<data>-<digest>` of everything that decides its results except how long it
+    searches, so that the same command continues a sweep, also with more trials.
 
     Raises:
-        UserError: a dimension reaches a value its setting refuses, or has no grid where one is asked for.
+        UserError: a dimension reaches a value its setting refuses, or has no grid where one is asked for, or
+            the sampler needs a package that is not installed.
     """
     studies = tuple(studies)
+    check_installed(studies[0].config.search.sampler)
     for study in studies:
         check_space(study)
     config = studies[0].config
     return Plan(config.name or f"{config.data.name}-{_digest(studies)}", studies)
+
+
+def check_installed(sampler: str) -> None:
+    """Raises UserError unless the package that a sampler needs is installed."""
+    package = EXTRAS.get(sampler)
+    if package is not None and find_spec(package) is None:
+        raise UserError(
+            what=f"search={sampler} needs the package {package}, which is not installed",
+            expected=f"lossfleet with its extra {sampler}",
+            mend=f"run: {sys.executable} -m pip install 'lossfleet[{sampler}]'",
+        )
 
 
 def total_trials(study: Study) -> int:
@@ -182,5 +200,7 @@ def _params_with(study: Study, dimension: Dimension, value: Value) -> dict[str, 
 def _digest(studies: tuple[Study, ...]) -> str:
     described = [study.to_dict() for study in studies]
     for config in described:
-        del config["budget"]["trials"], config["tracking"], config["fleet"]
+        for length in ("trials", "seconds", "patience"):
+            del config["budget"][length]
+        del config["tracking"], config["fleet"]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

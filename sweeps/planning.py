@@ -17,6 +17,7 @@ from conf.schema import VARIANTS, WEIGHT_FIELDS, Config
 from sweeps.compose import Composer
 from sweeps.overrides import Request, options, parse_arguments, sort_overrides, split_by_data
 from sweeps.plan import Plan, Study, make_plan
+from sweeps.points import read_points
 from sweeps.space import Dimension, Value, parse_dimension, parse_override
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
         request = sort_overrides(composer, overrides)
         studies = [_study(composer, request, strategy) for strategy in request.strategies]
         _check_all_used(composer, request, studies)
+        _check_points(composer, request, studies)
         plans.append(make_plan(studies))
     names = [plan.sweep for plan in plans]
     if len(set(names)) < len(names):
@@ -110,14 +112,14 @@ def _study(composer: Composer, request: Request, strategy: str) -> Study:
     for key, override in searched.items():
         kept[key] = Entry(override, kept[key].when if key in kept else {})
 
-    # Groups first: a dimension comes after those that it depends on.
     space = []
-    for name, entry in sorted(kept.items(), key=lambda item: item[0] not in searched_files):
+    for name in _in_order(kept, searched_files):
+        entry = kept[name]
         when = _conditions(composer, entry, searched_files, choices)
         if when is None:
             continue
         if name in searched_files:
-            space.append(parse_dimension(entry.override, rule=None, options=composer.groups[name]))
+            space.append(parse_dimension(entry.override, rule=None, options=composer.groups[name], when=when))
             continue
         found = owners(name)
         if not found:
@@ -138,6 +140,10 @@ def _study(composer: Composer, request: Request, strategy: str) -> Study:
     }
     first = {group: next(iter(parts.values())) for group, parts in variants.items()}
     config = replace(complete(bare, {}), space={each.name: _text(each) for each in space}, **first)
+    # Points that the user gives must fit; the strategy's own give way to what the user has changed.
+    changed = () if "search.enqueue" in request.shared else (*request.searched, *choices)
+    points = read_points(config.search.enqueue, space, changed)
+    config = replace(config, search=replace(config.search, enqueue=points))
     return Study(strategy, config, tuple(space), variants)
 
 
@@ -163,6 +169,27 @@ def _entries(composer: Composer, request: Request, bare: Config) -> dict[str, En
             for option in options(composer, entry.override):
                 composer.check_option(key, option)
     return {key: entry for key, entry in entries.items() if key not in request.choices}
+
+
+def _in_order(entries: Mapping[str, Entry], searched_files: Mapping[str, list[str]]) -> list[str]:
+    """The names of a space: groups first, and each after the searched groups that it depends on."""
+    ordered: list[str] = []
+    waiting = sorted(entries, key=lambda name: name not in searched_files)
+    while waiting:
+        ready = [
+            name
+            for name in waiting
+            if all(group in ordered or group not in searched_files for group in entries[name].when)
+        ]
+        if not ready:
+            raise UserError(
+                what=f"the conditions of {' and '.join(waiting)} lead in a circle",
+                expected="conditions on groups that do not depend on what they decide",
+                mend=f"take one 'when' of {waiting[0]} out",
+            )
+        ordered.append(ready[0])
+        waiting.remove(ready[0])
+    return ordered
 
 
 def _conditions(
@@ -226,6 +253,23 @@ def _check_all_used(composer: Composer, request: Request, studies: Sequence[Stud
     for key in (*request.fixed, *request.searched):
         if key not in composer.groups and not any(_has(study, key) for study in studies):
             raise _unknown(key, [study.config for study in studies])
+
+
+def _check_points(composer: Composer, request: Request, studies: Sequence[Study]) -> None:
+    """Refuses a misspelt key in the points to try first, and one of the user's that nothing searches."""
+    is_users = "search.enqueue" in request.shared
+    searched = {dimension.name for study in studies for dimension in study.space}
+    for strategy in request.strategies:
+        bare = composer.config(request.choices | {"strategy": strategy}, request.shared)
+        for key in {key: None for point in bare.search.enqueue for key in point}:
+            if key not in composer.groups and not any(_has(study, key) for study in studies):
+                raise _unknown(key, [study.config for study in studies])
+            if is_users and key not in searched:
+                raise UserError(
+                    what=f"search.enqueue has {key}, which no strategy searches here",
+                    expected=f"some of {', '.join(sorted(searched))}",
+                    mend=f"leave {key} out, or search it, for example {key}=a,b",
+                )
 
 
 def _has(study: Study, key: str) -> bool:

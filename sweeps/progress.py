@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from conf.schema import MINIMISED
 from runners.records import TrialRecord
 
 # The mean over the last trials follows a change of pace.
@@ -53,7 +54,10 @@ class SweepProgress:
         self._done += 1
         self._ends = [*self._ends, time.monotonic()][-RECENT_TRIALS:]
         if record.stage == "search" and record.value is not None:
-            self._best = max(self._best or (record.value, record.strategy), (record.value, record.strategy))
+            better = min if record.config["search"]["metric"] in MINIMISED else max
+            self._best = better(
+                self._best or (record.value, record.strategy), (record.value, record.strategy)
+            )
         self._bar.update(self._task, completed=self._done, pace=self._pace())
 
     def _pace(self) -> str:

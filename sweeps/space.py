@@ -99,11 +99,15 @@ def parse_override(text: str, config_loader: Any = None) -> Override:
         if not override.key_or_group:
             raise HydraException("the key is missing")
     except HydraException as error:
+        key, _, value = text.partition("=")
+        is_bare_comparison = ">" in value or "<" in value
         raise UserError(
             what=f"'{text}' cannot be read ({_reason(error)})",
             expected="key=value, key=a,b,c, key=interval(low,high), key=range(start,stop,step) "
             "or key=tag(log,interval(low,high))",
-            mend="quote it for the shell, for example 'loss.gamma=interval(0,5)'",
+            mend=f"quote the value for Hydra and all for the shell: \"{key}='{value}'\""
+            if is_bare_comparison
+            else "quote it for the shell, for example 'loss.gamma=interval(0,5)'",
         ) from None
     if override.is_delete() or override.is_add() or override.is_force_add() or override.package is not None:
         key, _, value = text.lstrip("+~").partition("=")

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 from conf.schema import Config
 from runners.records import Record, ReplicateRecord, TrialRecord
+from sweeps.choice import best_trial
 from sweeps.jobs import Job, Run, Stage
 from sweeps.plan import Plan, Study, trial_config
 from sweeps.search import Asked, StudySearch
+from sweeps.stopping import Stop
 
 # Splits of the final evaluation are numbered from here, away from those of the search.
 FIRST_FINAL_SPLIT = 1000
@@ -32,11 +34,16 @@ class StudySource:
             self._remember(record)
         for number in search.unfinished():
             if number in self.trials:
-                search.finish_unfinished(number, self.trials[number].state, self.trials[number].value)
+                record = self.trials[number]
+                values = list(record.values.values()) or record.value
+                search.finish_unfinished(number, record.state, values, record.violations)
+        self._stop = Stop(study.config.budget, study.config.search, list(self.trials.values()))
 
     def next_job(self) -> Job | None:
         """A trial of the search if there is room for one, or the final evaluation once all have ended."""
-        if len(self._in_flight) < self.study.config.search.concurrent_trials:
+        has_room = len(self._in_flight) < self.study.config.search.concurrent_trials
+        # What a dead process has begun is done again even when it is time to stop.
+        if has_room and (self.search.unfinished() or not self._stop.is_due(list(self.trials.values()))):
             asked = self.search.ask()
             if asked is not None:
                 self._in_flight[asked.number] = asked
@@ -52,19 +59,20 @@ class StudySource:
 
     def report(self, job: Job, epoch: int, value: float) -> bool:
         """Report a rung to Optuna; a final evaluation is never pruned."""
-        return job.stage == "search" and self.search.report(self._in_flight[job.trial], epoch, value)
+        if job.stage != "search":
+            return False
+        return self.search.report(self._in_flight[job.trial], epoch, value, job.rung_values(epoch))
 
     def finished(self, job: Job, record: TrialRecord) -> None:
         """Tell Optuna how a trial ended."""
         self._remember(record)
         if job.stage == "search":
             del self._in_flight[job.trial]
-            self.search.tell(job.trial, record.state, record.value)
+            self.search.tell(job.trial, record.state, list(record.values.values()), record.violations)
 
     def best(self) -> TrialRecord | None:
-        """The trial with the highest value, the earliest of equals; None when none is complete."""
-        complete = [record for record in self.trials.values() if record.value is not None]
-        return max(complete, key=lambda record: (record.value, -record.trial), default=None)
+        """The trial to evaluate, see `choice.best_trial`; None when none is complete."""
+        return best_trial(self.trials.values(), self.study.config.search)
 
     def _remember(self, record: Record) -> None:
         if getattr(record, "strategy", None) != self.study.strategy:

@@ -16,6 +16,7 @@ from sweeps.folder import STUDIES, locked, set_aside, store_configuration
 from sweeps.plan import Plan, total_trials
 from sweeps.progress import SweepProgress
 from sweeps.speed import speed_metrics, speed_sentence
+from sweeps.stopping import remarks
 
 # Seconds that an interrupted sweep waits for MLflow; the writer goes on in the background.
 PATIENCE_WHEN_INTERRUPTED = 1.5
@@ -73,6 +74,8 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
     try:
         train(plan, workshop, folder, records)
         end = conclude(journal.read(), folder)
+        for remark in remarks(plan, journal.read()):
+            print(remark, file=sys.stderr)
         engines = [record for record in journal.read()[len(records) :] if isinstance(record, EngineRecord)]
         if engines:
             print(speed_sentence(engines), file=sys.stderr)
@@ -112,6 +115,7 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
         Failure: no trial of any strategy was completed.
     """
     from sweeps.compare import frame_from_records, summary
+    from sweeps.front import front_members
     from sweeps.tables import markdown_table, print_table
 
     trials = [record for record in records if isinstance(record, TrialRecord)]
@@ -128,7 +132,13 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
         )
     comparison = summary(frame_from_records(records))
     print_table(comparison)
-    return EndRecord("FINISHED", time.time(), markdown_table(comparison), comparison.sentence)
+    return EndRecord(
+        "FINISHED",
+        time.time(),
+        markdown_table(comparison),
+        comparison.sentence,
+        front=front_members(comparison),
+    )
 
 
 def report_failures(failed: list[TrialRecord], folder: Path) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from conf.schema import MINIMISED
 from runners.evaluation import LOWER_IS_BETTER
+from sweeps.front import front_metrics
 from sweeps.statistics import ALPHA
 
 if TYPE_CHECKING:
@@ -76,15 +78,19 @@ def grids(comparison: Comparison) -> list[Grid]:
 
     One data set: strategies by metrics, with the interval of the difference to the best, and the chosen
     hyperparameters. Several: strategies by data sets for each metric, with average ranks below the first.
+    Then the Pareto front of each data set where several metrics were optimised.
     """
     table = comparison.table
     data_sets = list(dict.fromkeys(table["data"]))
     if len(data_sets) == 1:
-        return [_scores(comparison), _chosen(table)]
+        return [_scores(comparison), _chosen(table), *_fronts(comparison)]
     blocks = [
         data_sets[start : start + DATA_SETS_A_TABLE] for start in range(0, len(data_sets), DATA_SETS_A_TABLE)
     ]
-    return [_by_data_set(comparison, metric, block) for metric in comparison.metrics for block in blocks]
+    by_data_set = [
+        _by_data_set(comparison, metric, block) for metric in comparison.metrics for block in blocks
+    ]
+    return by_data_set + _fronts(comparison)
 
 
 def markdown_table(comparison: Comparison) -> str:
@@ -198,6 +204,27 @@ def _by_data_set(comparison: Comparison, metric: str, data_sets: Sequence[str]) 
             value = comparison.average_ranks.get(strategy)
             rows[strategy].append(Cell("" if value is None else f"{value:.2f}"))
     return Grid(metric.replace("_", " "), header, list(rows.values()))
+
+
+def _fronts(comparison: Comparison) -> list[Grid]:
+    """The members of each data set's front, the best in the first metric first."""
+    found = []
+    fronts = comparison.front.groupby("data") if comparison.front is not None else ()
+    for data, part in fronts:
+        part = part.dropna(axis=1, how="all")
+        metrics = front_metrics(part)
+        members = part[part["pareto_overall"]].sort_values(
+            metrics[0], ascending=metrics[0] in MINIMISED, kind="stable"
+        )
+        rows = [
+            [row["strategy"], row["trial"], *(f"{row[name]:.3f}" for name in metrics), row["hyperparameters"]]
+            for _, row in members.iterrows()
+        ]
+        header = ["strategy", "trial", *(name.replace("_", " ") for name in metrics), "hyperparameters"]
+        found.append(
+            Grid(f"Pareto front on {data}", header, [[Cell(str(value)) for value in row] for row in rows])
+        )
+    return found
 
 
 def _metric_cells(table: pd.DataFrame, metric: str, *, marks: bool) -> list[Cell]:

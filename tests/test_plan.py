@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -59,8 +60,11 @@ def test_the_default_job_is_five_strategies_on_page_blocks():
         | {"sampler.exponent": "interval(0.0,1.0)"},
         "focal": OPTIMIZER | {"loss.gamma": "interval(0.0,5.0)", "loss.tau": "interval(0.0,1.5)"},
     }
-    shared = {(each.config.budget, each.config.search, each.config.pruner) for each in main.studies}
-    assert shared == {(main.budget, main.search, main.pruner)}
+    shared = {
+        (each.config.budget, replace(each.config.search, enqueue=()), each.config.pruner)
+        for each in main.studies
+    }
+    assert shared == {(main.budget, replace(main.search, enqueue=()), main.pruner)}
 
 
 def test_the_grid_of_the_papers_table():
@@ -370,6 +374,11 @@ def test_a_condition_stays_when_the_values_are_replaced(tmp_path):
         ("loss.gamma: {values: 'interval(0,1)', when: {sampler: smot}}", "there is no sampler smot"),
         ("loss.gamma: {when: {sampler: smote}}", "space.loss.gamma of strategy mine"),
         ("loss.tau: interval(0,1)\n  loss.beta: interval(0,0.9)", "both weigh the classes"),
+        (
+            "sampler: {values: 'choice(shuffle,smote)', when: {loss: focal}}\n"
+            "  loss: {values: 'choice(focal,cross_entropy)', when: {sampler: smote}}",
+            "lead in a circle",
+        ),
         ("loss.gamma: interval(0,1", "cannot be read"),
         ("[1, 2", "cannot be composed"),
     ],
@@ -391,3 +400,61 @@ def test_one_training_has_one_value_for_everything():
     assert training().strategy == "ce"
     with pytest.raises(UserError, match="has several values"):
         training("loss.gamma=1,2")
+
+
+def points(*arguments: str) -> dict[str, tuple]:
+    return {each.strategy: each.config.search.enqueue for each in plan(*arguments).studies}
+
+
+def test_each_strategy_tries_its_known_point_first():
+    default = {"optimizer.lr": 0.01, "optimizer.weight_decay": 0.0001}
+    assert points() == {
+        "ce": (default,),
+        "weighted_ce": (default | {"loss.tau": 1.0},),
+        "ohem": (default | {"loss.keep": 0.5},),
+        "resampling": (default | {"sampler": "oversample"},),
+        "focal": (default | {"loss.gamma": 2.0, "loss.tau": 0.0},),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["search.enqueue=[]"], ()),
+        # Two classes: the paper's alpha takes the place of tau.
+        (
+            ["data=breast_cancer", "loss.alpha=interval(0.1,0.9)", "optimizer.lr=0.1"],
+            ({"optimizer.weight_decay": 0.0001, "loss.gamma": 2.0, "loss.alpha": 0.25},),
+        ),
+        # What the user narrows is sampled, what the user fixes is no part of a point.
+        (
+            ["loss.gamma=interval(3,5)", "loss.tau=0.5", "optimizer.lr=0.1"],
+            ({"optimizer.weight_decay": 0.0001},),
+        ),
+        (["search.enqueue=[{loss.gamma:1},{loss.gamma:1.0},{loss.tau:1,loss.keep:1}]", "strategy=focal,ohem"],
+         ({"loss.gamma": 1.0}, {"loss.tau": 1.0})),
+    ],
+)  # fmt: skip
+def test_points_follow_the_space(arguments, expected):
+    assert points("strategy=focal", *arguments)["focal"] == expected
+
+
+def test_a_group_may_depend_on_a_group(tmp_path):
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /loss: focal\nstrategy: mine\nspace:\n"
+        "  sampler.exponent: {values: 'interval(0,1)', when: {sampler: class_balanced}}\n"
+        "  sampler: {values: 'choice(shuffle, class_balanced)', when: {loss: cross_entropy}}\n"
+        "  loss: choice(focal, cross_entropy)\n"
+        "  loss.gamma: {values: 'interval(0,5)', when: {loss: focal}}\n"
+    )
+    found = study(f"hydra.searchpath=[file://{tmp_path}]", "strategy=mine")
+    assert [each.name for each in found.space] == ["loss", "sampler", "sampler.exponent", "loss.gamma"]
+    by_name = {each.name: each for each in found.space}
+    assert by_name["sampler"].when == {"loss": ("cross_entropy",)}
+    assert not by_name["sampler.exponent"].is_active({"loss": "focal"})
+    config = trial_config(
+        found, {"loss": "cross_entropy", "sampler": "class_balanced", "sampler.exponent": 0.5}
+    )
+    assert config.sampler == ClassBalanced(exponent=0.5)
+    assert trial_config(found, {"loss": "focal", "loss.gamma": 3.0}).loss == Focal(gamma=3.0)

@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 
 from conf.schema import Budget, Config, CrossEntropy, Data, Pruner, Search
 from sweeps.plan import Study
-from sweeps.search import StudySearch, make_pruner, open_storage
+from sweeps.pruners import make_pruner
+from sweeps.search import StudySearch, open_storage
 from sweeps.space import Dimension, grid_size
 
 LR = Dimension("optimizer.lr", "float", 1e-4, 1e-1, log=True)

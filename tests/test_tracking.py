@@ -395,3 +395,28 @@ def test_a_writer_that_hangs_is_an_error_after_the_timeout(tmp_path):
     with pytest.raises(UserError, match=r"not within 0\.1 s"):
         writer.finish(0.1)
     assert writer._process.poll() is not None
+
+
+def test_the_trials_of_the_front_are_tagged_and_those_that_leave_it_are_told_so(uri, workdir):
+    def several(number, values):
+        records = sweep_records.trial("ce", number, replicates=2)
+        records[-1].config["search"] = {"metrics": ["mcc", "brier_score"]}
+        records[-1].values.update(mcc=values[0], brier_score=values[1])
+        records[-1].violations.update({"rarest_recall >= 0.5": 0.25 if number else -0.25})
+        return records
+
+    def tagged(name):
+        runs = [run for run in read_runs(uri) if run.data.tags["lossfleet.kind"] == "trial"]
+        return {run.data.tags["trial"]: run.data.tags.get(name) for run in runs}
+
+    folder = workdir / "first"
+    ended = replace(sweep_records.end(), front=[["ce", 0]])
+    mirror(folder, uri, [sweep_records.start(), *several(0, (0.5, 0.3)), ended])
+    assert tagged("pareto") == {"0": "true"}
+    ended = replace(sweep_records.end(), front=[["ce", 1]])
+    mirror(folder, uri, [*several(1, (0.6, 0.2)), ended])
+    assert tagged("pareto") == {"0": "false", "1": "true"}
+    assert tagged("feasible") == {"0": "true", "1": "false"}
+    trial = next(run for run in read_runs(uri) if run.data.tags.get("pareto") == "true")
+    wanted = {"value_mcc": 0.6, "value_brier_score": 0.2, "violation": 0.25}
+    assert {name: trial.data.metrics[name] for name in wanted} == wanted

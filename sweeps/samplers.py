@@ -1,0 +1,212 @@
+"""The samplers: Optuna's, made anew for each trial, so that a trial hangs on its number and not on a state.
+
+A killed sweep loses a sampler's state, and storing it would mean reading pickles back. Here nothing is stored:
+
+- random, qmc: a trial is a function of the sweep's seed, the strategy and the trial's number;
+- grid: also of the trials that were asked for before it;
+- tpe, cmaes, gp, nsga2: also of the trials that have finished and of those that are under way.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from optuna._transform import _SearchSpaceTransform
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.study import Study as OptunaStudy
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from conf.schema import MINIMISED
+from sweeps.plan import Study
+from sweeps.space import Dimension
+
+# Optuna's default of 50 would leave a study of 40 trials in its first, random generation.
+NSGA2_POPULATION = 10
+
+
+class NumberedSampler(BaseSampler):
+    """Gives each trial a sampler of its own, and each value that is sampled alone a seed of its own.
+
+    So a trial that a process left with half of its values gets the other half as it would have had them.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._current: tuple[int, BaseSampler] | None = None
+
+    def infer_relative_search_space(
+        self, study: OptunaStudy, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The values that are sampled together."""
+        return self._of(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: OptunaStudy, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Samples values together."""
+        return self._of(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: OptunaStudy, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Samples one value."""
+        sampler = make_sampler(self._study, trial.number, param_name)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: OptunaStudy, trial: FrozenTrial) -> None:
+        """Tells the sampler of a trial's begin."""
+        self._of(trial).before_trial(study, trial)
+
+    def after_trial(
+        self, study: OptunaStudy, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Tells the sampler of a trial's end."""
+        self._of(trial).after_trial(study, trial, state, values)
+
+    def _of(self, trial: FrozenTrial) -> BaseSampler:
+        if self._current is None or self._current[0] != trial.number:
+            self._current = trial.number, make_sampler(self._study, trial.number)
+        return self._current[1]
+
+
+def make_sampler(study: Study, number: int, dimension: str = "") -> BaseSampler:
+    """The Optuna sampler of one trial.
+
+    Args:
+        study: whose sampler, space and seed it takes.
+        number: of the trial.
+        dimension: the name of the value that is sampled alone; empty for values that are sampled together.
+    """
+    search = study.config.search
+    seed = derived_seed(study, number, *dimension.encode())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        if search.sampler == "random":
+            return RandomSampler(seed=seed)
+        if search.sampler == "grid":
+            return Grid(seed=seed)
+        if search.sampler == "qmc":
+            return Sobol(study, number, seed)
+        if search.sampler == "cmaes":
+            return ReplayedCmaEs(study, seed)
+        if search.sampler == "gp":
+            return GPSampler(seed=seed, warn_independent_sampling=False)
+        if search.sampler == "nsga2":
+            return NSGAIISampler(seed=seed, population_size=NSGA2_POPULATION)
+        return TPESampler(seed=seed)
+
+
+def derived_seed(study: Study, *path: int) -> int:
+    """A seed from the sweep's seed, the strategy and what else the path names."""
+    strategy = zlib.crc32(study.strategy.encode())
+    return int(np.random.SeedSequence((study.config.seed, strategy, *path)).generate_state(1)[0])
+
+
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """A dimension in Optuna's words."""
+    if dimension.kind == "categorical":
+        return CategoricalDistribution(dimension.choices)
+    if dimension.kind == "int":
+        low, high, step = int(dimension.low), int(dimension.high), int(dimension.step or 1)
+        return IntDistribution(low, high, step=step, log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, step=dimension.step, log=dimension.log)
+
+
+class Grid(BruteForceSampler):
+    """Every point once. Optuna's GridSampler knows no conditional spaces."""
+
+    def after_trial(
+        self, study: OptunaStudy, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Nothing: Optuna's would stop the study after the last point, which ask and tell do not allow."""
+
+
+class Sobol(QMCSampler):
+    """Point n of a scrambled Sobol sequence for trial n, over all dimensions, active or not.
+
+    Optuna counts its points in the storage, where a process that is killed leaves gaps.
+    """
+
+    def __init__(self, study: Study, number: int, seed: int) -> None:
+        super().__init__(
+            scramble=True,
+            seed=derived_seed(study),
+            independent_sampler=RandomSampler(seed=seed),
+            warn_independent_sampling=False,
+        )
+        self._space = {each.name: distribution(each) for each in study.space}
+        # Trials that were given their values take no point of the sequence.
+        self._point = number - len(study.config.search.enqueue)
+
+    def infer_relative_search_space(
+        self, study: OptunaStudy, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All dimensions that have more than one value."""
+        if self._point < 0:
+            return {}
+        return {name: each for name, each in self._space.items() if not each.single()}
+
+    def _find_sample_id(self, study: OptunaStudy, search_space: dict[str, BaseDistribution]) -> int:
+        return self._point
+
+
+class ReplayedCmaEs(CmaEsSampler):
+    """CMA-ES on the numbers that are active in every trial, its state made again from the finished trials.
+
+    Optuna keeps the state in the storage as a pickle. Replaying a few hundred trials takes milliseconds.
+    """
+
+    def __init__(self, study: Study, seed: int) -> None:
+        super().__init__(seed=seed, warn_independent_sampling=False)
+        self._numbers = {
+            each.name: distribution(each)
+            for each in study.space
+            if each.kind != "categorical" and not each.when
+        }
+        is_minimised = study.config.search.metric in MINIMISED
+        self._direction = StudyDirection.MINIMIZE if is_minimised else StudyDirection.MAXIMIZE
+
+    def infer_relative_search_space(
+        self, study: OptunaStudy, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The numbers that are active in every trial; CMA-ES has no use for one alone."""
+        return self._numbers if len(self._numbers) > 1 else {}
+
+    def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> Any:
+        transform = _SearchSpaceTransform(self._numbers, transform_0_1=True)
+        optimizer = self._init_optimizer(transform, self._direction)
+        sign = 1 if self._direction == StudyDirection.MINIMIZE else -1
+        in_order = sorted(completed_trials, key=lambda trial: (trial.datetime_complete, trial.number))
+        while True:
+            solutions = self._get_solution_trials(in_order, optimizer.generation)[: optimizer.population_size]
+            if len(solutions) < optimizer.population_size:
+                return optimizer
+            optimizer.tell(
+                [(transform.transform(each.params), sign * cast(float, each.value)) for each in solutions]
+            )
+
+    def after_trial(
+        self, study: OptunaStudy, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Nothing: Optuna's warns of every constraint, which CMA-ES does not use."""
