@@ -395,3 +395,25 @@ def test_a_writer_that_hangs_is_an_error_after_the_timeout(tmp_path):
     with pytest.raises(UserError, match=r"not within 0\.1 s"):
         writer.finish(0.1)
     assert writer._process.poll() is not None
+
+
+def test_a_store_that_was_killed_while_it_was_made_is_made_again(workdir):
+    code = f"""
+        import os, signal, threading, time
+        from pathlib import Path
+        from runners.tracking import make_store
+        path = Path({str(workdir / "mlflow.db")!r})
+        def kill_midway():
+            new = Path(f"{{path}}.new")
+            while not (new.exists() and new.stat().st_size > 100_000):
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Thread(target=kill_midway, daemon=True).start()
+        make_store(path)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in workdir.glob("mlflow.db*") if path.stat().st_size] != ["mlflow.db"]
+    mirror(workdir / "studies", f"sqlite:///{workdir / 'mlflow.db'}", sweep_records.sweep())
+    assert len(read_runs(f"sqlite:///{workdir / 'mlflow.db'}")) == 29
+    assert [path.name for path in workdir.glob("mlflow.db*")] == ["mlflow.db"]
