@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import uuid
@@ -28,7 +29,7 @@ from runners.tracking_runs import (
     sweep_params,
     sweep_tags,
 )
-from runners.tracking_store import require_store, serve_ui, tracking_uri
+from runners.tracking_store import database_path, is_local, require_store, serve_ui, tracking_uri
 from runners.tracking_writer import Writer, start_writer, sync
 
 if TYPE_CHECKING:
@@ -53,9 +54,11 @@ class Tracker:
     """
 
     def __init__(self, uri: str, experiment: str, sweep: SweepRecord) -> None:
+        if is_local(uri):
+            make_store(database_path(uri))
         self._client = _connect(uri)
         self._experiment = _find_or_create_experiment(self._client, experiment)
-        self._engine = _engine(uri) if uri.startswith("sqlite:") else None
+        self._engine = _engine(uri) if is_local(uri) else None
         self._ids: dict[str, str] = {}
         self._unfinished: set[str] = set()
         self._sweep_id = ""
@@ -163,6 +166,31 @@ class Tracker:
                 metrics=metrics[call * METRICS_A_CALL : (call + 1) * METRICS_A_CALL],
                 params=entries[call * PARAMS_A_CALL : (call + 1) * PARAMS_A_CALL],
             )
+
+
+def make_store(path: Path) -> None:
+    """Makes MLflow's database where there is none, whole or not at all.
+
+    MLflow makes its tables one by one: where it is killed meanwhile, or another process does the same, the
+    database can never be used. So it is made under another name, by one process at a time.
+    """
+    if path.exists():
+        return
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = path.with_name(f"{path.name}.new")
+    with new.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not path.exists():
+            # A process that was killed may have left a part.
+            file.truncate(0)
+            Path(f"{new}-journal").unlink(missing_ok=True)
+            store = SqlAlchemyStore(f"sqlite:///{new}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+            store.engine.dispose()
+            new.rename(path)
+        else:
+            new.unlink(missing_ok=True)
 
 
 def insert_runs(

@@ -31,9 +31,9 @@ def tracking_uri(uri: str | None) -> str:
             expected=f"a database or a server: {', '.join(f'{each}://...' for each in SCHEMES)}",
             mend=f"write for example tracking.uri={DEFAULT_URI} or tracking.uri=http://127.0.0.1:5000",
         )
-    if is_local(chosen) and not _path(chosen).parent.is_dir():
+    if is_local(chosen) and not database_path(chosen).parent.is_dir():
         raise UserError(
-            what=f"the tracking URI is {chosen}, and there is no folder {_path(chosen).parent}",
+            what=f"the tracking URI is {chosen}, and there is no folder {database_path(chosen).parent}",
             expected="a database in a folder that exists",
             mend="make the folder, or write for example tracking.uri=sqlite:///mlflow.db",
         )
@@ -50,7 +50,8 @@ def shown_uri(uri: str) -> str:
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
-def _path(uri: str) -> Path:
+def database_path(uri: str) -> Path:
+    """The file of a local database."""
     return Path(uri.partition("://")[2].removeprefix("/"))
 
 
@@ -62,7 +63,7 @@ def require_store(uri: str) -> None:
     """
     if not is_local(uri):
         return
-    path = _path(uri)
+    path = database_path(uri)
     if not path.is_file() or not _has_experiments(path):
         raise UserError(
             what=f"there is no MLflow database {path}",

@@ -193,9 +193,6 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
         except Exception as error:
             if give_up is not None and time.monotonic() >= give_up:
                 raise
-            # The disk of the log may be full.
-            with contextlib.suppress(OSError):
-                print(gist(error), file=sys.stderr, flush=True)
             # A new Tracker asks MLflow what it has.
             tracker = None
             failures = min(failures + 1, 10)
@@ -203,6 +200,9 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
             if give_up is not None:
                 time.sleep(min(delay, max(0.1, give_up - time.monotonic())))
             else:
+                # The disk of the log may be full.
+                with contextlib.suppress(OSError):
+                    print(gist(error), file=sys.stderr, flush=True)
                 ending.wait(delay)
 
 
@@ -234,7 +234,7 @@ def main() -> None:
 def gist(error: Exception) -> str:
     """The kind and the gist of an exception in one line; those of database drivers are long."""
     text = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}"[:300]
+    return f"{type(error).__name__}: {text}"[:200]
 
 
 if __name__ == "__main__":

@@ -420,3 +420,25 @@ def test_the_trials_of_the_front_are_tagged_and_those_that_leave_it_are_told_so(
     trial = next(run for run in read_runs(uri) if run.data.tags.get("pareto") == "true")
     wanted = {"value_mcc": 0.6, "value_brier_score": 0.2, "violation": 0.25}
     assert {name: trial.data.metrics[name] for name in wanted} == wanted
+
+
+def test_a_store_that_was_killed_while_it_was_made_is_made_again(workdir):
+    code = f"""
+        import os, signal, threading, time
+        from pathlib import Path
+        from runners.tracking import make_store
+        path = Path({str(workdir / "mlflow.db")!r})
+        def kill_midway():
+            new = Path(f"{{path}}.new")
+            while not (new.exists() and new.stat().st_size > 100_000):
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Thread(target=kill_midway, daemon=True).start()
+        make_store(path)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in workdir.glob("mlflow.db*") if path.stat().st_size] != ["mlflow.db"]
+    mirror(workdir / "studies", f"sqlite:///{workdir / 'mlflow.db'}", sweep_records.sweep())
+    assert len(read_runs(f"sqlite:///{workdir / 'mlflow.db'}")) == 29
+    assert [path.name for path in workdir.glob("mlflow.db*")] == ["mlflow.db"]
