@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
+from conf.datasets import DATASET_CLASSES, TABLE, TABLE_SETTINGS, Data
 from conf.errors import UserError, suggest
 from conf.rules import Rule, check_fields, setting, show
 from conf.searching import METRICS, MINIMISED, Constraint, Pruner, Search, check_search
@@ -37,6 +38,8 @@ __all__ = [
     "METRICS",
     "MINIMISED",
     "SAMPLERS",
+    "TABLE",
+    "TABLE_SETTINGS",
     "WEIGHT_FIELDS",
     "Budget",
     "ClassBalanced",
@@ -61,36 +64,9 @@ __all__ = [
     "WeightedCrossEntropy",
 ]
 
-# The number of classes is known before the data is loaded, so that alpha on five classes fails at once.
-DATASET_CLASSES = {"page_blocks": 5, "page_blocks_binary": 2, "breast_cancer": 2, "wine": 3, "digits": 10}
 LARGEST_SEED = 2**31 - 1
 # A sweep's name is a folder's name too.
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set and how it is split; `long_tail` thins the training part to this largest/smallest ratio."""
-
-    name: str = setting(str, "page_blocks", choices=tuple(DATASET_CLASSES))
-    validation_fraction: float = setting(float, 0.2, above=0, below=1)
-    test_fraction: float = setting(float, 0.2, above=0, below=1)
-    long_tail: float | None = setting(float, None, above=1, example="100")
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise UserError(
-                what=f"data.validation_fraction={self.validation_fraction:g} and "
-                f"data.test_fraction={self.test_fraction:g} leave nothing to train on",
-                expected="a sum below 1",
-                mend="write for example data.validation_fraction=0.2 data.test_fraction=0.2",
-            )
-
-    @property
-    def classes(self) -> int:
-        """The number of classes."""
-        return DATASET_CLASSES[self.name]
 
 
 @dataclass(frozen=True)
@@ -233,11 +209,13 @@ class Config:
 
     def _check_classes(self) -> None:
         classes = self.data.classes
+        if classes is None:
+            return
         for name in ("alpha", "negatives_per_positive"):
             value = getattr(self.loss, name, None)
             if value is not None and classes != 2:
                 raise UserError(
-                    what=f"loss.{name} is {value} on {self.data.name} with {classes} classes",
+                    what=f"loss.{name} is {value} on {self.data.label} with {classes} classes",
                     expected="two classes",
                     mend=f"write loss.{name}=null or choose a data set of two classes, "
                     "for example data=breast_cancer",
@@ -246,7 +224,8 @@ class Config:
         if class_weight is not None and len(class_weight) != classes:
             raise UserError(
                 what=f"loss.class_weight has {len(class_weight)} numbers",
-                expected=f"{classes}, one for each class of {self.data.name}",
+                expected=f"{classes}, one for each class of {self.data.label}"
+                + (f": {', '.join(self.data.class_names)}" if self.data.class_names else ""),
                 mend=f"write for example loss.class_weight=[{','.join(['1'] * classes)}]",
             )
 

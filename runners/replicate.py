@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from conf.schema import ClassBalanced, Config, Data, Focal, Loss, Sampler, Smote, WeightedCrossEntropy
-from runners.data import Dataset, load_dataset
+from runners.data import Dataset
 from runners.initial import Parameters, initial_parameters
 from runners.samplers import index_plan, training_rows
 from runners.splits import Split, make_split
 from runners.streams import Stream, generator
+from runners.tables import open_dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Workshop:
     plans: dict[tuple[object, ...], np.ndarray] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.dataset = load_dataset(self.data.name)
+        self.dataset = open_dataset(self.data)
 
     def split(self, seed: int, number: int) -> Split:
         """The split of a (seed, split) pair."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from conf.errors import UserError
 from runners.data import Dataset
+from runners.encoding import encode
 from runners.streams import Stream, seed_sequence
 
 # Two, so that every class of the training part has a neighbour to interpolate with.
@@ -16,7 +17,7 @@ SMALLEST_TRAINING_CLASS = 2
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split: features (n, F) float32, standardised; labels (n,) int32; class_counts (C,) of training."""
+    """One split: features (n, F) float32, encoded; labels (n,) int32; class_counts (C,) of training."""
 
     train_features: np.ndarray
     train_labels: np.ndarray
@@ -37,12 +38,12 @@ def make_split(
     test_fraction: float,
     long_tail: float | None = None,
 ) -> Split:
-    """Split a data set, thin the training part to a long tail, standardise by the training part.
+    """Split a data set, thin the training part to a long tail, encode all by the training part.
 
     A class of n rows gives max(1, round(fraction n)) rows to validation and to test and the rest to training.
     These counts hang on neither seed nor split, so that replicates stack; which rows they are hangs on both.
-    With `long_tail` the training part is thinned as `long_tail_counts` says. Mean and standard deviation come
-    from the training part alone, after thinning; a column that is constant there is only centred.
+    With `long_tail` the training part is thinned as `long_tail_counts` says. How columns are encoded and scaled
+    is learnt from the training part alone, after thinning; a column that is constant there is only centred.
 
     Args:
         dataset: what to split.
@@ -57,16 +58,14 @@ def make_split(
         UserError: for a class too small to leave a row to validation and test and two to training.
     """
     from sklearn.model_selection import train_test_split
-    from sklearn.preprocessing import StandardScaler
 
     counts = dataset.class_counts
-    validation_counts = _held_out_counts(counts, validation_fraction)
-    test_counts = _held_out_counts(counts, test_fraction)
-    train_counts = counts - validation_counts - test_counts
-    _check_split(dataset, train_counts)
-    if long_tail is not None:
-        train_counts = long_tail_counts(train_counts, long_tail)
-        _check_long_tail(dataset, train_counts, long_tail)
+    train_counts, validation_counts, test_counts = part_counts(
+        dataset,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        long_tail=long_tail,
+    )
 
     # One MT19937 generator walks through all classes: an integer would split equal classes alike.
     random = np.random.RandomState(np.random.MT19937(seed_sequence(Stream.SPLIT, seed, split)))
@@ -81,10 +80,8 @@ def make_split(
         validation_rows.append(validation)
         test_rows.append(test)
 
-    values = dataset.features.to_numpy(np.float64)
     parts = [np.sort(np.concatenate(rows)) for rows in (train_rows, validation_rows, test_rows)]
-    scaler = StandardScaler().fit(values[parts[0]])
-    features = [scaler.transform(values[rows]).astype(np.float32) for rows in parts]
+    features = encode(dataset.features, parts)
     labels = [dataset.labels[rows].astype(np.int32) for rows in parts]
     return Split(
         train_features=features[0],
@@ -96,6 +93,24 @@ def make_split(
         class_counts=train_counts,
         rarest_class=int(train_counts.argmin()),
     )
+
+
+def part_counts(
+    dataset: Dataset, *, validation_fraction: float, test_fraction: float, long_tail: float | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows a class (C,) of the training, validation and test part, as `make_split` makes them.
+
+    Raises:
+        UserError: for a class too small to leave a row to validation and test and two to training.
+    """
+    validation_counts = _held_out_counts(dataset.class_counts, validation_fraction)
+    test_counts = _held_out_counts(dataset.class_counts, test_fraction)
+    train_counts = dataset.class_counts - validation_counts - test_counts
+    _check_split(dataset, train_counts)
+    if long_tail is not None:
+        train_counts = long_tail_counts(train_counts, long_tail)
+        _check_long_tail(dataset, train_counts, long_tail)
+    return train_counts, validation_counts, test_counts
 
 
 def long_tail_counts(counts: np.ndarray, ratio: float) -> np.ndarray:

@@ -22,6 +22,8 @@ STUDIES = Path("studies")
 # What may change when a sweep is continued: it decides how long or where, not with which results.
 FREE_PARTS = ("tracking", "fleet")
 LENGTHS = ("budget.trials", "budget.seconds", "budget.patience")
+# A table is known by the digest of its content; it may be moved.
+PLACES = ("data.path",)
 
 
 @contextmanager
@@ -109,4 +111,4 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def is_free(key: str) -> bool:
     """Whether a setting such as budget.trials may change between runs of a sweep."""
-    return key in LENGTHS or key.split(".")[0] in FREE_PARTS
+    return key in (*LENGTHS, *PLACES) or key.split(".")[0] in FREE_PARTS

@@ -101,7 +101,7 @@ def make_plan(studies: Iterable[Study]) -> Plan:
     for study in studies:
         check_space(study)
     config = studies[0].config
-    return Plan(config.name or f"{config.data.name}-{_digest(studies)}", studies)
+    return Plan(config.name or f"{config.data.label}-{_digest(studies)}", studies)
 
 
 def check_installed(sampler: str) -> None:
@@ -203,4 +203,6 @@ def _digest(studies: tuple[Study, ...]) -> str:
         for length in ("trials", "seconds", "patience"):
             del config["budget"][length]
         del config["tracking"], config["fleet"]
+        # A table is known by what is in it; it may be moved.
+        del config["data"]["path"]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

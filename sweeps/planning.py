@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.errors import UserError, suggest
 from conf.rules import Rule, rules, show
-from conf.schema import VARIANTS, WEIGHT_FIELDS, Config
+from conf.schema import TABLE, VARIANTS, WEIGHT_FIELDS, Config
 from sweeps.compose import Composer
 from sweeps.overrides import Request, options, parse_arguments, sort_overrides, split_by_data
 from sweeps.plan import Plan, Study, make_plan
@@ -47,7 +47,7 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
     """
     plans = []
     for overrides in split_by_data(composer, parse_arguments(composer, arguments)):
-        request = sort_overrides(composer, overrides)
+        request = with_table(composer, sort_overrides(composer, overrides))
         studies = [_study(composer, request, strategy) for strategy in request.strategies]
         _check_all_used(composer, request, studies)
         _check_points(composer, request, studies)
@@ -76,7 +76,7 @@ def build_config(composer: Composer, arguments: Sequence[str]) -> Config:
                 expected=f"one value for {key}, since 'lossfleet train' makes one run",
                 mend="use 'lossfleet sweep', or brackets for a list such as model.widths=[32,32]",
             )
-    request = sort_overrides(composer, overrides)
+    request = with_table(composer, sort_overrides(composer, overrides))
     choices = request.choices | {"strategy": request.strategies[0]}
     bare = composer.config(choices, request.shared)
     for key in request.fixed:
@@ -84,6 +84,40 @@ def build_config(composer: Composer, arguments: Sequence[str]) -> Config:
             raise _unknown(key, [bare])
     unset = {key: None for key in _excluded(request.fixed, {}) if _is_optional(_rule(bare, key))}
     return replace(composer.config(choices, request.shared | request.fixed | unset), space={})
+
+
+def with_table(composer: Composer, request: Request) -> Request:
+    """The request, with what reading the user's table tells of it: checks of the loss need the classes.
+
+    Raises:
+        UserError: the table cannot be used or split as asked.
+    """
+    choices = request.choices | {"strategy": request.strategies[0]}
+    data = composer.config(choices, request.shared).data
+    if data.name != TABLE:
+        return request
+    # Late: pyarrow and pandas, for a table alone.
+    from runners.splits import part_counts
+    from runners.tables import described, open_dataset
+
+    data = described(data)
+    part_counts(
+        open_dataset(data),
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+        long_tail=data.long_tail,
+    )
+    told = {
+        "data.path": literal(str(data.path)),
+        "data.digest": data.digest,
+        "data.class_names": [literal(name) for name in data.class_names or ()],
+    }
+    return replace(request, shared=request.shared | told)
+
+
+def literal(text: str) -> str:
+    """Text that OmegaConf does not take for an interpolation."""
+    return text.replace("${", "\\${")
 
 
 def _study(composer: Composer, request: Request, strategy: str) -> Study:

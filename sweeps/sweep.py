@@ -11,6 +11,7 @@ from conf.errors import Failure, UserError
 from runners.environment import environment
 from runners.records import EndRecord, EngineRecord, Journal, Record, SweepRecord, TrialRecord
 from runners.replicate import Workshop
+from runners.tables import tell_notes
 from runners.tracking import Writer, start_writer, tracking_uri
 from sweeps.folder import STUDIES, locked, set_aside, store_configuration
 from sweeps.plan import Plan, total_trials
@@ -38,6 +39,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
         Failure: the folder cannot be written, a training process died twice, or no trial was completed.
     """
     workshop = Workshop(plan.data)
+    tell_notes(plan.data, workshop.dataset)
     workshop.split(plan.budget.search_seeds[0], 0)
     if plan.tracking.enabled:
         tracking_uri(plan.tracking.uri)
@@ -65,11 +67,11 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
     if not any(isinstance(record, SweepRecord) for record in records):
         dataset = workshop.dataset.describe()
         journal.append(
-            SweepRecord(plan.sweep, plan.data.name, plan.to_dict(), environment(), time.time(), dataset)
+            SweepRecord(plan.sweep, plan.data.label, plan.to_dict(), environment(), time.time(), dataset)
         )
     writer = None
     if plan.tracking.enabled:
-        writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.name)
+        writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.label)
     end = EndRecord("FAILED", time.time(), "", "")
     try:
         train(plan, workshop, folder, records)

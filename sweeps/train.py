@@ -5,6 +5,7 @@ from __future__ import annotations
 from conf.schema import Config
 from runners.metrics import classification_metrics
 from runners.replicate import Workshop
+from runners.tables import tell_notes
 
 # The split of `lossfleet train`; the seed is the configuration's.
 TRAIN_SPLIT = 0
@@ -18,11 +19,12 @@ def run_training(config: Config) -> None:
         UserError: the data cannot be split as asked.
     """
     workshop = Workshop(config.data)
+    tell_notes(config.data, workshop.dataset)
     replicate = workshop.replicate(config, seed=config.seed, split=TRAIN_SPLIT)
     from runners.solo import train_solo
 
     split = replicate.split
-    print(f"{config.strategy} on {config.data.name}, seed {config.seed}, split {TRAIN_SPLIT}")
+    print(f"{config.strategy} on {config.data.label}, seed {config.seed}, split {TRAIN_SPLIT}")
     print(f"{'epoch':>10}  {'train_loss':>23}  " + "  ".join(f"{name:>23}" for name in PRINTED))
     for epoch, progress in enumerate(train_solo(replicate), start=1):
         if epoch not in config.budget.rung_epochs():

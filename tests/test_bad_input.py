@@ -52,7 +52,7 @@ ROWS = [
     ("sweep strategy=interval(0,1)", "strategy=interval(0,1)", "strategy=ce,focal"),
     ("sweep data=wnie", "wnie", "did you mean wine?"),
     ("sweep data=wine,digitz", "digitz", "did you mean digits?"),
-    ("sweep data=interval(0,1)", "data=interval(0,1)", "data=breast_cancer,digits"),
+    ("sweep data=interval(0,1)", "data=interval(0,1)", "data=breast_cancer,csv"),
     ("sweep sampler=smot", "smot", "did you mean smote?"),
     ("sweep sampler=smote,oversampel", "oversampel", "did you mean oversample?"),
     ("sweep loss=foca", "foca", "did you mean focal?"),
@@ -161,6 +161,13 @@ ROWS = [
     ("sweep budget.seconds=0", "budget.seconds is 0", "budget.seconds=600"),
     ("sweep budget.patience=0", "budget.patience is 0", "budget.patience=20"),
     ("sweep budget.patience=1.5", "1.5", "budget.patience=20"),
+    # settings of a table where there is none, or too few of them
+    ("sweep data=csv", "no data.path", "data.path=table.csv"),
+    ("sweep data=csv data.path=t.csv", "no data.target", "data.target=label"),
+    ("sweep data=wine data.path=t.csv", "data.path is 't.csv' on data=wine", "write data=csv"),
+    ("sweep data=csv data.path=t.csv data.target=y", "no such file", "working directory"),
+    ("train data.drop=[id]", "data.drop is ['id']", "leave data.drop out"),
+    ("train data=csv data.path=t.csv data.target=3", "data.target is 3", "data.target=label"),
     # wrong types
     ("sweep loss.gamma=two", "two", "loss.gamma=2.0"),
     ("sweep loss.gamma=", "loss.gamma is ''", "loss.gamma=2.0"),
@@ -214,6 +221,67 @@ ROWS = [
 ]  # fmt: skip
 
 
+GOOD = "x,w,y\n" + "".join(f"{row}.5,{'ab'[row % 2]},{'pq'[row % 3 == 0]}\n" for row in range(24))
+TABLE_COLUMNS = GOOD.splitlines()[1:]
+
+
+def with_column(name: str, cells: list[str]) -> str:
+    """The good table with a column in front."""
+    return f"{name},x,w,y\n" + "".join(
+        f"{cell},{line}\n" for cell, line in zip(cells, TABLE_COLUMNS, strict=True)
+    )
+
+
+def with_target(cells: list[str]) -> str:
+    """The good table with another target."""
+    return "x,w,y\n" + "".join(
+        f"{line[:-1]}{cell}\n" for cell, line in zip(cells, TABLE_COLUMNS, strict=True)
+    )
+
+
+# The file's name and content (None: there is no file), arguments, then the value and the mend.
+TABLE_ROWS = [
+    ("t.csv", None, "", "no such file", "working directory"),
+    ("t.txt", GOOD, "", "t.txt", "as CSV or Parquet"),
+    ("t.csv", "", "", "t.csv is empty", "correct data.path"),
+    ("t.csv", "x,w,y\n", "", "no rows below its header", "write the table again"),
+    ("t.csv", "x,w,y", "", "no rows below its header", "write the table again"),
+    ("t.csv.gz", GOOD, "", "cannot be read as CSV", "write the table again"),
+    ("t.parquet", GOOD, "", "cannot be read as Parquet", "write the table again"),
+    ("t.csv", GOOD.encode() + "1.5,ü,p\n".encode("latin1"), "", "0xfc at position 216, in line 26", "LATIN1"),
+    ("t.csv", GOOD.encode("utf-16"), "", "byte 0xff at position 0, in line 1", "iconv -f UTF-16"),
+    ("t.csv", GOOD.replace("a,p", "a,\0"), "", "byte 0x00", "iconv"),
+    ("t.csv", GOOD + '1.5,"a,p\n', "", "1 quotation marks", "close the quotation"),
+    ("t.csv", GOOD + "1.5,a,b,p\n", "", "row 25 of t.csv has 4 cells: '1.5,a,b,p'", "needs quotation marks"),
+    ("t.csv", GOOD + "1.5,p\n", "", "row 25 of t.csv has 2 cells", "correct the row"),
+    ("t.csv", GOOD.replace("x,w,y", "x,x,y"), "", "two columns named 'x', the columns 1 and 2", "rename"),
+    ("t.csv", GOOD.replace("x,w,y", ",w,y"), "", "column 1 of t.csv has no name", "index=False"),
+    ("t.csv", GOOD.replace("x,w,y", "x,w,label"), "data.target=lable", "'lable'", "did you mean label?"),
+    ("t.csv", GOOD.replace(",", ";"), "", "'y'", "separated by ';'"),
+    ("t.csv", GOOD, "data.drop=[xx]", "data.drop names 'xx'", "did you mean x?"),
+    ("t.csv", GOOD, "data.categorical=[xw]", "data.categorical names 'xw'", "did you mean x?"),
+    ("t.csv", GOOD, "data.drop=[y]", "data.drop contains 'y'", "take y out"),
+    ("t.csv", GOOD, "data.drop=[x,w]", "no column with values beside y", "out of data.drop"),
+    ("t.csv", GOOD.replace("3.5,", "3.5 kg,", 1), "", "'3.5 kg' in row 4, and numbers in 23 of its 24", "[x]"),
+    ("t.csv", GOOD.replace("3.5,", "-inf,", 1), "", "'x' has -inf in row 4", "leave the cell empty"),
+    ("t.csv", GOOD.replace("3.5,", "1e99,", 1), "", "'x' has 1e+99 in row 4", "data.drop=[x]"),
+    ("t.csv", with_column("when", [f"2026-01-{day:02}" for day in range(1, 25)]), "", "2026-01-01", "days"),
+    ("t.csv", with_column("when", ["3.4.2025", "4.4.2025"] * 12), "", "dates (3.4.2025", "data.drop=[when]"),
+    ("t.csv", with_column("id", [f"id{row}" for row in range(24)]), "", "such as 'id0'", "data.drop=[id]"),
+    ("t.csv", with_target(["p"] * 24), "", "one class, p", "choose another data.target"),
+    ("t.csv", with_target(["p"] * 23 + ["q"]), "", "class 'q'", "join the class with another"),
+    ("t.csv", with_target([*("p" * 20), *("q" * 4)]), "data.long_tail=20", "leaves class 'q'", "data.long_tail=6"),
+    ("t.csv", with_target(["p", ""] * 12), "", "missing in 12 of 24 rows: 2, 4, 6, 8, 10, ...", "fill the cells in"),
+    ("t.csv", with_target([str(row / 8) for row in range(24)]), "", "0.125 in row 2", "such as low and high"),
+    ("t.csv", with_target([str(row) for row in range(24)]), "", "more than 20 different", "fewer classes"),
+    ("t.csv", with_target([f"c{row}" for row in range(24)]), "", "more than 20 different", "fewer classes"),
+    ("t.csv", with_target(["0", "inf"] * 12), "", "inf in row 2", "correct the row"),
+    ("t.csv", GOOD, "data.digest=0123456789abcdef", "was 0123456789abcdef", "leave data.digest out"),
+    ("t.csv", with_target(["p", "q", "r"] * 8), "strategy=focal loss.alpha=0.3", "with 3 classes", "data=breast"),
+    ("t.csv", GOOD, "strategy=focal loss.class_weight=[1,2,3]", "has 3 numbers", "loss.class_weight=[1,1]"),
+]  # fmt: skip
+
+
 @pytest.fixture(autouse=True)
 def _empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -239,6 +307,36 @@ def test_bad_input_says_what_is_wrong_and_how_to_mend_it(line, value, mend, caps
     code = main(line.split())
     printed = capsys.readouterr()
     check(code, printed.out, printed.err, value, mend)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "arguments", "value", "mend"), TABLE_ROWS, ids=range(len(TABLE_ROWS))
+)
+def test_bad_tables_say_what_is_wrong_and_where(
+    name, content, arguments, value, mend, tmp_path_factory, capsys, monkeypatch
+):
+    monkeypatch.setattr(commands, "run_plans", lambda plans: pytest.fail("the sweep ran"))
+    monkeypatch.setitem(sys.modules, "sweeps.train", None)
+    path = tmp_path_factory.mktemp("tables") / name
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    code = main(["train", "data=csv", f"data.path={path}", "data.target=y", *arguments.split()])
+    printed = capsys.readouterr()
+    check(code, printed.out, printed.err, value, mend)
+
+
+def test_dates_and_lists_of_parquet_are_refused(tmp_path_factory, capsys):
+    import pandas as pd
+
+    path = tmp_path_factory.mktemp("tables") / "t.parquet"
+    for column, value, mend in (
+        (pd.date_range("2026-01-01", periods=24), "has dates (timestamp", "data.drop=[when]"),
+        ([[1]] * 24, "is of type list", "data.drop=[when]"),
+    ):
+        pd.DataFrame({"when": column, "x": range(24), "y": ["p", "q"] * 12}).to_parquet(path)
+        code = main(["train", "data=csv", f"data.path={path}", "data.target=y"])
+        printed = capsys.readouterr()
+        check(code, printed.out, printed.err, value, mend)
 
 
 def test_every_row_is_a_mistake_of_its_own():

@@ -97,6 +97,8 @@ def test_every_example_in_a_message_is_accepted(part, variant, name, rule):
     settings = {name: example}
     if name == "rungs":
         settings["epochs"] = example
+    if variant is schema.Data and name in schema.TABLE_SETTINGS:
+        settings = {"name": schema.TABLE, "path": "table.csv", "target": "label"} | settings
     made = getattr(variant(**settings), name)
     assert made == (tuple(example) if rule.many else example)
 
@@ -214,7 +216,8 @@ def test_files_of_a_group_have_the_defaults_except_what_they_are_there_to_change
 def test_the_main_file_has_the_defaults(part):
     values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))[part]
     default = default_of(part, values)
-    assert values.keys() | {"name"} == default.keys() | {"name"}
+    elsewhere = {"name", *schema.TABLE_SETTINGS} if part == "data" else set()
+    assert values.keys() | elsewhere == default.keys() | elsewhere
     for key, value in values.items():
         assert (tuple(value) if isinstance(value, list) else value) == default[key], key
 
@@ -222,7 +225,7 @@ def test_the_main_file_has_the_defaults(part):
 def test_every_loss_and_sampler_has_a_file_of_its_name():
     assert {file.stem for file in (CONF / "loss").glob("*.yaml")} == set(schema.LOSSES)
     assert {file.stem for file in (CONF / "sampler").glob("*.yaml")} == set(schema.SAMPLERS)
-    assert {file.stem for file in (CONF / "data").glob("*.yaml")} == set(schema.DATASET_CLASSES)
+    assert {file.stem for file in (CONF / "data").glob("*.yaml")} == {*schema.DATASET_CLASSES, schema.TABLE}
     for names in (schema.LOSSES, schema.SAMPLERS):
         assert all(variant().name == name for name, variant in names.items())
 

@@ -1,0 +1,68 @@
+"""Columns as the numbers that a model takes, by what the training part shows and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The encoded rows of each part, fitted on the first one.
+
+    Numbers: missing ones replaced by the median, then standardised. A column of numbers with missing ones has
+    another column that is 1 where they were. Categories: a column each, 1 for those of the row; a missing one is
+    a category of its own. What training never shows, a category or the first gap of a column, is 0 everywhere,
+    as one that nobody has heard of.
+
+    Args:
+        features: (N, columns), numeric or categorical.
+        parts: rows of the training part, then of others.
+
+    Returns:
+        (n, F) float32 a part. F hangs on the table alone, so that the parts of all splits stack.
+    """
+    numbers = features.select_dtypes("number").columns
+    words = features.select_dtypes("category").columns
+    # Codes instead of words: scikit-learn compares them in compiled code.
+    coded = features.assign(**{name: features[name].cat.codes for name in words})
+    transformer = _transformer(features, list(numbers), list(words))
+    encoded = [transformer.fit_transform(coded.iloc[parts[0]])]
+    encoded += [transformer.transform(coded.iloc[rows]) for rows in parts[1:]]
+    # Only the width of the one-hot part comes from the whole table. A column of zeros in training has no
+    # influence on what is learnt; left as it is elsewhere it would feed untrained weights.
+    unseen = len(numbers) + np.flatnonzero(~encoded[0][:, len(numbers) :].any(axis=0))
+    for part in encoded[1:]:
+        part[:, unseen] = 0
+    return encoded
+
+
+def _transformer(features: pd.DataFrame, numbers: list[str], words: list[str]) -> Any:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import MissingIndicator, SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+    gaps = [name for name in numbers if features[name].isna().any()]
+    codes = [
+        np.arange(-1 if features[name].isna().any() else 0, len(features[name].cat.categories))
+        for name in words
+    ]
+    # Where nothing is missing the median would only cost memory. A column that is missing all through the
+    # training part still needs its place.
+    median = SimpleImputer(strategy="median", keep_empty_features=True) if gaps else "passthrough"
+    to_float32 = FunctionTransformer(np.ndarray.astype, kw_args={"dtype": np.float32})
+    scaled = make_pipeline(median, StandardScaler(), to_float32)
+    one_hot = OneHotEncoder(categories=codes, handle_unknown="ignore", sparse_output=False, dtype=np.float32)
+    return ColumnTransformer(
+        [
+            ("numbers", scaled, numbers),
+            ("gaps", MissingIndicator(features="all", sparse=False), gaps),
+            ("words", one_hot, words),
+        ],
+        sparse_threshold=0,
+    )

@@ -1,0 +1,256 @@
+"""A table of the user's own as a data set.
+
+The file is read twice, batch by batch: first to find what each column holds and every fault, then to fill
+arrays of the right size. So a table needs about the memory of its numbers, however it is written.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conf.errors import UserError, suggest
+from conf.rules import show
+from conf.schema import TABLE, Data
+from runners.data import Dataset, load_dataset
+from runners.table_columns import MOST_CATEGORIES, Categories, Survey, as_numbers
+from runners.table_file import TableFile, file_digest, no_rows, open_table_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A target with more classes than a row in twenty is a measurement; small tables may have as many as this.
+ROWS_A_CLASS = 20
+CLASSES_OF_A_SMALL_TABLE = 20
+# Named in a message.
+FEW = 5
+
+
+def open_dataset(data: Data) -> Dataset:
+    """The data set that a configuration chooses: one of ours, or the user's table."""
+    return read_table(data) if data.name == TABLE else load_dataset(data.name)
+
+
+def read_table(data: Data) -> Dataset:
+    """The table of `data=csv`, checked cell by cell.
+
+    Columns of numbers are float64, NaN where missing; the others are categorical. Classes are numbered from the
+    largest to the smallest, so that with two of them alpha weighs the rare one. Of equal rows the first is kept.
+
+    Args:
+        data: names path and target; the digest and class names that it may have must be those of the file.
+
+    Returns:
+        The data set; `notes` says what was left out.
+
+    Raises:
+        UserError: a file or a column that cannot be used, or a file that has changed.
+    """
+    path = absolute(data)
+    digest = file_digest(path)
+    if data.digest not in (None, digest):
+        raise UserError(
+            what=f"{path} has changed: its digest is {digest} and was {data.digest}",
+            expected="the file that the configuration was made for",
+            mend="leave data.digest out for a new sweep, or bring the old file back",
+        )
+    found = replace(data, path=str(path), digest=digest)
+    dataset = _read(path, digest, str(data.target), data.drop, data.categorical, found.label)
+    if data.class_names not in (None, dataset.class_names):
+        raise UserError(
+            what=f"data.class_names is {show(data.class_names)}",
+            expected=f"those of {path.name}, the largest class first: {show(dataset.class_names)}",
+            mend="leave data.class_names out",
+        )
+    return dataset
+
+
+def described(data: Data) -> Data:
+    """The same choice of a table with what only reading it tells: absolute path, digest and class names.
+
+    Raises:
+        UserError: as `read_table`.
+    """
+    path = absolute(data)
+    return replace(data, path=str(path), digest=file_digest(path), class_names=read_table(data).class_names)
+
+
+def tell_notes(data: Data, dataset: Dataset) -> None:
+    """Say on standard error what was left out of a table of the user's own."""
+    if data.name == TABLE:
+        for note in dataset.notes:
+            print(f"{Path(str(data.path)).name}: {note}", file=sys.stderr)
+
+
+def absolute(data: Data) -> Path:
+    """The table's path, so that it is found from another working directory too."""
+    return Path(os.path.abspath(os.path.expanduser(str(data.path))))
+
+
+# The digest is in the key, so the one table that is kept is never an old one.
+@lru_cache(maxsize=1)
+def _read(
+    path: Path, digest: str, target: str, drop: tuple[str, ...], categorical: tuple[str, ...], label: str
+) -> Dataset:
+    file = open_table_file(path)
+    _check_chosen(file, target, drop, categorical)
+    columns = [name for name in file.names if name not in drop]
+    surveys = {name: Survey(name) for name in columns}
+    for batch in file.batches(columns):
+        for name, cells in batch.items():
+            surveys[name].look(cells)
+    _check_target(path, surveys[target])
+    features = [survey for name, survey in surveys.items() if name != target]
+    empty = [survey.name for survey in features if survey.is_empty]
+    for survey in features:
+        if survey.name not in categorical:
+            survey.check()
+    numeric = [each.name for each in features if each.is_numeric and each.name not in categorical]
+    words = [each.name for each in features if each.name not in (*numeric, *empty)]
+    if not numeric and not words:
+        raise UserError(
+            what=f"{path.name} has no column with values beside {target}",
+            expected="at least one feature",
+            mend="add columns, or take some out of data.drop",
+        )
+    table, labels, class_names = _fill(file, surveys[target], numeric, words)
+    table, labels, repeated = _without_repeated_rows(table, labels)
+    notes = [f"column {name} left out: it has no value" for name in empty]
+    if repeated:
+        notes.append(
+            f"{repeated} rows left out that repeat an earlier row exactly: they would leak across splits"
+        )
+    return Dataset(label, table, labels, class_names, tuple(notes), f"{path}, SHA-256 {digest}...")
+
+
+def _fill(
+    file: TableFile, target: Survey, numeric: Sequence[str], words: Sequence[str]
+) -> tuple[pd.DataFrame, np.ndarray, tuple[str, ...]]:
+    """The second reading: features, labels, class names."""
+    import pandas as pd
+
+    rows = target.rows
+    numbers = np.empty((rows, len(numeric)))
+    categories = {name: Categories(name, rows, MOST_CATEGORIES) for name in words}
+    measured = np.empty(rows if target.is_numeric else 0)
+    most_classes = max(CLASSES_OF_A_SMALL_TABLE, rows // ROWS_A_CLASS)
+    named = Categories(target.name, rows, most_classes)
+    start = 0
+    for batch in file.batches([target.name, *numeric, *words]):
+        end = start + len(batch[target.name])
+        for position, name in enumerate(numeric):
+            numbers[start:end, position] = as_numbers(batch[name])
+        for name in words:
+            if not categories[name].fill(start, batch[name]):
+                categories[name].check()
+        if target.is_numeric:
+            measured[start:end] = as_numbers(batch[target.name])
+        elif not named.fill(start, batch[target.name]):
+            raise _continuous(target.name, rows, most_classes)
+        start = end
+    for each in categories.values():
+        each.check()
+    labels, class_names = _classes(target.name, measured, named, most_classes)
+    table = pd.DataFrame(numbers, columns=list(numeric), copy=False)
+    if words:
+        table = pd.concat([table, pd.DataFrame({name: categories[name].sorted() for name in words})], axis=1)
+    return table, labels, class_names
+
+
+def _classes(
+    target: str, measured: np.ndarray, named: Categories, most: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels and class names, from the largest class to the smallest, equal ones by value or alphabet."""
+    if measured.size:
+        broken = np.flatnonzero(measured != np.trunc(measured))
+        if broken.size:
+            raise UserError(
+                what=f"the target {target!r} has {measured[broken[0]]:g} in row {broken[0] + 1}",
+                expected="classes: text, truth values or whole numbers",
+                mend="choose another data.target, or make classes of it, such as low and high",
+            )
+        values, codes = np.unique(measured, return_inverse=True)
+        names = [str(int(value)) for value in values]
+    else:
+        column = named.sorted()
+        codes, names = column.codes, list(column.categories)
+    counts = np.bincount(codes, minlength=len(names))
+    if len(names) == 1:
+        raise UserError(
+            what=f"the target {target!r} has one class, {names[0]}",
+            expected="at least two classes",
+            mend="choose another data.target",
+        )
+    if len(names) > most:
+        raise _continuous(target, len(codes), most)
+    order = np.argsort(-counts, kind="stable")
+    return np.argsort(order)[codes].astype(np.int64), tuple(names[label] for label in order)
+
+
+def _continuous(target: str, rows: int, most: int) -> UserError:
+    return UserError(
+        what=f"the target {target!r} has more than {most} different values in {rows} rows",
+        expected="classes with rows enough to learn from, not a measurement or an identifier",
+        mend="choose another data.target, or make fewer classes of it",
+    )
+
+
+def _without_repeated_rows(table: pd.DataFrame, labels: np.ndarray) -> tuple[pd.DataFrame, np.ndarray, int]:
+    """The table without rows that repeat an earlier one, its label included, and how many those were."""
+    from pandas.util import hash_pandas_object
+
+    # Only rows of equal hashes are compared: comparing all would need the memory of the table again.
+    hashes = hash_pandas_object(table, index=False)
+    alike = np.flatnonzero(hashes.duplicated(keep=False))
+    suspects = table.iloc[alike].set_axis(range(table.shape[1]), axis=1)
+    suspects[table.shape[1]] = labels[alike]
+    repeated = alike[suspects.duplicated().to_numpy()]
+    if not repeated.size:
+        return table, labels, 0
+    kept = np.delete(np.arange(len(labels)), repeated)
+    return table.iloc[kept].reset_index(drop=True), labels[kept], len(repeated)
+
+
+def _check_target(path: Path, target: Survey) -> None:
+    if target.rows == 0:
+        raise no_rows(path)
+    if target.missing:
+        more = ", ..." if target.missing > FEW else ""
+        raise UserError(
+            what=f"the target {target.name!r} is missing in {target.missing} of {target.rows} rows: "
+            f"{', '.join(map(str, target.missing_rows[:FEW]))}{more}",
+            expected="a class in every row",
+            mend="fill the cells in, or take the rows out",
+        )
+    if target.is_numeric and target.first_excess is not None:
+        row, value = target.first_excess
+        raise UserError(
+            what=f"the target {target.name!r} has {value:g} in row {row}",
+            expected="classes: text, truth values or whole numbers",
+            mend="correct the row, or take it out",
+        )
+
+
+def _check_chosen(file: TableFile, target: str, drop: Iterable[str], categorical: Iterable[str]) -> None:
+    chosen = [("target", target), *(("drop", name) for name in drop)]
+    for setting, name in [*chosen, *(("categorical", name) for name in categorical)]:
+        if name not in file.names:
+            raise UserError(
+                what=f"data.{setting} names {name!r}, and {file.path.name} has no such column",
+                expected=f"one of {', '.join(file.names)}",
+                mend=_mend(file.names, name),
+            )
+
+
+def _mend(names: Sequence[str], name: str) -> str:
+    separators = [separator for separator in (";", "\t", "|") if separator in names[0]]
+    if len(names) == 1 and separators:
+        return f"write the table with commas: its cells are separated by {separators[0]!r}"
+    return suggest(name, names)
