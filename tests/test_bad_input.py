@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sweeps import commands
 from sweeps.cli import main
+from sweeps.compose import run_sweeper
+from sweeps.plan import Plan
 
 TWO_CLASSES = "data=breast_cancer"
 
@@ -19,8 +22,8 @@ ROWS = [
     ("", "there is no command", "lossfleet sweep"),
     ("swep", "swep", "did you mean sweep?"),
     ("trian strategy=ce", "trian", "did you mean train?"),
-    ("frobnicate", "frobnicate", "choose from compare, sweep, train, ui"),
-    ("strategy=ce", "strategy=ce", "choose from compare, sweep, train, ui"),
+    ("frobnicate", "frobnicate", "choose from compare, sweep, sync, train, ui"),
+    ("strategy=ce", "strategy=ce", "choose from compare, sweep, sync, train, ui"),
     ("--frobnicate", "--frobnicate", "'lossfleet --help'"),
     ("sweep --frobnicate", "--frobnicate", "'lossfleet sweep --help'"),
     ("sweep -m strategy=ce", "-m", "'lossfleet sweep --help'"),
@@ -36,6 +39,14 @@ ROWS = [
     ("ui --port 65536", "65536", "--port 5000"),
     ("ui --port http", "http", "--port 5000"),
     ("ui wine", "wine", "'lossfleet ui --help'"),
+    ("synk", "synk", "did you mean sync?"),
+    ("sync --all", "--all", "'lossfleet sync --help'"),
+    ("sync --uri", "--uri", "'lossfleet sync --help'"),
+    ("sweep --frsh", "--frsh", "'lossfleet sweep --help'"),
+    ("train --fresh", "--fresh", "'lossfleet train --help'"),
+    # sweeps and stores that are not there
+    ("sync", "studies/", "run lossfleet sweep first"),
+    ("sync wine-1", "wine-1", "run lossfleet sweep first"),
     # stores that are not there
     ("compare", "mlflow.db", "run lossfleet sweep first"),
     ("compare wine --format md", "mlflow.db", "run lossfleet sweep first"),
@@ -302,7 +313,7 @@ def check(code: int | str | None, out: str, err: str, value: str, mend: str) -> 
 
 @pytest.mark.parametrize(("line", "value", "mend"), ROWS, ids=[row[0] or "nothing" for row in ROWS])
 def test_bad_input_says_what_is_wrong_and_how_to_mend_it(line, value, mend, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "run_plans", lambda plans: pytest.fail("the sweep ran"))
+    monkeypatch.setattr(commands, "run_plans", lambda plans, **options: pytest.fail("the sweep ran"))
     monkeypatch.setitem(sys.modules, "sweeps.train", None)
     code = main(line.split())
     printed = capsys.readouterr()
@@ -315,7 +326,7 @@ def test_bad_input_says_what_is_wrong_and_how_to_mend_it(line, value, mend, caps
 def test_bad_tables_say_what_is_wrong_and_where(
     name, content, arguments, value, mend, tmp_path_factory, capsys, monkeypatch
 ):
-    monkeypatch.setattr(commands, "run_plans", lambda plans: pytest.fail("the sweep ran"))
+    monkeypatch.setattr(commands, "run_plans", lambda plans, **options: pytest.fail("the sweep ran"))
     monkeypatch.setitem(sys.modules, "sweeps.train", None)
     path = tmp_path_factory.mktemp("tables") / name
     if content is not None:
@@ -337,6 +348,54 @@ def test_dates_and_lists_of_parquet_are_refused(tmp_path_factory, capsys):
         code = main(["train", "data=csv", f"data.path={path}", "data.target=y"])
         printed = capsys.readouterr()
         check(code, printed.out, printed.err, value, mend)
+
+
+# In a directory with the sweep "old", of strategy ce on wine, as after a sweep: refused by the whole sweep.
+WITH_A_SWEEP = [
+    ("sync odl", "odl", "did you mean old?"),
+    ("sync old --uri ./mlruns", "./mlruns", "tracking.uri=sqlite:///mlflow.db"),
+    ("sync old --uri sqlite:///no/where.db", "no/where.db", "make the folder"),
+    ("sweep name=old strategy=focal data=wine", "strategies: ce -> focal", "--fresh"),
+    ("sweep name=old strategy=ce data=digits", "data.name: 'wine' -> 'digits'", "name=..."),
+    ("sweep name=old strategy=ce data=wine batch_size=3 seed=4", "batch_size: 64 -> 3, seed: 0 -> 4", "--fresh"),
+    ("sweep name=old strategy=ce data=wine optimizer.lr=0.1", "space.optimizer.lr: ", "--fresh"),
+    ("sweep name=new strategy=ce data=wine tracking.uri=./mlruns", "./mlruns", "sqlite:///mlflow.db"),
+    ("sweep name=new strategy=ce data=wine tracking.uri=htp://x", "htp://x", "http://127.0.0.1:5000"),
+    ("sweep name=new strategy=ce data=wine tracking.uri=sqlite://", "sqlite://", "sqlite:///mlflow.db"),
+    ("sweep name=new strategy=ce data=wine tracking.uri=ftp://a:secret@b/c", "a:***@b", "http://127.0.0.1:5000"),
+    ("sweep name=new strategy=ce data=wine tracking.uri=sqlite:///no/where.db", "no/where.db", "make the folder"),
+    ("sweep name=new strategy=ce data=wine data.long_tail=900", "long_tail=900", "write data.long_tail="),
+    ("sweep --fresh name=old strategy=ce data=wine data.long_tail=900", "long_tail=900", "write data.long_tail="),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def configuration() -> str:
+    """The configuration that a sweep of strategy ce on wine stores."""
+    plans: list[Plan] = []
+    run_sweeper(["name=old", "strategy=ce", "data=wine"], plans.append)
+    return yaml.safe_dump(plans[0].to_dict())
+
+
+def contents() -> dict[Path, bytes | None]:
+    """Every file of the working directory with what is in it, and every folder."""
+    return {path: path.read_bytes() if path.is_file() else None for path in Path.cwd().rglob("*")}
+
+
+@pytest.mark.parametrize(("line", "value", "mend"), WITH_A_SWEEP, ids=[row[0] for row in WITH_A_SWEEP])
+def test_bad_input_leaves_what_is_there_as_it_is(line, value, mend, configuration, capsys):
+    folder = Path("studies/old")
+    folder.mkdir(parents=True)
+    for name in ("lock", "trainers.lock", "tracking.lock", "records.jsonl"):
+        (folder / name).touch()
+    (folder / "config.yaml").write_text(configuration)
+    before = contents()
+    code = main(line.split())
+    printed = capsys.readouterr()
+    assert contents() == before
+    for path in sorted(before, reverse=True):
+        path.rmdir() if before[path] is None else path.unlink()
+    check(code, printed.out, printed.err, value, mend)
 
 
 def test_every_row_is_a_mistake_of_its_own():

@@ -9,6 +9,7 @@ import types
 import pytest
 import yaml
 
+from conf.errors import Failure
 from conf.schema import Config
 from sweeps import commands
 from sweeps.cli import COMMANDS, main
@@ -96,7 +97,7 @@ def test_print_config_prints_the_training_that_would_run(capsys):
 
 
 def test_print_config_prints_the_sweeps_that_would_run(capsys, monkeypatch):
-    monkeypatch.setattr(commands, "run_plans", lambda plans: pytest.fail("the sweep ran"))
+    monkeypatch.setattr(commands, "run_plans", lambda plans, **options: pytest.fail("the sweep ran"))
     assert run("sweep", "--print-config", "strategy=ce,focal", "data=wine,digits") == 0
     printed = yaml.safe_load(capsys.readouterr().out)["sweeps"]
     assert [each["sweep"].split("-")[0] for each in printed] == ["wine", "digits"]
@@ -107,7 +108,9 @@ def test_print_config_prints_the_sweeps_that_would_run(capsys, monkeypatch):
 def test_sweep_runs_the_plans_in_order(monkeypatch):
     ran = []
     replace_module(
-        monkeypatch, "sweeps.sweep", run_sweep=lambda plan: ran.append((plan.data.name, len(plan.studies)))
+        monkeypatch,
+        "sweeps.sweep",
+        run_sweep=lambda plan, fresh: ran.append((plan.data.name, len(plan.studies))) or True,
     )
     assert run("sweep", "strategy=ce,focal", "data=wine,digits") == 0
     assert ran == [("wine", 2), ("digits", 2)]
@@ -120,34 +123,58 @@ def test_train_runs_the_configuration(monkeypatch):
     assert [config.loss.keep for config in ran] == [0.3]
 
 
-def test_compare_and_ui_pass_their_options_on(monkeypatch):
+def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
     called = []
     replace_module(monkeypatch, "sweeps.compare", print_comparison=lambda *given: called.append(given))
     replace_module(monkeypatch, "runners.tracking", serve_ui=lambda *given: called.append(given))
+    replace_module(monkeypatch, "sweeps.sync", sync_sweeps=lambda *given: called.append(given))
     assert run("compare") == 0
     assert (
         run("compare", "wine", "--format", "csv", "digits", "--uri", "sqlite:///a.db", "--sweep", "wine-1")
         == 0
     )
     assert run("compare", "--metrics", "test_mcc, test_macro_f1", "--format", "latex") == 0
+    assert run("sync") == 0
+    assert run("sync", "wine-1", "--uri", "sqlite:///a.db", "wine-2") == 0
     assert run("ui") == 0
     assert run("ui", "--port", "5001", "--uri", "sqlite:///a.db") == 0
     assert called == [
         ([], "terminal", None, None, None),
         (["wine", "digits"], "csv", "sqlite:///a.db", "wine-1", None),
         ([], "latex", None, None, ["test_mcc", "test_macro_f1"]),
+        ([], None),
+        (["wine-1", "wine-2"], "sqlite:///a.db"),
         (None, 5000),
         ("sqlite:///a.db", 5001),
     ]
 
 
 def test_an_interrupt_ends_without_a_traceback(monkeypatch, capsys):
-    def interrupt(plan: object) -> None:
+    def interrupt(plan: object, fresh: bool) -> None:
         raise KeyboardInterrupt
 
     replace_module(monkeypatch, "sweeps.sweep", run_sweep=interrupt)
     assert run("sweep", "strategy=ce") == 130
-    assert capsys.readouterr().err == "lossfleet: interrupted\n"
+    assert capsys.readouterr().err == (
+        "lossfleet: interrupted; what was finished is kept, this continues: lossfleet sweep strategy=ce\n"
+    )
+
+
+@pytest.mark.parametrize(("went_well", "code"), [([True, True], 0), ([True, False], 1), ([False, True], 1)])
+def test_trials_that_failed_give_code_1_and_the_other_sweeps_run(went_well, code, monkeypatch):
+    results = iter(went_well)
+    replace_module(monkeypatch, "sweeps.sweep", run_sweep=lambda plan, fresh: next(results))
+    assert run("sweep", "strategy=ce", "data=wine,digits") == code
+    assert list(results) == []
+
+
+def test_a_failure_gives_code_1_without_a_traceback(monkeypatch, capsys):
+    def fail(plan: object, fresh: bool) -> None:
+        raise Failure("the disk is full")
+
+    replace_module(monkeypatch, "sweeps.sweep", run_sweep=fail)
+    assert run("sweep", "strategy=ce") == 1
+    assert capsys.readouterr().err == "lossfleet: error: the disk is full\n"
 
 
 def test_the_module_runs_as_the_command():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import time
@@ -34,7 +35,7 @@ KILLS = int(os.environ.get("LOSSFLEET_KILLS", "8"))
 SEED = int(os.environ.get("LOSSFLEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 KILLS_A_SWEEP = 4
 # In the order in which a sweep comes to them.
-PHASES = ("start-up", "ask", "training", "logging", "tell", "final evaluation")
+PHASES = ("start-up", "ask", "training", "tell", "final evaluation", "logging")
 STARTS = ("config.yaml", "records.jsonl", "tracking.log", "tracking.lock", "optuna.journal")
 
 
@@ -67,16 +68,20 @@ def count(folder: Path, phase: str) -> int:
     return lines(folder, kind[phase])
 
 
-def strike(folder: Path, phase: str, chance: random.Random, processes: int) -> str:
-    """Start the sweep and kill it in a phase, alone or with all its processes; returns what was done."""
+def strike(folder: Path, phase: str, chance: random.Random, processes: int) -> str | None:
+    """Start the sweep and kill it in a phase, alone or with all its processes.
+
+    Returns:
+        What was done, or None where the sweep came to its end before.
+    """
     process = start(folder, "sweep", *TINY, f"fleet.processes={processes}")
     if phase == "start-up":
         moment = chance.choice(STARTS)
-        reached = wait_until(lambda: bool(list(folder.glob(f"studies/*/{moment}"))), process)
+        wait_until(lambda: bool(list(folder.glob(f"studies/*/{moment}"))), process)
     else:
         goal = count(folder, phase) + chance.randint(1, 4)
         moment = f"{phase} {goal}"
-        reached = wait_until(lambda: count(folder, phase) >= goal, process)
+        wait_until(lambda: count(folder, phase) >= goal, process)
     pause = chance.choice((0.0, chance.uniform(0, 0.05), chance.uniform(0, 0.5)))
     time.sleep(pause)
     victims = [process.pid]
@@ -84,8 +89,11 @@ def strike(folder: Path, phase: str, chance: random.Random, processes: int) -> s
         victims += [*children(process.pid, "spawn_main"), *children(process.pid, "tracking_writer")]
     for victim in victims:
         kill(victim)
-    process.communicate()
-    return f"{phase} ({moment}, {pause:.3f} s later, {len(victims)} processes, {'' if reached else 'not '}reached)"
+    _, errors = process.communicate()
+    if process.returncode == 0:
+        return None
+    assert process.returncode == -signal.SIGKILL, errors
+    return f"{phase} ({moment}, {pause:.3f} s later, {len(victims)} processes)"
 
 
 @pytest.fixture(scope="module")
@@ -101,20 +109,30 @@ def reference(tmp_path_factory) -> Path:
 def test_a_killed_sweep_run_again_loses_and_doubles_nothing(number, phases, reference, tmp_path):
     processes = 1 + number % 2
     chance = random.Random(f"{SEED} {number}")
+    folder, attempt = tmp_path / "0", 0
+    folder.mkdir()
     kept: dict[tuple, tuple] = {}
     for phase in phases:
-        what = strike(tmp_path, phase, chance, processes)
-        now = finished(tmp_path)
-        print(
-            f"LOSSFLEET_KILL_SEED={SEED} sweep {number}, {processes} processes: {what}, {len(now)} finished"
-        )
+        while (what := strike(folder, phase, chance, processes)) is None:
+            # It came to its end before; a sweep that starts anew has every phase before it.
+            check_repeats(folder, reference, kept)
+            attempt += 1
+            folder, kept = tmp_path / str(attempt), {}
+            folder.mkdir()
+        now = finished(folder)
+        print(f"killed, LOSSFLEET_KILL_SEED={SEED}: sweep {number}.{attempt}, {what}, {len(now)} finished")
         assert {key: now[key] for key in kept} == kept
         kept = now
-    succeed(tmp_path, "sweep", *TINY, f"fleet.processes={processes}")
-    check_complete(tmp_path, TINY_SIZE)
-    after = results(tmp_path)
+    succeed(folder, "sweep", *TINY, f"fleet.processes={processes}")
+    check_repeats(folder, reference, kept)
+
+
+def check_repeats(folder: Path, reference: Path, kept: dict[tuple, tuple]) -> None:
+    """The sweep is complete, has what it had before, and found what the undisturbed one has found."""
+    check_complete(folder, TINY_SIZE)
+    after = results(folder)
     assert {key: after[key] for key in kept} == kept
-    assert table(tmp_path) == table(reference)
+    assert table(folder) == table(reference)
     for key, (state, value, params) in results(reference).items():
         if len(key) == 3:
             assert after[key] == (state, pytest.approx(value, abs=1e-6), params)

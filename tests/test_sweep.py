@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from whole_sweeps import Size, check_complete, command, journal, results, succeed
 
-from runners.records import EndRecord, EngineRecord, Journal, ReplicateRecord, TrialRecord
+from runners.records import ReplicateRecord, TrialRecord
 from sweeps.compare import frame, frame_from_records, summary
 from sweeps.tables import markdown_table
 
@@ -29,84 +25,19 @@ SMALL = (
     "pruner.startup_trials=2",
     "pruner.warmup_rungs=0",
 )
-STRATEGIES, TRIALS, REPLICATES, FINAL = 3, 5, 2, 6
-# Printed by the kill test, to repeat it.
-KILL_SEED = int(os.environ.get("LOSSFLEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "sweeps.cli", *arguments]
-
-
-def lossfleet(folder: Path, *arguments: str) -> str:
-    """Run a command in a folder; returns what it printed."""
-    environment = {**os.environ, "COLUMNS": "200"}
-    done = subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def children(pid: int) -> list[str]:
-    """The processes that a process started."""
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def command_line(pid: str) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
-
-
-def journal(folder: Path) -> Journal:
-    (file,) = folder.glob("studies/*/records.jsonl")
-    return Journal(file)
-
-
-def results(folder: Path) -> dict[tuple, tuple]:
-    """All that must repeat of a sweep: every record without its times."""
-    found: dict[tuple, tuple] = {}
-    for record in journal(folder).read():
-        if isinstance(record, TrialRecord):
-            key = (record.strategy, record.stage, record.trial)
-            found[key] = (record.state, record.value, tuple(sorted(record.params.items())))
-        elif isinstance(record, ReplicateRecord):
-            key = (record.strategy, record.stage, record.trial, record.replicate)
-            found[key] = (record.state, record.epochs, tuple(sorted(record.metrics.items())))
-    return found
-
-
-def check_complete(folder: Path) -> None:
-    """Every trial and final evaluation once, in the journal and in MLflow, none left running."""
-    from mlflow import MlflowClient
-
-    records = journal(folder).read()
-    trials = Counter((r.strategy, r.stage, r.trial) for r in records if isinstance(r, TrialRecord))
-    assert set(trials.values()) == {1}
-    assert Counter(stage for _, stage, _ in trials) == {"search": STRATEGIES * TRIALS, "final": STRATEGIES}
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    runs = list(client.search_runs([client.get_experiment_by_name("wine").experiment_id], max_results=5000))
-    keys = Counter(run.data.tags["lossfleet.key"] for run in runs)
-    assert set(keys.values()) == {1}
-    assert len(keys) == 1 + STRATEGIES * (TRIALS * (1 + REPLICATES) + 1 + FINAL)
-    assert "RUNNING" not in {run.info.status for run in runs}
+SIZE = Size(strategies=3, trials=5, replicates=2, final=6)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, str]:
     """A finished small sweep: its folder and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
-    return folder, lossfleet(folder, "sweep", *SMALL)
+    return folder, succeed(folder, "sweep", *SMALL)
 
 
 def test_a_sweep_records_every_run_and_prints_its_table(finished):
     folder, printed = finished
-    check_complete(folder)
+    check_complete(folder, SIZE)
     for words in (
         "strategy",
         "focal",
@@ -124,7 +55,7 @@ def test_the_search_prunes_and_the_final_evaluation_does_not(finished):
     records = journal(finished[0]).read()
     states = Counter((r.stage, r.state) for r in records if isinstance(r, TrialRecord))
     assert states["search", "PRUNED"] > 0
-    assert states["final", "COMPLETE"] == STRATEGIES
+    assert states["final", "COMPLETE"] == SIZE.strategies
     finals = [r for r in records if isinstance(r, ReplicateRecord) and r.stage == "final"]
     assert all("test_balanced_accuracy" in r.metrics for r in finals)
     searched = [r for r in records if isinstance(r, ReplicateRecord) and r.stage == "search"]
@@ -137,7 +68,7 @@ def test_the_frame_has_curves_diagrams_and_class_names_from_both_places(finished
     assert set(table["class_names"]) == {("class_0", "class_1", "class_2")}
     final = table[table["stage"] == "final"]
     confusion = final.filter(like="test_confusion_").to_numpy()
-    assert confusion.shape == (STRATEGIES * FINAL, 3 * 3)
+    assert confusion.shape == (SIZE.strategies * SIZE.final, 3 * 3)
     assert (confusion.sum(axis=1) == final["test_rows"]).all()
     assert (confusion[:, ::4].sum(axis=1) / final["test_rows"]).tolist() == pytest.approx(
         final["test_accuracy"].tolist()
@@ -172,13 +103,13 @@ def test_the_best_trial_is_the_one_that_is_evaluated(finished):
 
 
 def test_the_same_sweep_repeats_exactly(finished, tmp_path):
-    lossfleet(tmp_path, "sweep", *SMALL)
+    succeed(tmp_path, "sweep", *SMALL)
     assert results(tmp_path) == results(finished[0])
 
 
 def test_two_processes_train_what_one_does(finished, tmp_path):
-    lossfleet(tmp_path, "sweep", *SMALL, "fleet.processes=2")
-    check_complete(tmp_path)
+    succeed(tmp_path, "sweep", *SMALL, "fleet.processes=2")
+    check_complete(tmp_path, SIZE)
     assert results(tmp_path).keys() == results(finished[0]).keys()
     one, two = (
         {key: value[:2] for key, value in results(folder).items() if len(key) == 4}
@@ -186,37 +117,6 @@ def test_two_processes_train_what_one_does(finished, tmp_path):
     )
     # Fewer slots a fleet may round the last digit of a loss otherwise; states and epochs are the same.
     assert one == two
-
-
-def test_a_process_that_is_killed_fails_the_sweep_and_the_next_run_completes_it(tmp_path):
-    process = subprocess.Popen(
-        command("sweep", *SMALL, "fleet.processes=2", "budget.trials=40"),
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list(tmp_path.glob("studies/*/optuna.journal")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    trainers = [int(pid) for pid in children(process.pid) if "spawn_main" in command_line(pid)]
-    assert len(trainers) == 2
-    os.kill(trainers[0], signal.SIGKILL)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "ended with code -9" in errors
-    assert not any(Path(f"/proc/{trainer}").exists() for trainer in trainers)
-
-
-def test_a_sweep_says_how_its_engine_spent_the_time(finished):
-    (engine,) = [record for record in journal(finished[0]).read() if isinstance(record, EngineRecord)]
-    epochs = sum(
-        record.epochs for record in journal(finished[0]).read() if isinstance(record, ReplicateRecord)
-    )
-    assert engine.occupied_slot_epochs == epochs
-    assert epochs <= engine.slot_epochs
-    assert {"compile", "train", "measure", "search", "write", "enter"} <= engine.seconds.keys()
-    assert 0 < sum(engine.seconds.values()) <= engine.ended - engine.started
 
 
 def test_compare_gives_the_table_of_the_journal_from_mlflow(finished):
@@ -228,20 +128,20 @@ def test_compare_gives_the_table_of_the_journal_from_mlflow(finished):
     )
     assert markdown_table(from_mlflow) == markdown_table(from_journal)
     assert from_mlflow.sentence == from_journal.sentence
-    assert markdown_table(from_journal) in lossfleet(folder, "compare", "wine", "--format", "md")
+    assert markdown_table(from_journal) in succeed(folder, "compare", "wine", "--format", "md")
 
 
 def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(finished, tmp_path):
     subprocess.run(["cp", "-r", f"{finished[0]}/.", str(tmp_path)], check=True)
     before = results(tmp_path)
-    lossfleet(tmp_path, "sweep", *SMALL)
+    succeed(tmp_path, "sweep", *SMALL)
     assert results(tmp_path) == before
-    check_complete(tmp_path)
-    lossfleet(tmp_path, "sweep", *SMALL, "budget.trials=7")
+    check_complete(tmp_path, SIZE)
+    succeed(tmp_path, "sweep", *SMALL, "budget.trials=7")
     after = results(tmp_path)
     assert {key: after[key] for key in before} == before
     searched = {key for key in after if len(key) == 3 and key[1] == "search"}
-    assert len(searched) == STRATEGIES * 7
+    assert len(searched) == SIZE.strategies * 7
 
 
 def test_a_diverged_trial_fails_with_its_reason_and_the_sweep_goes_on(tmp_path):
@@ -281,26 +181,3 @@ def test_a_sweep_of_which_nothing_is_left_says_so(tmp_path):
     assert done.returncode == 2
     assert "no trial was completed: 5 failed" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("moment", range(2))
-def test_a_killed_sweep_run_again_loses_and_doubles_nothing(moment, processes, tmp_path):
-    print(f"LOSSFLEET_KILL_SEED={KILL_SEED}")
-    process = subprocess.Popen(
-        command("sweep", *SMALL, f"fleet.processes={processes}"),
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    time.sleep(random.Random(KILL_SEED + 10 * processes + moment).uniform(2.0, 9.0))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    # Killed before it had a folder, it has nothing to lose.
-    kept = results(tmp_path) if list(tmp_path.glob("studies/*/records.jsonl")) else {}
-    kept = {key: value for key, value in kept.items() if value[0] == "COMPLETE"}
-    lossfleet(tmp_path, "sweep", *SMALL)
-    check_complete(tmp_path)
-    after = results(tmp_path)
-    assert {key: after[key] for key in kept} == kept
-    assert isinstance(journal(tmp_path).read()[-1], EndRecord)

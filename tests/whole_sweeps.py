@@ -132,8 +132,8 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def journal(folder: Path) -> Journal:
-    (file,) = folder.glob("studies/*/records.jsonl")
+def journal(folder: Path, sweep: str = "*") -> Journal:
+    (file,) = folder.glob(f"studies/{sweep}/records.jsonl")
     return Journal(file)
 
 
@@ -144,12 +144,12 @@ def lines(folder: Path, *words: str, name: str = "records.jsonl") -> int:
     return sum(all(word in line for word in words) for line in text.splitlines())
 
 
-def results(folder: Path) -> dict[tuple, tuple]:
+def results(folder: Path, sweep: str = "*") -> dict[tuple, tuple]:
     """All that must repeat of a sweep: every record without its times; nothing of one that is not there."""
     found: dict[tuple, tuple] = {}
-    if not list(folder.glob("studies/*/records.jsonl")):
+    if not list(folder.glob(f"studies/{sweep}/records.jsonl")):
         return found
-    for record in journal(folder).read():
+    for record in journal(folder, sweep).read():
         if isinstance(record, TrialRecord):
             key = (record.strategy, record.stage, record.trial)
             found[key] = (record.state, record.value, tuple(sorted(record.params.items())))
@@ -177,9 +177,9 @@ def mlflow_runs(uri: str, experiment: str = "wine") -> list[Any]:
     return list(client.search_runs([found.experiment_id], max_results=5000)) if found else []
 
 
-def check_complete(folder: Path, size: Size, uri: str | None = None) -> None:
+def check_complete(folder: Path, size: Size, uri: str | None = None, sweep: str = "*") -> None:
     """Every trial and final evaluation once, in the journal and in MLflow, none left running."""
-    records = journal(folder).read()
+    records = journal(folder, sweep).read()
     trials = Counter((r.strategy, r.stage, r.trial) for r in records if isinstance(r, TrialRecord))
     assert set(trials.values()) == {1}
     stages = Counter(stage for _, stage, _ in trials)

@@ -108,7 +108,6 @@ class LocalEngine:
         self.plan = plan
         self.workshop = workshop
         self.berths: dict[FleetShape, Berth] = {}
-        self._given_up: list[Berth] = []
         self._take = write
         self._watch = Stopwatch()
         self._started = time.time()
@@ -135,7 +134,7 @@ class LocalEngine:
 
     def profile(self) -> EngineRecord:
         """How full the slots were, and where the time went so far."""
-        berths = [*self.berths.values(), *self._given_up]
+        berths = self.berths.values()
         compiling = sum(berth.compile_seconds() for berth in berths)
         seconds = {"compile": compiling, **self._watch.seconds}
         seconds["train"] = sum(sum(berth.seconds) for berth in berths) - compiling
@@ -172,7 +171,6 @@ class LocalEngine:
     def _replace(self, berth: Berth, source: JobSource) -> None:
         """Give up a fleet that raised an exception; all its jobs move to a new one."""
         self.berths = {shape: other for shape, other in self.berths.items() if other is not berth}
-        self._given_up.append(berth)
         jobs = [*berth.jobs(), *(job for job, _ in berth.waiting)]
         for job in {id(job): job for job in jobs}.values():
             self._admit(job, source)
