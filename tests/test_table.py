@@ -239,7 +239,9 @@ def test_a_sweep_is_named_by_content_and_found_from_anywhere(path, monkeypatch):
     plan = plan_of("data.path=churn.csv")
     elsewhere = path.parent / "elsewhere"
     elsewhere.mkdir()
-    moved = plan_of(f"data.path={path.rename(elsewhere / 'churn.csv')}")
+    path.rename(elsewhere / "churn.csv")
+    monkeypatch.chdir(elsewhere)
+    moved = plan_of("data.path=churn.csv")
     assert moved.sweep == plan.sweep
     assert plan.sweep.startswith(f"{plan.data.label}-")
     assert plan_of(f"data.path={moved.data.path}", "data.drop=[zip]").data.label != plan.data.label
