@@ -332,7 +332,7 @@ def _dataset_input(sweep: SweepRecord) -> Any:
             name=sweep.data,
             digest=dataset.get("digest", "unknown"),
             source_type="code",
-            source=json.dumps({"loader": "runners.data.load_dataset", "origin": dataset.get("source", "")}),
+            source=json.dumps({"loader": "runners.tables.open_dataset", "origin": dataset.get("source", "")}),
             profile=json.dumps(profile, ensure_ascii=False),
         ),
         tags=[],

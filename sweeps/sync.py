@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from conf.datasets import Data
 from conf.errors import UserError, suggest
 from runners.tracking import sync
 from runners.tracking_store import shown_uri, tracking_uri
@@ -42,7 +43,7 @@ def sync_sweeps(names: Sequence[str], uri: str | None) -> None:
     for name in names or known:
         study = first_study(known[name])
         place = tracking_uri(uri or study["tracking"]["uri"])
-        experiment = study["tracking"]["experiment"] or study["data"]["name"]
+        experiment = study["tracking"]["experiment"] or Data(**study["data"]).label
         sent = sync(known[name], place, experiment)
         print(f"{name}: {sent} runs sent to {shown_uri(place)}" if sent else f"{name}: nothing to send")
 

@@ -25,13 +25,14 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     found = [shlex.split(line) for block in blocks("bash") for line in block.splitlines()]
     assert found
-    assert all(words[0] == "lossfleet" for words in found)
+    assert all(words[0] in ("lossfleet", "python") for words in found)
     return found
 
 
 def run(words: list[str], folder: Path) -> str:
+    module = ["-m", "sweeps.cli"] if words[0] == "lossfleet" else []
     done = subprocess.run(
-        [sys.executable, "-m", "sweeps.cli", *words[1:]],
+        [sys.executable, *module, *words[1:]],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -51,6 +52,8 @@ def test_commands_run_in_their_order(folder):
     for words in commands():
         if words[1] == "ui":
             serve(words, folder)
+        elif words[0] == "python":
+            run(words, folder)
         else:
             assert run(words, folder).strip()
 

@@ -239,7 +239,9 @@ def test_a_sweep_is_named_by_content_and_found_from_anywhere(path, monkeypatch):
     plan = plan_of("data.path=churn.csv")
     elsewhere = path.parent / "elsewhere"
     elsewhere.mkdir()
-    moved = plan_of(f"data.path={path.rename(elsewhere / 'churn.csv')}")
+    path.rename(elsewhere / "churn.csv")
+    monkeypatch.chdir(elsewhere)
+    moved = plan_of("data.path=churn.csv")
     assert moved.sweep == plan.sweep
     assert plan.sweep.startswith(f"{plan.data.label}-")
     assert plan_of(f"data.path={moved.data.path}", "data.drop=[zip]").data.label != plan.data.label
@@ -275,7 +277,7 @@ import pandas, pyarrow.compute, pyarrow.csv
 from conf.schema import Data
 from runners import table_file
 from runners.tables import open_dataset
-table_file.BLOCK_BYTES = 2**13
+table_file.BLOCK_BYTES = 2**12
 tracemalloc.start()
 read = open_dataset(Data(name="csv", path=sys.argv[1], target="y"))
 print(pyarrow.default_memory_pool().max_memory(), tracemalloc.get_traced_memory()[1], read.features.shape)
@@ -284,11 +286,11 @@ print(pyarrow.default_memory_pool().max_memory(), tracemalloc.get_traced_memory(
 
 def test_reading_needs_little_more_than_the_numbers(tmp_path):
     random = np.random.default_rng(3)
-    table = pd.DataFrame(random.normal(size=(20_011, 23)).round(6)).rename(columns=str)
-    path = write(table.assign(y=np.arange(20_011) % 3), tmp_path / "wide.csv")
+    table = pd.DataFrame(random.normal(size=(9_973, 23)).round(6)).rename(columns=str)
+    path = write(table.assign(y=np.arange(9_973) % 3), tmp_path / "wide.csv")
     done = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True)
     arrow_peak, numpy_peak, shape = done.stdout.split(maxsplit=2)
-    assert shape.strip() == "(20011, 23)"
+    assert shape.strip() == "(9973, 23)"
     assert int(arrow_peak) < path.stat().st_size / 3
     assert int(numpy_peak) < 1.5 * table.to_numpy().nbytes
 
@@ -325,6 +327,38 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
     for slot, each in enumerate(replicates):
         *_, last = train_solo(each)
         np.testing.assert_allclose(found[slot], last.logits(each.split.test_features), rtol=1e-4, atol=1e-4)
+
+
+def test_a_whole_sweep_with_processes_of_its_own(path):
+    """Words, gaps, two training processes: all is recorded under the table's name, every replicate on its rows."""
+    from sweeps.compare import frame
+
+    plan = plan_of(f"data.path={path}")
+    budget = ("trials=1", "replicates=2", "epochs=2", "rungs=1", "final_replicates=2")
+    arguments = [
+        "data=csv",
+        "data.path=churn.csv",
+        "data.target=churn",
+        "strategy=ce,focal",
+        "fleet.processes=2",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "sweeps.cli",
+        "sweep",
+        *arguments,
+        *(f"budget.{each}" for each in budget),
+    ]
+    done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    table = frame([plan.data.label], uri=f"sqlite:///{path.parent / 'mlflow.db'}")
+    assert set(table["data"]) == {plan.data.label}
+    assert table.groupby(["strategy", "stage"]).size().to_dict() == {
+        (strategy, stage): 2 for strategy in ("ce", "focal") for stage in ("search", "final")
+    }
+    parts = make_split(open_dataset(plan.data), seed=0, split=0, validation_fraction=0.2, test_fraction=0.2)
+    assert set(table["train_rows"].dropna()) == {len(parts.train_labels)}
 
 
 def test_data_settings_compare_equal_however_they_are_written(path):
