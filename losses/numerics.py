@@ -1,13 +1,13 @@
-"""The numbers under the losses: one margin an example, and functions of it that keep their digits.
+"""The numbers under the losses: the odds of the true class, and functions of them that keep their digits.
 
-For the true class t the *rival margin* is r = logsumexp of the other classes' logits - x_t. It says everything
-a softmax loss needs: p_t = sigmoid(-r), q = 1 - p_t = sigmoid(r), -log p_t = softplus(r), and it is as precise
-for confident predictions, where p_t rounds to 1, as for wrong ones. A sigmoid loss has the margin at hand: -x
-for label 1, x for label 0.
+The odds against the true class t are (1 - p_t) / p_t = crowd * e^-lead: its *lead* is x_t less the largest other
+logit, and its *crowd* counts the other classes, each by its e^(logit - largest), so that it is at least 1. They
+say everything that a softmax loss needs, and are as precise for confident predictions, where p_t rounds to 1, as
+for wrong ones. A sigmoid loss has a crowd of 1 and a lead of x for label 1, -x for label 0.
 
 MindSpore's float32 kernels on the CPU are fast approximations: exp is off by up to 2e-5 relative, log1p(x) is
-log(1 + x), softplus(-17) is 0. Values are therefore computed by expm1, atanh and asinh, which are exact to
-the last rounding; derivatives of every order are those of the plain kernels.
+log(1 + x), softplus(-17) is 0. Values are therefore computed by expm1, asinh and pow, which are exact to the
+last rounding. Cells give derivatives in closed form, from what the values left; they can be derived again.
 """
 
 from __future__ import annotations
@@ -15,55 +15,30 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn, ops
 
 # Low enough to be no rival to any logit, and still finite.
 _NO_RIVAL = -3e38
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 _largest = ops.ArgMaxWithValue(1)
 _product = ops.BatchMatMul()
 _sum = ops.ReduceSum()
 _ones = ops.Ones()
-_zeros_like = ops.ZerosLike()
-_gather = ops.GatherD()
-_put = ops.TensorScatterElements(1)
 _tile = ops.Tile()
 _reshape = ops.Reshape()
-_squeeze = ops.Squeeze(1)
 _expand_dims = ops.ExpandDims()
-_softplus_kernel = ops.Softplus()
-
-
-class OfLabel(nn.Cell):
-    """What values (N, C, ...) are at the labels (N, ...)."""
-
-    def construct(self, values: Tensor, labels: Tensor) -> Tensor:
-        return _squeeze(_gather(values, 1, _expand_dims(labels, 1)))
-
-    def bprop(self, values: Tensor, labels: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, Tensor]:
-        return with_label(_zeros_like(values), labels, dout), _zeros_like(labels)
-
-
-class WithLabel(nn.Cell):
-    """Values (N, C, ...) with others (N, ...) put at the labels (N, ...)."""
-
-    def construct(self, values: Tensor, labels: Tensor, others: Tensor) -> Tensor:
-        return _put(values, _expand_dims(labels, 1), _expand_dims(others, 1))
-
-    def bprop(
-        self, values: Tensor, labels: Tensor, others: Tensor, out: Tensor, dout: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return with_label(dout, labels, _zeros_like(others)), _zeros_like(labels), of_label(dout, labels)
 
 
 class OverClasses(nn.Cell):
-    """Values (N, ...) repeated to the shape of `like`, (N, C, ...): ten times faster than to broadcast."""
+    """Values (N, ...) repeated for each of the classes, (N, C, ...): ten times faster than to broadcast."""
 
-    def construct(self, values: Tensor, like: Tensor) -> Tensor:
-        return _tile(_expand_dims(values, 1), (1, like.shape[1]) + (1,) * (like.ndim - 2))
+    def construct(self, values: Tensor, classes: int) -> Tensor:
+        return _tile(_expand_dims(values, 1), (1, classes) + (1,) * (values.ndim - 1))
 
-    def bprop(self, values: Tensor, like: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, Tensor]:
-        return sum_of_classes(dout), _zeros_like(like)
+    def bprop(self, values: Tensor, classes: int, out: Tensor, dout: Tensor) -> tuple[Tensor, int]:
+        return sum_of_classes(dout), classes
 
 
 class SumOfClasses(nn.Cell):
@@ -79,36 +54,88 @@ class SumOfClasses(nn.Cell):
         return _sum(_reshape(total, shape[:1] + (1,) + shape[2:]), 1)
 
     def bprop(self, values: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor]:
-        return (over_classes(dout, values),)
+        return (over_classes(dout, values.shape[1]),)
 
 
-# Cells with a derivative of their own, since PyNative's second derivatives of gather, tile, sum and views are
-# wrong; of primitives only, since a graph's second derivative cannot call functions.
-of_label = OfLabel()
-with_label = WithLabel()
+class Rivals(nn.Cell):
+    """The label's lead and crowd (N, ...), and the e^(logit - largest other) that the crowd is the sum of.
+
+    Those are (N, C, ...), 0 at the label, and right to an absolute 6e-8. They are the crowd's derivative: its
+    label's largest rival cancels out of every loss, and counts as a constant.
+
+    Inputs:
+        logits: (N, C, ...) float32 or float64.
+        is_label: the shape and type of logits, 1 at the label and 0 elsewhere; it has no derivative.
+    """
+
+    def construct(self, logits: Tensor, is_label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        others = logits + is_label * _NO_RIVAL
+        largest = _largest(others)[1]
+        counted = ops.expm1(others - over_classes(largest, logits.shape[1])) + 1.0
+        return sum_of_classes(logits * is_label) - largest, sum_of_classes(counted), counted
+
+    def bprop(
+        self,
+        logits: Tensor,
+        is_label: Tensor,
+        out: tuple[Tensor, Tensor, Tensor],
+        dout: tuple[Tensor, Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        classes = logits.shape[1]
+        by_counted = over_classes(dout[1], classes) + dout[2]
+        return by_counted * out[2] + over_classes(dout[0], classes) * is_label, is_label
+
+
+class Surprise(nn.Cell):
+    """-log p_t and 1 - p_t of a lead and a crowd, both to the last digits in both tails."""
+
+    def construct(self, lead: Tensor, crowd: Tensor) -> tuple[Tensor, Tensor]:
+        behind = ops.minimum(lead, 0.0)
+        # The odds, as if a label that is behind were level. Not relu, which makes 0 of NaN.
+        odds = crowd / (ops.expm1(lead - behind) + 1.0)
+        rest = odds + ops.expm1(behind)
+        total = rest + 1.0
+        # log(1 + r) = asinh((r + r / (1 + r)) / 2)
+        return ops.asinh((rest + rest / total) * 0.5) - behind, odds / total
+
+    def bprop(
+        self, lead: Tensor, crowd: Tensor, out: tuple[Tensor, Tensor], dout: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """By the logarithm of the odds: d(-log p_t) = q and dq = q (1 - q)."""
+        q = out[1]
+        slope = q * (dout[0] + (1.0 - q) * dout[1])
+        return -slope, slope / crowd
+
+
+class Power(nn.Cell):
+    """base^exponent for a base in [0, 1], with derivatives that are finite where the base is 0.
+
+    The exponent is a number, or has the shape of the base.
+    """
+
+    def construct(self, base: Tensor, exponent: float | Tensor) -> Tensor:
+        return ops.pow(base, exponent)
+
+    def bprop(
+        self, base: Tensor, exponent: float | Tensor, out: Tensor, dout: Tensor
+    ) -> tuple[Tensor, float | Tensor]:
+        slope = dout * out
+        base = ops.maximum(base, _SMALLEST)
+        by_exponent = slope * ops.log(base) if isinstance(exponent, Tensor) else exponent
+        return slope * exponent / base, by_exponent
+
+
+# Cells, since PyNative's second derivatives of gather, tile, sum and views are wrong; of primitives and other
+# cells only, since a graph's second derivative cannot call functions.
 over_classes = OverClasses()
 sum_of_classes = SumOfClasses()
+rivals = Rivals()
+surprise = Surprise()
+power = Power()
 
 
-def rival_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The label's rival margin in two parts, r = lead + crowd, since each keeps digits that the sum rounds off.
-
-    Args:
-        logits: (N, C, ...) float32 or float64.
-        labels: (N, ...) int32.
-
-    Returns:
-        lead (N, ...): the largest other logit less the label's.
-        crowd (N, ...): the logarithm of the other classes' number, each counted by its e^(logit - largest).
-    """
-    others = with_label(logits, labels, ops.full(labels.shape, _NO_RIVAL, dtype=logits.dtype))
-    largest = _largest(ops.stop_gradient(others))[1]
-    crowd = log(sum_of_classes(exp(others - over_classes(largest, logits))))
-    return largest - of_label(logits, labels), crowd
-
-
-def rival_margins(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The rival margin of every class, as if it were the label, in the same two parts.
+def rivals_of_each(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Lead and crowd of every class, as if it were the label.
 
     Args:
         logits: (N, C, ...) float32 or float64.
@@ -116,56 +143,35 @@ def rival_margins(logits: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         lead and crowd (N, C, ...).
     """
+    classes = logits.shape[1]
     top, largest = _largest(ops.stop_gradient(logits))
-    is_top = with_label(_zeros_like(logits), top, ops.ones_like(largest))
+    is_top = one_hot(top, logits)
     is_rival = 1.0 - is_top
-    top_lead, top_crowd = rival_margin(logits, top)
-    shifted = logits - over_classes(largest, logits)
-    exponentials = exp(shifted)
+    top_lead, top_crowd, _ = rivals(logits, is_top)
+    shifted = logits - over_classes(largest, classes)
+    exponentials = ops.expm1(shifted) + 1.0
     # Taking a class from the total is exact enough but for the largest, whose rivals may be tiny beside it.
-    others = (over_classes(sum_of_classes(exponentials), logits) - exponentials) * is_rival + is_top
-    lead = over_classes(top_lead, logits) * is_top - shifted * is_rival
-    return lead, over_classes(top_crowd, logits) * is_top + log(others)
+    others = over_classes(sum_of_classes(exponentials), classes) - exponentials
+    return (
+        over_classes(top_lead, classes) * is_top + shifted * is_rival,
+        over_classes(top_crowd, classes) * is_top + others * is_rival,
+    )
 
 
-def exp(values: Tensor) -> Tensor:
-    """e^x for x <= 0, to an absolute error of 6e-8."""
-    return ops.expm1(values) + 1.0
+def one_hot(labels: Tensor, like: Tensor) -> Tensor:
+    """Labels (N, ...) as 1 and 0 in the shape and type of `like`, (N, C, ...)."""
+    return ops.cast(ops.one_hot(ops.cast(labels, ms.int32), like.shape[1], 1.0, 0.0, 1), like.dtype)
 
 
-def log(values: Tensor) -> Tensor:
-    """The logarithm for x >= 1."""
-    return _derived_from(ops.log(values), ops.asinh((values - 1.0 / values) * 0.5))
-
-
-def softplus(margin: Tensor) -> Tensor:
-    """log(1 + e^r), precise in both tails: -log p_t of the rival margin r."""
-    return _derived_from(_softplus_kernel(margin), ops.relu(margin) + _beyond_relu(margin))
-
-
-def modulated(lead: Tensor, crowd: Tensor | float, gamma: float | Tensor | None) -> Tensor:
-    """-(1 - p_t)^gamma log p_t of the rival margin r = lead + crowd; gamma None is 0."""
-    margin = lead + crowd
-    cross_entropy = softplus(margin)
+def modulated(lead: Tensor, crowd: Tensor, gamma: float | Tensor | None) -> Tensor:
+    """-(1 - p_t)^gamma log p_t of a lead and a crowd; gamma None is 0."""
+    cross_entropy, rest = surprise(lead, crowd)
     if gamma is None:
         return cross_entropy
-    log_rest = ops.minimum(lead, -crowd) + (crowd - _beyond_relu(margin))
-    return decay(_derived_from(margin - cross_entropy, log_rest) * gamma) * cross_entropy
-
-
-def decay(exponent: Tensor) -> Tensor:
-    """e^x for x <= 0, to the last digits even where it is tiny."""
-    return _derived_from(ops.exp(exponent), ops.reciprocal(ops.expm1(-exponent) + 1.0))
-
-
-def _beyond_relu(margin: Tensor) -> Tensor:
-    """log(1 + e^-|r|) = 2 atanh(1 / (2 E + 1)) with E = e^|r|, which may overflow: then it is 0."""
-    return 2.0 * ops.atanh(ops.reciprocal(2.0 * ops.expm1(ops.abs(margin)) + 3.0))
-
-
-def _derived_from(kernel: Tensor, value: Tensor) -> Tensor:
-    """The value, with the derivatives of the kernel, which is close to it."""
-    return kernel + ops.stop_gradient(value - kernel)
+    if isinstance(gamma, Tensor):
+        # One gamma an example: the power's derivative has the shape of what it is given.
+        gamma = gamma * ops.ones_like(rest)
+    return power(rest, gamma) * cross_entropy
 
 
 def at_least_float32(values: Tensor) -> Tensor:

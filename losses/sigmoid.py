@@ -17,7 +17,7 @@ from collections.abc import Callable
 from mindspore import Tensor, ops
 
 from losses.checks import check_number, check_sigmoid
-from losses.numerics import at_least_float32, modulated, over_leading_axes, softplus
+from losses.numerics import at_least_float32, modulated, over_leading_axes
 
 
 def sigmoid_cross_entropy(
@@ -49,8 +49,8 @@ def sigmoid_cross_entropy(
         Cox 1958, The regression analysis of binary sequences.
     """
 
-    def loss(margin: Tensor) -> Tensor:
-        return softplus(margin)
+    def loss(lead: Tensor) -> Tensor:
+        return modulated(lead, ops.ones_like(lead), None)
 
     return _loss(loss, logits, labels, alpha, label_smoothing, ignore_index)
 
@@ -89,8 +89,8 @@ def sigmoid_focal_loss(
     check_number("gamma", gamma, logits.shape, 0.0, None, False)
     gamma = over_leading_axes(gamma, logits.ndim)
 
-    def loss(margin: Tensor) -> Tensor:
-        return modulated(margin, 0.0, gamma)
+    def loss(lead: Tensor) -> Tensor:
+        return modulated(lead, ops.ones_like(lead), gamma)
 
     return _loss(loss, logits, labels, alpha, label_smoothing, ignore_index)
 
@@ -133,8 +133,8 @@ def focal_star_loss(
     gamma = over_leading_axes(gamma, logits.ndim)
     beta = over_leading_axes(beta, logits.ndim)
 
-    def loss(margin: Tensor) -> Tensor:
-        return softplus(margin * gamma - beta) / gamma
+    def loss(lead: Tensor) -> Tensor:
+        return modulated(lead * gamma + beta, ops.ones_like(lead), None) / gamma
 
     return _loss(loss, logits, labels, alpha, label_smoothing, ignore_index)
 
@@ -147,7 +147,7 @@ def _loss(
     label_smoothing: float | Tensor,
     ignore_index: int | None,
 ) -> Tensor:
-    """The loss of each element, `loss` being a function of the margin log(q / p_t)."""
+    """The loss of each element, `loss` being a function of the lead log(p_t / (1 - p_t))."""
     check_sigmoid(logits, labels, ignore_index)
     check_number("label_smoothing", label_smoothing, logits.shape, 0.0, 1.0, False)
     logits = at_least_float32(logits)
@@ -166,11 +166,11 @@ def _loss(
         weight = over_leading_axes(alpha, logits.ndim)
         other_weight = 1.0 - weight
     if are_hard:
-        losses = loss(logits * (1.0 - 2.0 * positive))
+        losses = loss(logits * (2.0 * positive - 1.0))
         if alpha is not None:
             losses = losses * (other_weight + (weight - other_weight) * positive)
     else:
         smoothing = over_leading_axes(label_smoothing, logits.ndim)
         positive = positive * (1.0 - smoothing) + smoothing * 0.5
-        losses = positive * weight * loss(-logits) + (1.0 - positive) * other_weight * loss(logits)
+        losses = positive * weight * loss(logits) + (1.0 - positive) * other_weight * loss(-logits)
     return losses if counts is None else losses * counts

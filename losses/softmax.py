@@ -24,9 +24,10 @@ from losses.checks import check_class_weight, check_number, check_softmax
 from losses.numerics import (
     at_least_float32,
     modulated,
+    one_hot,
     over_leading_axes,
-    rival_margin,
-    rival_margins,
+    rivals,
+    rivals_of_each,
     sum_of_classes,
 )
 
@@ -126,7 +127,7 @@ def _of_indices(
     logits: Tensor, labels: Tensor, gamma: float | Tensor | None, class_weight: Tensor | None
 ) -> Tensor:
     labels = ops.cast(labels, ms.int32)
-    lead, crowd = rival_margin(logits, labels)
+    lead, crowd, _ = rivals(logits, one_hot(labels, logits))
     losses = modulated(lead, crowd, over_leading_axes(gamma, labels.ndim))
     if class_weight is None:
         return losses
@@ -140,7 +141,7 @@ def _of_indices(
 def _of_distribution(
     logits: Tensor, labels: Tensor, gamma: float | Tensor | None, class_weight: Tensor | None
 ) -> Tensor:
-    lead, crowd = rival_margins(logits)
+    lead, crowd = rivals_of_each(logits)
     if class_weight is not None:
         class_weight = ops.cast(class_weight, logits.dtype)
         labels = labels * class_weight.reshape((-1, logits.shape[1]) + (1,) * (logits.ndim - 2))
@@ -150,12 +151,9 @@ def _of_distribution(
 
 def _distribution(logits: Tensor, labels: Tensor, label_smoothing: float | Tensor) -> Tensor:
     """Labels as a distribution (N, C, ...), smoothed."""
-    classes = logits.shape[1]
-    if labels.ndim < logits.ndim:
-        labels = ops.one_hot(ops.cast(labels, ms.int32), classes, 1.0, 0.0, 1)
-    labels = ops.cast(labels, logits.dtype)
+    labels = one_hot(labels, logits) if labels.ndim < logits.ndim else ops.cast(labels, logits.dtype)
     smoothing = _with_class_axis(label_smoothing, logits.ndim - 1)
-    return labels * (1.0 - smoothing) + smoothing * (1.0 / classes)
+    return labels * (1.0 - smoothing) + smoothing * (1.0 / logits.shape[1])
 
 
 def _with_class_axis(values: Any, axes: int) -> Any:

@@ -6,13 +6,15 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn, cast, get_args
 
 from conf.errors import Failure, UserError, suggest
 from sweeps import commands
 from sweeps.interrupts import interruptible
 
-COMMANDS = ("sweep", "train", "compare", "ui", "sync")
+COMMANDS = ("sweep", "train", "compare", "plot", "ui", "sync")
+FIGURES = ("losses",)
 FORMATS = get_args(commands.Format)
 
 DESCRIPTION = """Which way of handling class imbalance is best on your data?
@@ -25,6 +27,7 @@ EXAMPLES = """examples:
   lossfleet sweep                        five strategies on page_blocks
   lossfleet sweep experiment=quick       the same in small, to see that it runs
   lossfleet compare                      the tables of what has run
+  lossfleet plot losses                  the losses and their gradients as a picture
   lossfleet ui                           every run in the browser
 
 'lossfleet COMMAND --help' explains a command."""
@@ -69,6 +72,13 @@ what MLflow lacks; what it has stays as it is.
 examples:
   lossfleet sync
   lossfleet sync wine-5f2a9c31 --uri http://127.0.0.1:5000"""
+
+PLOT_EXAMPLES = """figures:
+  losses    focal loss and the size of its gradient by p_t, for five gammas
+
+examples:
+  lossfleet plot losses
+  lossfleet plot losses --output losses.svg"""
 
 UI_EXAMPLES = """examples:
   lossfleet ui
@@ -136,7 +146,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     # argparse takes positional arguments only in one piece; those behind an option come back as the rest.
     unknown = [each for each in rest if each.startswith("-")]
-    if unknown or (rest and options.command in (None, "ui")):
+    if unknown or (rest and options.command in (None, "plot", "ui")):
         command = " ".join(["lossfleet", *([options.command] if options.command else [])])
         raise UserError(
             what=f"{(unknown or rest)[0]} is no option of {command}",
@@ -159,6 +169,8 @@ def _run(arguments: list[str]) -> int:
         )
     elif options.command == "sync":
         commands.sync([*options.sweeps, *rest], uri=options.uri)
+    elif options.command == "plot":
+        commands.plot(_figure(options.figure), output=options.output)
     else:
         commands.ui(uri=options.uri, port=options.port)
     return 0
@@ -209,6 +221,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--sweep", help="the name of one sweep (the latest of each experiment)")
     _add_uri(command)
 
+    command = add("plot", "draw a figure of the losses", PLOT_EXAMPLES)
+    command.add_argument("figure", nargs="?", help=", ".join(FIGURES))
+    command.add_argument(
+        "--output", type=_picture, metavar="FILE", help="a .png or .svg file (FIGURE.png, here)"
+    )
+
     command = add("ui", "serve the MLflow UI on 127.0.0.1", UI_EXAMPLES)
     command.add_argument("--port", type=_port, default=5000, help="the port (5000)")
     _add_uri(command)
@@ -233,6 +251,33 @@ def _format(text: str) -> commands.Format:
 
 def _metrics(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
+
+
+def _figure(name: str | None) -> str:
+    if name not in FIGURES:
+        raise UserError(
+            what="plot has no figure" if name is None else f"there is no figure {name}",
+            expected=f"one of {', '.join(FIGURES)}",
+            mend="write for example 'lossfleet plot losses'" if name is None else suggest(name, FIGURES),
+        )
+    return name
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".png", ".svg"):
+        raise UserError(
+            what=f"--output is {text}",
+            expected="a file name that ends in .png or .svg",
+            mend="write for example --output losses.png",
+        )
+    if not path.parent.is_dir():
+        raise UserError(
+            what=f"--output is {text}",
+            expected="a file in a folder that is there",
+            mend="make the folder first",
+        )
+    return path
 
 
 def _port(text: str) -> int:

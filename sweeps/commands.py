@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -66,6 +67,15 @@ def sync(sweeps: Sequence[str], *, uri: str | None) -> None:
     from sweeps.sync import sync_sweeps
 
     sync_sweeps(sweeps, uri)
+
+
+def plot(figure: str, *, output: Path | None) -> None:
+    """Draws a figure into a file."""
+    from sweeps.figures.losses import draw_losses
+
+    path = output or Path(f"{figure}.png")
+    draw_losses(path)
+    print(path)
 
 
 def ui(*, uri: str | None, port: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-import loss_oracle as oracle
+import losses_oracle as oracle
 import mindspore as ms
 import numpy as np
 import pytest

@@ -5,9 +5,10 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import ops
+from mindspore import Tensor, ops
 
 from conf.schema import Model
+from losses import softmax_focal_loss
 from runners.initial import initial_parameters
 from runners.stacked import StackedMLP, StackedSlope, flatten_parameters, to_tensor, with_ones
 from runners.stacked_optimizer import adamw_coefficients, adamw_update
@@ -141,6 +142,25 @@ def test_closed_form_slope_matches_float64(gamma, scale):
         expected_losses, expected_slope = focal_oracle(logits[k], labels[k], gamma)
         np.testing.assert_allclose(losses[k], expected_losses, rtol=2e-5, atol=1e-30)
         np.testing.assert_allclose(slope[k], expected_slope, rtol=5e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 40.0])
+def test_closed_form_slope_is_that_of_losses(scale):
+    """Each member with a gamma of its own, beside `losses.softmax_focal_loss` and its gradient."""
+    logits = scale * normal(MEMBERS, CLASSES, BATCH, seed=5)
+    labels = np.random.default_rng(6).integers(0, CLASSES, (MEMBERS, BATCH)).astype(np.int32)
+    gamma = np.array([0.0, 0.5, 2.0], np.float32)
+
+    def total(logits: Tensor) -> Tensor:
+        return softmax_focal_loss(logits, Tensor(labels), gamma=Tensor(gamma)).sum()
+
+    one_hot = np.eye(CLASSES, dtype=np.float32)[labels].transpose(0, 2, 1)
+    losses, slope = losses_and_slope(
+        logits, one_hot, np.broadcast_to(gamma[:, None, None], (MEMBERS, 1, BATCH))
+    )
+    expected = softmax_focal_loss(Tensor(logits), Tensor(labels), gamma=Tensor(gamma)).asnumpy()
+    np.testing.assert_allclose(losses, expected, rtol=2e-5, atol=1e-30)
+    np.testing.assert_allclose(slope, ms.grad(total)(Tensor(logits)).asnumpy(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0])

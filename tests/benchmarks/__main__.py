@@ -13,7 +13,7 @@ from pathlib import Path
 from runners.environment import environment, processor, version
 from tests.benchmarks.measure import Report
 
-NAMES = ("kernel", "latency", "growth", "sweep")
+NAMES = ("kernel", "latency", "growth", "sweep", "losses")
 
 
 def main() -> None:
