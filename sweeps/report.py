@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conf.errors import UserError
+from sweeps.tables import NOTE, Cell, grids
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from sweeps.figures.page import Table
 
 SETTINGS = ("budget.", "search.", "pruner.", "data.", "model.", "batch_size")
+CHOSEN = "best hyperparameters"
+PAIR_HEADER = ["ahead", "behind", "by", "95 % interval", "effect", "p", "p (Holm)", "different"]
 METHOD = (
     "Split. Training, validation and test part are drawn by (seed, split), with equal shares of each class; what "
     "standardises the features is fitted on the training part alone.",
@@ -70,19 +73,20 @@ def report_from_mlflow(
     *,
     uri: str | None,
     sweep: str | None,
+    metrics: Sequence[str] | None,
     figures: str | None,
     html: str | None,
 ) -> None:
     """Writes the figures and the report of sweeps in MLflow, and says on stderr where they are.
 
-    Args and Raises: as for `compare.frame` and `write_report`.
+    Args and Raises: as for `compare.frame`, `compare.summary` and `write_report`.
     """
     from runners.tracking import read_sweeps
     from sweeps.compare import frame, summary
 
     table = frame(experiments, uri=uri, sweep=sweep)
     sweeps = read_sweeps(experiments, uri=uri, sweep=sweep)
-    for path in write_report(summary(table), table, sweeps, figures=figures, html=html):
+    for path in write_report(summary(table, metrics=metrics), table, sweeps, figures=figures, html=html):
         print(path, file=sys.stderr)
 
 
@@ -127,46 +131,43 @@ def write_report(
 
 
 def report_tables(comparison: Comparison) -> Iterator[Table]:
-    """Of each data set its strategies, their hyperparameters and their pairs; then the ranks over all."""
+    """The tables that the terminal shows, then the hyperparameters and the pairs of each data set, then the ranks."""
     from sweeps.figures.page import Table
-    from sweeps.tables import presentable
 
-    for data, part in comparison.table.groupby("data"):
-        text = presentable(part)
-        scores = text.drop(columns="hyperparameters")
-        note = "Mean ± standard deviation over the final splits."
-        yield Table(f"Strategies on {data}", list(scores.columns), scores.to_numpy().tolist(), note)
-        chosen = text[["strategy", "hyperparameters"]]
-        yield Table(f"Best hyperparameters on {data}", list(chosen.columns), chosen.to_numpy().tolist())
+    data_sets = list(dict.fromkeys(comparison.table["data"]))
+    for grid in grids(comparison):
+        if CHOSEN not in grid.header:
+            title = grid.title or f"Strategies on {data_sets[0]}"
+            note = f"Mean ± standard deviation over the final splits. {NOTE if grid.has_marks else ''}"
+            yield Table(title, grid.header, grid.rows, note)
+    for data in data_sets:
+        part = comparison.table[comparison.table["data"] == data]
+        rows = part[["strategy", "replicates", "hyperparameters"]].to_numpy().tolist()
+        yield Table(f"Best hyperparameters on {data}", ["strategy", "splits", CHOSEN], _cells(rows))
         pairs = comparison.pairwise[comparison.pairwise["data"] == data]
         if len(pairs):
-            columns = [
-                "better",
-                "worse",
-                "difference",
-                "95 % interval",
-                "effect",
-                "p",
-                "p (Holm)",
-                "different",
-            ]
+            note = "Interval and p of the corrected t-test. Effect: mean over standard deviation of the differences."
             rows = [_pair(row) for row in pairs.itertuples()]
-            note = (
-                "Difference of the means and its bootstrap interval; effect: mean over standard deviation of the "
-                "differences; p of the corrected t-test."
-            )
-            yield Table(f"Pairs of strategies on {data}", columns, rows, note)
+            yield Table(f"Pairs of strategies on {data}", PAIR_HEADER, _cells(rows), note)
     if comparison.ranks is not None:
         ranks = comparison.ranks
         note = f"Friedman's p = {ranks.p:.4f}; critical difference {ranks.critical_difference:.2f}."
-        rows = [[str(name), f"{rank:.2f}"] for name, rank in ranks.average.items()]
-        yield Table(f"Average ranks over {ranks.datasets} data sets", ["strategy", "rank"], rows, note)
+        rows = [[name, f"{rank:.2f}"] for name, rank in ranks.average.items()]
+        yield Table(
+            f"Average ranks over {ranks.datasets} data sets", ["strategy", "rank"], _cells(rows), note
+        )
 
 
 def _pair(row: Any) -> list[str]:
-    interval = f"{row.bootstrap_low:+.3f} to {row.bootstrap_high:+.3f}"
-    numbers = [f"{row.difference:+.3f}", interval, f"{row.effect:.2f}", f"{row.p:.4f}", f"{row.p_holm:.4f}"]
+    numbers = [f"{row.difference:.3f}", f"{row.low:.3f} to {row.high:.3f}", f"{row.effect:.2f}"]
+    numbers += [f"{row.p:.4f}", f"{row.p_holm:.4f}"]
+    # NaN: there are too few splits, or the differences do not vary.
+    numbers = ["" if "nan" in number else number for number in numbers]
     return [row.first, row.second, *numbers, "yes" if row.distinguishable else "not shown"]
+
+
+def _cells(rows: list[list[Any]]) -> list[list[Cell]]:
+    return [[Cell(str(value)) for value in row] for row in rows]
 
 
 def _environment(sweep: Mapping[str, Any]) -> dict[str, str]:

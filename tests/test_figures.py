@@ -25,7 +25,7 @@ ALL = {*gallery.FIGURES, "critical_difference"}
 
 
 def source(table: pd.DataFrame) -> Source:
-    return Source(table, "macro_f1", looks(table["strategy"].unique()))
+    return Source(table, "macro_f1", PRIMARY, looks(table["strategy"].unique()))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def drawn():
 
 def test_intervals_are_those_of_the_statistics():
     table = figures_frame()
-    found = data.intervals(table).set_index("strategy")
+    found = data.intervals(table, PRIMARY).set_index("strategy")
     assert list(found.index) == ["mine", "focal", "ce"]
     for strategy in found.index:
         rows = table[(table["strategy"] == strategy) & (table["stage"] == "final")]
@@ -157,7 +157,7 @@ def marks_of(figure, kind):
 def test_strategies_are_in_the_order_of_the_table():
     figure = gallery.FIGURES["strategies"](source(figures_frame()))
     assert list(figure.panels[0].y.names.values()) == ["ce", "focal", "mine"]
-    spans = data.intervals(figures_frame())[["low", "high"]].to_numpy().tolist()
+    spans = data.intervals(figures_frame(), PRIMARY)[["low", "high"]].to_numpy().tolist()
     assert sorted(list(line.x) for line in marks_of(figure, Line)) == sorted(spans)
 
 

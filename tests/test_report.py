@@ -100,8 +100,8 @@ def test_names_are_text(hostile):
 
 def test_several_data_sets_have_their_ranks():
     titles = [table.title for table in report.report_tables(summary(several()))]
-    assert "Strategies on iris" in titles
-    assert "Strategies on wine" in titles
+    assert titles[0] == "test balanced accuracy"
+    assert {"Best hyperparameters on iris", "Pairs of strategies on wine"} <= set(titles)
     assert titles[-1] == "Average ranks over 2 data sets"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sweeps.figures.gallery import Gallery
+    from sweeps.tables import Cell
 
 TEMPLATE = "page.html"
 # Bytes of PNG files that a page takes, so that it can be mailed: plotly.js has 5 MB already.
@@ -19,11 +20,11 @@ MOST_STILLS = 2_000_000
 
 @dataclass(frozen=True)
 class Table:
-    """A table of strings under a title, with a note below it."""
+    """A table under a title, with a note below it."""
 
     title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
     note: str = ""
 
 

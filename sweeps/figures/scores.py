@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sweeps.compare import latest_finals, scored
+from sweeps.figures import data
 from sweeps.figures.marks import DARK, QUIET, Axis, Figure, Label, Line, Look, Mark, Panel, Points
 from sweeps.figures.source import NothingToShow, Source
 from sweeps.statistics import Ranks
