@@ -63,4 +63,9 @@ def _row(data: str, strategy: str, stage: str, trial: int, replicate: int, state
     row: dict[str, object] = dict.fromkeys(FIELDS, 0)
     row |= {"data": data, "sweep": f"{data}-1", "strategy": strategy, "stage": stage, "trial": trial}
     row |= {"replicate": replicate, "seed": replicate, "split": replicate, "state": state}
-    return row | {"search_metric": "macro_f1", "class_names": ("rare", "common")}
+    return row | {
+        "search_metric": "macro_f1",
+        "class_names": ("rare", "common"),
+        "feasible": True,
+        "objectives": "",
+    }

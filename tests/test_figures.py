@@ -76,6 +76,18 @@ def test_one_replicate_that_failed_fails_its_trial():
     assert set(found.loc[found["trial"] == 4, "state"]) == {"FAIL"}
 
 
+def test_the_best_trial_so_far_holds_the_constraints_and_may_be_the_lowest():
+    table = figures_frame()
+    table["feasible"] = table["trial"] != 3
+    table["validation_brier_score"] = 1 - table["validation_macro_f1"]
+    for metric, expected in (
+        ("macro_f1", [0.51, 0.51, 0.51, 0.51, 0.55]),
+        ("brier_score", [0.49] * 4 + [0.45]),
+    ):
+        found = data.trials(table, metric)
+        assert list(found[found["strategy"] == "ce"]["best"][:5]) == pytest.approx(expected)
+
+
 def test_curves_have_means_and_deviations_by_epoch():
     found = data.mean_curve(figures_frame(), "validation_macro_f1").set_index(["strategy", "step"])
     assert found.loc[("ce", 2), "mean"] == pytest.approx(0.7)

@@ -25,8 +25,8 @@ def trials(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Returns:
         A row a trial: strategy, trial, state (COMPLETE, PRUNED or FAIL), value (the mean over its replicates
-        of the last value of the metric), best (the highest value of a complete trial so far), chosen (whether
-        it was evaluated at the end), and the columns `params.<name>`.
+        of the last value of the metric), best (the best value so far of a complete trial that holds its
+        constraints), chosen (whether it was evaluated at the end), and the columns `params.<name>`.
     """
     search = frame[frame["stage"] == "search"]
     params = [name for name in frame.columns if name.startswith("params.")]
@@ -38,8 +38,11 @@ def trials(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     table["value"] = groups[f"validation_{metric}"].mean()
     table = table.reset_index()
     table.loc[table["state"] == "FAIL", "value"] = np.nan
-    complete = table["value"].where(table["state"] == "COMPLETE")
-    table["best"] = complete.groupby(table["strategy"]).transform(lambda values: values.cummax().ffill())
+    counted = (table["state"] == "COMPLETE") & groups["feasible"].first().to_numpy()
+    ahead = sign(metric) * table["value"].where(counted)
+    table["best"] = sign(metric) * ahead.groupby(table["strategy"]).transform(
+        lambda values: values.cummax().ffill()
+    )
     finals = latest_finals(frame)[["strategy", "trial"]].drop_duplicates().assign(chosen=True)
     table = table.merge(finals, how="left", on=["strategy", "trial"])
     return table.assign(chosen=table["chosen"].notna())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sweeps.compare import sign
 from sweeps.figures.marks import (
     CHOSEN,
     DARK,
@@ -144,7 +145,8 @@ def importance(source: Source) -> Figure:
             few.append(f"{name} has {len(part)}")
             continue
         found[name] = importances(
-            params.rename(columns=lambda key: key.removeprefix("params.")), part["value"]
+            params.rename(columns=lambda key: key.removeprefix("params.")),
+            sign(source.metric) * part["value"],
         )
     too_few = f"a strategy needs {FEWEST_TRIALS} complete trials, and {', '.join(few)}"
     if not found:
