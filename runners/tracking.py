@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from sqlalchemy import Engine
 
-__all__ = ["Tracker", "Writer", "read_replicates", "serve_ui", "start_writer", "sync", "tracking_uri"]
+__all__ = [
+    "Tracker",
+    "Writer",
+    "read_replicates",
+    "read_sweeps",
+    "serve_ui",
+    "start_writer",
+    "sync",
+    "tracking_uri",
+]
 
 # What MLflow takes in one call.
 METRICS_A_CALL = 1000
@@ -272,6 +281,34 @@ def read_replicates(
             for run in runs
         ]
     return rows
+
+
+def read_sweeps(
+    experiments: list[str] | None = None, *, uri: str | None = None, sweep: str | None = None
+) -> list[dict[str, Any]]:
+    """The sweeps whose replicates `read_replicates` gives.
+
+    Args and Raises: as for `read_replicates`.
+
+    Returns:
+        One dict a sweep: sweep, data, started (unix seconds), environment and params (strings by name).
+    """
+    client = _connect_to_existing(tracking_uri(uri))
+    prefix = "environment."
+    return [
+        {
+            "sweep": run.data.tags["sweep"],
+            "data": run.data.tags["data"],
+            "started": run.info.start_time / 1000,
+            "environment": {
+                name.removeprefix(prefix): value
+                for name, value in run.data.tags.items()
+                if name.startswith(prefix)
+            },
+            "params": dict(run.data.params),
+        }
+        for run in _choose_sweeps(client, _choose_experiments(client, experiments), sweep)
+    ]
 
 
 def _connect(uri: str) -> MlflowClient:

@@ -121,11 +121,13 @@ def replicate_row(
         started: in unix milliseconds, as MLflow keeps it; `ended` likewise.
 
     Returns:
-        sweep, data, strategy, stage, state, trial, replicate, seed, split, epochs, started and ended (unix
-        seconds), class_names, objectives (the metrics that are optimised together, with commas), feasible
-        (whether the trial holds its constraints), params (the sampled hyperparameters), metrics and curves.
+        sweep, data, strategy, stage, state, search_metric (the validation metric that the search optimised, of
+        several the first one), trial, replicate, seed, split, epochs, started and ended (unix seconds),
+        class_names, objectives (the metrics that are optimised together, with commas), feasible (whether the
+        trial holds its constraints), params (the sampled hyperparameters), metrics and curves.
     """
     row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
+    row["search_metric"] = tags["search_metric"]
     row |= {name: int(tags[name]) for name in ("trial", "replicate", "seed", "split", "epochs")}
     row |= {"started": started / 1000, "ended": ended / 1000, "class_names": tuple(class_names)}
     row |= {"objectives": tags.get(OBJECTIVES_TAG, ""), "feasible": tags.get("feasible", "true") == "true"}
@@ -254,6 +256,7 @@ def _common_tags(sweep: SweepRecord) -> dict[str, str]:
     tags = {
         "sweep": sweep.sweep,
         "data": sweep.data,
+        "search_metric": _search_metric(sweep),
         SWEEP_TAG: sweep_key(sweep),
         "mlflow.user": _user(),
         "mlflow.source.name": "lossfleet",
@@ -264,6 +267,11 @@ def _common_tags(sweep: SweepRecord) -> dict[str, str]:
     if environment.get("git_commit"):
         tags["git_commit"] = tags["mlflow.source.git.commit"] = environment["git_commit"]
     return tags
+
+
+def _search_metric(sweep: SweepRecord) -> str:
+    """The metric that all studies maximise."""
+    return next(iter(sweep.config["studies"].values()))["search"]["metric"]
 
 
 def _state_tags(record: TrialRecord | ReplicateRecord) -> dict[str, str]:

@@ -63,6 +63,7 @@ COMPARE_EXAMPLES = """examples:
   lossfleet compare
   lossfleet compare page_blocks wine --format md
   lossfleet compare page_blocks --metrics test_macro_f1,test_mcc --format latex
+  lossfleet compare page_blocks --html report.html --figures figures
   lossfleet compare --uri sqlite:///elsewhere.db --format csv"""
 
 SYNC_EXAMPLES = """\
@@ -166,6 +167,8 @@ def _run(arguments: list[str]) -> int:
             uri=options.uri,
             sweep=options.sweep,
             metrics=options.metrics,
+            figures=options.figures,
+            html=options.html,
         )
     elif options.command == "sync":
         commands.sync([*options.sweeps, *rest], uri=options.uri)
@@ -219,6 +222,8 @@ def _parser() -> argparse.ArgumentParser:
         help="columns of the table; the first one is compared (test_balanced_accuracy,...)",
     )
     command.add_argument("--sweep", help="the name of one sweep (the latest of each experiment)")
+    command.add_argument("--figures", metavar="FOLDER", help="write the figures there, PNG and HTML")
+    command.add_argument("--html", metavar="FILE", help="write a report there, one file that can be mailed")
     _add_uri(command)
 
     command = add("plot", "draw a figure of the losses", PLOT_EXAMPLES)

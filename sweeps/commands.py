@@ -55,11 +55,20 @@ def compare(
     uri: str | None,
     sweep: str | None,
     metrics: Sequence[str] | None,
+    figures: str | None,
+    html: str | None,
 ) -> None:
-    """Prints the comparison of the strategies in the recorded sweeps."""
+    """Prints the comparison of the strategies in the recorded sweeps; draws and reports it where asked to."""
+    from sweeps.report import check_targets, report_from_mlflow
+
+    check_targets(figures, html)
     from sweeps.compare import print_comparison
 
     print_comparison(list(experiments), format, uri, sweep, metrics)
+    if figures or html:
+        report_from_mlflow(
+            list(experiments), uri=uri, sweep=sweep, metrics=metrics, figures=figures, html=html
+        )
 
 
 def sync(sweeps: Sequence[str], *, uri: str | None) -> None:

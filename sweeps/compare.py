@@ -34,7 +34,8 @@ OPPOSITES = ("high", "low", "bootstrap_high", "bootstrap_low")
 FAMILIES = {"page_blocks_binary": "page_blocks"}
 ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
 FIELDS = (
-    *ORDER, "seed", "split", "state", "epochs", "started", "ended", "class_names", "objectives", "feasible"
+    *ORDER, "seed", "split", "state", "epochs", "started", "ended", "search_metric", "class_names", "objectives",
+    "feasible",
 )  # fmt: skip
 
 Format = Literal["terminal", "md", "csv", "latex"]
@@ -75,9 +76,10 @@ def frame(
 
     Returns:
         A row a replicate: data, sweep, strategy, stage, trial, replicate, seed, split, state, epochs,
-        started, ended (unix seconds), class_names (a tuple), objectives (of several metrics, with commas),
-        feasible, a column `params.<name>` a sampled hyperparameter, a column a metric with its last value,
-        and a column `curves.<name>` a curve: a tuple of (step, value), where the step is the epoch, but for
+        started, ended (unix seconds), search_metric (the validation metric that the search optimised, of
+        several the first one), class_names (a tuple), objectives (of several metrics, with commas), feasible, a
+        column `params.<name>` a sampled hyperparameter, a column a metric with its last value, and a column
+        `curves.<name>` a curve: a tuple of (step, value), where the step is the epoch, but for
         `runners.evaluation.DIAGRAMS`; a replicate without that curve has an empty one.
 
     Raises:

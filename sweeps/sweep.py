@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conf.errors import Failure, UserError
 from runners.environment import environment
@@ -18,6 +19,11 @@ from sweeps.plan import Plan, total_trials
 from sweeps.progress import SweepProgress
 from sweeps.speed import speed_metrics, speed_sentence
 from sweeps.stopping import remarks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.compare import Comparison
 
 # Seconds that an interrupted sweep waits for MLflow; the writer goes on in the background.
 PATIENCE_WHEN_INTERRUPTED = 1.5
@@ -110,7 +116,7 @@ def train(plan: Plan, workshop: Workshop, folder: Path, records: list[Record]) -
 
 
 def conclude(records: list[Record], folder: Path) -> EndRecord:
-    """Compare the final evaluations and print the table, the sentence and a summary of what failed.
+    """Compare the final evaluations, print the table, the sentence and what failed, and draw the figures.
 
     Raises:
         UserError: no trial of any strategy was completed, and all diverged.
@@ -132,8 +138,10 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
             expected="at least one complete trial",
             mend="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
         )
-    comparison = summary(frame_from_records(records))
+    table = frame_from_records(records)
+    comparison = summary(table)
     print_table(comparison)
+    draw_figures(table, comparison, folder / "figures")
     return EndRecord(
         "FINISHED",
         time.time(),
@@ -141,6 +149,24 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
         comparison.sentence,
         front=front_members(comparison),
     )
+
+
+def draw_figures(table: pd.DataFrame, comparison: Comparison, folder: Path) -> None:
+    """Draw the figures of a sweep; where that fails, the sweep has its result all the same."""
+    # The result is to be seen before they are drawn, also where the output is a pipe.
+    sys.stdout.flush()
+    try:
+        from sweeps.figures import write_figures
+
+        write_figures(table, folder, comparison)
+    except Exception as error:
+        print(
+            f"lossfleet: warning: there are no figures ({type(error).__name__}: {error}); once that is mended "
+            "'lossfleet compare --figures FOLDER' draws them",
+            file=sys.stderr,
+        )
+    else:
+        print(f"\nFigures: {folder}/figures.html")
 
 
 def report_failures(failed: list[TrialRecord], folder: Path) -> None:

@@ -16,7 +16,10 @@ METRICS += ("corrected_balanced_accuracy",)
 
 def start(sweep: str = "first", data: str = "wine", started: float = STARTED) -> SweepRecord:
     environment = {"lossfleet": "0.1.0", "git_commit": "c0ffee", "machine": "two cores"}
-    studies = {name: {"loss": {"name": name}, "batch_size": 64} for name in ("ce", "focal")}
+    studies = {
+        name: {"loss": {"name": name}, "batch_size": 64, "search": {"metric": "macro_f1"}}
+        for name in ("ce", "focal")
+    }
     dataset = {
         "digest": "0a1b2c3d",
         "class_names": ["rare", "häufig"],

@@ -51,6 +51,7 @@ def test_a_row_a_replicate():
         row = row.iloc[0]
         assert (row["seed"], row["split"], row["state"]) == (record.seed, record.split, record.state)
         assert (row["started"], row["ended"], row["epochs"]) == (record.started, record.ended, 7)
+        assert row["search_metric"] == "macro_f1"
         for name, value in record.metrics.items():
             assert row[name] == value or (np.isnan(row[name]) and np.isnan(value))
         assert row["class_names"] == ("rare", "häufig")

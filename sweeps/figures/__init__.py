@@ -1,1 +1,9 @@
-"""Figures of sweeps and losses."""
+"""Figures of a comparison, as PNG and as interactive HTML, made from the tidy frame alone.
+
+`data` has the numbers, `scores`, `searches` and `predictions` say in marks what each figure shows, `png` and
+`interactive` draw marks, `page` lays out HTML, `gallery` lists the figures and writes them.
+"""
+
+from sweeps.figures.gallery import FIGURES, draw_gallery, write_figures, write_gallery
+
+__all__ = ["FIGURES", "draw_gallery", "write_figures", "write_gallery"]

@@ -1,0 +1,166 @@
+"""The numbers behind each figure, as tidy tables; pandas alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from sweeps.compare import latest_finals, scored, sign
+from sweeps.statistics import ALPHA, BOOTSTRAP_SAMPLES
+
+CURVES = "curves."
+CONFUSION = "test_confusion_"
+STATES = ("COMPLETE", "PRUNED", "FAIL")
+
+
+def trials(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The trials of the search.
+
+    Args:
+        frame: of `compare.frame`, one data set.
+        metric: the validation metric's name, without `validation_`.
+
+    Returns:
+        A row a trial: strategy, trial, state (COMPLETE, PRUNED or FAIL), value (the mean over its replicates
+        of the last value of the metric), best (the best value so far of a complete trial that holds its
+        constraints), chosen (whether it was evaluated at the end), and the columns `params.<name>`.
+    """
+    search = frame[frame["stage"] == "search"]
+    params = [name for name in frame.columns if name.startswith("params.")]
+    groups = search.groupby(["strategy", "trial"])
+    table = groups[params].first()
+    # One replicate that failed or was pruned ends the whole trial.
+    worst = search["state"].map(STATES.index).groupby([search["strategy"], search["trial"]]).max()
+    table["state"] = worst.map(dict(enumerate(STATES)))
+    table["value"] = groups[f"validation_{metric}"].mean()
+    table = table.reset_index()
+    table.loc[table["state"] == "FAIL", "value"] = np.nan
+    counted = (table["state"] == "COMPLETE") & groups["feasible"].first().to_numpy()
+    ahead = sign(metric) * table["value"].where(counted)
+    table["best"] = sign(metric) * ahead.groupby(table["strategy"]).transform(
+        lambda values: values.cummax().ffill()
+    )
+    finals = latest_finals(frame)[["strategy", "trial"]].drop_duplicates().assign(chosen=True)
+    table = table.merge(finals, how="left", on=["strategy", "trial"])
+    return table.assign(chosen=table["chosen"].notna())
+
+
+def finals(frame: pd.DataFrame) -> pd.DataFrame:
+    """The final replicates that have a score."""
+    return scored(latest_finals(frame))
+
+
+def intervals(frame: pd.DataFrame, score: str) -> pd.DataFrame:
+    """A row a strategy, the best first: mean over the final replicates, low and high (95 % bootstrap).
+
+    Args:
+        frame: of `compare.frame`, one data set.
+        score: the column that is compared.
+    """
+    rows = []
+    for strategy, part in scored(latest_finals(frame), score).groupby("strategy"):
+        scores = part[score].to_numpy(dtype=float)
+        low, high = bootstrap_interval(scores)
+        rows.append({"strategy": strategy, "mean": scores.mean(), "low": low, "high": high})
+    table = pd.DataFrame(rows, columns=["strategy", "mean", "low", "high"])
+    return table.sort_values("mean", ascending=sign(score) < 0, kind="stable", ignore_index=True)
+
+
+def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean; NaN for fewer than two scores."""
+    from scipy import stats
+
+    if len(scores) < 2:
+        return np.nan, np.nan
+    interval = stats.bootstrap(
+        (scores,),
+        np.mean,
+        confidence_level=1 - ALPHA,
+        method="percentile",
+        n_resamples=BOOTSTRAP_SAMPLES,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def curve_points(frame: pd.DataFrame, curve: str) -> pd.DataFrame:
+    """A curve's points as rows: strategy, replicate, step, value."""
+    column = f"{CURVES}{curve}"
+    if column not in frame:
+        return pd.DataFrame(columns=["strategy", "replicate", "step", "value"])
+    rows = [
+        (strategy, replicate, step, value)
+        for strategy, replicate, points in zip(
+            frame["strategy"], frame["replicate"], frame[column], strict=True
+        )
+        if isinstance(points, Sequence)
+        for step, value in points
+    ]
+    return pd.DataFrame(rows, columns=["strategy", "replicate", "step", "value"])
+
+
+def mean_curve(frame: pd.DataFrame, curve: str) -> pd.DataFrame:
+    """Over the final replicates, by strategy and step: mean, low and high (a standard deviation away)."""
+    points = curve_points(finals(frame), curve).groupby(["strategy", "step"])["value"]
+    table = points.agg(["mean", "std"]).reset_index()
+    spread = table["std"].fillna(0.0)
+    return table.assign(low=table["mean"] - spread, high=table["mean"] + spread).drop(columns="std")
+
+
+def reliability(frame: pd.DataFrame) -> pd.DataFrame:
+    """By strategy and bin of confidence: count of examples over all final replicates, mean confidence and
+    accuracy of these examples."""
+    columns = {
+        name: curve_points(finals(frame), f"test_reliability_{name}")
+        for name in ("count", "confidence", "accuracy")
+    }
+    keys = ["strategy", "replicate", "step"]
+    table = columns["count"].rename(columns={"value": "count"})
+    for name in ("confidence", "accuracy"):
+        table = table.merge(columns[name].rename(columns={"value": name}), on=keys)
+        table[name] *= table["count"]
+    sums = table.groupby(["strategy", "step"], as_index=False)[["count", "confidence", "accuracy"]].sum()
+    return sums.assign(
+        confidence=sums["confidence"] / sums["count"], accuracy=sums["accuracy"] / sums["count"]
+    )
+
+
+def confusions(frame: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By strategy, over the final replicates: mean counts (true, predicted), and mean shares of each row."""
+    final = finals(frame)
+    # A frame of several data sets has the columns of the one with the most classes.
+    columns = [name for name in frame.columns if name.startswith(CONFUSION) and final[name].notna().any()]
+    classes = round(len(columns) ** 0.5)
+    names = [f"{CONFUSION}{i}_{j}" for i, j in itertools.product(range(classes), repeat=2)]
+    found = {}
+    for strategy, part in final.groupby("strategy") if columns else ():
+        counts = part[names].to_numpy(dtype=float).reshape(-1, classes, classes)
+        rows = counts.sum(axis=2, keepdims=True)
+        shares = np.divide(counts, rows, out=np.zeros_like(counts), where=rows > 0)
+        found[str(strategy)] = (counts.mean(axis=0), shares.mean(axis=0))
+    return found
+
+
+def indistinguishable(ranks: pd.Series, difference: float) -> list[tuple[float, float]]:
+    """The first and the last rank of each largest group of strategies less than `difference` apart.
+
+    Args:
+        ranks: by strategy, ascending.
+        difference: the critical difference.
+    """
+    values = list(ranks)
+    spans = [(low, max(high for high in values if high - low < difference)) for low in values]
+    return [
+        (low, high)
+        for index, (low, high) in enumerate(spans)
+        if high > low and all(high > earlier for _, earlier in spans[:index])
+    ]
+
+
+def class_names(frame: pd.DataFrame, count: int) -> list[str]:
+    """The names of `count` classes, their numbers where the names are not known."""
+    names = frame["class_names"].iloc[0]
+    return [str(name) for name in names] if len(names) == count else [str(index) for index in range(count)]

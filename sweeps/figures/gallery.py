@@ -1,0 +1,114 @@
+"""All figures of a comparison: drawn once, written as PNG files and as one interactive page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.compare import Comparison, summary
+from sweeps.figures import predictions, scores, searches
+from sweeps.figures.marks import Figure, looks
+from sweeps.figures.source import NothingToShow, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# In the order of the page; the file of a figure has its name.
+FIGURES: dict[str, Callable[[Source], Figure]] = {
+    "strategies": scores.strategies,
+    "landscape": searches.landscape,
+    "history": searches.history,
+    "importance": searches.importance,
+    "learning_curves": predictions.learning_curves,
+    "confusion": predictions.confusion,
+    "precision_recall": predictions.precision_recall,
+    "reliability": predictions.reliability,
+}
+PAGE = "figures.html"
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A figure in both forms: the bytes of a PNG file, and plotly's JSON of each panel."""
+
+    figure: Figure
+    png: bytes
+    plots: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """The figures that were drawn, and a line for each that was left out; the title names the data."""
+
+    title: str
+    drawn: list[Drawn]
+    left_out: list[str]
+
+
+def draw_gallery(frame: pd.DataFrame, comparison: Comparison | None = None) -> Gallery:
+    """Draws every figure that has something to show.
+
+    A figure that fails is left out with a warning on stderr: it must not take the others along.
+
+    Args:
+        frame: as `compare.frame` or `compare.frame_from_records` give it, with curves.
+        comparison: its summary; None makes it.
+    """
+    comparison = comparison or summary(frame)
+    several = frame["data"].nunique() > 1
+    styles = looks(frame["strategy"].unique())
+    gallery = Gallery(", ".join(sorted(frame["data"].unique())), [], [])
+    for data, part in frame.groupby("data"):
+        source = Source(part, part["search_metric"].iloc[0], comparison.metrics[0], styles)
+        for name, describe in FIGURES.items():
+            _add(gallery, f"{name}-{data}" if several else name, str(data), partial(describe, source))
+    _add(gallery, "critical_difference", "", partial(scores.critical_difference, comparison.ranks, styles))
+    return gallery
+
+
+def write_figures(frame: pd.DataFrame, folder: Path, comparison: Comparison | None = None) -> list[Path]:
+    """Draws the figures and writes them, see `draw_gallery` and `write_gallery`."""
+    return write_gallery(draw_gallery(frame, comparison), folder)
+
+
+def write_gallery(gallery: Gallery, folder: Path) -> list[Path]:
+    """Writes a PNG file a figure, and all figures as one interactive page that needs no network.
+
+    Args:
+        gallery: of `draw_gallery`.
+        folder: made where it is missing; files of earlier figures are replaced.
+
+    Returns:
+        The paths of the files.
+    """
+    from sweeps.figures.page import write_page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for drawn in gallery.drawn:
+        paths.append(folder / f"{drawn.figure.name}.png")
+        paths[-1].write_bytes(drawn.png)
+    # The PNG files lie beside the page.
+    write_page(folder / PAGE, title=f"Figures: {gallery.title}", gallery=gallery, stills=False)
+    return [*paths, folder / PAGE]
+
+
+def _add(gallery: Gallery, name: str, data: str, describe: Callable[[], Figure]) -> None:
+    from sweeps.figures.interactive import plotly_figures
+    from sweeps.figures.png import png
+
+    try:
+        figure = describe()
+        figure = replace(figure, name=name, title=f"{figure.title}: {data}" if data else figure.title)
+        plots = [plot.to_json() for plot in plotly_figures(figure)]
+        gallery.drawn.append(Drawn(figure, png(figure), plots))
+    except NothingToShow as reason:
+        gallery.left_out.append(f"{name}: {reason}")
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        print(f"lossfleet: warning: the figure {name} could not be drawn ({what})", file=sys.stderr)
+        gallery.left_out.append(f"{name}: it could not be drawn ({what})")

@@ -1,0 +1,156 @@
+"""Figures of the final replicates: how they learned and what they predict on the test part."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sweeps.figures import data
+from sweeps.figures.marks import (
+    BLUES,
+    QUIET,
+    Axis,
+    Band,
+    Cells,
+    Figure,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Scale,
+)
+from sweeps.figures.source import NothingToShow, Source, with_same_heights
+
+LONGEST_NAME = 14
+# A share of fewer examples says nothing.
+FEWEST_EXAMPLES = 10
+# The height of a panel that is to be square where there are two in a row.
+SQUARE = 0.5
+
+
+def learning_curves(source: Source) -> Figure:
+    """The validation metric by epoch: mean and standard deviation over the final replicates."""
+    table = data.mean_curve(source.frame, f"validation_{source.metric}")
+    if table.empty:
+        raise NothingToShow("the replicates have no curves")
+    panels = []
+    for name in source.in_order(table["strategy"]):
+        marks: list[Mark] = [
+            Line(list(other["step"]), list(other["mean"]), QUIET, width=0.8)
+            for each, other in table.groupby("strategy")
+            if each != name
+        ]
+        own = table[table["strategy"] == name]
+        look = source.looks[name]
+        steps = list(own["step"])
+        marks.append(Band(steps, list(own["low"]), list(own["high"]), look))
+        marks.append(Line(steps, list(own["mean"]), look))
+        marks.append(Points(steps, list(own["mean"]), look, size=4))
+        panels.append(Panel(marks, Axis("epoch"), Axis(), name))
+    return Figure(
+        "learning_curves",
+        "Learning curves of the final replicates",
+        f"{source.value_name.capitalize()}: mean over the final replicates ± a standard deviation. Thin grey "
+        "lines: the other strategies.",
+        with_same_heights(panels),
+        columns=2,
+        panel_height=0.42,
+    )
+
+
+def confusion(source: Source) -> Figure:
+    """Which classes are taken for which, on the test part."""
+    matrices = data.confusions(source.frame)
+    if not matrices:
+        raise NothingToShow("the final replicates have no confusion counts")
+    classes = data.class_names(source.frame, len(next(iter(matrices.values()))[0]))
+    numbers = {index: str(index) for index in range(len(classes))}
+    names = {
+        index: str(index) if name == str(index) else f"{_shortened(name)} {index}"
+        for index, name in enumerate(classes)
+    }
+    panels: list[Panel] = []
+    for name in source.in_order(matrices):
+        counts, shares = matrices[name]
+        texts = [[_count(count) for count in row] for row in counts]
+        panels.append(
+            Panel(
+                [Cells(shares.tolist(), texts, Scale(0.0, 1.0, BLUES))],
+                Axis(names=numbers),
+                # Named once a row, or the names take the place of the matrices.
+                Axis(names=numbers if len(panels) % 2 else names),
+                name,
+            )
+        )
+    return Figure(
+        "confusion",
+        "Confusion matrices on the test part",
+        "A row a true class, a column a predicted one. Numbers: examples a split, the mean over the final "
+        "splits. Colour: share of the true class.",
+        panels,
+        columns=2,
+        panel_height=SQUARE,
+    )
+
+
+def precision_recall(source: Source) -> Figure:
+    """Precision of the rarest class at each recall."""
+    table = data.mean_curve(source.frame, "test_precision_at_recall")
+    if table.empty:
+        raise NothingToShow("the final replicates have no precision at given recalls")
+    marks: list[Mark] = []
+    for name in source.in_order(table["strategy"]):
+        own = table[table["strategy"] == name]
+        look = source.looks[name]
+        marks.append(Line(list(own["step"] / 100), list(own["mean"]), look))
+        every_tenth = own[own["step"] % 10 == 0]
+        marks.append(
+            Points(list(every_tenth["step"] / 100), list(every_tenth["mean"]), look, name=name, size=5)
+        )
+    return Figure(
+        "precision_recall",
+        "Precision and recall of the rarest class",
+        "The highest precision at that recall or more, the mean over the final splits of the test part.",
+        [Panel(marks, Axis("recall", limits=(0, 1)), Axis("precision", limits=(0, 1.03)))],
+        panel_height=0.7,
+    )
+
+
+def reliability(source: Source) -> Figure:
+    """How often predictions are right, by how confident they are."""
+    table = data.reliability(source.frame)
+    table = table[table["count"] >= FEWEST_EXAMPLES]
+    if table.empty:
+        raise NothingToShow(f"the final replicates have no bin of confidence with {FEWEST_EXAMPLES} examples")
+    panels = []
+    for name in source.in_order(table["strategy"]):
+        own = table[table["strategy"] == name]
+        look = source.looks[name]
+        sizes = 3 + 9 * np.sqrt(own["count"] / own["count"].max())
+        texts = [f"{count:.0f} examples" for count in own["count"]]
+        marks: list[Mark] = [
+            Line([0, 1], [0, 1], QUIET, width=0.8),
+            Line(list(own["confidence"]), list(own["accuracy"]), look, width=1),
+            Points(list(own["confidence"]), list(own["accuracy"]), look, size=list(sizes), texts=texts),
+        ]
+        panels.append(
+            Panel(marks, Axis("confidence", limits=(0, 1.04)), Axis("accuracy", limits=(0, 1.04)), name)
+        )
+    return Figure(
+        "reliability",
+        "Reliability of the predicted probabilities",
+        "Share of right predictions by their probability, over all final splits; on the line they agree. The "
+        f"larger a marker, the more examples; bins with fewer than {FEWEST_EXAMPLES} are left out.",
+        panels,
+        columns=2,
+        panel_height=SQUARE,
+    )
+
+
+def _count(mean: float) -> str:
+    if mean < 0.05:
+        return ""
+    return f"{mean:.1f}" if mean < 10 else f"{mean:.0f}"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

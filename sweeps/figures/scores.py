@@ -1,0 +1,101 @@
+"""Figures of the result: the strategies' scores on one data set, and their ranks over several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sweeps.compare import latest_finals, scored
+from sweeps.figures import data
+from sweeps.figures.marks import DARK, QUIET, Axis, Figure, Label, Line, Look, Mark, Panel, Points
+from sweeps.figures.source import NothingToShow, Source
+from sweeps.statistics import Ranks
+
+
+def strategies(source: Source) -> Figure:
+    """Every final replicate's score, the mean of each strategy and its bootstrap interval."""
+    table = source.intervals
+    scores = scored(latest_finals(source.frame), source.score)
+    names = dict(enumerate(reversed(list(table["strategy"]))))
+    marks: list[Mark] = []
+    for height, name in names.items():
+        look = source.looks[name]
+        row = table.set_index("strategy").loc[name]
+        own = scores.loc[scores["strategy"] == name, source.score]
+        # Splits lie above each other in a fixed zigzag, so that equal scores do not hide each other.
+        heights = [height - 0.14 - 0.07 * (index % 3) for index in range(len(own))]
+        texts = [f"{name}, split {split}" for split in scores.loc[own.index, "split"]]
+        marks.append(Points(list(own), heights, look, size=4, filled=False, texts=texts))
+        marks.append(
+            Line([row["low"], row["high"]], [height + 0.12] * 2, replace(look, dash="solid"), width=3)
+        )
+        marks.append(
+            Points([row["mean"]], [height + 0.12], look, size=9, texts=[f"{name}: {row['mean']:.4f}"])
+        )
+    splits = scores.groupby("strategy").size().max()
+    caption = (
+        f"Large markers: means over {splits} final splits, with 95 % bootstrap intervals. Small markers: the "
+        "splits. Strategies share their splits, so intervals that overlap can still differ: the tests are paired."
+    )
+    return Figure(
+        "strategies",
+        "Test score of each strategy's best trial",
+        caption,
+        [
+            Panel(
+                marks,
+                Axis(source.score.replace("_", " ")),
+                Axis(names=names, limits=(-0.6, len(names) - 0.4)),
+            )
+        ],
+        panel_height=0.16 + 0.09 * len(names),
+    )
+
+
+def critical_difference(ranks: Ranks | None, looks: Mapping[str, Look]) -> Figure:
+    """Demsar's diagram: average ranks, with bars over strategies that Nemenyi's test cannot tell apart."""
+    if ranks is None:
+        raise NothingToShow("it needs three strategies and two unrelated data sets or more")
+    order = ranks.average.sort_values(kind="stable")
+    count = len(order)
+    margin = 0.5 * (count - 1)
+    left, right = 1 - 0.1 * margin, count + 0.1 * margin
+    groups = data.indistinguishable(order, ranks.critical_difference)
+    marks: list[Mark] = [Line([1, count], [0, 0], DARK, width=1)]
+    for rank in range(1, count + 1):
+        marks += [Line([rank, rank], [0, 0.15], DARK, width=1), Label(rank, 0.45, str(rank))]
+    for index, (low, high) in enumerate(groups):
+        height = -0.4 * (index + 1)
+        marks.append(Line([low - 0.03, high + 0.03], [height, height], DARK, width=4))
+    floor = -0.4 * len(groups) - 0.2
+    for index, (name, rank) in enumerate(order.items()):
+        is_left = index < count / 2
+        height = floor - 0.6 * (index + 1 if is_left else count - index)
+        edge = left if is_left else right
+        look = looks[str(name)]
+        marks.append(Line([rank, rank, edge], [0, height, height], QUIET, width=1))
+        marks.append(Points([rank], [0], look, size=8, texts=[f"{name}: {rank:.2f}"]))
+        text = f"{name} {rank:.2f} " if is_left else f" {name} {rank:.2f}"
+        marks.append(Label(edge, height, text, "right" if is_left else "left"))
+    marks += _ruler(ranks.critical_difference)
+    lowest = floor - 0.6 * ((count + 1) // 2) - 0.5
+    return Figure(
+        "critical_difference",
+        f"Average ranks over {ranks.datasets} data sets",
+        "1 is best. Nemenyi's test at 0.05 finds no difference between strategies that a thick bar joins, nor "
+        "between any whose ranks lie closer than the critical difference.",
+        [
+            Panel(
+                marks,
+                Axis(limits=(left - margin, right + margin), visible=False),
+                Axis(limits=(lowest, 2.1), visible=False),
+            )
+        ],
+        panel_height=0.1 * (2.1 - lowest),
+    )
+
+
+def _ruler(length: float) -> list[Mark]:
+    ends = [Line([end, end], [1.0, 1.3], DARK, width=1) for end in (1, 1 + length)]
+    text = Label(1 + length / 2, 1.6, f"critical difference {length:.2f}")
+    return [Line([1, 1 + length], [1.15, 1.15], DARK, width=1), *ends, text]

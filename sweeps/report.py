@@ -1,0 +1,192 @@
+"""A comparison as files: figures in a folder, and a report as one HTML file that can be mailed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf.errors import UserError
+from sweeps.tables import NOTE, Cell, grids
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.compare import Comparison
+    from sweeps.figures.page import Table
+
+SETTINGS = ("budget.", "search.", "pruner.", "data.", "model.", "batch_size")
+CHOSEN = "best hyperparameters"
+PAIR_HEADER = ["ahead", "behind", "by", "95 % interval", "effect", "p", "p (Holm)", "different"]
+METHOD = (
+    "Split. Training, validation and test part are drawn by (seed, split), with equal shares of each class; what "
+    "standardises the features is fitted on the training part alone.",
+    "Search. Every strategy has the same budget of trials, replicates and epochs, the same splits, and the same "
+    "initial weights for a seed. A trial's value is the mean of the validation metric over its replicates; "
+    "trials that fall behind are pruned.",
+    "Final evaluation. Each strategy's best trial is trained again on seeds and splits that the search never saw, "
+    "the same for all strategies, and measured on the test part.",
+    "Tests on one data set. Differences are paired by split. Training parts of different splits overlap, hence "
+    "the corrected t-test (1) with Holm's correction (2) for the number of pairs.",
+    "Tests over several data sets. Friedman's test and Nemenyi's test on ranks (3); related data sets are averaged "
+    "first.",
+    "Importances of hyperparameters are PED-ANOVA's (4), within the trials that ran to their end.",
+)
+REFERENCES = (
+    "(1) Nadeau and Bengio, Inference for the generalization error, Machine Learning 52, 2003.",
+    "(2) Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979.",
+    "(3) Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7, 2006.",
+    "(4) Watanabe, Bansal and Hutter, PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary "
+    "subspaces, IJCAI 2023.",
+)
+
+
+def check_targets(figures: str | None, html: str | None) -> None:
+    """Checks that the files can be written, before anything is read or drawn.
+
+    Args:
+        figures: a folder that exists or can be made.
+        html: a file in a folder that exists.
+
+    Raises:
+        UserError: one of them cannot be written.
+    """
+    if figures is not None:
+        folder = Path(figures)
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise _not_writable("--figures", figures, existing, "a folder", "--figures figures")
+    if html is not None:
+        file = Path(html)
+        folder = file.absolute().parent
+        if file.is_dir():
+            raise _not_writable("--html", html, file, "a file", f"--html {file / 'report.html'}")
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise _not_writable("--html", html, folder, "a file in a folder", "--html report.html")
+
+
+def report_from_mlflow(
+    experiments: list[str] | None,
+    *,
+    uri: str | None,
+    sweep: str | None,
+    metrics: Sequence[str] | None,
+    figures: str | None,
+    html: str | None,
+) -> None:
+    """Writes the figures and the report of sweeps in MLflow, and says on stderr where they are.
+
+    Args and Raises: as for `compare.frame`, `compare.summary` and `write_report`.
+    """
+    from runners.tracking import read_sweeps
+    from sweeps.compare import frame, summary
+
+    table = frame(experiments, uri=uri, sweep=sweep)
+    sweeps = read_sweeps(experiments, uri=uri, sweep=sweep)
+    for path in write_report(summary(table, metrics=metrics), table, sweeps, figures=figures, html=html):
+        print(path, file=sys.stderr)
+
+
+def write_report(
+    comparison: Comparison,
+    frame: pd.DataFrame,
+    sweeps: Sequence[Mapping[str, Any]],
+    *,
+    figures: str | None,
+    html: str | None,
+) -> list[Path]:
+    """Writes what is asked for.
+
+    Args:
+        comparison: of the frame.
+        frame: as `compare.frame` gives it, with curves.
+        sweeps: as `tracking.read_sweeps` gives them.
+        figures: the folder for the figures; None for none.
+        html: the file for the report; None for none.
+
+    Returns:
+        The paths of the files.
+    """
+    from sweeps.figures import draw_gallery, write_gallery
+    from sweeps.figures.page import write_page
+
+    gallery = draw_gallery(frame, comparison)
+    paths = write_gallery(gallery, Path(figures)) if figures is not None else []
+    if html is not None:
+        write_page(
+            Path(html),
+            title=f"Class imbalance strategies on {gallery.title}",
+            gallery=gallery,
+            sentence=comparison.sentence,
+            tables=list(report_tables(comparison)),
+            method=METHOD,
+            references=REFERENCES,
+            environments={f"Sweep {sweep['sweep']}": _environment(sweep) for sweep in sweeps},
+        )
+        paths.append(Path(html))
+    return paths
+
+
+def report_tables(comparison: Comparison) -> Iterator[Table]:
+    """The tables that the terminal shows, then the hyperparameters and the pairs of each data set, then the ranks."""
+    from sweeps.figures.page import Table
+
+    data_sets = list(dict.fromkeys(comparison.table["data"]))
+    for grid in grids(comparison):
+        if CHOSEN not in grid.header:
+            title = grid.title or f"Strategies on {data_sets[0]}"
+            note = f"Mean ± standard deviation over the final splits. {NOTE if grid.has_marks else ''}"
+            yield Table(title, grid.header, grid.rows, note)
+    for data in data_sets:
+        part = comparison.table[comparison.table["data"] == data]
+        rows = part[["strategy", "replicates", "hyperparameters"]].to_numpy().tolist()
+        yield Table(f"Best hyperparameters on {data}", ["strategy", "splits", CHOSEN], _cells(rows))
+        pairs = comparison.pairwise[comparison.pairwise["data"] == data]
+        if len(pairs):
+            note = "Interval and p of the corrected t-test. Effect: mean over standard deviation of the differences."
+            rows = [_pair(row) for row in pairs.itertuples()]
+            yield Table(f"Pairs of strategies on {data}", PAIR_HEADER, _cells(rows), note)
+    if comparison.ranks is not None:
+        ranks = comparison.ranks
+        note = f"Friedman's p = {ranks.p:.4f}; critical difference {ranks.critical_difference:.2f}."
+        rows = [[name, f"{rank:.2f}"] for name, rank in ranks.average.items()]
+        yield Table(
+            f"Average ranks over {ranks.datasets} data sets", ["strategy", "rank"], _cells(rows), note
+        )
+
+
+def _pair(row: Any) -> list[str]:
+    numbers = [f"{row.difference:.3f}", f"{row.low:.3f} to {row.high:.3f}", f"{row.effect:.2f}"]
+    numbers += [f"{row.p:.4f}", f"{row.p_holm:.4f}"]
+    # NaN: there are too few splits, or the differences do not vary.
+    numbers = ["" if "nan" in number else number for number in numbers]
+    return [row.first, row.second, *numbers, "yes" if row.distinguishable else "not shown"]
+
+
+def _cells(rows: list[list[Any]]) -> list[list[Cell]]:
+    return [[Cell(str(value)) for value in row] for row in rows]
+
+
+def _environment(sweep: Mapping[str, Any]) -> dict[str, str]:
+    started = datetime.fromtimestamp(sweep["started"], tz=timezone.utc)
+    settings = {name: value for name, value in sweep["params"].items() if name.startswith(SETTINGS)}
+    return (
+        {"data": sweep["data"], "started": f"{started:%Y-%m-%d %H:%M} UTC"} | sweep["environment"] | settings
+    )
+
+
+def _not_writable(option: str, given: str, path: Path, expected: str, example: str) -> UserError:
+    if not path.exists():
+        reason = "does not exist"
+    elif not path.is_dir():
+        reason = "is no folder"
+    else:
+        reason = "is a folder" if expected == "a file" else "cannot be written to"
+    return UserError(
+        what=f"{option} is {given}, and {path} {reason}",
+        expected=f"{expected} that can be written",
+        mend=f"write for example {example}",
+    )

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+from html.parser import HTMLParser
+
+import mlflow_sweeps
+import pytest
+import sweep_records
+from figures_frame import HOSTILE, figures_frame, several
+
+from conf.errors import UserError
+from sweeps import report
+from sweeps.cli import main
+from sweeps.compare import summary
+from sweeps.figures import draw_gallery, page
+
+SWEEPS = [
+    {
+        "sweep": HOSTILE,
+        "data": "wine",
+        "started": 1_700_000_000.0,
+        "environment": {"mindspore": "2.10.0", "git_commit": "c0ffee", "machine": HOSTILE},
+        "params": {"budget.trials": "16", "ce.loss.name": "ce", "tracking.uri": "secret"},
+    }
+]
+
+
+class Page(HTMLParser):
+    """What a browser would see: the tags, the text, and everything it might load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loads += [value for name, value in attributes if name in ("src", "href", "srcset", "action")]
+
+    def handle_data(self, data):
+        self.text += data if self.tags[-1:] not in (["script"], ["style"]) else ""
+
+
+def write(tmp_path, table, **changes):
+    path = tmp_path / "report.html"
+    report.write_report(summary(table), table, SWEEPS, figures=None, html=str(path), **changes)
+    return path.read_text()
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A report in which every name is hostile."""
+    table = figures_frame(HOSTILE, strategies=("ce", HOSTILE))
+    table["class_names"] = [(HOSTILE, "common")] * len(table)
+    table["params.sampler"] = HOSTILE
+    return write(tmp_path_factory.mktemp("report"), table)
+
+
+def test_a_report_has_everything_in_one_file(hostile):
+    found = Page(hostile)
+    for text in (
+        "highest test balanced accuracy",
+        "0.7",
+        "corrected t-test (1)",
+        "Nadeau and Bengio",
+        "c0ffee",
+    ):
+        assert text in found.text
+    for heading in (
+        "Strategies on",
+        "Best hyperparameters on",
+        "Pairs of strategies on",
+        "Figures",
+        "Method",
+    ):
+        assert heading in found.text
+    assert "budget.trials" in found.text
+    assert "secret" not in hostile
+    assert found.tags.count("figure") == found.tags.count("img") >= 6
+
+
+def test_a_report_loads_nothing(hostile):
+    found = Page(hostile)
+    assert found.loads
+    assert all(load.startswith("data:image/png;base64,") for load in found.loads)
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & set(found.tags)
+    assert "default-src 'none'" in hostile
+    assert "@import" not in hostile.split("<script>")[0]
+    assert len(hostile) < 8_000_000
+
+
+def test_names_are_text(hostile):
+    found = Page(hostile)
+    # plotly.js and the lines that start it.
+    assert found.tags.count("script") == 2
+    assert found.text.count(HOSTILE) > 10
+
+
+def test_several_data_sets_have_their_ranks():
+    titles = [table.title for table in report.report_tables(summary(several()))]
+    assert titles[0] == "test balanced accuracy"
+    assert {"Best hyperparameters on iris", "Pairs of strategies on wine"} <= set(titles)
+    assert titles[-1] == "Average ranks over 2 data sets"
+
+
+def test_a_page_that_would_be_too_large_has_no_stills(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "MOST_STILLS", 1000)
+    assert "img" not in Page(write(tmp_path, figures_frame())).tags
+
+
+def test_a_report_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    monkeypatch.setattr(os, "getpid", lambda: 17)
+    (tmp_path / ".report.html.17").mkdir()
+    gallery = draw_gallery(figures_frame()[lambda table: table["stage"] == "final"])
+    with pytest.raises(OSError, match="directory"):
+        page.write_page(path, title="new", gallery=gallery)
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("figures", "html", "what", "mend"),
+    [
+        (None, "nowhere/report.html", "nowhere does not exist", "--html report.html"),
+        (None, "folder", "folder is a folder", "--html folder/report.html"),
+        (None, "file/report.html", "file is no folder", "--html report.html"),
+        ("file", None, "file is no folder", "--figures figures"),
+        ("file/figures", None, "file is no folder", "--figures figures"),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_known_at_once(workdir, figures, html, what, mend):
+    (workdir / "folder").mkdir()
+    (workdir / "file").touch()
+    with pytest.raises(UserError) as error:
+        report.check_targets(figures, html)
+    assert what in str(error.value)
+    assert mend in str(error.value)
+    report.check_targets("folder/new/figures", "folder/report.html")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only(workdir):
+    (workdir / "folder").mkdir(mode=0o500)
+    with pytest.raises(UserError, match="cannot be written to"):
+        report.check_targets(None, "folder/report.html")
+
+
+def test_compare_writes_both_from_mlflow(uri, workdir, capsys):
+    mlflow_sweeps.mirror(workdir, uri, sweep_records.sweep())
+    assert main(["compare", "--html", "report.html", "--figures", "a/b", "--format", "csv"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("data,strategy,")
+    assert captured.err.splitlines()[-1] == "report.html"
+    text = Page((workdir / "report.html").read_text()).text
+    for said in ("focal has the highest", "Sweep first", "2023-11-14 22:13 UTC", "two cores", "c0ffee"):
+        assert said in text
+    assert {"strategies.png", "figures.html"} <= {path.name for path in (workdir / "a" / "b").iterdir()}
