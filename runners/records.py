@@ -105,7 +105,7 @@ class EndRecord:
     """The end of a sweep: its table (Markdown), the sentence that sums it up, metrics of the whole sweep.
 
     `front` has the trials on the Pareto fronts as pairs of strategy and trial; it is empty where one metric is
-    optimised.
+    optimised. `winner` is the strategy ahead, with those from which it cannot be told apart.
     """
 
     state: Literal["FINISHED", "KILLED", "FAILED"]
@@ -114,6 +114,7 @@ class EndRecord:
     sentence: str
     metrics: dict[str, float] = field(default_factory=dict)
     front: list[list[Any]] = field(default_factory=list)
+    winner: str = ""
 
 
 Record = SweepRecord | TrialRecord | ReplicateRecord | EngineRecord | EndRecord

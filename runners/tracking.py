@@ -22,6 +22,8 @@ from runners.tracking_runs import (
     SWEEP_TAG,
     Run,
     curve_names,
+    end_tags,
+    experiment_tags,
     front_keys,
     milliseconds,
     replicate_row,
@@ -29,7 +31,14 @@ from runners.tracking_runs import (
     sweep_params,
     sweep_tags,
 )
-from runners.tracking_store import database_path, is_local, require_store, serve_ui, tracking_uri
+from runners.tracking_store import (
+    database_path,
+    deleted_experiment,
+    is_local,
+    require_store,
+    serve_ui,
+    tracking_uri,
+)
 from runners.tracking_writer import Writer, start_writer, sync
 
 if TYPE_CHECKING:
@@ -53,6 +62,9 @@ __all__ = [
 METRICS_A_CALL = 1000
 PARAMS_A_CALL = 100
 RUNS_A_PAGE = 1000
+# What the folder of a sweep has for the artifacts of its run.
+CONFIG = "config.yaml"
+FIGURES = "figures"
 
 
 class Tracker:
@@ -67,6 +79,7 @@ class Tracker:
             make_store(database_path(uri))
         self._client = _connect(uri)
         self._experiment = _find_or_create_experiment(self._client, experiment)
+        self._is_server = uri.startswith("http")
         self._engine = _engine(uri) if is_local(uri) else None
         self._ids: dict[str, str] = {}
         self._unfinished: set[str] = set()
@@ -85,7 +98,7 @@ class Tracker:
         if run.info.status == "RUNNING":
             self._unfinished.add(key)
 
-    def open_sweep(self, sweep: SweepRecord, config_file: Path) -> None:
+    def open_sweep(self, sweep: SweepRecord) -> None:
         """The sweep's own run: made, or set back to RUNNING where the sweep is continued."""
         key = sweep_key(sweep)
         if key in self._ids:
@@ -102,10 +115,6 @@ class Tracker:
         self._sweep_id = self._ids[key]
         self._log(self._sweep_id, [], sweep_params(sweep))
         self._client.log_inputs(self._sweep_id, datasets=[_dataset_input(sweep)])
-        location = self._experiment.artifact_location
-        is_local = "://" not in location or location.startswith("file:")
-        if is_local and config_file.exists():
-            self._client.log_artifact(self._sweep_id, str(config_file))
 
     def write(self, runs: list[Run]) -> int:
         """Writes ended runs, parents before their children; those that MLflow has are skipped.
@@ -131,20 +140,35 @@ class Tracker:
             self._complete(run)
         return len(unfinished) + len(new)
 
-    def close_sweep(self, end: EndRecord | None) -> None:
-        """Ends the sweep's run; without an EndRecord the sweep was interrupted."""
+    def close_sweep(self, end: EndRecord | None, folder: Path) -> None:
+        """Ends the sweep's run, with its configuration and figures as artifacts.
+
+        Args:
+            end: None where the sweep was interrupted.
+            folder: of the sweep; what it does not have is left out.
+        """
+        self._log_artifacts(folder)
         if end is None:
             self._client.set_terminated(self._sweep_id, "KILLED")
             return
         self._mark_front(front_keys(self._sweep, end))
-        if end.sentence:
-            self._client.set_tag(self._sweep_id, "mlflow.note.content", f"{end.sentence}\n\n{end.table}")
+        for name, value in end_tags(end, has_figures=(folder / FIGURES).is_dir()).items():
+            self._client.set_tag(self._sweep_id, name, value)
         if end.metrics:
             from mlflow.entities import Metric
 
             ended = milliseconds(end.ended)
             self._log(self._sweep_id, [Metric(*metric, ended, 0) for metric in end.metrics.items()], {})
         self._client.set_terminated(self._sweep_id, end.state, end_time=milliseconds(end.ended))
+
+    def _log_artifacts(self, folder: Path) -> None:
+        if self._experiment.artifact_location.startswith("mlflow-artifacts:") and not self._is_server:
+            # A server made this experiment, and only over that server its artifacts can be reached.
+            return
+        if (folder / CONFIG).exists():
+            self._client.log_artifact(self._sweep_id, str(folder / CONFIG))
+        if (folder / FIGURES).is_dir():
+            self._client.log_artifacts(self._sweep_id, str(folder / FIGURES), FIGURES)
 
     def _mark_front(self, keys: set[str]) -> None:
         """Tags the trials of the Pareto fronts; in a continued sweep others may have been there before."""
@@ -352,10 +376,11 @@ def _engine(uri: str) -> Engine:
 
 def _find_or_create_experiment(client: MlflowClient, name: str) -> Experiment:
     experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        raise deleted_experiment(name, experiment.experiment_id)
     if experiment is not None:
         return experiment
-    # The kind makes the UI open on training runs instead of on traces.
-    identifier = client.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
+    identifier = client.create_experiment(name, tags=experiment_tags(name))
     return client.get_experiment(identifier)
 
 

@@ -102,6 +102,30 @@ def sweep_tags(sweep: SweepRecord) -> dict[str, str]:
     return {**_common_tags(sweep), **environment, KEY_TAG: sweep_key(sweep), KIND_TAG: "sweep"}
 
 
+def experiment_tags(name: str) -> dict[str, str]:
+    """The tags of a new experiment: its description, and its kind."""
+    note = (
+        f"Which way of handling class imbalance is best on **{name}**? Each sweep is a run: its description "
+        "has the answer and its artifacts the figures. Under it are the trials of each strategy, under a "
+        f"trial its replicates.\n\n`lossfleet compare {name}` prints the table of the latest sweep."
+    )
+    # The kind makes the UI open on training runs instead of on traces.
+    return {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
+
+
+def end_tags(end: EndRecord, *, has_figures: bool) -> dict[str, str]:
+    """What the sweep's run says of its result: the winner, and the description in Markdown."""
+    tags = {"winner": end.winner} if end.winner else {}
+    if end.sentence:
+        note = f"{end.sentence}\n\n{end.table}"
+        if has_figures:
+            note += (
+                "\n\nFigures: under Artifacts, in `figures/`; `figures.html` has all of them, interactive."
+            )
+        tags["mlflow.note.content"] = note
+    return tags
+
+
 def replicate_row(
     tags: Mapping[str, str],
     metrics: Mapping[str, float],

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from conf.errors import UserError
@@ -72,15 +73,55 @@ def require_store(uri: str) -> None:
         )
 
 
+def require_active(uri: str, experiment: str) -> None:
+    """Raises where a local database has this experiment as a deleted one; MLflow would refuse every run.
+
+    Raises:
+        UserError: see `deleted_experiment`.
+    """
+    path = database_path(uri)
+    if not is_local(uri) or not path.is_file() or not _has_experiments(path):
+        return
+    with closing(_open(path)) as connection:
+        query = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'deleted'"
+        found = connection.execute(query, (experiment,)).fetchone()
+    if found is not None:
+        raise deleted_experiment(experiment, found[0])
+
+
+def deleted_experiment(name: str, identifier: object) -> UserError:
+    """The error for a name that a deleted experiment still holds: whether to restore it is the user's choice."""
+    return UserError(
+        what=f"the experiment {name} was deleted in MLflow and still holds its name",
+        expected="an experiment that takes runs",
+        mend=f"restore it with 'mlflow experiments restore -x {identifier}', or write tracking.experiment=NAME",
+    )
+
+
 def _has_experiments(path: Path) -> bool:
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'experiments'"
     try:
-        query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'experiments'"
-        return connection.execute(query).fetchone() is not None
+        with closing(_open(path)) as connection:
+            return connection.execute(query).fetchone() is not None
     except sqlite3.DatabaseError:
         return False
-    finally:
-        connection.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+
+
+def experiments(uri: str) -> dict[str, int]:
+    """The ids of the experiments with sweeps in a local database, by name; none of another store."""
+    if not is_local(uri):
+        return {}
+    with closing(_open(database_path(uri))) as connection:
+        query = (
+            "SELECT DISTINCT e.name, e.experiment_id FROM experiments e JOIN runs r USING (experiment_id) "
+            "JOIN tags t USING (run_uuid) WHERE t.key = 'lossfleet.kind' AND t.value = 'sweep' "
+            "AND e.lifecycle_stage = 'active' AND r.lifecycle_stage = 'active' ORDER BY e.name"
+        )
+        return dict(connection.execute(query).fetchall())
 
 
 def serve_ui(uri: str | None, port: int) -> None:
@@ -104,9 +145,17 @@ def serve_ui(uri: str | None, port: int) -> None:
                 expected="a free port",
                 mend=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
             ) from error
-    print(f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    address = f"http://127.0.0.1:{port}"
+    print(f"MLflow UI: {address} (Ctrl-C ends it)", flush=True)
+    for name, identifier in experiments(chosen).items():
+        # Without the workflow the UI opens on its pages for language models.
+        runs = f"{address}/#/experiments/{identifier}/runs?workflowType=machine_learning"
+        print(f"  {name}: {runs}", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen([*command, "--backend-store-uri", chosen, "--workers", "1"])
+    server = subprocess.Popen(
+        [*command, "--backend-store-uri", chosen, "--workers", "1"],
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+    )
     try:
         server.wait()
     except KeyboardInterrupt:

@@ -25,7 +25,6 @@ from runners.tracking_runs import Run, RunTree
 from runners.tracking_store import is_local, shown_uri, tracking_uri
 
 JOURNAL_FILE = "records.jsonl"
-CONFIG_FILE = "config.yaml"
 LOG_FILE = "tracking.log"
 LOCK_FILE = "tracking.lock"
 # Seconds between two looks at the journal: many runs in one transaction cost less than one by one.
@@ -181,12 +180,12 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
         try:
             if tracker is None and tree.sweep is not None:
                 tracker = Tracker(uri, experiment, tree.sweep)
-                tracker.open_sweep(tree.sweep, folder / CONFIG_FILE)
+                tracker.open_sweep(tree.sweep)
             if tracker is not None:
                 sent += tracker.write(waiting)
                 waiting.clear()
                 if is_last:
-                    tracker.close_sweep(tree.end)
+                    tracker.close_sweep(tree.end, folder)
             if is_last:
                 return sent
             failures = 0

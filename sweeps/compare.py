@@ -58,6 +58,20 @@ class Comparison:
     ranks: Ranks | None = None
     front: pd.DataFrame | None = None
 
+    @property
+    def winner(self) -> str:
+        """The strategy ahead on one data set, and from which others it cannot be told apart."""
+        best, *others = self.table.itertuples()
+        ties = [other.strategy for other in others if other.replicates and not other.beaten]
+        return f"{best.strategy} (not distinguishable from {', '.join(ties)})" if ties else best.strategy
+
+    def scores(self) -> dict[str, float]:
+        """The winner's mean of each metric, and every strategy's mean of the first as `<metric>.<strategy>`."""
+        means = {name: self.table[name].iloc[0] for name in self.metrics}
+        first = self.metrics[0]
+        means |= {f"{first}.{row['strategy']}": row[first] for _, row in self.table.iterrows()}
+        return {name: float(mean) for name, mean in means.items() if math.isfinite(mean)}
+
 
 def frame(
     experiments: list[str] | None = None,

@@ -14,6 +14,7 @@ from runners.records import EndRecord, EngineRecord, Journal, Record, SweepRecor
 from runners.replicate import Workshop
 from runners.tables import tell_notes
 from runners.tracking import Writer, start_writer, tracking_uri
+from runners.tracking_store import require_active
 from sweeps.folder import STUDIES, locked, set_aside, store_configuration
 from sweeps.plan import Plan, total_trials
 from sweeps.progress import SweepProgress
@@ -48,7 +49,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     tell_notes(plan.data, workshop.dataset)
     workshop.split(plan.budget.search_seeds[0], 0)
     if plan.tracking.enabled:
-        tracking_uri(plan.tracking.uri)
+        require_active(tracking_uri(plan.tracking.uri), plan.tracking.experiment or plan.data.name)
     folder = STUDIES / plan.sweep
     try:
         if fresh:
@@ -87,7 +88,7 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
         engines = [record for record in journal.read()[len(records) :] if isinstance(record, EngineRecord)]
         if engines:
             print(speed_sentence(engines), file=sys.stderr)
-            end = replace(end, metrics=speed_metrics(engines))
+            end = replace(end, metrics=end.metrics | speed_metrics(engines))
     except KeyboardInterrupt:
         end = EndRecord("KILLED", time.time(), "", "")
         raise
@@ -147,7 +148,9 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
         time.time(),
         markdown_table(comparison),
         comparison.sentence,
+        metrics=comparison.scores(),
         front=front_members(comparison),
+        winner=comparison.winner,
     )
 
 

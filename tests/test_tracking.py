@@ -235,7 +235,7 @@ def test_a_continued_sweep_keeps_its_run(uri, tmp_path):
 def test_a_continued_sweep_runs_again_until_its_end(uri, tmp_path):
     mirror(tmp_path, uri, sweep_records.sweep())
     tracker = tracking.Tracker(uri, EXPERIMENT, sweep_records.start())
-    tracker.open_sweep(sweep_records.start(), tmp_path / "config.yaml")
+    tracker.open_sweep(sweep_records.start())
     assert by_name(uri)["first"].info.status == "RUNNING"
 
 

@@ -130,7 +130,7 @@ def test_the_ui_serves_this_store_on_this_machine_only(uri, monkeypatch, capsys)
     commands = []
 
     class Server:
-        def __init__(self, command):
+        def __init__(self, command, env):
             commands.append(command)
 
         def wait(self):
