@@ -202,7 +202,7 @@ def _digest(studies: tuple[Study, ...]) -> str:
     for config in described:
         for length in ("trials", "seconds", "patience"):
             del config["budget"][length]
-        del config["tracking"], config["fleet"]
+        del config["tracking"], config["fleet"], config["engine"]
         # A table is known by what is in it; it may be moved.
         del config["data"]["path"]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
