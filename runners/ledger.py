@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,6 +90,39 @@ class Ledger:
         ]
         with self._engine.begin() as connection:
             insert_new(connection, self._tickets, rows)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold off others who put up the same sweep. (SQLite has no such lock; there, one machine does it.)"""
+        from sqlalchemy import select
+
+        row = select(self._records.c.line).where(*self._is(self._records, OPEN)).with_for_update()
+        with self._engine.begin() as connection:
+            connection.execute(row)
+            yield
+
+    def sweeps(self) -> list[str]:
+        """The names of the sweeps that the database holds; none where it holds no ledger."""
+        from sqlalchemy import inspect, select
+
+        if not inspect(self._engine).has_table(self._records.name):
+            return []
+        names = select(self._records.c.sweep).where(self._records.c.stage == OPEN.stage)
+        with self._engine.connect() as connection:
+            return sorted(connection.execute(names).scalars())
+
+    def withdraw(self, strategy: str, stage: str) -> None:
+        """Take back the free tickets of a strategy and stage."""
+        tickets = self._tickets.c
+        free = self._tickets.delete().where(
+            tickets.sweep == self.sweep,
+            tickets.strategy == strategy,
+            tickets.stage == stage,
+            tickets.worker.is_(None),
+            ~tickets.done,
+        )
+        with self._engine.begin() as connection:
+            connection.execute(free)
 
     def reopen(self) -> None:
         """Take back the end of a sweep that gets more tickets."""

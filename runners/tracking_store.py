@@ -8,6 +8,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from conf.errors import UserError
@@ -15,6 +17,7 @@ from conf.errors import UserError
 DEFAULT_URI = "sqlite:///mlflow.db"
 # What MLflow takes.
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
+SECONDS_TO_ANSWER = 5
 
 
 def tracking_uri(uri: str | None) -> str:
@@ -70,6 +73,27 @@ def require_store(uri: str) -> None:
             expected="the store of an earlier sweep",
             mend="run lossfleet sweep first, or name the store with MLFLOW_TRACKING_URI",
         )
+
+
+def require_answer(uri: str) -> None:
+    """Raises where a tracking server does not answer; a database is only asked when it is written to.
+
+    Raises:
+        UserError: no answer within seconds.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER).close()
+    except urllib.error.HTTPError:
+        # It answers; what it says is for MLflow to understand.
+        return
+    except OSError as error:
+        raise UserError(
+            what=f"MLflow at {uri} does not answer ({getattr(error, 'reason', error)})",
+            expected="a tracking server that this machine can reach",
+            mend="start it with mlflow server, or correct tracking.uri",
+        ) from None
 
 
 def _has_experiments(path: Path) -> bool:

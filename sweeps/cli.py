@@ -12,7 +12,7 @@ from conf.errors import Failure, UserError, suggest
 from sweeps import commands
 from sweeps.interrupts import interruptible
 
-COMMANDS = ("sweep", "train", "compare", "ui", "sync")
+COMMANDS = ("sweep", "train", "compare", "ui", "sync", "worker")
 FORMATS = get_args(commands.Format)
 
 DESCRIPTION = """Which way of handling class imbalance is best on your data?
@@ -69,6 +69,14 @@ what MLflow lacks; what it has stays as it is.
 examples:
   lossfleet sync
   lossfleet sync wine-5f2a9c31 --uri http://127.0.0.1:5000"""
+
+WORKER_EXAMPLES = """\
+Any number of workers, started at any time on any machine, share one sweep and train what it still lacks.
+A password belongs into ~/.pgpass or PGPASSWORD.
+
+examples:
+  lossfleet sweep engine=workers engine.storage=postgresql+psycopg2://sweeps@db/sweeps name=first_try
+  lossfleet worker first_try --storage postgresql+psycopg2://sweeps@db/sweeps"""
 
 UI_EXAMPLES = """examples:
   lossfleet ui
@@ -136,7 +144,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     # argparse takes positional arguments only in one piece; those behind an option come back as the rest.
     unknown = [each for each in rest if each.startswith("-")]
-    if unknown or (rest and options.command in (None, "ui")):
+    if unknown or (rest and options.command in (None, "ui", "worker")):
         command = " ".join(["lossfleet", *([options.command] if options.command else [])])
         raise UserError(
             what=f"{(unknown or rest)[0]} is no option of {command}",
@@ -159,6 +167,8 @@ def _run(arguments: list[str]) -> int:
         )
     elif options.command == "sync":
         commands.sync([*options.sweeps, *rest], uri=options.uri)
+    elif options.command == "worker":
+        return 0 if commands.worker(options.sweep, storage=options.storage, uri=options.uri) else 1
     else:
         commands.ui(uri=options.uri, port=options.port)
     return 0
@@ -215,6 +225,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("sync", "send MLflow the runs that it lacks", SYNC_EXAMPLES)
     command.add_argument("sweeps", nargs="*", metavar="sweep", help="names of sweeps under studies/ (all)")
+    _add_uri(command)
+
+    command = add("worker", "train a part of a sweep that several machines share", WORKER_EXAMPLES)
+    command.add_argument("sweep", help="the name of a sweep that was put up with engine=workers or engine=ray")
+    command.add_argument("--storage", required=True, metavar="URL", help="the database that the workers share")
     _add_uri(command)
     return parser
 
