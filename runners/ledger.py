@@ -383,6 +383,6 @@ def insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]])
     """Insert the rows whose keys are not there yet."""
     from sqlalchemy.dialects import postgresql, sqlite
 
-    insert = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[connection.dialect.name]
+    insert: Any = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[connection.dialect.name]
     if rows:
         connection.execute(insert(table).on_conflict_do_nothing(), rows)

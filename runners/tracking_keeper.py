@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -187,12 +188,14 @@ def keep(duty: Duty, ending: threading.Event) -> None:
 def give_signs_of_life(duty: Duty) -> None:
     """Count up the worker's counter; end the process when the worker was given up."""
     ledger = Ledger(duty.storage, duty.sweep)
-    pause = threading.Event()
-    while True:
-        beats: list[bool] = []
-        if attempt(lambda: beats.append(ledger.beat(duty.worker))) and not beats[0]:
+
+    def beat() -> None:
+        if not ledger.beat(duty.worker):
             os._exit(GIVEN_UP)
-        pause.wait(duty.heartbeat)
+
+    while True:
+        attempt(beat)
+        time.sleep(duty.heartbeat)
 
 
 def attempt(action: Callable[[], None]) -> bool:

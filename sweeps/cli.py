@@ -228,8 +228,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_uri(command)
 
     command = add("worker", "train a part of a sweep that several machines share", WORKER_EXAMPLES)
-    command.add_argument("sweep", help="the name of a sweep that was put up with engine=workers or engine=ray")
-    command.add_argument("--storage", required=True, metavar="URL", help="the database that the workers share")
+    command.add_argument(
+        "sweep", help="the name of a sweep that was put up with engine=workers or engine=ray"
+    )
+    command.add_argument(
+        "--storage", required=True, metavar="URL", help="the database that the workers share"
+    )
     _add_uri(command)
     return parser
 

@@ -62,7 +62,7 @@ class SharedSearch(StudySearch):
 
 def stored_study(storage: BaseStorage, sweep: str, strategy: str) -> Study:
     """The definition of a study that `SharedSearch.prepare` has stored."""
-    stored: dict[str, Any] = optuna.load_study(
-        study_name=f"{sweep}/{strategy}", storage=storage
-    ).user_attrs[STUDY]
+    stored: dict[str, Any] = optuna.load_study(study_name=f"{sweep}/{strategy}", storage=storage).user_attrs[
+        STUDY
+    ]
     return Study.from_stored(stored)

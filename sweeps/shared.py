@@ -64,7 +64,9 @@ def put_up(plan: Plan) -> tuple[str, Plan]:
             for number in range(total_trials(study))
         ]
         counts = ledger.counts()
-        if any(counts.get((each.strategy, "search"), Count()).total < total_trials(each) for each in plan.studies):
+        if any(
+            counts.get((each.strategy, "search"), Count()).total < total_trials(each) for each in plan.studies
+        ):
             ledger.reopen()
         ledger.issue([*trials, END, *([OPEN] if plan.tracking.enabled else [])])
     return url, plan
@@ -122,17 +124,13 @@ class SharedSource:
         check: raises where the worker must stop.
     """
 
-    def __init__(
-        self, plan: Plan, url: str, ledger: Ledger, worker: str, check: Callable[[], None]
-    ) -> None:
+    def __init__(self, plan: Plan, url: str, ledger: Ledger, worker: str, check: Callable[[], None]) -> None:
         storage = open_shared_storage(url)
         self._plan = plan
         self._ledger = ledger
         self._worker = worker
         self._check = check
-        self._searches = {
-            study.strategy: SharedSearch(study, storage, plan.sweep) for study in plan.studies
-        }
+        self._searches = {study.strategy: SharedSearch(study, storage, plan.sweep) for study in plan.studies}
         self._asked: dict[Ticket, Asked] = {}
         self._held: set[Ticket] = set()
         self._ended = ledger.ended_trials()
@@ -176,6 +174,18 @@ class SharedSource:
             self._asked.pop(ticket)
         self._held.discard(ticket)
         self._hand_in(ticket)
+        self._next_look = 0.0
+
+    def is_trained(self) -> bool:
+        """Whether all trials of the sweep and the final evaluation of each strategy's best one have ended."""
+        counts = self._ledger.counts()
+        for study in self._plan.studies:
+            search = counts.get((study.strategy, "search"), Count())
+            best = best_trial(self._trials(study), study.config.search)
+            final = None if best is None else Ticket(study.strategy, "final", best.trial)
+            if search.done < search.total or not (final is None or final in self._ended):
+                return False
+        return True
 
     def _claim(self, study: Study) -> Ticket | None:
         """A ticket of the search, else of the final evaluation, which is issued when the search is over."""

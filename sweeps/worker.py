@@ -55,7 +55,7 @@ def run_worker(sweep: str, url: str, uri: str | None = None) -> EndRecord:
             while not is_complete(ledger):
                 engine.run(source)
                 watch.look()
-                finish_sweep(plan, ledger, worker)
+                finish_sweep(plan, ledger, source, worker)
                 keeper.check()
                 time.sleep(min(PAUSE, plan.engine.heartbeat))
         finally:
@@ -87,12 +87,9 @@ def is_complete(ledger: Ledger) -> bool:
     return ledger.counts().get(END[:2], Count()).tracked == 1
 
 
-def finish_sweep(plan: Plan, ledger: Ledger, worker: str) -> None:
-    """Compare the strategies when everything else is done; one worker does."""
-    unfinished = [
-        count for (_, stage), count in ledger.counts().items() if stage != END.stage and count.done < count.total
-    ]
-    if unfinished or ledger.claim(worker, END.strategy, END.stage) is None:
+def finish_sweep(plan: Plan, ledger: Ledger, source: SharedSource, worker: str) -> None:
+    """Compare the strategies when everything is trained; one worker does."""
+    if not source.is_trained() or ledger.claim(worker, END.strategy, END.stage) is None:
         return
     try:
         end = conclude(ledger.read())

@@ -149,13 +149,15 @@ def test_two_workers_one_killed_midway_complete_the_sweep_of_one_machine(server,
     put_up = ("engine=workers", f"engine.storage={storage}", FAST, f"tracking.uri={uri}")
     assert "lossfleet worker small" in run(tmp_path, "sweep", *SMALL, *put_up)
     workers = [
-        subprocess.Popen(command("worker", "small", "--storage", storage), cwd=tmp_path, stdout=log)
+        subprocess.Popen(
+            command("worker", "small", "--storage", storage), cwd=tmp_path, stdout=log, stderr=log
+        )
         for log in ((tmp_path / name).open("wb") for name in ("first.log", "second.log"))
     ]
     ledger = Ledger(storage, "small")
     wait_for(lambda: len(ledger.ended_trials()) > random.Random(KILL_SEED).randrange(6), "trials ended")
     workers[0].send_signal(signal.SIGKILL)
-    assert workers[1].wait(120) == 0
+    assert workers[1].wait(400) == 0, (tmp_path / "second.log").read_text()
     workers[0].wait(30)
     check_complete(storage, uri)
     assert results(ledger.read()) == results(Journal(alone / "studies/small/records.jsonl").read())

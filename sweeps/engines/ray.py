@@ -20,6 +20,8 @@ from sweeps.worker import is_complete, run_worker
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 5
+# A worker whose node is gone waits for another node, which is no reason to wait for it.
+SECONDS_TO_END = 30
 NAMESPACE = "lossfleet"
 
 
@@ -81,7 +83,7 @@ def train(ray: ModuleType, plan: Plan, url: str, ledger: Ledger) -> None:
                 # What ended them all is worth more than that they ended.
                 ray.get(ended)
                 raise RuntimeError(f"all workers have ended, but the sweep {plan.sweep} is not complete")
-    ray.wait(running, num_returns=len(running), timeout=SECONDS_TO_CONNECT)
+    ray.wait(running, num_returns=len(running), timeout=SECONDS_TO_END)
     for worker in workers:
         ray.kill(worker)
 
