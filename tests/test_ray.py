@@ -22,11 +22,13 @@ def cluster():
     """A cluster of two nodes with a CPU each; the second is the one that may be killed."""
     if not os.environ.get("CI"):
         pytest.importorskip("ray")
+    # Ray puts the address of the network card for 127.0.0.1, unless it is told that it has one machine.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "node_ip_address": "127.0.0.1"},
+        head_node_args={"num_cpus": 1, "include_dashboard": False},
     )
     node = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()

@@ -42,7 +42,7 @@ def run_on_ray(plan: Plan) -> None:
         RuntimeError: all workers ended before the sweep was complete.
     """
     ray = import_ray()
-    check_address(plan.engine.address)
+    check_address(ray, plan.engine.address)
     check_places(plan)
     url, plan = put_up(plan)
     ledger = Ledger(url, plan.sweep)
@@ -106,7 +106,7 @@ def import_ray() -> ModuleType:
     return ray
 
 
-def check_address(address: str | None) -> None:
+def check_address(ray: ModuleType, address: str | None) -> None:
     """Raises UserError unless something listens at the address of a cluster."""
     if address is None or address == "auto":
         return
@@ -114,6 +114,9 @@ def check_address(address: str | None) -> None:
     try:
         if not host or not port.isdecimal():
             raise OSError("it is no host:port")
+        if host in ("127.0.0.1", "localhost"):
+            # Ray does the same, and would wait for minutes.
+            host = ray.util.get_node_ip_address()
         socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
     except (OSError, OverflowError) as error:
         raise UserError(
