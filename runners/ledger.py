@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runners.database import connect
 from runners.records import (
     EndRecord,
+    EngineRecord,
     Record,
     ReplicateRecord,
     SweepRecord,
@@ -270,19 +271,15 @@ class Ledger:
 
     # Records
 
-    def append(self, record: Record) -> None:
-        """Store a record; where there is one of the same key, that one stands."""
-        strategy, stage, trial, replicate = key_of(record)
-        row = {
-            "sweep": self.sweep,
-            "strategy": strategy,
-            "stage": stage,
-            "trial": trial,
-            "replicate": replicate,
-            "line": encode_record(record).decode(),
-        }
+    def append(self, *records: Record) -> None:
+        """Store records, all or none; where there is one of the same key, that one stands."""
+        rows = []
+        for record in records:
+            strategy, stage, trial, replicate = key_of(record)
+            key = {"strategy": strategy, "stage": stage, "trial": trial, "replicate": replicate}
+            rows.append({"sweep": self.sweep, **key, "line": encode_record(record).decode()})
         with self._engine.begin() as connection:
-            insert_new(connection, self._records, [row])
+            insert_new(connection, self._records, rows)
 
     def read(self, ticket: Ticket | None = None) -> list[Record]:
         """The records of one ticket or of all: the sweep, the replicates before their trial, the end."""
@@ -325,6 +322,8 @@ def key_of(record: Record) -> tuple[str, str, int, int]:
         return (*OPEN, WHOLE)
     if isinstance(record, EndRecord):
         return (*END, WHOLE)
+    if isinstance(record, EngineRecord):
+        raise TypeError("a ledger has no place for what one engine did")
     replicate = record.replicate if isinstance(record, ReplicateRecord) else WHOLE
     return record.strategy, record.stage, record.trial, replicate
 

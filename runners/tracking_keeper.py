@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conf.errors import Failure
 from runners.ledger import END, OPEN, Ledger, Ticket
 from runners.records import EndRecord, SweepRecord
 from runners.tracking_runs import RunTree
@@ -75,13 +76,13 @@ class Keeper:
         """Raises where the worker must stop.
 
         Raises:
-            RuntimeError: the keeper has ended.
+            Failure: the keeper has ended.
         """
         code = self._process.poll()
         if code == GIVEN_UP:
-            raise RuntimeError("this worker was silent for so long that others have taken over its trials")
+            raise Failure("this worker was silent for so long that others have taken over its trials")
         if code is not None:
-            raise RuntimeError(f"the process beside this worker ended with code {code}, see {self._log_file}")
+            raise Failure(f"the process beside this worker ended with code {code}, see {self._log_file}")
 
     def finish(self) -> None:
         """Let the keeper sign the worker off, and wait for its end."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from conf.errors import UserError
+
 if TYPE_CHECKING:
     from sweeps.plan import Plan
 

@@ -13,17 +13,17 @@ from conf.schema import Config
 from runners.database import hide_password
 from runners.environment import environment
 from runners.ledger import END, OPEN, Count, Ledger, Ticket
-from runners.records import Record, ReplicateRecord, SweepRecord, TrialRecord
+from runners.records import EngineRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
 from runners.replicate import Workshop
 from runners.tracking_store import require_answer, tracking_uri
 from sweeps.choice import best_trial
+from sweeps.folder import STUDIES, differences
 from sweeps.jobs import Job, Stage
 from sweeps.plan import Plan, Study, total_trials, trial_config
 from sweeps.search import Asked
 from sweeps.search_shared import SharedSearch, open_shared_storage, stored_study
 from sweeps.stopping import Stop
 from sweeps.studies import make_job
-from sweeps.sweep import STUDIES, refuse_changes
 
 # Seconds between two looks for free tickets where there were none.
 PAUSE = 1.0
@@ -51,10 +51,24 @@ def put_up(plan: Plan) -> tuple[str, Plan]:
     ledger.create()
     storage = open_shared_storage(url)
     known = [record for record in ledger.read(OPEN) if isinstance(record, SweepRecord)]
-    for record in known:
-        refuse_changes(plan, record.config)
+    changed = [change for record in known for change in differences(record.config, plan.to_dict())]
+    if changed:
+        raise UserError(
+            what=f"the storage has a sweep {plan.sweep} with another configuration ({', '.join(changed)})",
+            expected="the configuration that the sweep has",
+            mend="write another name=...",
+        )
     if not known:
-        ledger.append(SweepRecord(plan.sweep, plan.data.name, plan.to_dict(), environment(), time.time()))
+        ledger.append(
+            SweepRecord(
+                plan.sweep,
+                plan.data.name,
+                plan.to_dict(),
+                environment(),
+                time.time(),
+                workshop.dataset.describe(),
+            )
+        )
     with ledger.locked():
         for study in plan.studies:
             SharedSearch(study, storage, plan.sweep).prepare()
@@ -162,9 +176,8 @@ class SharedSource:
         return self._searches[job.strategy].report(asked, epoch, value, job.rung_values(epoch))
 
     def write(self, *records: Record) -> None:
-        """Store records for all workers."""
-        for record in records:
-            self._ledger.append(record)
+        """Store records for all workers. How an engine spent its time is of no use to the others."""
+        self._ledger.append(*[record for record in records if not isinstance(record, EngineRecord)])
 
     def finished(self, job: Job, record: TrialRecord) -> None:
         """Tell Optuna how a trial ended, and hand in its ticket. Its records are in the ledger by now."""

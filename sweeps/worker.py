@@ -9,16 +9,17 @@ import os
 import socket
 import time
 
-from conf.errors import UserError
+from conf.errors import Failure, UserError
 from runners.ledger import END, Count, Ledger
 from runners.records import EndRecord
 from runners.replicate import Workshop
 from runners.tracking_keeper import Duty, Keeper
 from runners.tracking_store import require_answer, tracking_uri
 from sweeps.engines.processes import usable_cores
+from sweeps.folder import STUDIES
 from sweeps.plan import Plan
 from sweeps.shared import PAUSE, SharedSource, stored_plan
-from sweeps.sweep import STUDIES, conclude
+from sweeps.sweep import conclude
 
 # Without a sign of life for so many heartbeats a worker is given up.
 SILENT_BEATS = 6
@@ -34,7 +35,7 @@ def run_worker(sweep: str, url: str, uri: str | None = None) -> EndRecord:
 
     Raises:
         UserError: the storage, the sweep or MLflow is not there.
-        RuntimeError: the other workers have given this one up.
+        Failure: the other workers have given this one up.
     """
     # Late: MindSpore takes seconds to import.
     from sweeps.engines.local import LocalEngine
@@ -92,8 +93,8 @@ def finish_sweep(plan: Plan, ledger: Ledger, source: SharedSource, worker: str) 
     if not source.is_trained() or ledger.claim(worker, END.strategy, END.stage) is None:
         return
     try:
-        end = conclude(ledger.read())
-    except UserError as error:
+        end = conclude(ledger.read(), STUDIES / plan.sweep)
+    except (UserError, Failure) as error:
         end = EndRecord("FAILED", time.time(), "", str(error))
     ledger.append(end)
     ledger.finish(worker, END, tracked=not plan.tracking.enabled)

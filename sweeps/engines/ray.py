@@ -9,9 +9,11 @@ import os
 import socket
 from types import ModuleType
 
-from conf.errors import UserError
+from conf.errors import Failure, UserError
 from runners.database import hide_password
 from runners.ledger import Ledger
+from runners.records import TrialRecord
+from sweeps.folder import STUDIES
 from sweeps.plan import Plan, total_trials
 from sweeps.progress import SweepProgress
 from sweeps.shared import put_up
@@ -33,13 +35,16 @@ class RayWorker:
         run_worker(sweep, url)
 
 
-def run_on_ray(plan: Plan) -> None:
+def run_on_ray(plan: Plan) -> bool:
     """Put up a sweep, train it on a Ray cluster, and print its table and sentence.
+
+    Returns:
+        Whether no trial ended with an exception.
 
     Raises:
         UserError: Ray is not installed or the cluster cannot be reached, what `put_up` refuses, or no trial of
             any strategy was completed.
-        RuntimeError: all workers ended before the sweep was complete.
+        Failure: all workers ended before the sweep was complete.
     """
     ray = import_ray()
     check_address(ray, plan.engine.address)
@@ -52,7 +57,9 @@ def run_on_ray(plan: Plan) -> None:
             train(ray, plan, url, ledger)
         finally:
             ray.shutdown()
-    conclude(ledger.read())
+    records = ledger.read()
+    conclude(records, STUDIES / plan.sweep)
+    return not any(isinstance(record, TrialRecord) and record.error for record in records)
 
 
 def train(ray: ModuleType, plan: Plan, url: str, ledger: Ledger) -> None:
@@ -82,7 +89,7 @@ def train(ray: ModuleType, plan: Plan, url: str, ledger: Ledger) -> None:
             if not running and not is_complete(ledger):
                 # What ended them all is worth more than that they ended.
                 ray.get(ended)
-                raise RuntimeError(f"all workers have ended, but the sweep {plan.sweep} is not complete")
+                raise Failure(f"all workers have ended, but the sweep {plan.sweep} is not complete")
     ray.wait(running, num_returns=len(running), timeout=SECONDS_TO_END)
     for worker in workers:
         ray.kill(worker)
