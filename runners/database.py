@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conf.engines import STORAGE_EXAMPLE
@@ -22,11 +23,15 @@ def engine_options(url: str) -> dict[str, Any]:
     return {"connect_args": {"connect_timeout": SECONDS_TO_CONNECT}, "pool_pre_ping": True}
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, *, create: bool) -> Engine:
     """An engine for the database, which has answered once.
 
+    Args:
+        url: SQLAlchemy's.
+        create: whether a file of SQLite may be new.
+
     Raises:
-        UserError: no URL, another kind of database, a missing driver, or no answer.
+        UserError: no URL, another kind of database, a missing driver, no such file, or no answer.
     """
     from sqlalchemy import create_engine
     from sqlalchemy.engine import make_url
@@ -36,6 +41,8 @@ def connect(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.get_backend_name() not in ("postgresql", "sqlite"):
             raise NoSuchModuleError(parsed.drivername)
+        if parsed.get_backend_name() == "sqlite" and not create and not Path(parsed.database or "").is_file():
+            raise missing_file(parsed.database)
         engine = create_engine(parsed, **engine_options(url))
         with engine.connect():
             return engine
@@ -58,6 +65,15 @@ def connect(url: str) -> Engine:
             expected="a database that this machine can reach",
             mend="start it, or correct the storage's URL; a password belongs into ~/.pgpass or PGPASSWORD",
         ) from None
+
+
+def missing_file(database: str | None) -> UserError:
+    """The error for a file of SQLite that should be there."""
+    return UserError(
+        what=f"there is no database {database or 'in memory that others could see'}",
+        expected="the storage of a sweep that was put up for workers",
+        mend="put it up with lossfleet sweep engine=workers engine.storage=...",
+    )
 
 
 def hide_password(url: str) -> str:

@@ -68,19 +68,18 @@ class Ledger:
     Args:
         url: of a PostgreSQL or SQLite database.
         sweep: the sweep's name.
+        create: whether to make what is missing of the database.
 
     Raises:
         UserError: the database cannot be used.
     """
 
-    def __init__(self, url: str, sweep: str) -> None:
+    def __init__(self, url: str, sweep: str, *, create: bool = False) -> None:
         self.sweep = sweep
-        self._engine = connect(url)
+        self._engine = connect(url, create=create)
         self._workers, self._tickets, self._records = define_tables()
-
-    def create(self) -> None:
-        """Make the tables where they are missing."""
-        self._tickets.metadata.create_all(self._engine)
+        if create:
+            self._tickets.metadata.create_all(self._engine)
 
     # Tickets
 

@@ -43,12 +43,11 @@ def put_up(plan: Plan) -> tuple[str, Plan]:
     """
     workshop = Workshop(plan.data)
     workshop.split(plan.budget.search_seeds[0], 0)
-    url = plan.engine.storage or default_storage(plan)
-    plan = with_places(plan, url)
     if plan.tracking.enabled:
         require_answer(tracking_uri(plan.tracking.uri))
-    ledger = Ledger(url, plan.sweep)
-    ledger.create()
+    url = plan.engine.storage or default_storage(plan)
+    ledger = Ledger(url, plan.sweep, create=True)
+    plan = with_places(plan, url)
     storage = open_shared_storage(url)
     known = [record for record in ledger.read(OPEN) if isinstance(record, SweepRecord)]
     changed = [change for record in known for change in differences(record.config, plan.to_dict())]

@@ -37,8 +37,7 @@ def url(request, server: Postgres, tmp_path) -> str:
 
 @pytest.fixture
 def ledger(url) -> Ledger:
-    ledger = Ledger(url, "first")
-    ledger.create()
+    ledger = Ledger(url, "first", create=True)
     ledger.issue(TICKETS)
     return ledger
 

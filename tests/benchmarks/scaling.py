@@ -77,8 +77,7 @@ def ledger_costs(url: str) -> dict[str, float]:
 
     from runners.ledger import Ledger, Ticket
 
-    ledger = Ledger(url, "first")
-    ledger.create()
+    ledger = Ledger(url, "first", create=True)
     ledger.issue(Ticket("ce", "search", number) for number in range(10 * REPEATS))
     worker = ledger.join()
     held: list[Ticket] = []
