@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.12 >/dev/null && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: sweep test soak check bench ui clean
+.PHONY: sweep system test soak check bench ui clean
 
 sweep: $(VENV)/installed
 	$(BIN)/lossfleet sweep $(ARGS)
@@ -11,12 +12,17 @@ sweep: $(VENV)/installed
 ui: $(VENV)/installed
 	$(BIN)/lossfleet ui
 
-test: $(VENV)/installed-dev check
+test: system $(VENV)/installed-dev check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Sweeps killed at 50 random moments; LOSSFLEET_KILL_SEED=... repeats the moments that it prints.
 soak: $(VENV)/installed-dev
 	LOSSFLEET_KILLS=50 $(BIN)/python -m pytest -s tests/test_kill.py
+
+# What the tests need that is no Python package, from Debian: PostgreSQL and a browser.
+system:
+	@{ { ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; } && command -v chromium >/dev/null; } || \
+	{ $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq install --no-install-recommends postgresql chromium; }
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

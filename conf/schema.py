@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from conf.datasets import DATASET_CLASSES, TABLE, TABLE_SETTINGS, Data
+from conf.engines import Engine, check_engine
 from conf.errors import UserError, suggest
 from conf.rules import Rule, check_fields, setting, show
 from conf.searching import METRICS, MINIMISED, Constraint, Pruner, Search, check_search
@@ -47,6 +48,7 @@ __all__ = [
     "Constraint",
     "CrossEntropy",
     "Data",
+    "Engine",
     "Fleet",
     "Focal",
     "Loss",
@@ -199,12 +201,14 @@ class Config:
     seed: int = setting(int, 0, at_least=0, at_most=LARGEST_SEED)
     space: dict[str, Any] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=Fleet)
+    engine: Engine = field(default_factory=Engine)
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:
         Rule(str, pattern=NAME_PATTERN, example="focal").check("strategy", self.strategy)
         check_fields(self)
         self._check_classes()
+        check_engine(self.engine)
         check_search(self.search, self.pruner, self.budget.replicates, self.budget.trials)
 
     def _check_classes(self) -> None:
@@ -254,6 +258,7 @@ PARTS: dict[str, type] = {
     "search": Search,
     "pruner": Pruner,
     "fleet": Fleet,
+    "engine": Engine,
     "tracking": Tracking,
 }
 VARIANTS: dict[str, dict[str, type]] = {"loss": LOSSES, "sampler": SAMPLERS}
@@ -279,7 +284,7 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
                 expected="a value",
                 mend=f"add {prefix}{name}",
             )
-    return cls(**{name: _build_part(prefix + name, value) for name, value in values.items()})
+    return cls(**{name: build_part(prefix + name, value) for name, value in values.items()})
 
 
 def unknown_setting(key: str, known: Iterable[str]) -> UserError:
@@ -292,7 +297,8 @@ def unknown_setting(key: str, known: Iterable[str]) -> UserError:
     )
 
 
-def _build_part(path: str, value: Any) -> Any:
+def build_part(path: str, value: Any) -> Any:
+    """A part of the tree such as `loss` from plain dicts and lists; a single value as it is."""
     if path in PARTS:
         return _build(PARTS[path], value, f"{path}.")
     if path not in VARIANTS:

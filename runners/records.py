@@ -148,7 +148,7 @@ class Journal:
             OSError: where the disk does not take every line whole; the file is then as it was before.
             TypeError: for a value that JSON does not have.
         """
-        lines = b"".join(_encode(record) for record in records)
+        lines = b"".join(encode_record(record) for record in records)
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = FileIO(self.path, "a+")
@@ -198,7 +198,7 @@ class Journal:
         records = []
         for index, line in enumerate(whole.split(b"\n")[:-1]):
             try:
-                records.append(_decode(line))
+                records.append(decode_record(line))
             except (ValueError, TypeError, KeyError) as error:
                 raise self._broken(offset, index, error) from error
         return records, offset + len(whole)
@@ -227,13 +227,15 @@ def end_of_last_line(descriptor: int) -> int:
     return os.pread(descriptor, end, 0).rfind(b"\n") + 1
 
 
-def _encode(record: Record) -> bytes:
+def encode_record(record: Record) -> bytes:
+    """A record as a line of JSON."""
     kind = {record_type: kind for kind, record_type in KINDS.items()}[type(record)]
     fields = _to_json({"kind": kind, **asdict(record)})
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _decode(line: bytes) -> Record:
+def decode_record(line: bytes | str) -> Record:
+    """The record of a line of JSON."""
     fields = json.loads(line, object_hook=_from_json)
     if not isinstance(fields, dict):
         raise TypeError(f"it is a {type(fields).__name__}")

@@ -30,7 +30,7 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 LONGEST_PARAM = 6000
 LONGEST_REASON = 5000
 # The same for all trials of a sweep, so they are shown once, on the sweep's run.
-SWEEP_SETTINGS = ("budget", "search", "pruner", "space", "fleet", "tracking", "name", "seed")
+SWEEP_SETTINGS = ("budget", "search", "pruner", "space", "fleet", "engine", "tracking", "name", "seed")
 
 
 class Point(NamedTuple):

@@ -8,6 +8,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from conf.errors import UserError
 DEFAULT_URI = "sqlite:///mlflow.db"
 # What MLflow takes.
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
+SECONDS_TO_ANSWER = 5
 
 
 def tracking_uri(uri: str | None) -> str:
@@ -96,6 +99,27 @@ def deleted_experiment(name: str, identifier: object) -> UserError:
         expected="an experiment that takes runs",
         mend=f"restore it with 'mlflow experiments restore -x {identifier}', or write tracking.experiment=NAME",
     )
+
+
+def require_answer(uri: str) -> None:
+    """Raises where a tracking server does not answer; a database is only asked when it is written to.
+
+    Raises:
+        UserError: no answer within seconds.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER).close()
+    except urllib.error.HTTPError:
+        # It answers; what it says is for MLflow to understand.
+        return
+    except OSError as error:
+        raise UserError(
+            what=f"MLflow at {uri} does not answer ({getattr(error, 'reason', error)})",
+            expected="a tracking server that this machine can reach",
+            mend="start it with mlflow server, or correct tracking.uri",
+        ) from None
 
 
 def _has_experiments(path: Path) -> bool:

@@ -13,7 +13,7 @@ from conf.errors import Failure, UserError, suggest
 from sweeps import commands
 from sweeps.interrupts import interruptible
 
-COMMANDS = ("sweep", "train", "compare", "plot", "ui", "sync")
+COMMANDS = ("sweep", "train", "compare", "plot", "ui", "sync", "worker")
 FIGURES = ("losses",)
 FORMATS = get_args(commands.Format)
 
@@ -81,6 +81,14 @@ examples:
   lossfleet plot losses
   lossfleet plot losses --output losses.svg"""
 
+WORKER_EXAMPLES = """\
+Any number of workers, started at any time on any machine, share one sweep and train what it still lacks.
+A password belongs into ~/.pgpass or PGPASSWORD.
+
+examples:
+  lossfleet sweep engine=workers engine.storage=postgresql+psycopg2://sweeps@db/sweeps name=first_try
+  lossfleet worker first_try --storage postgresql+psycopg2://sweeps@db/sweeps"""
+
 UI_EXAMPLES = """examples:
   lossfleet ui
   lossfleet ui --port 5001"""
@@ -147,7 +155,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     # argparse takes positional arguments only in one piece; those behind an option come back as the rest.
     unknown = [each for each in rest if each.startswith("-")]
-    if unknown or (rest and options.command in (None, "plot", "ui")):
+    if unknown or (rest and options.command in (None, "plot", "ui", "worker")):
         command = " ".join(["lossfleet", *([options.command] if options.command else [])])
         raise UserError(
             what=f"{(unknown or rest)[0]} is no option of {command}",
@@ -174,6 +182,8 @@ def _run(arguments: list[str]) -> int:
         commands.sync([*options.sweeps, *rest], uri=options.uri)
     elif options.command == "plot":
         commands.plot(_figure(options.figure), output=options.output)
+    elif options.command == "worker":
+        return 0 if commands.worker(options.sweep, storage=options.storage, uri=options.uri) else 1
     else:
         commands.ui(uri=options.uri, port=options.port)
     return 0
@@ -238,6 +248,15 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("sync", "send MLflow the runs that it lacks", SYNC_EXAMPLES)
     command.add_argument("sweeps", nargs="*", metavar="sweep", help="names of sweeps under studies/ (all)")
+    _add_uri(command)
+
+    command = add("worker", "train a part of a sweep that several machines share", WORKER_EXAMPLES)
+    command.add_argument(
+        "sweep", help="the name of a sweep that was put up with engine=workers or engine=ray"
+    )
+    command.add_argument(
+        "--storage", required=True, metavar="URL", help="the database that the workers share"
+    )
     _add_uri(command)
     return parser
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from conf.errors import UserError
+
 if TYPE_CHECKING:
     from sweeps.plan import Plan
 
@@ -26,10 +28,40 @@ def sweep(overrides: Sequence[str], *, print_config: bool, fresh: bool = False) 
 
 def run_plans(plans: Sequence[Plan], *, fresh: bool) -> int:
     """Runs one sweep after another; returns 1 if trials of any ended with an exception, else 0."""
-    from sweeps.sweep import run_sweep
-
-    went_well = [run_sweep(plan, fresh=fresh) for plan in plans]
+    went_well = [run_plan(plan, fresh=fresh) for plan in plans]
     return 0 if all(went_well) else 1
+
+
+def run_plan(plan: Plan, *, fresh: bool) -> bool:
+    """Runs one sweep on its engine; returns whether no trial ended with an exception."""
+    if plan.engine.name == "local":
+        from sweeps.sweep import run_sweep
+
+        return run_sweep(plan, fresh=fresh)
+    if fresh:
+        raise UserError(
+            what=f"--fresh with engine={plan.engine.name}",
+            expected="a sweep that has its folder to itself",
+            mend="write another name=... for a sweep of its own",
+        )
+    if plan.engine.name == "ray":
+        from sweeps.engines.ray import run_on_ray
+
+        return run_on_ray(plan)
+    from sweeps.shared import put_up
+
+    put_up(plan)
+    print(f"{plan.sweep} waits for workers: lossfleet worker {plan.sweep} --storage URL")
+    return True
+
+
+def worker(sweep: str, *, storage: str, uri: str | None) -> bool:
+    """Trains a part of a sweep that was put up for workers; returns whether the sweep could be compared."""
+    from sweeps.worker import run_worker
+
+    end = run_worker(sweep, storage, uri)
+    print(f"{sweep} is complete. {end.sentence}")
+    return end.state == "FINISHED"
 
 
 def train(overrides: Sequence[str], *, print_config: bool) -> None:

@@ -12,7 +12,18 @@ from typing import Any
 
 from conf.errors import UserError
 from conf.rules import rules, show
-from conf.schema import Budget, Config, Data, Fleet, Pruner, Search, Tracking, to_plain
+from conf.schema import (
+    Budget,
+    Config,
+    Data,
+    Engine,
+    Fleet,
+    Pruner,
+    Search,
+    Tracking,
+    build_part,
+    to_plain,
+)
 from sweeps.space import Dimension, Value, grid_size
 
 # What samplers need beyond Optuna; each is an extra of the sampler's name.
@@ -39,6 +50,23 @@ class Study:
         """The configuration, with the variants if there are any, as plain dicts and lists."""
         variants = {"variants": to_plain(self.variants)} if self.variants else {}
         return self.config.to_dict() | variants
+
+    def to_stored(self) -> dict[str, Any]:
+        """All of the study as JSON has it, for another machine to read with `from_stored`."""
+        return to_plain(self)
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> Study:
+        """The study that `to_stored` has written."""
+        space = []
+        for values in stored["space"]:
+            when = {name: tuple(allowed) for name, allowed in values["when"].items()}
+            space.append(Dimension(**{**values, "choices": tuple(values["choices"]), "when": when}))
+        variants = {
+            group: {option: build_part(group, part) for option, part in options.items()}
+            for group, options in stored["variants"].items()
+        }
+        return cls(stored["strategy"], Config.from_dict(stored["config"]), tuple(space), variants)
 
 
 @dataclass(frozen=True)
@@ -72,6 +100,11 @@ class Plan:
     def fleet(self) -> Fleet:
         """How replicates are grouped, whatever their study."""
         return self.studies[0].config.fleet
+
+    @property
+    def engine(self) -> Engine:
+        """Who trains."""
+        return self.studies[0].config.engine
 
     @property
     def tracking(self) -> Tracking:
@@ -202,7 +235,7 @@ def _digest(studies: tuple[Study, ...]) -> str:
     for config in described:
         for length in ("trials", "seconds", "patience"):
             del config["budget"][length]
-        del config["tracking"], config["fleet"]
+        del config["tracking"], config["fleet"], config["engine"]
         # A table is known by what is in it; it may be moved.
         del config["data"]["path"]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

@@ -54,12 +54,12 @@ class StudySearch:
     of `search.enqueue`.
     """
 
-    def __init__(self, study: Study, storage: BaseStorage) -> None:
+    def __init__(self, study: Study, storage: BaseStorage, name: str | None = None) -> None:
         config = study.config
         self.study = study
         self.total = total_trials(study)
         self._optuna = optuna.create_study(
-            study_name=study.strategy,
+            study_name=name or study.strategy,
             storage=storage,
             sampler=NumberedSampler(study),
             pruner=make_pruner(config.pruner, config.budget),

@@ -237,3 +237,18 @@ def grid_size(space: Sequence[Dimension], params: Mapping[str, Any] | None = Non
     if not first.is_active(params):
         return grid_size(rest, params)
     return sum(grid_size(rest, {**params, first.name: value}) for value in first.grid() or ())
+
+
+def grid_points(
+    space: Sequence[Dimension], params: Mapping[str, Value] | None = None
+) -> list[dict[str, Value]]:
+    """The points that `grid_size` counts, in order."""
+    params = dict(params or {})
+    if not space:
+        return [params]
+    first, rest = space[0], space[1:]
+    if not first.is_active(params):
+        return grid_points(rest, params)
+    return [
+        point for value in first.grid() or () for point in grid_points(rest, {**params, first.name: value})
+    ]

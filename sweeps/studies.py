@@ -85,29 +85,43 @@ class StudySource:
             self.final = record
 
     def _job(self, stage: Stage, trial: int, params: dict[str, float | int | str], config: Config) -> Job:
-        budget = config.budget
-        if stage == "search":
-            pairs = [(seed, number) for number, seed in enumerate(budget.search_seeds[: budget.replicates])]
-        else:
-            seeds = budget.final_seeds[: budget.final_replicates]
-            pairs = [(seed, FIRST_FINAL_SPLIT + number) for number, seed in enumerate(seeds)]
-        runs = []
-        for replicate, (seed, split) in enumerate(pairs):
-            run = Run(replicate, seed, split)
-            record = self._runs.get((stage, trial, replicate))
-            if record is not None:
-                run = Run(
-                    replicate,
-                    seed,
-                    split,
-                    record.started,
-                    record.epochs,
-                    record.metrics,
-                    record.curves,
-                    record,
-                )
-            runs.append(run)
-        return Job(self.study.strategy, stage, trial, params, config, runs)
+        ended = [run for (of, number, _), run in self._runs.items() if (of, number) == (stage, trial)]
+        return make_job(self.study.strategy, stage, trial, params, config, ended)
+
+
+def make_job(
+    strategy: str,
+    stage: Stage,
+    trial: int,
+    params: dict[str, float | int | str],
+    config: Config,
+    ended: Iterable[ReplicateRecord],
+) -> Job:
+    """A job with all its replicates; those that ended, in whatever process, are not to be done again."""
+    budget = config.budget
+    if stage == "search":
+        pairs = [(seed, number) for number, seed in enumerate(budget.search_seeds[: budget.replicates])]
+    else:
+        seeds = budget.final_seeds[: budget.final_replicates]
+        pairs = [(seed, FIRST_FINAL_SPLIT + number) for number, seed in enumerate(seeds)]
+    records = {record.replicate: record for record in ended}
+    runs = []
+    for replicate, (seed, split) in enumerate(pairs):
+        run = Run(replicate, seed, split)
+        record = records.get(replicate)
+        if record is not None:
+            run = Run(
+                replicate,
+                seed,
+                split,
+                record.started,
+                record.epochs,
+                record.metrics,
+                record.curves,
+                record,
+            )
+        runs.append(run)
+    return Job(strategy, stage, trial, params, config, runs)
 
 
 class SweepSource:

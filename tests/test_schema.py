@@ -28,6 +28,7 @@ PARTS = {
     "search": [schema.Search],
     "pruner": [schema.Pruner],
     "fleet": [schema.Fleet],
+    "engine": [schema.Engine],
     "tracking": [schema.Tracking],
     "loss": list(schema.LOSSES.values()),
     "sampler": list(schema.SAMPLERS.values()),
@@ -201,7 +202,13 @@ def default_of(part: str, values: dict) -> dict:
 
 @pytest.mark.parametrize("part", sorted(set(PARTS) - {"budget", "fleet", "tracking"}))
 def test_files_of_a_group_have_the_defaults_except_what_they_are_there_to_change(part):
-    changed = {"data": "name", "search": "sampler", "pruner": "name", "model": "widths"}.get(part)
+    changed = {
+        "data": "name",
+        "search": "sampler",
+        "pruner": "name",
+        "engine": "name",
+        "model": "widths",
+    }.get(part)
     files = list((CONF / part).glob("*.yaml"))
     assert files
     for file in files:

@@ -1,0 +1,164 @@
+"""The Ray engine: a worker for each CPU of a Ray cluster.
+
+The workers are detached actors: they and their sweep go on when this process, which only watches, is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from types import ModuleType
+
+from conf.errors import Failure, UserError
+from runners.database import hide_password
+from runners.ledger import Ledger
+from runners.records import TrialRecord
+from sweeps.folder import STUDIES
+from sweeps.plan import Plan, total_trials
+from sweeps.progress import SweepProgress
+from sweeps.shared import put_up
+from sweeps.sweep import conclude
+from sweeps.worker import is_complete, run_worker
+
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_TO_CONNECT = 5
+# A worker whose node is gone waits for another node, which is no reason to wait for it.
+SECONDS_TO_END = 30
+NAMESPACE = "lossfleet"
+
+
+class RayWorker:
+    """What Ray makes an actor of: a worker of one sweep."""
+
+    def train(self, sweep: str, url: str) -> None:
+        """Train until the sweep is complete."""
+        run_worker(sweep, url)
+
+
+def run_on_ray(plan: Plan) -> bool:
+    """Put up a sweep, train it on a Ray cluster, and print its table and sentence.
+
+    Returns:
+        Whether no trial ended with an exception.
+
+    Raises:
+        UserError: Ray is not installed or the cluster cannot be reached, what `put_up` refuses, or no trial of
+            any strategy was completed.
+        Failure: all workers ended before the sweep was complete.
+    """
+    ray = import_ray()
+    check_address(ray, plan.engine.address)
+    check_places(plan)
+    url, plan = put_up(plan)
+    ledger = Ledger(url, plan.sweep)
+    if not is_complete(ledger):
+        connect(ray, plan.engine.address)
+        try:
+            train(ray, plan, url, ledger)
+        finally:
+            ray.shutdown()
+    records = ledger.read()
+    conclude(records, STUDIES / plan.sweep)
+    return not any(isinstance(record, TrialRecord) and record.error for record in records)
+
+
+def train(ray: ModuleType, plan: Plan, url: str, ledger: Ledger) -> None:
+    """Start the workers and watch until the sweep is complete."""
+    count = plan.engine.workers or int(ray.cluster_resources().get("CPU", 1))
+    actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(RayWorker)
+    workers = [
+        actor.options(
+            name=f"{plan.sweep}/{number}",
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            scheduling_strategy="SPREAD",
+        ).remote()
+        for number in range(count)
+    ]
+    running = [worker.train.remote(plan.sweep, url) for worker in workers]
+    total = sum(total_trials(study) + 1 for study in plan.studies)
+    known = ledger.ended_trials()
+    with SweepProgress(total, len(known)) as progress:
+        while not is_complete(ledger):
+            ended, running = ray.wait(running, num_returns=len(running), timeout=SECONDS_BETWEEN_LOOKS)
+            new = ledger.ended_trials(known)
+            known |= new
+            for record in new.values():
+                progress.finished(record)
+            if not running and not is_complete(ledger):
+                # What ended them all is worth more than that they ended.
+                ray.get(ended)
+                raise Failure(f"all workers have ended, but the sweep {plan.sweep} is not complete")
+    ray.wait(running, num_returns=len(running), timeout=SECONDS_TO_END)
+    for worker in workers:
+        ray.kill(worker)
+
+
+def import_ray() -> ModuleType:
+    """The module ray.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            what="engine=ray needs Ray, which is not installed",
+            expected="lossfleet with its extra ray",
+            mend="run pip install 'lossfleet[ray]'",
+        ) from None
+    return ray
+
+
+def check_address(ray: ModuleType, address: str | None) -> None:
+    """Raises UserError unless something listens at the address of a cluster."""
+    if address is None or address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        if not host or not port.isdecimal():
+            raise OSError("it is no host:port")
+        if host in ("127.0.0.1", "localhost"):
+            # Ray does the same, and would wait for minutes.
+            host = ray.util.get_node_ip_address()
+        socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            what=f"there is no Ray cluster at engine.address={address} ({error})",
+            expected="host:port of the head of a cluster, or auto on one of its nodes",
+            mend="start it with ray start --head, or leave engine.address out for a cluster on this machine",
+        ) from None
+
+
+def check_places(plan: Plan) -> None:
+    """Raises UserError for a storage that other machines cannot reach."""
+    storage = plan.engine.storage
+    if plan.engine.address is not None and storage is not None and storage.startswith("sqlite"):
+        raise UserError(
+            what=f"the machines of a cluster cannot share {hide_password(storage)}",
+            expected="a database of PostgreSQL",
+            mend="write engine.storage=postgresql+psycopg2://..., or leave engine.address out",
+        )
+
+
+def connect(ray: ModuleType, address: str | None) -> None:
+    """Join the cluster, or start one that only this machine sees.
+
+    Raises:
+        UserError: there is no cluster to join.
+    """
+    options = {"log_to_driver": False, "logging_level": "error", "namespace": NAMESPACE}
+    try:
+        if address is None:
+            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+        else:
+            ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError) as error:
+        raise UserError(
+            what=f"the Ray cluster at {address or 'this machine'} cannot be joined ({error})",
+            expected="a cluster with the same versions of Ray and Python",
+            mend="see what ray status says",
+        ) from error

@@ -1,0 +1,68 @@
+"""The Optuna study of one strategy in a database that several workers share."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.trial import TrialState
+
+from runners.database import engine_options
+from sweeps.plan import Study
+from sweeps.samplers import derived_seed
+from sweeps.search import Asked, StudySearch
+from sweeps.space import Value, grid_points
+
+STUDY = "lossfleet.study"
+
+
+def open_shared_storage(url: str) -> BaseStorage:
+    """Optuna's storage in a database, its tables made where they are missing."""
+    return get_storage(RDBStorage(url, engine_kwargs=engine_options(url)))
+
+
+class SharedSearch(StudySearch):
+    """A study whose trials wait from the beginning, so that their numbers are known before they are asked for.
+
+    Who may ask for a trial is not decided here: `runners.ledger` gives each number to one worker at a time.
+    """
+
+    def __init__(self, study: Study, storage: BaseStorage, sweep: str) -> None:
+        self._storage = storage
+        self._name = f"{sweep}/{study.strategy}"
+        super().__init__(study, storage, self._name)
+
+    def prepare(self) -> None:
+        """Store the study's definition for the workers, and add the trials that it does not have yet."""
+        self._optuna.set_user_attr(STUDY, self.study.to_stored())
+        points: list[dict[str, Value]] = [dict(point) for point in self.study.config.search.enqueue]
+        if self.study.config.search.sampler == "grid":
+            # Two workers who sample at the same time would not see each other's points.
+            points = grid_points(self.study.space)
+            random.Random(derived_seed(self.study)).shuffle(points)
+        for number in range(len(self._trials()), self.total):
+            self._optuna.enqueue_trial(points[number] if number < len(points) else {})
+
+    def ask_for(self, number: int) -> Asked:
+        """The trial of this number, also one that a worker that is gone has left half done."""
+        # A study caches its trials until the next tell; the sampler is to see what others have told since.
+        self._optuna = optuna.load_study(
+            study_name=self._name,
+            storage=self._storage,
+            sampler=self._optuna.sampler,
+            pruner=self._optuna.pruner,
+        )
+        frozen = self._trials()[number]
+        self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
+        trial = optuna.Trial(self._optuna, frozen._trial_id)
+        return Asked(number, self._params(trial), trial, set(frozen.intermediate_values))
+
+
+def stored_study(storage: BaseStorage, sweep: str, strategy: str) -> Study:
+    """The definition of a study that `SharedSearch.prepare` has stored."""
+    stored: dict[str, Any] = optuna.load_study(study_name=f"{sweep}/{strategy}", storage=storage).user_attrs[
+        STUDY
+    ]
+    return Study.from_stored(stored)

@@ -1,0 +1,267 @@
+"""A sweep that several workers share: how it is put up, and where a worker's jobs come from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from conf.errors import UserError
+from conf.schema import Config
+from runners.database import hide_password
+from runners.environment import environment
+from runners.ledger import END, OPEN, Count, Ledger, Ticket
+from runners.records import EngineRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
+from runners.replicate import Workshop
+from runners.tracking_store import require_answer, tracking_uri
+from sweeps.choice import best_trial
+from sweeps.folder import STUDIES, differences
+from sweeps.jobs import Job, Stage
+from sweeps.plan import Plan, Study, total_trials, trial_config
+from sweeps.search import Asked
+from sweeps.search_shared import SharedSearch, open_shared_storage, stored_study
+from sweeps.stopping import Stop
+from sweeps.studies import make_job
+
+# Seconds between two looks for free tickets where there were none.
+PAUSE = 1.0
+
+
+def put_up(plan: Plan) -> tuple[str, Plan]:
+    """Store a sweep for workers to train: its studies, its configuration, and a ticket for each trial.
+
+    Safe to do again, also for a sweep that is being trained; more trials than before reopen a finished one.
+
+    Returns:
+        The storage's URL, and the plan as the workers will read it.
+
+    Raises:
+        UserError: the data cannot be split as asked, the storage or MLflow does not answer, or the sweep is in
+            the storage with another configuration.
+    """
+    workshop = Workshop(plan.data)
+    workshop.split(plan.budget.search_seeds[0], 0)
+    if plan.tracking.enabled:
+        require_answer(tracking_uri(plan.tracking.uri))
+    url = plan.engine.storage or default_storage(plan)
+    ledger = Ledger(url, plan.sweep, create=True)
+    plan = with_places(plan, url)
+    storage = open_shared_storage(url)
+    known = [record for record in ledger.read(OPEN) if isinstance(record, SweepRecord)]
+    changed = [change for record in known for change in differences(record.config, plan.to_dict())]
+    if changed:
+        raise UserError(
+            what=f"the storage has a sweep {plan.sweep} with another configuration ({', '.join(changed)})",
+            expected="the configuration that the sweep has",
+            mend="write another name=...",
+        )
+    if not known:
+        ledger.append(
+            SweepRecord(
+                plan.sweep,
+                plan.data.name,
+                plan.to_dict(),
+                environment(),
+                time.time(),
+                workshop.dataset.describe(),
+            )
+        )
+    with ledger.locked():
+        for study in plan.studies:
+            SharedSearch(study, storage, plan.sweep).prepare()
+        trials = [
+            Ticket(study.strategy, "search", number)
+            for study in plan.studies
+            for number in range(total_trials(study))
+        ]
+        counts = ledger.counts()
+        if any(
+            counts.get((each.strategy, "search"), Count()).total < total_trials(each) for each in plan.studies
+        ):
+            ledger.reopen()
+        ledger.issue([*trials, END, *([OPEN] if plan.tracking.enabled else [])])
+    return url, plan
+
+
+def default_storage(plan: Plan) -> str:
+    """SQLite in the sweep's folder, for workers on this machine."""
+    folder = (STUDIES / plan.sweep).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'shared.db'}"
+
+
+def with_places(plan: Plan, storage: str) -> Plan:
+    """The plan with places that mean the same from any working directory, and without a password."""
+    uri = tracking_uri(plan.tracking.uri)
+    if uri.startswith("sqlite:///"):
+        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    engine = replace(plan.engine, storage=hide_password(storage))
+    tracking = replace(plan.tracking, uri=uri)
+    studies = [
+        replace(study, config=replace(study.config, engine=engine, tracking=tracking))
+        for study in plan.studies
+    ]
+    return replace(plan, studies=tuple(studies))
+
+
+def stored_plan(ledger: Ledger, url: str) -> Plan:
+    """The plan of a sweep that was put up.
+
+    Raises:
+        UserError: the storage has no such sweep.
+    """
+    names = ledger.sweeps()
+    if ledger.sweep not in names:
+        raise UserError(
+            what=f"the storage {hide_password(url)} has no sweep {ledger.sweep}",
+            expected=f"one of {', '.join(names)}" if names else "a sweep that was put up for workers",
+            mend="put it up with lossfleet sweep engine=workers engine.storage=...",
+        )
+    (record,) = ledger.read(OPEN)
+    assert isinstance(record, SweepRecord)
+    storage = open_shared_storage(url)
+    studies = tuple(stored_study(storage, ledger.sweep, strategy) for strategy in record.config["studies"])
+    return Plan(ledger.sweep, studies)
+
+
+class SharedSource:
+    """The jobs of one worker: trials and final evaluations whose tickets it gets from the ledger.
+
+    Args:
+        plan: of the sweep.
+        url: of the storage.
+        ledger: of the sweep.
+        worker: its name in the ledger.
+        check: raises where the worker must stop.
+    """
+
+    def __init__(self, plan: Plan, url: str, ledger: Ledger, worker: str, check: Callable[[], None]) -> None:
+        storage = open_shared_storage(url)
+        self._plan = plan
+        self._ledger = ledger
+        self._worker = worker
+        self._check = check
+        self._searches = {study.strategy: SharedSearch(study, storage, plan.sweep) for study in plan.studies}
+        self._asked: dict[Ticket, Asked] = {}
+        self._held: set[Ticket] = set()
+        self._ended = ledger.ended_trials()
+        self._stops = {
+            study.strategy: Stop(study.config.budget, study.config.search, self._trials(study))
+            for study in plan.studies
+        }
+        self._next_look = 0.0
+
+    def next_job(self) -> Job | None:
+        """A trial or a final evaluation that no other worker has, of the first study with room for one."""
+        if time.monotonic() < self._next_look:
+            return None
+        self._check()
+        for study in self._plan.studies:
+            in_flight = sum(ticket.strategy == study.strategy for ticket in self._held)
+            if in_flight < study.config.search.concurrent_trials:
+                ticket = self._claim(study)
+                if ticket is not None:
+                    return self._job(study, ticket)
+        self._next_look = time.monotonic() + PAUSE
+        return None
+
+    def report(self, job: Job, epoch: int, value: float) -> bool:
+        """Report a rung to Optuna; a final evaluation is never pruned."""
+        if job.stage != "search":
+            return False
+        asked = self._asked[_ticket(job)]
+        return self._searches[job.strategy].report(asked, epoch, value, job.rung_values(epoch))
+
+    def write(self, *records: Record) -> None:
+        """Store records for all workers. How an engine spent its time is of no use to the others."""
+        self._ledger.append(*[record for record in records if not isinstance(record, EngineRecord)])
+
+    def finished(self, job: Job, record: TrialRecord) -> None:
+        """Tell Optuna how a trial ended, and hand in its ticket. Its records are in the ledger by now."""
+        ticket = _ticket(job)
+        if ticket.stage == "search":
+            self._tell(ticket, record)
+            self._asked.pop(ticket)
+        self._held.discard(ticket)
+        self._hand_in(ticket)
+        self._next_look = 0.0
+
+    def is_trained(self) -> bool:
+        """Whether all trials of the sweep and the final evaluation of each strategy's best one have ended."""
+        counts = self._ledger.counts()
+        for study in self._plan.studies:
+            search = counts.get((study.strategy, "search"), Count())
+            best = best_trial(self._trials(study), study.config.search)
+            final = None if best is None else Ticket(study.strategy, "final", best.trial)
+            if search.done < search.total or not (final is None or final in self._ended):
+                return False
+        return True
+
+    def _claim(self, study: Study) -> Ticket | None:
+        """A ticket of the search, else of the final evaluation, which is issued when the search is over."""
+        strategy = study.strategy
+        if self._is_over(study):
+            self._ledger.withdraw(strategy, "search")
+        ticket = self._ledger.claim(self._worker, strategy, "search")
+        if ticket is not None:
+            return ticket
+        count = self._ledger.counts().get((strategy, "search"), Count())
+        if count.done < count.total:
+            return None
+        best = best_trial(self._trials(study), study.config.search)
+        if best is not None:
+            self._ledger.issue([Ticket(strategy, "final", best.trial)])
+        return self._ledger.claim(self._worker, strategy, "final")
+
+    def _is_over(self, study: Study) -> bool:
+        """Whether time or patience end the search of a study before its last trial."""
+        budget = study.config.budget
+        if budget.seconds is None and budget.patience is None:
+            return False
+        return self._stops[study.strategy].is_due(self._trials(study))
+
+    def _job(self, study: Study, ticket: Ticket) -> Job | None:
+        """The job of a ticket; None where its records show that only the last steps were missing."""
+        records = self._ledger.read(ticket)
+        ended = [record for record in records if isinstance(record, ReplicateRecord)]
+        whole = [record for record in records if isinstance(record, TrialRecord)]
+        if whole:
+            self._tell(ticket, whole[0])
+            self._hand_in(ticket)
+            return self.next_job()
+        self._held.add(ticket)
+        if ticket.stage == "search":
+            asked = self._searches[ticket.strategy].ask_for(ticket.trial)
+            self._asked[ticket] = asked
+            params, config = asked.params, trial_config(study, asked.params)
+        else:
+            (best,) = [record for record in self._trials(study) if record.trial == ticket.trial]
+            params, config = best.params, Config.from_dict(best.config)
+        complete = [record for record in ended if record.state == "COMPLETE"]
+        return make_job(ticket.strategy, cast(Stage, ticket.stage), ticket.trial, params, config, complete)
+
+    def _tell(self, ticket: Ticket, record: TrialRecord) -> None:
+        if ticket.stage == "search":
+            search = self._searches[ticket.strategy]
+            search.tell(ticket.trial, record.state, list(record.values.values()), record.violations)
+
+    def _hand_in(self, ticket: Ticket) -> None:
+        is_mine = self._ledger.finish(self._worker, ticket, tracked=not self._plan.tracking.enabled)
+        if not is_mine:
+            self._check()
+
+    def _trials(self, study: Study) -> list[TrialRecord]:
+        """The ended trials of a study, whoever trained them, in the order of their ends."""
+        self._ended |= self._ledger.ended_trials(self._ended)
+        own = [
+            record
+            for ticket, record in self._ended.items()
+            if (ticket.strategy, ticket.stage) == (study.strategy, "search")
+        ]
+        return sorted(own, key=lambda record: (record.ended, record.trial))
+
+
+def _ticket(job: Job) -> Ticket:
+    return Ticket(job.strategy, job.stage, job.trial)

@@ -1,0 +1,144 @@
+"""A worker: trains what a shared sweep still lacks, together with any number of others, until nothing is left.
+
+Nobody leads. A worker that ends leaves its trials to the others; a worker that comes late takes what is free.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from conf.errors import Failure, UserError
+from runners.ledger import END, Count, Ledger
+from runners.records import EndRecord
+from runners.replicate import Workshop
+from runners.tracking_keeper import Duty, Keeper
+from runners.tracking_store import require_answer, tracking_uri
+from sweeps.engines.processes import usable_cores
+from sweeps.folder import STUDIES
+from sweeps.plan import Plan
+from sweeps.shared import PAUSE, SharedSource, stored_plan
+from sweeps.sweep import conclude
+
+# Without a sign of life for so many heartbeats a worker is given up.
+SILENT_BEATS = 6
+
+
+def run_worker(sweep: str, url: str, uri: str | None = None) -> EndRecord:
+    """Train until the sweep is complete, in MLflow too, and return its end.
+
+    Args:
+        sweep: the name of a sweep that was put up.
+        url: of the storage.
+        uri: MLflow's; None for the sweep's.
+
+    Raises:
+        UserError: the storage, the sweep or MLflow is not there.
+        Failure: the other workers have given this one up.
+    """
+    # Late: MindSpore takes seconds to import.
+    from sweeps.engines.local import LocalEngine
+
+    ledger = Ledger(url, sweep)
+    plan = stored_plan(ledger, url)
+    uri = tracking_uri(uri or plan.tracking.uri)
+    if plan.tracking.enabled:
+        require_answer(uri)
+    if not is_complete(ledger):
+        core = pin_to_free_core()
+        worker = ledger.join()
+        keeper = start_keeper(plan, url, uri, worker)
+        try:
+            source = SharedSource(plan, url, ledger, worker, keeper.check)
+            engine = LocalEngine(plan, Workshop(plan.data), source.write)
+            watch = Watch(ledger, SILENT_BEATS * plan.engine.heartbeat)
+            while not is_complete(ledger):
+                engine.run(source)
+                watch.look()
+                finish_sweep(plan, ledger, source, worker)
+                keeper.check()
+                time.sleep(min(PAUSE, plan.engine.heartbeat))
+        finally:
+            keeper.finish()
+            core.close()
+    (end,) = ledger.read(END)
+    assert isinstance(end, EndRecord)
+    return end
+
+
+def start_keeper(plan: Plan, url: str, uri: str, worker: str) -> Keeper:
+    """The process that gives the worker's signs of life and carries its trials into MLflow."""
+    experiment = plan.tracking.experiment or plan.data.name
+    return Keeper(
+        Duty(
+            storage=url,
+            sweep=plan.sweep,
+            worker=worker,
+            heartbeat=plan.engine.heartbeat,
+            uri=uri,
+            experiment=experiment if plan.tracking.enabled else None,
+        ),
+        STUDIES / plan.sweep / f"{worker}.log",
+    )
+
+
+def is_complete(ledger: Ledger) -> bool:
+    """Whether all of the sweep is trained, compared and in MLflow."""
+    return ledger.counts().get(END[:2], Count()).tracked == 1
+
+
+def finish_sweep(plan: Plan, ledger: Ledger, source: SharedSource, worker: str) -> None:
+    """Compare the strategies when everything is trained; one worker does."""
+    if not source.is_trained() or ledger.claim(worker, END.strategy, END.stage) is None:
+        return
+    try:
+        end = conclude(ledger.read(), STUDIES / plan.sweep)
+    except (UserError, Failure) as error:
+        end = EndRecord("FAILED", time.time(), "", str(error))
+    ledger.append(end)
+    ledger.finish(worker, END, tracked=not plan.tracking.enabled)
+
+
+class Watch:
+    """Looks after the other workers, and gives up those whose count stands still.
+
+    Args:
+        ledger: of the sweep.
+        patience: the seconds without a sign of life after which a worker is given up, by this machine's clock.
+    """
+
+    def __init__(self, ledger: Ledger, patience: float) -> None:
+        self._ledger = ledger
+        self._patience = patience
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def look(self) -> None:
+        """Give up the silent, and free what the gone have left."""
+        now = time.monotonic()
+        beats = self._ledger.beats()
+        self._seen = {
+            worker: self._seen[worker] if self._seen.get(worker, (None,))[0] == count else (count, now)
+            for worker, count in beats.items()
+        }
+        for worker, (count, since) in self._seen.items():
+            if now - since > self._patience:
+                self._ledger.give_up(worker, count)
+        self._ledger.free_tickets_of_the_gone()
+
+
+def pin_to_free_core() -> socket.socket:
+    """Pin this process to a core that no other worker of this machine has; to none where all are taken.
+
+    Two fleets that share cores wait for each other. The name of an abstract socket stands for a core: one
+    process has it, and the system takes it back however the process ends.
+    """
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for core in usable_cores():
+        try:
+            mark.bind(f"\0lossfleet-core-{core}")
+        except OSError:
+            continue
+        os.sched_setaffinity(0, {core})
+        break
+    return mark

@@ -1,0 +1,90 @@
+"""Sweeps on a Ray cluster of two nodes, with PostgreSQL behind Optuna and MLflow; one node is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+from postgres import postgres_server
+from shared_sweeps import FAST, SMALL, check_complete, command, mlflow_server, wait_for
+
+from runners.ledger import Ledger
+
+KILL_SEED = int(os.environ.get("LOSSFLEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two nodes with a CPU each; the second is the one that may be killed."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("ray")
+    # Ray puts the address of the network card for 127.0.0.1, unless it is told that it has one machine.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False},
+    )
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    yield cluster, node
+    cluster.shutdown()
+
+
+def kill_machine(node) -> None:
+    """End all processes of a node at once, as a power cut would."""
+    import psutil
+
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    processes = [raylet, *raylet.children(recursive=True)]
+    # Stopped first, so that none sees another's end.
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            if process.is_running():
+                process.send_signal(number)
+
+
+def ledger_beats(ledger: Ledger, driver: subprocess.Popen) -> dict[str, int]:
+    """The living workers, once the driver has put the sweep up."""
+    assert driver.poll() is None, driver.stderr.read()
+    return ledger.beats() if "small" in ledger.sweeps() else {}
+
+
+def test_a_sweep_on_two_nodes_of_which_one_is_killed_loses_and_doubles_nothing(cluster, tmp_path):
+    print(f"LOSSFLEET_KILL_SEED={KILL_SEED}")
+    ray_cluster, node = cluster
+    with postgres_server() as server, mlflow_server(server.url("mlflow"), tmp_path) as uri:
+        storage = server.url("optuna")
+        places = (f"engine.address={ray_cluster.address}", f"engine.storage={storage}", f"tracking.uri={uri}")
+        driver = subprocess.Popen(
+            command("sweep", *SMALL, FAST, "engine=ray", *places),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            ledger = Ledger(storage, "small")
+            wait_for(lambda: len(ledger_beats(ledger, driver)) == 2, "two workers")
+            ended = random.Random(KILL_SEED).randrange(5)
+            wait_for(lambda: len(ledger.ended_trials()) > ended, f"more than {ended} trials ended")
+            kill_machine(node)
+            printed, errors = driver.communicate(timeout=400)
+        finally:
+            driver.kill()
+        assert driver.returncode == 0, errors
+        assert "test balanced accuracy" in " ".join(printed.split())
+        check_complete(storage, uri)
+
+
+def test_without_ray_the_error_names_the_extra(monkeypatch, capsys):
+    from sweeps.cli import main
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["sweep", "engine=ray", "data=wine"]) == 2
+    assert "pip install 'lossfleet[ray]'" in capsys.readouterr().err
