@@ -117,7 +117,7 @@ class StudySearch:
             value: of a complete trial, one for each metric that is optimised.
             violations: of a complete trial, by constraint: how far it is from holding, 0 or less where it does.
         """
-        frozen = self._trials()[number]
+        frozen = self._trial(number)
         if frozen.state.is_finished():
             return
         if state != "COMPLETE":
@@ -143,6 +143,9 @@ class StudySearch:
         """Tell of an unfinished trial whose end is on record."""
         self._unfinished = [trial for trial in self._unfinished if trial.number != number]
         self.tell(number, state, value, violations)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._trials()[number]
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._optuna.get_trials(deepcopy=False, states=states or None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage, get_storage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from runners.database import engine_options
 from sweeps.plan import Study
@@ -54,10 +54,17 @@ class SharedSearch(StudySearch):
             sampler=self._optuna.sampler,
             pruner=self._optuna.pruner,
         )
-        frozen = self._trials()[number]
+        frozen = self._trial(number)
         self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
         trial = optuna.Trial(self._optuna, frozen._trial_id)
         return Asked(number, self._params(trial), trial, set(frozen.intermediate_values))
+
+    def _trial(self, number: int) -> FrozenTrial:
+        # Not all trials for one: those that wait are read anew each time.
+        study_id = self._storage.get_study_id_from_name(self._name)
+        return self._storage.get_trial(
+            self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        )
 
 
 def stored_study(storage: BaseStorage, sweep: str, strategy: str) -> Study:

@@ -61,7 +61,7 @@ def put_up(plan: Plan) -> tuple[str, Plan]:
         ledger.append(
             SweepRecord(
                 plan.sweep,
-                plan.data.name,
+                plan.data.label,
                 plan.to_dict(),
                 environment(),
                 time.time(),
@@ -99,8 +99,11 @@ def with_places(plan: Plan, storage: str) -> Plan:
         uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
     engine = replace(plan.engine, storage=hide_password(storage))
     tracking = replace(plan.tracking, uri=uri)
+    data = plan.data
+    if data.path is not None:
+        data = replace(data, path=str(Path(data.path).absolute()))
     studies = [
-        replace(study, config=replace(study.config, engine=engine, tracking=tracking))
+        replace(study, config=replace(study.config, data=data, engine=engine, tracking=tracking))
         for study in plan.studies
     ]
     return replace(plan, studies=tuple(studies))

@@ -69,7 +69,7 @@ def run_worker(sweep: str, url: str, uri: str | None = None) -> EndRecord:
 
 def start_keeper(plan: Plan, url: str, uri: str, worker: str) -> Keeper:
     """The process that gives the worker's signs of life and carries its trials into MLflow."""
-    experiment = plan.tracking.experiment or plan.data.name
+    experiment = plan.tracking.experiment or plan.data.label
     return Keeper(
         Duty(
             storage=url,

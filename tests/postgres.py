@@ -49,8 +49,8 @@ class Postgres:
 
 
 @contextmanager
-def postgres_server() -> Iterator[Postgres]:
-    """Start a server, and remove it with all it holds."""
+def postgres_server(*, durable: bool = False) -> Iterator[Postgres]:
+    """Start a server, and remove it with all it holds; only a durable one waits for the disk."""
     # PostgreSQL refuses to be root.
     as_user: dict = {}
     folder = Path(tempfile.mkdtemp(prefix="lossfleet-postgres-"))
@@ -64,7 +64,7 @@ def postgres_server() -> Iterator[Postgres]:
     server = subprocess.Popen(
         [
             *(binaries() / "postgres", "-D", folder / "data", "-p", str(port), "-h", "127.0.0.1"),
-            *("-k", folder, "-F", "-c", "log_min_messages=fatal"),
+            *("-k", folder, "-c", "log_min_messages=fatal", "-c", f"fsync={'on' if durable else 'off'}"),
         ],
         cwd="/",
         stderr=subprocess.DEVNULL,

@@ -133,8 +133,8 @@ def simulate(workers: int, seconds_a_trial: float, database_ms: float, mlflow_ms
         mlflow_ms: of one run.
 
     Returns:
-        The share of the time that workers train, how busy both servers are, and the seconds that MLflow needs
-        for the rest when the last trial has ended.
+        The share of the time that workers train and do not wait for the database, how busy both servers are,
+        and the seconds that MLflow needs for the rest when the last trial has ended.
     """
     draw = random.Random(0)
 
@@ -142,24 +142,24 @@ def simulate(workers: int, seconds_a_trial: float, database_ms: float, mlflow_ms
         return seconds_a_trial * draw.uniform(0.5, 1.5)
 
     database, mlflow = Server(DATABASE_CONNECTIONS), Server(MLFLOW_WORKERS)
-    first = [duration() for _ in range(workers)]
-    trained, end, tracked = sum(first), 0.0, 0.0
-    events = [(moment, SIMULATED_TRIALS) for moment in first]
+    trained = waited = end = tracked = 0.0
+    # (when a trial ends in a worker, how many that worker still has to train)
+    events = [(duration(), SIMULATED_TRIALS) for _ in range(workers)]
     heapq.heapify(events)
     while events:
         now, left = heapq.heappop(events)
         stored = database.serve(now, database_ms / 1000)
+        waited += stored - now
         tracked = max(tracked, mlflow.serve(stored, RUNS_A_TRIAL * mlflow_ms / 1000))
         end = max(end, stored)
+        trained += seconds_a_trial
         if left > 1:
-            next_duration = duration()
-            trained += next_duration
-            heapq.heappush(events, (stored + next_duration, left - 1))
+            heapq.heappush(events, (stored + duration(), left - 1))
     return {
-        "training %": 100 * trained / (workers * end),
+        "training %": 100 * trained / (trained + waited),
         "database busy %": 100 * database.busy / (DATABASE_CONNECTIONS * end),
-        "MLflow busy %": min(100.0, 100 * mlflow.busy / (MLFLOW_WORKERS * end)),
-        "MLflow behind s": max(0.0, tracked - end),
+        "MLflow busy %": 100 * mlflow.busy / (MLFLOW_WORKERS * tracked),
+        "MLflow behind s": tracked - end,
     }
 
 
@@ -189,7 +189,7 @@ def main() -> None:
     from postgres import postgres_server
     from shared_sweeps import mlflow_server
 
-    with tempfile.TemporaryDirectory() as name, postgres_server() as server:
+    with tempfile.TemporaryDirectory() as name, postgres_server(durable=True) as server:
         folder = Path(name)
         os.chdir(folder)
         calls: list[dict[str, object]] = []
