@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_sweeps import EXPERIMENT, append, mirror, read_runs
 
 from conf.errors import UserError
-from runners import tracking, tracking_writer
+from runners import tracking, tracking_store, tracking_writer
 from runners.records import EndRecord, Journal, ReplicateRecord
 from runners.tracking_rows import LARGEST, run_rows
 from runners.tracking_runs import Point, RunTree
@@ -318,6 +318,7 @@ def test_a_server_that_fails_is_asked_again(uri, tmp_path, monkeypatch, failing)
 
 
 def test_a_server_that_stays_away_is_an_error_at_the_end(uri, tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking_writer, "SECONDS_AT_THE_END", 0.1)
     attempts = []
 
     def refuse(*args):
@@ -327,7 +328,7 @@ def test_a_server_that_stays_away_is_an_error_at_the_end(uri, tmp_path, monkeypa
     monkeypatch.setattr(tracking, "Tracker", refuse)
     with pytest.raises(MlflowException, match="no server"):
         mirror(tmp_path, uri, sweep_records.sweep())
-    assert len(attempts) == tracking_writer.ATTEMPTS_AT_THE_END
+    assert len(attempts) > 1
 
 
 def test_the_writer_process_writes_everything(uri, tmp_path, monkeypatch):
@@ -384,17 +385,17 @@ def child(code, folder):
     return tracking_writer.Writer(process, folder, "http://nowhere")
 
 
-def test_a_writer_that_failed_is_an_error_with_its_last_words(tmp_path):
+def test_a_writer_that_failed_has_last_words(tmp_path):
     writer = child("import sys; sys.exit('first line\\nthe disk is full')", tmp_path)
-    with pytest.raises(UserError, match=r"http://nowhere did not take all runs .*the disk is full"):
-        writer.finish(60)
+    assert writer.finish(60) == "the disk is full"
 
 
-def test_a_writer_that_hangs_is_an_error_after_the_timeout(tmp_path):
+def test_a_slow_writer_goes_on(tmp_path):
     writer = child("import time; time.sleep(600)", tmp_path)
-    with pytest.raises(UserError, match=r"not within 0\.1 s"):
-        writer.finish(0.1)
-    assert writer._process.poll() is not None
+    assert "not done within 0.1 s" in writer.finish(0.1)
+    assert writer._process.poll() is None
+    writer._process.kill()
+    writer._process.wait()
 
 
 def test_the_trials_of_the_front_are_tagged_and_those_that_leave_it_are_told_so(uri, workdir):
@@ -442,3 +443,47 @@ def test_a_store_that_was_killed_while_it_was_made_is_made_again(workdir):
     mirror(workdir / "studies", f"sqlite:///{workdir / 'mlflow.db'}", sweep_records.sweep())
     assert len(read_runs(f"sqlite:///{workdir / 'mlflow.db'}")) == 29
     assert [path.name for path in workdir.glob("mlflow.db*")] == ["mlflow.db"]
+
+
+def test_a_deleted_experiment_is_the_users_to_restore(uri, workdir):
+    mirror(workdir / "first", uri, sweep_records.sweep())
+    client = MlflowClient(uri)
+    identifier = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    tracking_store.require_active(uri, EXPERIMENT)
+    client.delete_experiment(identifier)
+    expected = rf"wine was deleted in MLflow .*restore it with 'mlflow experiments restore -x {identifier}'"
+    with pytest.raises(UserError, match=expected):
+        tracking_store.require_active(uri, EXPERIMENT)
+    with pytest.raises(UserError, match=expected):
+        tracking.Tracker(uri, EXPERIMENT, sweep_records.start())
+    tracking_store.require_active(uri, "another")
+    assert tracking_store.experiments(uri) == {}
+    client.restore_experiment(identifier)
+    assert tracking_store.experiments(uri) == {EXPERIMENT: int(identifier)}
+
+
+def test_deleted_and_foreign_runs_are_no_hindrance(uri, workdir):
+    mirror(workdir / "first", uri, sweep_records.sweep())
+    client = MlflowClient(uri)
+    deleted = by_name(uri)["focal 002"].info
+    client.delete_run(deleted.run_id)
+    client.create_run(deleted.experiment_id, run_name="theirs")
+    mirror(workdir / "first", uri, [*sweep_records.trial("focal", 3), sweep_records.end()])
+    runs = by_name(uri)
+    assert runs["focal 002"].info.run_id != deleted.run_id
+    assert {"focal 003", "theirs"} <= runs.keys()
+    tracking_store.require_active(uri, EXPERIMENT)
+
+
+def test_the_sweep_run_names_its_winner_and_its_figures(uri, workdir):
+    (workdir / "first" / "figures").mkdir(parents=True)
+    (workdir / "first" / "figures" / "history.png").write_bytes(b"a figure")
+    ended = replace(sweep_records.end(), winner="focal", metrics={"test_macro_f1.focal": 0.875})
+    mirror(workdir / "first", uri, [*sweep_records.sweep()[:-1], ended])
+    run = by_name(uri)["first"]
+    assert run.data.tags["winner"] == "focal"
+    assert run.data.metrics["test_macro_f1.focal"] == 0.875
+    assert "`figures.html`" in run.data.tags["mlflow.note.content"]
+    client = MlflowClient(uri)
+    found = client.list_artifacts(run.info.run_id, "figures")
+    assert [artifact.path for artifact in found] == ["figures/history.png"]

@@ -53,14 +53,40 @@ def test_a_server_gives_the_same_table(uri, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(found, frame_from_records(records))
 
 
+def test_figures_and_configuration_go_through_a_server(uri, workdir):
+    folder = workdir / "first"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "history.png").write_bytes(b"a figure")
+    (folder / "config.yaml").write_text("sweep: first\n")
+    with served(uri) as address:
+        mirror(folder, address, [sweep_records.start(), sweep_records.end()])
+    kept = [path.relative_to(workdir / "on-the-server") for path in workdir.glob("on-the-server/**/*.*")]
+    assert sorted(path.name for path in kept) == ["config.yaml", "history.png"]
+    assert not (workdir / "mlruns").exists()
+    # Without the server its artifacts are out of reach, and the runs are not.
+    mirror(folder, uri, sweep_records.sweep()[1:])
+    assert len(read_runs(uri)) == 29
+
+
 @contextmanager
 def served(uri):
     """MLflow's own server on a free port of this machine, in this process."""
-    from mlflow.server import BACKEND_STORE_URI_ENV_VAR, app, handlers
+    from mlflow.server import (
+        ARTIFACT_ROOT_ENV_VAR,
+        ARTIFACTS_DESTINATION_ENV_VAR,
+        BACKEND_STORE_URI_ENV_VAR,
+        SERVE_ARTIFACTS_ENV_VAR,
+        app,
+        handlers,
+    )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(BACKEND_STORE_URI_ENV_VAR, uri)
+        patch.setenv(SERVE_ARTIFACTS_ENV_VAR, "true")
+        patch.setenv(ARTIFACT_ROOT_ENV_VAR, "mlflow-artifacts:/")
+        patch.setenv(ARTIFACTS_DESTINATION_ENV_VAR, str(Path("on-the-server").resolve()))
         patch.setattr(handlers, "_tracking_store", None)
+        patch.setattr(handlers, "_artifact_repo", None)
         server = make_server("127.0.0.1", 0, app, threaded=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
