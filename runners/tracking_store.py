@@ -170,7 +170,7 @@ def serve_ui(uri: str | None, port: int) -> None:
                 mend=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
             ) from error
     address = f"http://127.0.0.1:{port}"
-    print(f"MLflow UI: {address} (Ctrl-C ends it)", flush=True)
+    print(f"MLflow UI: {address}, choose 'Model training' at the top left (Ctrl-C ends it)", flush=True)
     for name, identifier in experiments(chosen).items():
         # Without the workflow the UI opens on its pages for language models.
         runs = f"{address}/#/experiments/{identifier}/runs?workflowType=machine_learning"

@@ -25,7 +25,6 @@ SWEEP = (
     "budget.epochs=2",
     "budget.rungs=1",
     "budget.final_replicates=2",
-    "tracking.enabled=false",
     "name=small",
 )
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -38,10 +37,6 @@ def address(tmp_path_factory):
     """The address of the experiment that `lossfleet ui` prints."""
     folder = tmp_path_factory.mktemp("ui")
     succeed(folder, "sweep", *SWEEP)
-    figures = folder / "studies" / "small" / "figures"
-    figures.mkdir(exist_ok=True)
-    draw(figures / "history.png")
-    succeed(folder, "sync")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -63,14 +58,6 @@ def address(tmp_path_factory):
         watchdog.cancel()
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
-
-
-def draw(path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3))
-    figure.subplots().plot([0.90, 0.94, 0.95])
-    figure.savefig(path)
 
 
 @pytest.fixture
@@ -98,15 +85,16 @@ def open_experiment(page, address: str) -> None:
     # The server answers some seconds after its address was printed.
     for _ in range(SECONDS):
         try:
-            page.goto(address)
+            page.goto(address.partition("#")[0])
             break
         except Exception as error:
             if "ERR_CONNECTION_REFUSED" not in str(error):
                 raise
             page.wait_for_timeout(500)
-    page.get_by_role("link", name="small", exact=True).first.wait_for()
-    # The UI forgets the workflow of the address on the next page, but remembers this choice.
+    # The UI forgets the workflow of an address on the next page, but remembers this choice.
     page.get_by_text("Model training", exact=True).click()
+    page.goto(address)
+    page.get_by_role("link", name="small", exact=True).first.wait_for()
     page.get_by_role("button", name="Close", exact=True).first.click()
 
 
@@ -138,5 +126,5 @@ def test_a_sweep_says_what_it_found_and_has_its_figures(page, address):
     page.get_by_text("history.png", exact=True).click()
     image = page.locator("img[src^='blob:'], img[src*='history.png']").first
     image.wait_for()
-    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 500
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     keep(page, "figure")
