@@ -60,8 +60,10 @@ class Comparison:
 
     @property
     def winner(self) -> str:
-        """The strategy ahead on one data set, and from which others it cannot be told apart."""
+        """The strategy ahead on one data set, and from which others it cannot be told apart; empty without rivals."""
         best, *others = self.table.itertuples()
+        if not others or not best.replicates:
+            return ""
         ties = [other.strategy for other in others if other.replicates and not other.beaten]
         return f"{best.strategy} (not distinguishable from {', '.join(ties)})" if ties else best.strategy
 

@@ -365,3 +365,17 @@ def test_the_order_of_records_does_not_matter():
     records = sweep_records.sweep()
     swapped = [records[0], *records[5:-1], *records[1:5], replace(records[-1], sentence="")]
     pd.testing.assert_frame_equal(frame_from_records(swapped), frame_from_records(records))
+
+
+def test_the_winner_is_named_with_those_it_cannot_be_told_from():
+    ahead = summary(frame_from_records(sweep_records.sweep(levels=(0.8, 0.9))))
+    assert ahead.winner == "focal"
+    scores = ahead.scores()
+    means = dict(zip(ahead.table["strategy"], ahead.table["test_balanced_accuracy"], strict=True))
+    assert scores["test_balanced_accuracy"] == means["focal"] == max(means.values())
+    assert scores["test_balanced_accuracy.ce"] == means["ce"]
+    level = summary(frame_from_records(sweep_records.sweep(levels=(0.8, 0.8))))
+    best, other = level.table["strategy"]
+    assert level.winner == f"{best} (not distinguishable from {other})"
+    alone = [each for each in sweep_records.sweep() if getattr(each, "strategy", "ce") == "ce"]
+    assert summary(frame_from_records(alone)).winner == ""
