@@ -339,6 +339,7 @@ def _connect(uri: str) -> MlflowClient:
     # Where this program retries, MLflow's own minutes of retrying a request only hide what is wrong.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     return MlflowClient(uri)
