@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 
@@ -14,6 +15,7 @@ from conf.schema import ClassBalanced, Config, Focal, Shuffle, Smote, WeightedCr
 from sweeps.compose import Composer, hydra_session, run_sweeper, split_overrides
 from sweeps.plan import Plan, Study, trial_config
 from sweeps.planning import build_config
+from sweeps.space import grid_points, grid_size
 
 LR = "tag(log,interval(0.0001,0.1))"
 WEIGHT_DECAY = "tag(log,interval(1e-06,0.1))"
@@ -216,6 +218,31 @@ def test_a_fixed_setting_of_a_searched_group_reaches_its_variant():
     found = study("strategy=resampling", "sampler.neighbors=3")
     assert trial_config(found, {"sampler": "smote"}).sampler == Smote(neighbors=3)
     assert trial_config(found, {"sampler": "class_balanced"}).sampler == ClassBalanced()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("strategy=resampling", "sampler=smote,class_balanced", "batch_size=int(interval(16,64))"),
+        ("experiment=paper_grid",),
+        ("strategy=ce", "'model.widths=[8],[16,16]'".strip("'"), "search.constraint=[rarest_recall >= 0.5]"),
+    ],
+)
+def test_a_study_that_is_stored_for_another_machine_is_the_same_there(arguments):
+    for study in plan(*arguments).studies:
+        assert Study.from_stored(json.loads(json.dumps(study.to_stored()))) == study
+
+
+def test_the_points_of_a_grid_are_as_many_as_its_size_each_once_and_each_a_configuration():
+    study = plan("strategy=resampling", "search=grid", "optimizer.lr=0.1,0.2", "optimizer.weight_decay=0,1e-3",
+                 "sampler=class_balanced,smote,shuffle", "sampler.exponent=range(0,1,0.25)").studies[0]  # fmt: skip
+    points = grid_points(study.space)
+    assert len(points) == grid_size(study.space) == len({tuple(point.items()) for point in points})
+    assert {"class_balanced", "smote", "shuffle"} == {point["sampler"] for point in points}
+    for point in points:
+        assert ("sampler.exponent" in point) == (point["sampler"] == "class_balanced")
+        trial_config(study, point)
 
 
 def test_params_become_the_configuration_of_a_trial():

@@ -16,6 +16,7 @@ from sweep_records import start, trial
 
 from runners.ledger import END, OPEN, WHOLE, Count, Ledger, Ticket, key_of
 from runners.records import Journal
+from sweeps.cli import main
 from sweeps.worker import Watch
 
 KILL_SEED = int(os.environ.get("LOSSFLEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -139,6 +140,23 @@ def test_sweeps_in_one_database_do_not_see_each_other(ledger, url):
     assert ledger.beats() == {}
 
 
+def test_putting_up_a_sweep_again_adds_only_what_is_new_and_stores_no_password(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage = server.url("again").replace("sweeps@", "sweeps:secret@")
+    sweep = ("sweep", *SMALL, "engine=workers", f"engine.storage={storage}")
+    counts = []
+    for trials in (4, 4, 6):
+        assert main([*sweep, f"budget.trials={trials}"]) == 0
+        counts.append(Ledger(storage, "small").counts())
+    assert counts[0] == counts[1]
+    assert counts[2]["ce", "search"] == Count(6)
+    assert counts[2][END[:2]] == counts[2][OPEN[:2]] == Count(1)
+    (record,) = Ledger(storage, "small").read(OPEN)
+    assert "secret" not in str(record)
+    assert "sweeps:***@127.0.0.1" in record.config["studies"]["ce"]["engine"]["storage"]
+    assert main([*sweep, "batch_size=20"]) == 2
+
+
 def test_two_workers_one_killed_midway_complete_the_sweep_of_one_machine(server, tmp_path):
     print(f"LOSSFLEET_KILL_SEED={KILL_SEED}")
     storage, uri = server.url("workers"), f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -160,5 +178,5 @@ def test_two_workers_one_killed_midway_complete_the_sweep_of_one_machine(server,
     workers[0].wait(30)
     check_complete(storage, uri)
     assert results(ledger.read()) == results(Journal(alone / "studies/small/records.jsonl").read())
-    # A worker that comes late has nothing to do; more trials reopen the sweep.
+    # A worker that comes late has nothing to do.
     assert "small is complete" in run(tmp_path, "worker", "small", "--storage", storage)

@@ -31,8 +31,11 @@ class RayWorker:
     """What Ray makes an actor of: a worker of one sweep."""
 
     def train(self, sweep: str, url: str) -> None:
-        """Train until the sweep is complete."""
+        """Train until the sweep is complete, then leave the cluster, whether or not somebody still watches."""
+        import ray
+
         run_worker(sweep, url)
+        ray.actor.exit_actor()
 
 
 def run_on_ray(plan: Plan) -> bool:
