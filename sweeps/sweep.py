@@ -49,7 +49,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     tell_notes(plan.data, workshop.dataset)
     workshop.split(plan.budget.search_seeds[0], 0)
     if plan.tracking.enabled:
-        require_active(tracking_uri(plan.tracking.uri), plan.tracking.experiment or plan.data.name)
+        require_active(tracking_uri(plan.tracking.uri), plan.tracking.experiment or plan.data.label)
     folder = STUDIES / plan.sweep
     try:
         if fresh:
