@@ -226,7 +226,7 @@ def test_a_fixed_setting_of_a_searched_group_reaches_its_variant():
         (),
         ("strategy=resampling", "sampler=smote,class_balanced", "batch_size=int(interval(16,64))"),
         ("experiment=paper_grid",),
-        ("strategy=ce", "'model.widths=[8],[16,16]'".strip("'"), "search.constraint=[rarest_recall >= 0.5]"),
+        ("strategy=ce", "model.widths=[8],[16,16]", "search.constraint=['rarest_recall >= 0.5']"),
     ],
 )
 def test_a_study_that_is_stored_for_another_machine_is_the_same_there(arguments):
