@@ -7,9 +7,22 @@ import shutil
 
 import pytest
 
+
+def forget_store() -> None:
+    """Leave no store in the environment, which all commands inherit."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
+        os.environ.pop(name, None)
+
+
 # Tests must not write to a store of the user's, whatever the shell has set.
-for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
-    os.environ.pop(name, None)
+forget_store()
+
+
+@pytest.fixture(autouse=True)
+def no_store_left_behind():
+    """MLflow sets MLFLOW_TRACKING_URI in its own process, for example where it serves a store."""
+    yield
+    forget_store()
 
 
 @pytest.fixture

@@ -107,7 +107,6 @@ def test_a_signal_ends_a_process_that(body, number):
     assert errors.endswith("this continues: lossfleet sweep data=wine 'loss.gamma=interval(0,5)'\n")
 
 
-@pytest.mark.xfail(reason="failed once in a full run; not yet understood", strict=False)
 def test_a_second_signal_ends_a_process_at_once():
     process = script("lock = threading.Lock(); lock.acquire(); lock.acquire()")
     process.send_signal(signal.SIGINT)

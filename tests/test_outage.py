@@ -33,10 +33,6 @@ from whole_sweeps import (
 
 LATER = "'lossfleet sync tiny' sends the rest"
 
-KNOWN = pytest.mark.xfail(
-    reason="fails beside other tests since sweeps draw figures and log them; not yet understood", strict=False
-)
-
 
 class Server:
     """A real MLflow server on a port of its own, that can be stopped and started again."""
@@ -140,7 +136,6 @@ def test_a_server_that_goes_away_gets_everything_by_sync(server, tmp_path):
     check_complete(tmp_path, size, server.uri)
 
 
-@KNOWN
 def test_a_server_that_comes_during_the_sweep_gets_everything(server, tmp_path):
     proxy = Proxy(server.port)
     proxy.is_away = True
@@ -183,7 +178,6 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@KNOWN
 def test_a_store_on_a_full_disk_gets_everything_by_sync(template, tmp_path):
     shutil.copy(template, tmp_path / "mlflow.db")
     with largest_file((tmp_path / "mlflow.db").stat().st_size // 2):
@@ -197,7 +191,6 @@ def test_a_store_on_a_full_disk_gets_everything_by_sync(template, tmp_path):
     check_complete(tmp_path, TINY_SIZE)
 
 
-@KNOWN
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_journal_on_a_full_disk_stops_the_sweep_and_the_next_run_completes_it(processes, tmp_path):
     arguments = ("sweep", *TINY, f"fleet.processes={processes}")
