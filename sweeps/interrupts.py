@@ -87,6 +87,22 @@ def unblock_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let the main thread finish what is inside before it hears an interrupt.
+
+    A process whose parent was interrupted while starting it would complain of what it did not get.
+    """
+    received: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    if received:
+        raise KeyboardInterrupt
+
+
 def raise_interrupt(number: int, frame: FrameType | None) -> None:
     """A signal handler that ends what runs, as Ctrl-C does."""
     raise KeyboardInterrupt

@@ -16,6 +16,7 @@ from runners.tables import tell_notes
 from runners.tracking import Writer, start_writer, tracking_uri
 from runners.tracking_store import require_active
 from sweeps.folder import STUDIES, locked, set_aside, store_configuration
+from sweeps.interrupts import uninterrupted
 from sweeps.plan import Plan, total_trials
 from sweeps.progress import SweepProgress
 from sweeps.speed import speed_metrics, speed_sentence
@@ -77,10 +78,11 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
             SweepRecord(plan.sweep, plan.data.label, plan.to_dict(), environment(), time.time(), dataset)
         )
     writer = None
-    if plan.tracking.enabled:
-        writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.label)
     end = EndRecord("FAILED", time.time(), "", "")
     try:
+        if plan.tracking.enabled:
+            with uninterrupted():
+                writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.label)
         train(plan, workshop, folder, records)
         end = conclude(journal.read(), folder)
         for remark in remarks(plan, journal.read()):

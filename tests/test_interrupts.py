@@ -118,3 +118,18 @@ def test_a_second_signal_ends_a_process_at_once():
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 143
+
+
+def test_what_is_uninterrupted_ends_before_the_interrupt_is_heard():
+    process = script(
+        "import time\n"
+        "            from sweeps.interrupts import uninterrupted\n"
+        "            with uninterrupted():\n"
+        "                time.sleep(1)\n"
+        "                print('done', flush=True)\n"
+        "            print('not reached', flush=True)"
+    )
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=30)
+    assert printed == "done\n"
+    assert process.returncode == 130

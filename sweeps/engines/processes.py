@@ -26,6 +26,7 @@ from conf.errors import Failure
 from conf.schema import Ohem
 from runners.records import Journal, Record, TrialRecord
 from runners.replicate import Workshop
+from sweeps.interrupts import uninterrupted
 from sweeps.plan import Plan, Study
 
 # A further process pays for its imports and compilation (about 5 s) from here on.
@@ -138,7 +139,8 @@ class Trainer:
         self.process = multiprocessing.get_context("spawn").Process(
             target=work, args=(self.plan, self.folder, self.core), name=self.name, daemon=True
         )
-        self.process.start()
+        with uninterrupted():
+            self.process.start()
 
     def mend(self) -> None:
         """Start the process again if it died.
