@@ -162,10 +162,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Fleet:
-    """How many replicates train together and in how many processes; null leaves it to the engine's rule."""
+    """How many replicates train together, in how many processes, and whether kernels are fused.
+
+    null leaves it to the engine's rule.
+    """
 
     slots: int | None = setting(int, None, at_least=1, example="32")
     processes: int | None = setting(int, None, at_least=1, example="2")
+    fused: bool | None = setting(bool, None, example="true")
 
     def __post_init__(self) -> None:
         check_fields(self, "fleet.")

@@ -6,12 +6,15 @@ is pruned leaves its slot and another enters, so the graph never changes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 from conf.schema import Model, Ohem
 from losses import hard_example_mask, hard_example_mask_ratio
+from runners.fusion import compiling
 from runners.replicate import Replicate, dropout_masks
 from runners.shape import FleetShape
 from runners.stacked import StackedMLP, StackedSlope, flatten_parameters, to_tensor, with_ones
@@ -33,7 +36,6 @@ class TrainEpoch(nn.Cell):
         self.column = Tensor(np.ones((slots, shape.batch_size, 1), np.float32))
         self.trainable = Tensor(model.trainable()[None])
         self.product = ops.BatchMatMul()
-        self.outer = ops.MatMul()
 
     def mined_share(self, losses: Tensor, one_hot: Tensor, share: Tensor, mined: Tensor) -> Tensor:
         """The share (K, 1, B) of each example in its slot's mean: 1 / kept for the kept, 0 for the others."""
@@ -81,8 +83,7 @@ class TrainEpoch(nn.Cell):
             decay: (K, 1), lr weight_decay.
             step_size, shifted_epsilon: (S, K, 1), from `adamw_coefficients`.
         """
-        # Outer products: a third faster than broadcasting, and they leave untrained places as they are.
-        decay = 1.0 - self.outer(decay, self.trainable)
+        decay = 1.0 - decay * self.trainable
         one_hots = ops.one_hot(labels, self.classes, 1.0, 0.0, 2)
         total = ops.zeros_like(gamma)
         while step < self.steps:
@@ -101,8 +102,8 @@ class TrainEpoch(nn.Cell):
                 first_moment,
                 second_moment,
                 self.model.join(gradient),
-                step_size=self.outer(step_size[step], self.trainable),
-                shifted_epsilon=self.outer(shifted_epsilon[step], self.trainable),
+                step_size=step_size[step] * self.trainable,
+                shifted_epsilon=shifted_epsilon[step],
                 decay=decay,
                 beta1=self.beta1,
                 beta2=self.beta2,
@@ -187,6 +188,7 @@ class Fleet:
         self._learning_rate = np.zeros(slots)
         self._weight_decay = np.zeros(slots)
         self._entering: dict[int, Replicate] = {}
+        self._compiled: set[tuple[object, ...]] = set()
 
     def free_slots(self) -> list[int]:
         """The slots without a replicate."""
@@ -230,7 +232,8 @@ class Fleet:
         plan = self._plan()
         labels = self._pool.labels[plan]
         weight = self._class_weight[np.arange(self.slots)[:, None], labels]
-        *self._state, losses = self._train_epoch(
+        *self._state, losses = self._call(
+            self._train_epoch,
             Tensor(0, ms.int32),
             *self._state,
             self._pool.tensor(),
@@ -266,11 +269,22 @@ class Fleet:
             rows.append(np.arange(offset, offset + len(labels), dtype=np.int32))
         count = max(len(each) for each in rows)
         table = np.stack([each if len(each) else np.zeros(count, np.int32) for each in rows])
-        return self._predict(self._state[0], self._evaluation_pool.tensor(), to_tensor(table)).asnumpy()
+        pool = self._evaluation_pool.tensor()
+        return self._call(self._predict, self._state[0], pool, to_tensor(table)).asnumpy()
 
     def parameters(self, slot: int) -> np.ndarray:
         """The parameters (P,) of a slot."""
         return self._state[0].asnumpy()[slot]
+
+    def _call(self, graph: nn.Cell, *inputs: Tensor) -> Any:
+        """What the graph makes of the inputs; it is compiled for every new shape of them."""
+        shapes = (id(graph), *(each.shape for each in inputs))
+        if shapes in self._compiled:
+            return graph(*inputs)
+        with compiling():
+            outputs = graph(*inputs)
+        self._compiled.add(shapes)
+        return outputs
 
     def _admit(self) -> None:
         """Write the initial parameters and empty moments of the replicates that entered."""

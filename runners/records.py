@@ -89,6 +89,7 @@ class EngineRecord:
 
     slots: of each fleet. slot_epochs: epochs times slots; occupied_slot_epochs: those that trained a replicate.
     seconds: of wall time, by what they were spent on: compile, train, measure, search, write, enter.
+    fused: whether the kernels were.
     """
 
     strategies: list[str]
@@ -98,6 +99,7 @@ class EngineRecord:
     seconds: dict[str, float]
     started: float
     ended: float
+    fused: bool = False
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,8 @@ class StackedSlope:
         self.classes = classes
         self.ones = Tensor(np.ones((members, 1, classes), np.float32))
         self.product = ops.BatchMatMul()
+        self.reciprocal = ops.Reciprocal()
+        self.divide = ops.RealDiv()
         self.largest = ops.ReduceMax(keep_dims=True)
         self.smallest = float(np.finfo(np.float32).tiny)
 
@@ -171,7 +173,7 @@ class StackedSlope:
             one_hot: (K, C, B), 1 at the label.
             gamma: (K, 1, B).
         """
-        shifted = logits - ops.tile(self.largest(logits, 1), (1, self.classes, 1))
+        shifted = logits - self.largest(logits, 1)
         exponentials = ops.exp(shifted)
         at_label = exponentials * one_hot
         elsewhere = exponentials - at_label
@@ -180,21 +182,21 @@ class StackedSlope:
         # of_label is 1 where the label has the largest logit: log1p keeps the digits of small others.
         beyond_one = (of_label - 1.0) + of_others
         surprise = log1p(beyond_one) - self.product(self.ones, shifted * one_hot)
-        reciprocal = 1.0 / (beyond_one + 1.0)
+        reciprocal = self.reciprocal(beyond_one + 1.0)
         # Below the smallest normal number the logarithm would be -inf, and gamma 0 times it NaN.
         rest = ops.maximum(of_others * reciprocal, self.smallest)
         modulation = ops.exp(gamma * ops.log(rest))
         p_label = of_label * reciprocal
-        coefficient = modulation * reciprocal * (1.0 + ops.xdivy(gamma * p_label * surprise, rest))
+        coefficient = modulation * reciprocal * (1.0 + self.divide(gamma * p_label * surprise, rest))
         return modulation * surprise, coefficient, elsewhere, of_others
 
     def slope(self, coefficient: Tensor, elsewhere: Tensor, of_others: Tensor, one_hot: Tensor) -> Tensor:
         """The slope (K, C, B), times whatever the coefficient (K, 1, B) was multiplied by."""
         # p_t - 1 is taken as -q: the difference would round to 0 for confident predictions.
-        distance = elsewhere - one_hot * ops.tile(of_others, (1, self.classes, 1))
-        return ops.tile(coefficient, (1, self.classes, 1)) * distance
+        return coefficient * (elsewhere - one_hot * of_others)
 
 
 def log1p(x: Tensor) -> Tensor:
-    """log(1 + x) = 2 atanh(x / (2 + x)) for x > -1: MindSpore's own is log of the rounded 1 + x on a CPU."""
-    return 2.0 * ops.atanh(ops.xdivy(x, 2.0 + x))
+    """log(1 + x) for x > -1, with the correction of what 1 + x rounds away: MindSpore's own has none on a CPU."""
+    rounded = 1.0 + x
+    return ops.log(rounded) + ops.RealDiv()(x - (rounded - 1.0), rounded)

@@ -64,8 +64,7 @@ def adamw_update(
     """
     first_moment = beta1 * first_moment + gradient
     second_moment = beta2 * second_moment + gradient * gradient
-    # xdivy divides four times as fast as the division (measured: 0.08 against 0.25 ms at 128 x 2114).
-    direction = ops.xdivy(first_moment, ops.sqrt(second_moment) + shifted_epsilon)
+    direction = ops.RealDiv()(first_moment, ops.sqrt(second_moment) + shifted_epsilon)
     return parameters * decay - step_size * direction, first_moment, second_moment
 
 

@@ -13,10 +13,12 @@ import numpy as np
 from conf.schema import Config
 from runners.evaluation import Outputs, evaluate
 from runners.fleet import Fleet
+from runners.fusion import fuse_kernels, publish_kernels
 from runners.metrics import classification_metrics
 from runners.records import EngineRecord, Record, TrialRecord
 from runners.replicate import Workshop
 from runners.shape import FleetShape, group_by_shape
+from sweeps.engines.size import fuses_kernels
 from sweeps.engines.slots import number_of_slots
 from sweeps.engines.stopwatch import Stopwatch
 from sweeps.jobs import Job, Run
@@ -111,12 +113,16 @@ class LocalEngine:
         self._take = write
         self._watch = Stopwatch()
         self._started = time.time()
+        self._fuses = fuses_kernels(plan, workshop)
+        if self._fuses:
+            fuse_kernels()
         self._groups = group_by_shape(plan.studies, lambda study: self._shape(study.config))
 
     def run(self, source: JobSource) -> None:
         """Train until the source is dry, then write how the time was spent."""
         while self._step(source):
             pass
+        publish_kernels()
         self._write(self.profile())
 
     def _step(self, source: JobSource) -> bool:
@@ -146,6 +152,7 @@ class LocalEngine:
             seconds=seconds,
             started=self._started,
             ended=time.time(),
+            fused=self._fuses,
         )
 
     def _next_job(self, source: JobSource) -> Job | None:

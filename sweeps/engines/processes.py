@@ -27,6 +27,7 @@ from conf.schema import Ohem
 from runners.records import Journal, Record, TrialRecord
 from runners.replicate import Workshop
 from sweeps.interrupts import uninterrupted
+from sweeps.engines.size import planned_steps
 from sweeps.plan import Plan, Study
 
 # A further process pays for its imports and compilation (about 5 s) from here on.
@@ -44,15 +45,9 @@ CANNOT_WRITE = 74
 
 def process_count(plan: Plan, workshop: Workshop) -> int:
     """How many processes train a sweep: the user's number, else one a core where there is enough to train."""
-    budget = plan.budget
-    batches = -(
-        -len(workshop.split(budget.search_seeds[0], 0).train_labels) // plan.studies[0].config.batch_size
-    )
-    replicates = budget.trials * budget.replicates + budget.final_replicates
     wanted = plan.fleet.processes
     if wanted is None:
-        steps = len(plan.studies) * replicates * budget.epochs * batches
-        wanted = len(usable_cores()) if steps >= STEPS_WORTH_A_PROCESS else 1
+        wanted = len(usable_cores()) if planned_steps(plan, workshop) >= STEPS_WORTH_A_PROCESS else 1
     return max(1, min(wanted, len(plan.studies)))
 
 

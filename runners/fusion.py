@@ -1,0 +1,109 @@
+"""Fused kernels: MindSpore joins neighbouring operations of a graph into one kernel that it compiles.
+
+A fleet is bound by memory and by the start of kernels, not by arithmetic: fused, a model-epoch of 128 models
+takes 0.16 ms instead of 0.30 on one core (AMD EPYC). MindSpore leaves this off on a CPU. The compiler takes
+about 5 s for the first graph, so its kernels are kept for later processes; it links them with g++.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+FREE_BYTES = 64 * 2**20
+KERNELS = "akg_kernel_meta"
+# The compiler leaves this, spelled so, in the working directory.
+COMPILER_LOG = "dsa_transfrom.log"
+
+_folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+def obstacle() -> str | None:
+    """Why this machine cannot fuse kernels, or None if it can."""
+    if shutil.which("g++") is None:
+        return "g++ is not on the path"
+    package = importlib.util.find_spec("mindspore")
+    if package is None or not (Path(package.origin or "").parent / "lib/plugin/cpu/libakg.so").exists():
+        return "this MindSpore comes without its kernel compiler"
+    if shutil.disk_usage(tempfile.gettempdir()).free < FREE_BYTES:
+        return f"less than {FREE_BYTES // 2**20} MiB are free in {tempfile.gettempdir()}"
+    return None
+
+
+def fuse_kernels() -> None:
+    """Let this process fuse the kernels of all graphs that it compiles from now on; once is enough.
+
+    It takes the kernels that earlier processes published, and has a folder of its own for more: the compiler
+    writes over what another process may have loaded.
+    """
+    global _folder
+    if _folder is not None:
+        return
+    _folder = tempfile.TemporaryDirectory(prefix="lossfleet-kernels-")
+    own = Path(_folder.name)
+    os.environ |= {
+        "MS_DEV_GRAPH_KERNEL_FLAGS": "--opt_level=1",
+        "MS_COMPILER_CACHE_PATH": str(own),
+        # Where the compiler may look for tuned schedules; of other folders it complains on standard output.
+        "AKG_WHITE_LIST_PATH": "/",
+    }
+    with suppress(OSError, RuntimeError):
+        copy_kernels(published_kernels(), own / KERNELS)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """For whatever may compile a graph: let the compiler's processes work and leave no traces.
+
+    They inherit which signals are blocked, and end each other by SIGTERM.
+    """
+    if _folder is None:
+        yield
+        return
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    if threading.current_thread() is threading.main_thread():
+        # MindSpore puts a handler of its own in the place of Python's.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        Path(COMPILER_LOG).unlink(missing_ok=True)
+
+
+def publish_kernels() -> None:
+    """Keep what this process compiled for later processes; without room to keep it they compile it again."""
+    if _folder is not None:
+        with suppress(OSError, RuntimeError):
+            copy_kernels(Path(_folder.name) / KERNELS, published_kernels())
+
+
+def published_kernels() -> Path:
+    """The user's cache folder of kernels, for this version of MindSpore.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    from importlib.metadata import version
+
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "lossfleet" / f"kernels-mindspore-{version('mindspore')}"
+
+
+def copy_kernels(source: Path, target: Path) -> None:
+    """Copy the kernels that the target does not have; one is complete when its description is there."""
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for description in source.glob("*.json"):
+        for file in (description.with_suffix(".so"), description):
+            if not (target / file.name).exists():
+                part = target / f"{file.name}.{os.getpid()}"
+                shutil.copy(file, part)
+                part.replace(target / file.name)
