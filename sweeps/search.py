@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -197,6 +196,9 @@ def importances(params: pd.DataFrame, values: Sequence[float]) -> dict[str, floa
                 value=float(value),
             )
         )
+    # Late: it imports much, and processes that train need none of it.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, min(0.5, 5 / len(params))))
     return get_param_importances(study, evaluator=evaluator)
 

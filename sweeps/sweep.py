@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from dataclasses import replace
@@ -115,7 +116,23 @@ def train(plan: Plan, workshop: Workshop, folder: Path, records: list[Record]) -
         if count == 1:
             train_studies(plan, workshop, folder, progress.finished)
         else:
-            train_in_processes(plan, folder, count, progress.finished)
+            train_in_processes(plan, folder, count, progress.finished, import_conclusion)
+
+
+def import_conclusion() -> None:
+    """Import ahead what `conclude` needs."""
+    for module in (
+        "sweeps.compare",
+        "sweeps.figures.interactive",
+        "sweeps.figures.png",
+        "sweeps.search",
+        "scipy.stats",
+        "sklearn.ensemble",
+        "optuna.importance",
+        "matplotlib.backends.backend_agg",
+        "plotly.graph_objects",
+    ):
+        importlib.import_module(module)
 
 
 def conclude(records: list[Record], folder: Path) -> EndRecord:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import multiprocessing
 import os
 import signal
@@ -155,8 +156,21 @@ class Trainer:
         self.start()
 
 
-def train_in_processes(plan: Plan, folder: Path, count: int, finished: Callable[[TrialRecord], None]) -> None:
+def train_in_processes(
+    plan: Plan,
+    folder: Path,
+    count: int,
+    finished: Callable[[TrialRecord], None],
+    core_is_free: Callable[[], None],
+) -> None:
     """Train the studies in `count` processes, each pinned to a core; the journal tells how they go.
+
+    Args:
+        plan: what to train.
+        folder: holds the sweep's journals.
+        count: of the processes.
+        finished: is told of every trial that ends.
+        core_is_free: is called in a thread when the first process has ended and others still train.
 
     Raises:
         OSError: the folder cannot be written.
@@ -181,6 +195,8 @@ def train_in_processes(plan: Plan, folder: Path, count: int, finished: Callable[
             wait([trainer.process.sentinel for trainer in running], SECONDS_BETWEEN_LOOKS)
             for trainer in running:
                 trainer.mend()
+            if len(running) == len(trainers) > 1 and any(each.process.exitcode == 0 for each in trainers):
+                threading.Thread(target=core_is_free, daemon=True).start()
             running = [trainer for trainer in running if trainer.process.exitcode != 0]
             records, offset = journal.follow(offset)
             for record in records:
@@ -212,6 +228,8 @@ def work(plan: Plan, folder: Path, core: int) -> None:
         except OSError as error:
             print(f"lossfleet: error: {error}", file=sys.stderr, flush=True)
             sys.exit(CANNOT_WRITE)
+        # The sweep waits for the end of this process: MindSpore need not be looked through for garbage.
+        gc.freeze()
 
 
 @contextmanager
