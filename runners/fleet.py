@@ -38,7 +38,7 @@ class TrainEpoch(nn.Cell):
         self.product = ops.BatchMatMul()
 
     def mined_share(self, losses: Tensor, one_hot: Tensor, share: Tensor, mined: Tensor) -> Tensor:
-        """The share (K, 1, B) of each example in its slot's mean: 1 / kept for the kept, 0 for the others."""
+        """The share (K, 1, B) of each example in its slot's mean: n / kept of what it was for the kept, else 0."""
         losses = losses[:, 0]
         present = ops.cast(share[:, 0] > 0, ms.float32)
         if self.mining == "fraction":
@@ -48,7 +48,8 @@ class TrainEpoch(nn.Cell):
             mask = hard_example_mask_ratio(losses, labels, negatives_per_positive=mined, valid=present)
         mask = ops.expand_dims(mask, 1)
         kept = self.product(mask, self.column)
-        return mask * ops.tile(1.0 / kept, (1, 1, self.batch_size))
+        number = self.product(ops.expand_dims(present, 1), self.column)
+        return share * mask * (number / kept)
 
     @ms.jit
     def construct(
@@ -76,7 +77,7 @@ class TrainEpoch(nn.Cell):
             pool: the training rows (rows, features + 1).
             plan, labels: (S, K, B) int32, rows of the pool and their classes.
             shares: (S, K, 1, B), class weight / (size of the batch), 0 in the empty places of a ragged last
-                batch; with mining only which places are empty.
+                batch.
             masks: (S, K, sum of widths + 1, B) for dropout, else anything.
             gamma: (K, 1, B).
             mined: (K,), the fraction or the ratio to keep.
@@ -204,6 +205,8 @@ class Fleet:
         self._offsets[slot] = self._pool.add(replicate.rows_key, replicate.features, replicate.labels)
         self._class_weight[slot] = replicate.class_weight
         self._gamma[slot] = getattr(config.loss, "gamma", 0.0)
+        # Without a fraction to keep a replicate keeps all: so it trains in a fleet that mines as in any other.
+        self._mined[slot] = 1.0
         if isinstance(config.loss, Ohem):
             ratio = config.loss.negatives_per_positive
             self._mined[slot] = config.loss.keep if ratio is None else ratio

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from conf.schema import Config, Ohem
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -53,13 +49,3 @@ class FleetShape:
     def steps(self) -> int:
         """Optimizer steps an epoch."""
         return -(-self.train_rows // self.batch_size)
-
-
-def group_by_shape(
-    items: Iterable[Item], shape_of: Callable[[Item], FleetShape]
-) -> dict[FleetShape, list[Item]]:
-    """Items by the shape of the fleet they can share, both in order of appearance."""
-    groups: dict[FleetShape, list[Item]] = {}
-    for item in items:
-        groups.setdefault(shape_of(item), []).append(item)
-    return groups

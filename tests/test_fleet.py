@@ -151,6 +151,22 @@ def test_a_fleets_replicate_equals_its_solo_run(name, slots):
         np.testing.assert_allclose(training[index], expected_training, rtol=1e-4)
 
 
+def test_what_does_not_mine_trains_the_same_in_a_fleet_that_mines():
+    names = ("ohem by fraction", "ce", "weighted_ce by tau", "resampling by smote", "focal at gamma 2 by tau")
+    replicates = [replicate(MEMBERS[name], seed=k, split=k % 2) for k, name in enumerate(names)]
+    fleet = make_fleet(replicates)
+    # A slot that mined before: its fraction must not stay behind.
+    fleet.enter(1, replicate(MEMBERS["ohem by fraction"], seed=9))
+    fleet.train_epoch()
+    fleet.leave(1)
+    losses, accuracies, training = fleet_curves(fill(fleet, replicates), replicates)
+    for index, each in enumerate(replicates):
+        expected_losses, expected_accuracies, expected_training = solo_curves(each)
+        np.testing.assert_allclose(losses[index], expected_losses, rtol=1e-4)
+        np.testing.assert_allclose(accuracies[index], expected_accuracies, rtol=1e-4)
+        np.testing.assert_allclose(training[index], expected_training, rtol=1e-4)
+
+
 def test_members_differ():
     replicates = [replicate(config(Focal(gamma=gamma)), seed=1) for gamma in (0.0, 0.5, 1.0, 2.0, 5.0)]
     replicates += [replicate(config(Focal(gamma=0.0)), seed=seed) for seed in (2, 3)]

@@ -22,7 +22,11 @@ def plan(*arguments: str) -> Plan:
     ("strategies", "count", "shares"),
     [
         ("ce,weighted_ce,ohem,resampling,focal", 1, [["ce", "weighted_ce", "ohem", "resampling", "focal"]]),
-        ("ce,weighted_ce,ohem,resampling,focal", 2, [["ohem"], ["ce", "weighted_ce", "resampling", "focal"]]),
+        (
+            "ce,weighted_ce,ohem,resampling,focal",
+            2,
+            [["ohem", "resampling"], ["ce", "weighted_ce", "focal"]],
+        ),
         (
             "ce,weighted_ce,ohem,resampling,focal",
             3,

@@ -17,8 +17,8 @@ from runners.fusion import fuse_kernels, publish_kernels
 from runners.metrics import classification_metrics
 from runners.records import EngineRecord, Record, TrialRecord
 from runners.replicate import Workshop
-from runners.shape import FleetShape, group_by_shape
-from sweeps.engines.size import fuses_kernels
+from runners.shape import FleetShape
+from sweeps.engines.size import fleet_shapes, fuses_kernels
 from sweeps.engines.slots import number_of_slots
 from sweeps.engines.stopwatch import Stopwatch
 from sweeps.jobs import Job, Run
@@ -116,7 +116,8 @@ class LocalEngine:
         self._fuses = fuses_kernels(plan, workshop)
         if self._fuses:
             fuse_kernels()
-        self._groups = group_by_shape(plan.studies, lambda study: self._shape(study.config))
+        self._shapes = [self._shape(study.config) for study in plan.studies]
+        self._homes = fleet_shapes(self._shapes)
 
     def run(self, source: JobSource) -> None:
         """Train until the source is dry, then write how the time was spent."""
@@ -194,6 +195,7 @@ class LocalEngine:
     def _berth(self, config: Config) -> Berth:
         """The fleet that a configuration trains in, made when it is the first of its shape."""
         shape = self._shape(config)
+        shape = self._homes.get(shape, shape)
         if shape not in self.berths:
             split = self.workshop.split(config.budget.search_seeds[0], 0)
             splits = config.budget.replicates + config.budget.final_replicates
@@ -211,7 +213,7 @@ class LocalEngine:
         """The slots of a fleet: the user's number, else by the rule of `number_of_slots`."""
         if self.plan.fleet.slots is not None:
             return self.plan.fleet.slots
-        studies = max(1, len(self._groups.get(shape, ())))
+        studies = max(1, sum(self._homes[own] == shape for own in self._shapes))
         in_flight = self.plan.search.concurrent_trials * self.plan.budget.replicates
         split = self.workshop.split(self.plan.budget.search_seeds[0], 0)
         rows = max(len(split.validation_labels), len(split.test_labels))

@@ -24,17 +24,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from conf.errors import Failure
-from conf.schema import Ohem
 from runners.records import Journal, Record, TrialRecord
 from runners.replicate import Workshop
+from sweeps.engines.size import is_mining, planned_steps, share_cost
 from sweeps.interrupts import uninterrupted
-from sweeps.engines.size import planned_steps
 from sweeps.plan import Plan, Study
 
 # A further process pays for its imports and compilation (about 5 s) from here on.
 STEPS_WORTH_A_PROCESS = 250_000
-# In studies: a fleet costs about as much a step for being there as the slots of 1.7 studies; mining adds 1.4.
-COST_OF_A_FLEET, COST_OF_MINING = 1.7, 1.4
 SECONDS_BETWEEN_LOOKS = 0.2
 JOURNAL_FILE = "records.jsonl"
 TRAINERS_LOCK = "trainers.lock"
@@ -69,17 +66,6 @@ def share_studies(studies: Sequence[Study], count: int) -> list[tuple[Study, ...
         min(shares, key=lambda share: share_cost([*share, study])).append(study)
     order = list(studies)
     return [tuple(sorted(share, key=order.index)) for share in shares if share]
-
-
-def share_cost(share: Sequence[Study]) -> float:
-    """The cost of a step of all fleets of a share, in slots of one study."""
-    kinds = {is_mining(study) for study in share}
-    return len(share) + COST_OF_A_FLEET * len(kinds) + COST_OF_MINING * (True in kinds)
-
-
-def is_mining(study: Study) -> bool:
-    """Whether the study trains in a graph that mines hard examples."""
-    return isinstance(study.config.loss, Ohem)
 
 
 def train_studies(

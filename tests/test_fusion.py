@@ -1,0 +1,107 @@
+"""Fused kernels: the same numbers as without, compiled once, and no traces."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from runners import fusion
+
+ROOT = Path(__file__).parents[1]
+# Each kind of graph, and slots that change hands.
+SAME_NUMBERS = (
+    "does_not_mine or alpha-7 or fraction-7 or ratio-7 or dropout-3 or permuting or nan or trace or "
+    "closed_form"
+)
+SMALL_GRAPH = """
+from runners import fusion
+fusion.fuse_kernels()
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, ops
+
+@ms.jit
+def graph(x):
+    return ops.sqrt(x * x + 1.0) - x
+
+with fusion.compiling():
+    print(float(graph(Tensor(np.full(100, 0.75, np.float32))).asnumpy()[-1]))
+fusion.publish_kernels()
+"""
+
+
+def run(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder of its own, with a cache of its own."""
+    own = {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "XDG_CACHE_HOME": str(folder / "cache")}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, **own, **variables},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def test_this_machine_can_fuse():
+    assert fusion.obstacle() is None
+
+
+def test_without_a_linker_no_kernels_are_fused(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert fusion.obstacle() == "g++ is not on the path"
+
+
+def test_the_fleet_passes_its_tests_with_fused_kernels(tmp_path):
+    (tmp_path / "fuse.py").write_text("from runners import fusion\nfusion.fuse_kernels()\n")
+    ran = run(
+        *("-m", "pytest", "-q", "-p", "fuse", "-p", "no:cacheprovider", "--rootdir", str(ROOT)),
+        *("-k", SAME_NUMBERS, str(ROOT / "tests/test_fleet.py"), str(ROOT / "tests/test_stacked.py")),
+        folder=tmp_path,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:]
+
+
+def test_kernels_are_compiled_once_and_leave_nothing_behind(tmp_path):
+    (tmp_path / "graph.py").write_text(SMALL_GRAPH)
+    first = run("-B", "graph.py", folder=tmp_path)
+    assert (first.returncode, first.stdout) == (0, "0.5\n"), first.stderr
+    kernels = [path.name for path in (tmp_path / "cache").rglob("*.so")]
+    assert len(kernels) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "graph.py"]
+    # Where nothing could be linked, the published kernel is all there is.
+    again = run("-B", "graph.py", folder=tmp_path, PATH="")
+    assert (again.returncode, again.stdout) == (0, "0.5\n"), again.stderr
+    assert [path.name for path in (tmp_path / "cache").rglob("*.so")] == kernels
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    (tmp_path / "graph.py").write_text(SMALL_GRAPH)
+    ran = run("graph.py", folder=tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, "0.5\n"), ran.stderr
+
+
+def test_folders_of_killed_processes_are_removed_and_those_of_living_ones_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = tmp_path / f"{fusion.PREFIX}living"
+    killed = tmp_path / f"{fusion.PREFIX}killed"
+    starting = tmp_path / f"{fusion.PREFIX}starting"
+    for folder in (living, killed, starting):
+        folder.mkdir()
+    (killed / fusion.LOCK).touch()
+    hold = (
+        f"import fcntl, sys; file = open({str(living / fusion.LOCK)!r}, 'w'); fcntl.flock(file, 2); "
+        "print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        fusion.remove_left_folders()
+        assert sorted(tmp_path.iterdir()) == [living, starting]
+        holder.communicate()

@@ -1,0 +1,74 @@
+"""What training costs: fleets apart or together, fused kernels or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from conf.errors import UserError
+from runners.replicate import Workshop
+from runners.shape import FleetShape
+from sweeps.compose import run_sweeper
+from sweeps.engines import size
+from sweeps.engines.size import fleet_shapes, fuses_kernels, planned_steps, share_cost
+from sweeps.plan import Plan
+
+PLAIN = FleetShape(2, 2, 100, 10, (4,), False, "none", 0.9, 0.999, 1e-8)
+MINING = replace(PLAIN, mining="fraction")
+SMALL = ("data=wine", "budget.trials=2", "budget.epochs=3", "budget.rungs=3")
+
+
+def plan(*arguments: str) -> Plan:
+    found: list[Plan] = []
+    run_sweeper(arguments, found.append)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "home_of_plain"),
+    [
+        ([PLAIN], PLAIN),
+        ([PLAIN, MINING], MINING),
+        ([PLAIN, MINING, PLAIN], MINING),
+        ([PLAIN, MINING, PLAIN, PLAIN], PLAIN),
+        ([PLAIN, replace(MINING, widths=(5,))], PLAIN),
+        ([PLAIN, replace(PLAIN, mining="ratio")], PLAIN),
+    ],
+    ids=["alone", "one beside mining", "two", "three", "another model", "mining by ratio"],
+)
+def test_few_studies_that_do_not_mine_join_a_fleet_that_does(shapes, home_of_plain):
+    homes = fleet_shapes(shapes)
+    assert homes[PLAIN] == home_of_plain
+    assert {shape: home for shape, home in homes.items() if shape != PLAIN} == {
+        shape: shape for shape in set(shapes) - {PLAIN}
+    }
+
+
+def test_a_share_costs_more_with_each_study_and_most_with_the_first_that_mines():
+    studies = {study.strategy: study for study in plan("strategy=ce,focal,ohem").studies}
+    ce, focal, ohem = (share_cost([studies[name]]) for name in ("ce", "focal", "ohem"))
+    assert ce == focal < ohem < ce + share_cost([studies["ohem"]])
+    assert share_cost([studies["ce"], studies["focal"]]) < ce + focal
+    assert share_cost([studies["ce"], studies["ohem"]]) < ce + ohem
+
+
+def test_planned_steps_are_those_of_every_replicate_if_none_is_pruned():
+    small = plan(*SMALL, "strategy=ce,focal", "budget.replicates=2", "budget.final_replicates=5")
+    rows = len(Workshop(small.data).split(0, 0).train_labels)
+    assert planned_steps(small, Workshop(small.data)) == 2 * (2 * 2 + 5) * 3 * -(-rows // 64)
+
+
+def test_kernels_are_fused_where_there_is_much_to_train_and_the_machine_can(monkeypatch):
+    main, small = plan(), plan(*SMALL)
+    monkeypatch.setattr(size, "obstacle", lambda: None)
+    assert fuses_kernels(main, Workshop(main.data))
+    assert not fuses_kernels(small, Workshop(small.data))
+    forced = plan(*SMALL, "fleet.fused=true")
+    assert fuses_kernels(forced, Workshop(forced.data))
+    kept = plan("fleet.fused=false")
+    assert not fuses_kernels(kept, Workshop(kept.data))
+    monkeypatch.setattr(size, "obstacle", lambda: "g++ is not on the path")
+    assert not fuses_kernels(main, Workshop(main.data))
+    with pytest.raises(UserError, match=r"fleet.fused is true, but g\+\+ is not on the path"):
+        fuses_kernels(forced, Workshop(forced.data))
