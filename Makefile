@@ -19,10 +19,11 @@ test: system $(VENV)/installed-dev check
 soak: $(VENV)/installed-dev
 	LOSSFLEET_KILLS=50 $(BIN)/python -m pytest -s tests/test_kill.py
 
-# What the tests need that is no Python package, from Debian: PostgreSQL and a browser.
+# What the tests need that is no Python package, from Debian: PostgreSQL, a browser, and g++ for fused kernels.
 system:
-	@{ { ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; } && command -v chromium >/dev/null; } || \
-	{ $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq install --no-install-recommends postgresql chromium; }
+	@{ { ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; } && \
+	command -v chromium >/dev/null && command -v g++ >/dev/null; } || \
+	{ $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq install --no-install-recommends postgresql chromium g++; }
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -22,11 +22,14 @@ def run(quick: bool) -> Report:
         torch_eager=("torch_eager",), solo=("solo",), pynative=("pynative",), sgemm=("sgemm",)
     ) as single:
         for models in sizes:
-            stacked = {"fleet": ("fleet", models), "torch": ("torch_stacked", models)}
+            stacked: dict[str, tuple[object, ...]] = {
+                "fleet": ("fleet", models),
+                "torch": ("torch_stacked", models),
+            }
             stacked["torch_1_thread"] = ("torch_stacked_1_thread", models)
-            if models > 1:
-                stacked["fleet_a_core"] = ("fleet", models, cores)
-                stacked["torch_a_core"] = ("torch_stacked_1_thread", models, cores)
+            processes = min(cores, models)
+            stacked["fleet_a_core"] = ("fleet", models, processes)
+            stacked["torch_a_core"] = ("torch_stacked_1_thread", models, processes)
             seconds: dict[str, list[float]] = defaultdict(list)
             with peers(**stacked) as started:
                 for _ in range(rounds):
@@ -38,16 +41,16 @@ def run(quick: bool) -> Report:
             # An epoch of the stacked peers trains all models, one of the others trains one.
             ms = {name: 1000 * median(seconds[name]) / models for name in stacked}
             ms |= {name: 1000 * median(seconds[name]) for name in ("torch_eager", "solo", "pynative")}
-            fleet = min(ms["fleet"], ms.get("fleet_a_core", ms["fleet"]))
+            fleet = min(ms["fleet"], ms["fleet_a_core"])
             torch = min(ms["torch"], ms["torch_1_thread"])
             flops = 2 * SGEMM_SIZE**3 / median(seconds["sgemm"])
             rows.append(
                 {
                     "models": models,
                     "fleet, 1 process": ms["fleet"],
-                    "fleet, a process a core": ms.get("fleet_a_core"),
+                    "fleet, a process a core": ms["fleet_a_core"],
                     "PyTorch stacked": torch,
-                    "PyTorch stacked, a process a core": ms.get("torch_a_core"),
+                    "PyTorch stacked, a process a core": ms["torch_a_core"],
                     "PyTorch eager": ms["torch_eager"],
                     "MindSpore solo": ms["solo"],
                     "MindSpore default": ms["pynative"],

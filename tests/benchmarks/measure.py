@@ -44,13 +44,16 @@ class Finished:
     peak_mebibytes: float
 
 
-def command_environment() -> dict[str, str]:
-    """The environment of a command that runs in a folder of its own."""
+def command_environment(cache: Path | None = None) -> dict[str, str]:
+    """The environment of a command that runs in a folder of its own; its cache is the user's or the given one."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    own = {"PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return kept | own | ({} if cache is None else {"XDG_CACHE_HOME": str(cache)})
 
 
-def run_command(arguments: Sequence[str], folder: Path, *, expected_code: int = 0) -> Finished:
+def run_command(
+    arguments: Sequence[str], folder: Path, *, expected_code: int = 0, cache: Path | None = None
+) -> Finished:
     """Run a command in a folder and measure it.
 
     Raises:
@@ -59,7 +62,7 @@ def run_command(arguments: Sequence[str], folder: Path, *, expected_code: int = 
     with tempfile.TemporaryFile("w+") as output:
         start = time.perf_counter()
         process = subprocess.Popen(
-            arguments, cwd=folder, env=command_environment(), stdout=output, stderr=subprocess.STDOUT
+            arguments, cwd=folder, env=command_environment(cache), stdout=output, stderr=subprocess.STDOUT
         )
         # Only wait4 tells the peak of this child and of those that it waited for.
         _, status, usage = os.wait4(process.pid, 0)
@@ -82,21 +85,22 @@ def fresh_folder() -> Iterator[Path]:
 class Peer:
     """Processes of `tests.benchmarks.peers` that train some epochs when asked and answer their seconds.
 
-    Every peer has processes of its own, since frameworks in one process share and fight over threads. Where
-    several share the models, each is pinned to a core.
+    Every peer has processes of its own, since frameworks in one process share and fight over threads. `processes`
+    that share the models are pinned to a core each; None is one process with all cores.
     """
 
     # Long enough that reading the clock and answering do not count.
     SHORTEST_MEASUREMENT = 0.3
 
-    def __init__(self, name: str, models: int = 1, processes: int = 1) -> None:
-        shares = [models // processes + (index < models % processes) for index in range(processes)]
+    def __init__(self, name: str, models: int = 1, processes: int | None = None) -> None:
+        count = processes or 1
+        shares = [models // count + (index < models % count) for index in range(count)]
         cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
         self._processes = [
             subprocess.Popen(
                 [
                     *(sys.executable, "-m", "tests.benchmarks.peers", name, str(share)),
-                    *([cores[index % len(cores)]] if processes > 1 else []),
+                    *([cores[index % len(cores)]] if processes else []),
                 ],
                 cwd=ROOT,
                 env=command_environment(),

@@ -63,15 +63,19 @@ def replicates(count: int) -> list[Replicate]:
 
 
 def fleet(models: int) -> Epoch:
-    """lossfleet's fleet."""
+    """lossfleet's fleet, with fused kernels."""
     from runners.fleet import Fleet
+    from runners.fusion import fuse_kernels, publish_kernels
     from runners.shape import FleetShape
 
+    fuse_kernels()
     work = replicates(models)
     shape = FleetShape.of(work[0].config, features=FEATURES, classes=CLASSES, train_rows=ROWS)
     made = Fleet(shape, slots=models, pool_rows=ROWS, evaluation_rows=ROWS)
     for slot, replicate in enumerate(work):
         made.enter(slot, replicate)
+    made.train_epoch()
+    publish_kernels()
 
     def epoch() -> np.ndarray:
         made.epochs %= PLANNED_EPOCHS
