@@ -197,6 +197,5 @@ class StackedSlope:
 
 
 def log1p(x: Tensor) -> Tensor:
-    """log(1 + x) for x > -1, with the correction of what 1 + x rounds away: MindSpore's own has none on a CPU."""
-    rounded = 1.0 + x
-    return ops.log(rounded) + ops.RealDiv()(x - (rounded - 1.0), rounded)
+    """log(1 + x) = 2 atanh(x / (2 + x)) for x > -1, which no compiler simplifies to the log of the rounded 1 + x."""
+    return 2.0 * ops.atanh(ops.RealDiv()(x, 2.0 + x))

@@ -56,7 +56,8 @@ def adamw_update(
 
     Args:
         parameters, first_moment, second_moment, gradient: (K, P); moments as `adamw_coefficients` says.
-        step_size, shifted_epsilon: (K, P), from `adamw_coefficients`.
+        step_size: (K, P), from `adamw_coefficients`, 0 where nothing is trained.
+        shifted_epsilon: (K, 1), from `adamw_coefficients`.
         decay: (K, P), 1 - lr weight_decay.
 
     Returns:
