@@ -7,9 +7,8 @@ from itertools import pairwise
 
 from runners.shape import FleetShape
 
-# From 64 to 256 slots a replicate's epoch costs the same within a tenth; fewer slots pay more for starting each
-# kernel, more fall out of the cache (measured on 2 cores of an AMD EPYC: 0.31 ms a model-epoch with 32 slots,
-# 0.25 with 64, 0.22 with 128, 0.25 with 256).
+# Few slots pay more for starting each kernel, many fall out of the cache (measured with fused kernels on one core
+# of an AMD EPYC: 0.30 ms a model-epoch with 16 slots, 0.17 with 64, 0.14 with 128, 0.15 with 256, 0.17 with 512).
 MOST_SLOTS = 256
 # Buffers as large as the parameters and as the activations of a batch that are alive in a step at a time.
 PARAMETER_BUFFERS, ACTIVATION_BUFFERS = 12, 4
