@@ -127,6 +127,7 @@ ROWS = [
     ("sweep seed=-1", "-1", "seed=0"),
     ("sweep fleet.slots=0", "fleet.slots is 0", "fleet.slots=32"),
     ("sweep fleet.processes=0", "fleet.processes is 0", "fleet.processes=2"),
+    ("sweep fleet.fused=perhaps", "perhaps", "fleet.fused=true"),
     ("sweep name=a/b", "a/b", "name=first_try"),
     ("train strategy=focal loss.gamma=-1", "-1", "loss.gamma=2.0"),
     ("train optimizer.lr=-0.1", "-0.1", "optimizer.lr=0.01"),

@@ -11,6 +11,7 @@ from whole_sweeps import Size, check_complete, command, journal, results, succee
 
 from runners.records import ReplicateRecord, TrialRecord
 from sweeps.compare import frame, frame_from_records, summary
+from sweeps.sweep import import_conclusion
 from sweeps.tables import markdown_table
 
 SMALL = (
@@ -181,3 +182,7 @@ def test_a_sweep_of_which_nothing_is_left_says_so(tmp_path):
     assert done.returncode == 2
     assert "no trial was completed: 5 failed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_imported_ahead_is_there():
+    import_conclusion()
