@@ -45,7 +45,7 @@ Format = Literal["terminal", "md", "csv", "latex"]
 class Comparison:
     """What a sweep, or several on different data sets, has found.
 
-    `metrics` are those of the table, the first one is compared. `table` has a row a strategy (and data set),
+    `sentence` has a line a data set, and one over all. `metrics` are those of the table, the first one is compared. `table` has a row a strategy (and data set),
     `pairwise` a row a pair of strategies. `average_ranks` is there for several data sets, `ranks` with the
     tests for three strategies or more, `front` has what `front.trade_offs` gives.
     """
@@ -169,9 +169,11 @@ def summary(
         table = _add_differences(_table(part, chosen), pairwise, sign(chosen[0]))
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
-        sentences.append(sentence_about(str(data), table, chosen[0], pairwise, left_out))
+        sentence = sentence_about(str(data), table, chosen[0], pairwise, left_out)
         if (front["data"] == data).any():
-            sentences.append(sentence_about_front(front[front["data"] == data].dropna(axis=1, how="all")))
+            of_data = front[front["data"] == data].dropna(axis=1, how="all")
+            sentence += f" {sentence_about_front(of_data)}"
+        sentences.append(sentence)
         means[data] = table.set_index("strategy")[chosen[0]]
     ranks, average_ranks = None, None
     if len(means) > 1:
@@ -183,7 +185,7 @@ def summary(
     return Comparison(
         metrics=chosen,
         table=pd.concat(tables, ignore_index=True),
-        sentence=" ".join(sentences),
+        sentence="\n".join(sentences),
         pairwise=pd.concat(pairs, ignore_index=True),
         average_ranks=average_ranks,
         ranks=ranks,
