@@ -45,9 +45,10 @@ Format = Literal["terminal", "md", "csv", "latex"]
 class Comparison:
     """What a sweep, or several on different data sets, has found.
 
-    `sentence` has a line a data set, and one over all. `metrics` are those of the table, the first one is compared. `table` has a row a strategy (and data set),
-    `pairwise` a row a pair of strategies. `average_ranks` is there for several data sets, `ranks` with the
-    tests for three strategies or more, `front` has what `front.trade_offs` gives.
+    `sentence` has a line a data set, and one over all. `metrics` are those of the table, the first one is
+    compared. `table` has a row a strategy (and data set), `pairwise` a row a pair of strategies.
+    `average_ranks` is there for several data sets, `ranks` with the tests for three strategies or more, `front`
+    has what `front.trade_offs` gives.
     """
 
     metrics: tuple[str, ...]

@@ -301,6 +301,7 @@ def test_several_data_sets_are_ranked():
     assert found.ranks.average.to_dict() == {"focal": 1.0, "ohem": 2.0, "ce": 3.0}
     assert found.table.groupby("data").size().to_dict() == dict.fromkeys(names, 3)
     assert found.pairwise.groupby("data").size().to_dict() == dict.fromkeys(names, 3)
+    assert [line.split()[0] for line in found.sentence.splitlines()] == [*["On"] * 6, "Over"]
     assert "Over 6 data sets Friedman's test finds a difference between the strategies" in found.sentence
     assert "by Nemenyi's test focal better than ce (average ranks: focal 1.00" in found.sentence
 
