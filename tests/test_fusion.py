@@ -78,6 +78,15 @@ def test_kernels_are_compiled_once_and_leave_nothing_behind(tmp_path):
     assert [path.name for path in (tmp_path / "cache").rglob("*.so")] == kernels
 
 
+def test_the_compiler_works_where_signals_are_blocked(tmp_path):
+    """As in a sweep, whose signals one thread waits for; the compiler's processes end each other by SIGTERM."""
+    block = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})\n"
+    still = "print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())) == [signal.SIGINT, signal.SIGTERM])\n"
+    (tmp_path / "graph.py").write_text(block + SMALL_GRAPH + still)
+    ran = run("graph.py", folder=tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, "0.5\nTrue\n"), ran.stderr
+
+
 def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     (tmp_path / "graph.py").write_text(SMALL_GRAPH)

@@ -45,6 +45,11 @@ def test_few_studies_that_do_not_mine_join_a_fleet_that_does(shapes, home_of_pla
     }
 
 
+def test_mining_by_ratio_stays_by_itself():
+    by_ratio = replace(PLAIN, mining="ratio")
+    assert fleet_shapes([by_ratio, MINING]) == {by_ratio: by_ratio, MINING: MINING}
+
+
 def test_a_share_costs_more_with_each_study_and_most_with_the_first_that_mines():
     studies = {study.strategy: study for study in plan("strategy=ce,focal,ohem").studies}
     ce, focal, ohem = (share_cost([studies[name]]) for name in ("ce", "focal", "ohem"))
