@@ -142,9 +142,10 @@ def test_qmc_is_scipys_sobol_sequence():
     assert sorted((points[:, 0] * 16).astype(int)) == list(range(16))
 
 
-def test_cma_es_stores_no_pickle_and_replays_what_cmaes_does():
+@pytest.mark.parametrize(("metric", "sign"), [("balanced_accuracy", -1), ("brier_score", 1)])
+def test_cma_es_stores_no_pickle_and_replays_what_cmaes_does(metric, sign):
     cmaes = pytest.importorskip("cmaes")
-    study = make_study(LR, DECAY, sampler="cmaes", trials=30)
+    study = make_study(LR, DECAY, sampler="cmaes", trials=30, metric=metric)
     storage = InMemoryStorage()
     assert len(run(study, storage, slots=1)) == 30
     assert not any("optimizer" in key for t in storage.get_all_trials(0) for key in t.system_attrs)
@@ -166,7 +167,7 @@ def test_cma_es_stores_no_pickle_and_replays_what_cmaes_does():
                         (math.log(t.params["optimizer.lr"]) - math.log(1e-4)) / math.log(1e3),
                         t.params["optimizer.weight_decay"],
                     ]),
-                    -t.value,
+                    sign * t.value,
                 )
                 for t in own[: oracle.population_size]
             ]
