@@ -28,7 +28,6 @@ class TrainEpoch(nn.Cell):
         super().__init__()
         self.steps = shape.steps
         self.classes = shape.classes
-        self.batch_size = shape.batch_size
         self.mining = shape.mining
         self.beta1, self.beta2 = shape.beta1, shape.beta2
         self.model = model

@@ -157,7 +157,6 @@ class StackedSlope:
     """
 
     def __init__(self, members: int, classes: int) -> None:
-        self.classes = classes
         self.ones = Tensor(np.ones((members, 1, classes), np.float32))
         self.product = ops.BatchMatMul()
         self.reciprocal = ops.Reciprocal()
