@@ -46,6 +46,10 @@ class Duty:
     experiment: str | None
 
 
+class GivenUp(Failure):
+    """The others have taken over what a worker held, since it was silent for too long."""
+
+
 class Keeper:
     """The handle that a worker holds on its keeper."""
 
@@ -76,11 +80,12 @@ class Keeper:
         """Raises where the worker must stop.
 
         Raises:
+            GivenUp: the others have given this worker up.
             Failure: the keeper has ended.
         """
         code = self._process.poll()
         if code == GIVEN_UP:
-            raise Failure("this worker was silent for so long that others have taken over its trials")
+            raise GivenUp("this worker was silent for so long that others have taken over its trials")
         if code is not None:
             raise Failure(f"the process beside this worker ended with code {code}, see {self._log_file}")
 
@@ -173,6 +178,8 @@ def keep(duty: Duty, ending: threading.Event) -> None:
     """Give signs of life and carry trials until `ending` is set, then sign the worker off."""
     ledger = Ledger(duty.storage, duty.sweep)
     threading.Thread(target=give_signs_of_life, args=(duty,), daemon=True).start()
+    # Of this thread and those that it starts; where the machine is busy, signs of life must not wait.
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
     carrier = None if duty.experiment is None else Carrier(duty, duty.experiment, ledger)
     delay = PAUSE
     while not ending.wait(delay):
@@ -211,7 +218,6 @@ def attempt(action: Callable[[], None]) -> bool:
 
 def main() -> None:
     """The keeper's process: its duty is the first line of its standard input, its end the end of that."""
-    os.nice(NICENESS)
     duty = Duty(**json.loads(sys.stdin.buffer.readline()))
     ending = threading.Event()
 

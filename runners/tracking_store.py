@@ -178,7 +178,8 @@ def serve_ui(uri: str | None, port: int) -> None:
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(
         [*command, "--backend-store-uri", chosen, "--workers", "1"],
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        # Nine more processes wait for jobs of language models otherwise.
+        env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
     )
     try:
         server.wait()

@@ -32,7 +32,9 @@ LOCK_FILE = "tracking.lock"
 PAUSE = 2.0
 LONGEST_DELAY = 30.0
 # For so long after the end of a sweep MLflow is asked again when it fails, and a server is waited for.
-SECONDS_AT_THE_END = 10.0
+SECONDS_AT_THE_END = 6.0
+# What its last attempt may take beyond that, before it is left to itself.
+SECONDS_FOR_A_LAST_ATTEMPT = 6.0
 # A local database is only slow where the machine is.
 SECONDS_FOR_A_LOCAL_STORE = 600.0
 NICENESS = 10
@@ -61,7 +63,8 @@ class Writer:
             Why MLflow does not have everything, or None if it does. Where it only was slow, the writer goes on.
         """
         if timeout is None:
-            timeout = SECONDS_FOR_A_LOCAL_STORE if is_local(self._uri) else SECONDS_AT_THE_END
+            for_a_server = SECONDS_AT_THE_END + SECONDS_FOR_A_LAST_ATTEMPT
+            timeout = SECONDS_FOR_A_LOCAL_STORE if is_local(self._uri) else for_a_server
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:

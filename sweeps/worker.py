@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 
 from conf.errors import Failure, UserError
 from runners.ledger import END, Count, Ledger
 from runners.records import EndRecord
 from runners.replicate import Workshop
-from runners.tracking_keeper import Duty, Keeper
+from runners.tracking_keeper import Duty, GivenUp, Keeper
 from runners.tracking_store import require_answer, tracking_uri
 from sweeps.engines.processes import usable_cores
 from sweeps.folder import STUDIES
@@ -35,36 +36,48 @@ def run_worker(sweep: str, url: str, uri: str | None = None) -> EndRecord:
 
     Raises:
         UserError: the storage, the sweep or MLflow is not there.
-        Failure: the other workers have given this one up.
+        Failure: the process beside this worker has ended.
     """
-    # Late: MindSpore takes seconds to import.
-    from sweeps.engines.local import LocalEngine
-
     ledger = Ledger(url, sweep)
     plan = stored_plan(ledger, url)
     uri = tracking_uri(uri or plan.tracking.uri)
     if plan.tracking.enabled:
         require_answer(uri)
     if not is_complete(ledger):
-        core = pin_to_free_core()
-        worker = ledger.join()
-        keeper = start_keeper(plan, url, uri, worker)
-        try:
-            source = SharedSource(plan, url, ledger, worker, keeper.check)
-            engine = LocalEngine(plan, Workshop(plan.data), source.write)
-            watch = Watch(ledger, SILENT_BEATS * plan.engine.heartbeat)
+        with pin_to_free_core():
             while not is_complete(ledger):
-                engine.run(source)
-                watch.look()
-                finish_sweep(plan, ledger, source, worker)
-                keeper.check()
-                time.sleep(min(PAUSE, plan.engine.heartbeat))
-        finally:
-            keeper.finish()
-            core.close()
+                # What this worker held is with the others now; it may have a share of the rest under a new name.
+                with suppress(GivenUp):
+                    take_part(plan, url, uri, ledger)
     (end,) = ledger.read(END)
     assert isinstance(end, EndRecord)
     return end
+
+
+def take_part(plan: Plan, url: str, uri: str, ledger: Ledger) -> None:
+    """Join the workers and train until the sweep is complete.
+
+    Raises:
+        GivenUp: the others have given this worker up.
+        Failure: the process beside this worker has ended.
+    """
+    # Late: MindSpore takes seconds to import.
+    from sweeps.engines.local import LocalEngine
+
+    worker = ledger.join()
+    keeper = start_keeper(plan, url, uri, worker)
+    try:
+        source = SharedSource(plan, url, ledger, worker, keeper.check)
+        engine = LocalEngine(plan, Workshop(plan.data), source.write)
+        watch = Watch(ledger, SILENT_BEATS * plan.engine.heartbeat)
+        while not is_complete(ledger):
+            engine.run(source)
+            watch.look()
+            finish_sweep(plan, ledger, source, worker)
+            keeper.check()
+            time.sleep(min(PAUSE, plan.engine.heartbeat))
+    finally:
+        keeper.finish()
 
 
 def start_keeper(plan: Plan, url: str, uri: str, worker: str) -> Keeper:

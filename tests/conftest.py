@@ -16,6 +16,8 @@ def forget_store() -> None:
 
 # Tests must not write to a store of the user's, whatever the shell has set.
 forget_store()
+# Nine processes beside each server, for jobs that we have none of.
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 
 
 @pytest.fixture(autouse=True)

@@ -125,10 +125,12 @@ def test_what_is_uninterrupted_ends_before_the_interrupt_is_heard():
         "import time\n"
         "            from sweeps.interrupts import uninterrupted\n"
         "            with uninterrupted():\n"
+        "                print('inside', flush=True)\n"
         "                time.sleep(1)\n"
         "                print('done', flush=True)\n"
         "            print('not reached', flush=True)"
     )
+    assert process.stdout.readline() == "inside\n"
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=30)
     assert printed == "done\n"

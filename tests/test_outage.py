@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -54,7 +54,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        assert wait_until(self.answers)
+        assert wait_until(self.answers, pause=0.1)
 
     def answers(self) -> bool:
         assert self.process.poll() is None
@@ -65,7 +65,8 @@ class Server:
             return False
 
     def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -103,7 +104,7 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, template) -> Iterator[Server]:
+def started(tmp_path_factory, template) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(template, folder / "server.db")
     server = Server(folder)
@@ -112,16 +113,26 @@ def server(tmp_path_factory, template) -> Iterator[Server]:
     server.stop()
 
 
+@pytest.fixture
+def server(started) -> Server:
+    """The server, started again where a test before left it stopped."""
+    if started.process.poll() is not None:
+        started.start()
+    return started
+
+
 def test_a_server_that_goes_away_gets_everything_by_sync(server, tmp_path):
     to_server = f"tracking.uri={server.uri}"
     process = start(tmp_path, "sweep", *TINY, to_server, "tracking.experiment=wine", "budget.trials=8")
-    assert wait_until(lambda: bool(mlflow_runs(server.uri)), process)
+    assert wait_until(lambda: bool(mlflow_runs(server.uri)), process, pause=0.2)
+    (writer,) = children(process.pid, "tracking_writer")
     server.stop()
     printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert "test balanced accuracy" in " ".join(printed.split())
     assert f"MLflow at {server.uri} does not have all runs of this sweep yet" in errors
     assert LATER in errors
+    assert wait_until(lambda: not is_running(writer))
     away = run(tmp_path, "sync", "tiny")
     assert away.returncode == 1
     assert away.stderr.startswith(f"lossfleet: error: MLflow at {server.uri} did not take the runs of tiny (")

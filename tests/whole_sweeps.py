@@ -90,14 +90,16 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> bool:
-    """Wait until something has happened; returns False if the process ended before it."""
+def wait_until(
+    happened: Callable[[], bool], process: subprocess.Popen[str] | None = None, *, pause: float = 0.02
+) -> bool:
+    """Wait until something has happened, with pauses in seconds; returns False if the process ended before it."""
     deadline = time.monotonic() + 300
     while not happened():
         if process is not None and process.poll() is not None:
             return happened()
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(pause)
     return True
 
 
