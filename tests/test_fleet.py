@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import mindspore
 import numpy as np
@@ -53,16 +54,18 @@ def replicate(made: Config, seed: int = 0, split: int = 0) -> Replicate:
     return WORKSHOPS[made.data].replicate(made, seed=seed, split=split)
 
 
-def make_fleet(replicates: list[Replicate], slots: int | None = None) -> Fleet:
-    first = replicates[0]
-    shape = FleetShape.of(
-        first.config,
-        features=first.features.shape[1],
-        classes=len(first.class_weight),
-        train_rows=len(first.split.train_labels),
+def shape_of(each: Replicate) -> FleetShape:
+    return FleetShape.of(
+        each.config,
+        features=each.features.shape[1],
+        classes=len(each.class_weight),
+        train_rows=len(each.split.train_labels),
     )
-    fleet = Fleet(shape, slots=slots or len(replicates), pool_rows=5000, evaluation_rows=5000)
-    return fleet
+
+
+def make_fleet(replicates: list[Replicate], slots: int | None = None) -> Fleet:
+    shape = shape_of(replicates[0])
+    return Fleet(shape, slots=slots or len(replicates), pool_rows=5000, evaluation_rows=5000)
 
 
 def fill(fleet: Fleet, replicates: list[Replicate]) -> Fleet:
@@ -89,7 +92,8 @@ def solo_curves(each: Replicate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def fleet_curves(fleet: Fleet, replicates: list[Replicate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same curves of all members, (K, epochs)."""
+    """The same curves of replicates that enter the first slots, (K, epochs)."""
+    fill(fleet, replicates)
     losses, accuracies, training = [], [], []
     for _ in range(EPOCHS):
         training.append(fleet.train_epoch()[: len(replicates)])
@@ -134,43 +138,69 @@ MEMBERS = {
 }
 
 
+# A member on one of two seeds, splits and learning rates.
+Key = tuple[str, int]
+Curves = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@cache
+def member(key: Key) -> Replicate:
+    name, turn = key
+    made = MEMBERS[name]
+    if turn == 0:
+        return replicate(made, seed=5, split=2)
+    return replicate(replace(made, optimizer=replace(made.optimizer, lr=5e-3)), seed=1, split=1)
+
+
+@cache
+def solo(key: Key) -> Curves:
+    return solo_curves(member(key))
+
+
+@cache
+def fleet_of(shape: FleetShape, slots: int) -> dict[Key, Curves]:
+    """The curves of all members of a shape from one fleet, into whose slots they go crew after crew."""
+    keys = [(name, turn) for name in MEMBERS for turn in (0, 1)]
+    keys = [key for key in keys if shape_of(member(key)) == shape]
+    fleet = make_fleet([member(keys[0])], slots=slots)
+    found = {}
+    for first in range(0, len(keys), slots):
+        aboard = keys[first : first + slots]
+        curves = fleet_curves(fleet, [member(key) for key in aboard])
+        for slot, key in enumerate(aboard):
+            found[key] = tuple(curve[slot] for curve in curves)
+            fleet.leave(slot)
+    return found
+
+
 @pytest.mark.parametrize("slots", [3, 7])
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_fleets_replicate_equals_its_solo_run(name, slots):
-    member = MEMBERS[name]
-    others = [
-        replace(member, optimizer=replace(member.optimizer, lr=1e-3 * (k + 1))) for k in range(slots - 1)
-    ]
-    replicates = [replicate(member, seed=5, split=2)]
-    replicates += [replicate(other, seed=k, split=k % 2) for k, other in enumerate(others)]
-    losses, accuracies, training = fleet_curves(fill(make_fleet(replicates), replicates), replicates)
-    for index in (0, slots - 1):
-        expected_losses, expected_accuracies, expected_training = solo_curves(replicates[index])
-        np.testing.assert_allclose(losses[index], expected_losses, rtol=1e-4)
-        np.testing.assert_allclose(accuracies[index], expected_accuracies, rtol=1e-4)
-        np.testing.assert_allclose(training[index], expected_training, rtol=1e-4)
+    found = fleet_of(shape_of(member((name, 0))), slots)
+    for key in ((name, 0), (name, 1)):
+        for curve, expected in zip(found[key], solo(key), strict=True):
+            np.testing.assert_allclose(curve, expected, rtol=1e-4)
 
 
 def test_what_does_not_mine_trains_the_same_in_a_fleet_that_mines():
     names = ("ohem by fraction", "ce", "weighted_ce by tau", "resampling by smote", "focal at gamma 2 by tau")
-    replicates = [replicate(MEMBERS[name], seed=k, split=k % 2) for k, name in enumerate(names)]
+    keys = [(name, 0) for name in names]
+    replicates = [member(key) for key in keys]
     fleet = make_fleet(replicates)
     # A slot that mined before: its fraction must not stay behind.
     fleet.enter(1, replicate(MEMBERS["ohem by fraction"], seed=9))
     fleet.train_epoch()
     fleet.leave(1)
-    losses, accuracies, training = fleet_curves(fill(fleet, replicates), replicates)
-    for index, each in enumerate(replicates):
-        expected_losses, expected_accuracies, expected_training = solo_curves(each)
-        np.testing.assert_allclose(losses[index], expected_losses, rtol=1e-4)
-        np.testing.assert_allclose(accuracies[index], expected_accuracies, rtol=1e-4)
-        np.testing.assert_allclose(training[index], expected_training, rtol=1e-4)
+    curves = fleet_curves(fleet, replicates)
+    for slot, key in enumerate(keys):
+        for curve, expected in zip(curves, solo(key), strict=True):
+            np.testing.assert_allclose(curve[slot], expected, rtol=1e-4)
 
 
 def test_members_differ():
     replicates = [replicate(config(Focal(gamma=gamma)), seed=1) for gamma in (0.0, 0.5, 1.0, 2.0, 5.0)]
     replicates += [replicate(config(Focal(gamma=0.0)), seed=seed) for seed in (2, 3)]
-    losses, _, _ = fleet_curves(fill(make_fleet(replicates), replicates), replicates)
+    losses, _, _ = fleet_curves(make_fleet(replicates), replicates)
     assert len(set(losses[:, -1])) == len(replicates)
 
 
@@ -179,8 +209,8 @@ def test_permuting_the_slots_permutes_the_results():
     replicates = [replicate(config(Focal(gamma=gamma)), seed=k) for k, gamma in enumerate(gammas)]
     order = np.random.default_rng(0).permutation(len(replicates))
     permuted = [replicates[k] for k in order]
-    losses, _, training = fleet_curves(fill(make_fleet(replicates), replicates), replicates)
-    permuted_losses, _, permuted_training = fleet_curves(fill(make_fleet(permuted), permuted), permuted)
+    losses, _, training = fleet_curves(make_fleet(replicates), replicates)
+    permuted_losses, _, permuted_training = fleet_curves(make_fleet(permuted), permuted)
     # Not to the last bit: the vector kernels round the ends of a buffer in another way than its middle.
     np.testing.assert_allclose(permuted_losses, losses[order], rtol=1e-6)
     np.testing.assert_allclose(permuted_training, training[order], rtol=1e-6)
@@ -192,7 +222,7 @@ def test_nan_stays_in_its_slot(loss):
     poisoned = list(healthy)
     # So high a learning rate overflows float32 within an epoch.
     poisoned[2] = replicate(config(loss, lr=1e30), seed=2)
-    losses, _, training = fleet_curves(fill(make_fleet(healthy), healthy), healthy)
+    losses, _, training = fleet_curves(make_fleet(healthy), healthy)
     poisoned_fleet = fill(make_fleet(poisoned), poisoned)
     poisoned_training, logits = [], []
     for _ in range(EPOCHS):
@@ -210,7 +240,7 @@ def test_a_slot_is_reused_without_a_trace_of_its_former_replicate():
     first, second, bystander = (
         replicate(config(Focal(gamma=gamma)), seed=k) for k, gamma in enumerate((0.5, 2, 1))
     )
-    _, _, alone_training = fleet_curves(fill(make_fleet([second]), [second]), [second])
+    _, _, alone_training = fleet_curves(make_fleet([second]), [second])
     fleet = make_fleet([first], slots=3)
     fleet.enter(0, first)
     fleet.enter(1, bystander)
