@@ -20,6 +20,16 @@ forget_store()
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 
 
+# In the order in which workers begin them, so that none is left alone with a long one at the end.
+LONGEST = ("readme", "outage", "ray", "sweep", "kill", "fleet", "fusion", "interrupts", "folder", "postgres")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first; the others stay in their order."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def no_store_left_behind():
     """MLflow sets MLFLOW_TRACKING_URI in its own process, for example where it serves a store."""

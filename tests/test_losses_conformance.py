@@ -179,7 +179,8 @@ def test_members_differ_and_equal_each_alone(loss):
     together = loss(logits, labels, **loss.hyperparameters()).asnumpy()
     for model in range(MODELS):
         alone = loss(logits[[model]], labels[[model]], **loss.hyperparameters(model))
-        np.testing.assert_array_equal(alone.asnumpy()[0], together[model])
+        # Vector kernels round the ends of a buffer in another way than its middle.
+        np.testing.assert_allclose(alone.asnumpy()[0], together[model], rtol=3e-7)
     if loss.by_model:
         same = loss(logits[[0] * MODELS], labels[[0] * MODELS], **loss.hyperparameters()).asnumpy()
         assert len(np.unique(same, axis=0)) == MODELS

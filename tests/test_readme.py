@@ -82,7 +82,6 @@ def serve(words: list[str], folder: Path) -> None:
 
 
 def test_python_runs_on_what_the_commands_left(folder):
-    run(["lossfleet", "sweep", "experiment=quick", "data=wine"], folder)
     for block in blocks("python"):
         command = [sys.executable, "-c", block]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
