@@ -15,10 +15,16 @@ from mindspore import Tensor, nn, ops
 from conf.schema import Model, Ohem
 from losses import hard_example_mask, hard_example_mask_ratio
 from runners.fusion import compiling
+from runners.pool import Key, Pool
 from runners.replicate import Replicate, dropout_masks
 from runners.shape import FleetShape
-from runners.stacked import StackedMLP, StackedSlope, flatten_parameters, to_tensor, with_ones
+from runners.splits import Split
+from runners.stacked import StackedMLP, StackedSlope, flatten_parameters, to_tensor
 from runners.stacked_optimizer import adamw_coefficients, adamw_update
+
+PARTS = ("validation", "test")
+# A slot is evaluated on so many rows at once; of a large table all would take more memory than training.
+EVALUATED_ROWS = 8192
 
 
 class TrainEpoch(nn.Cell):
@@ -126,47 +132,20 @@ class Predict(nn.Cell):
         return self.model.forward(self.model.split(parameters), ops.gather(pool, rows, 0))[0]
 
 
-class Pool:
-    """Rows of many replicates in one array of fixed capacity, so that the graph's shape never changes."""
-
-    def __init__(self, capacity: int, features: int) -> None:
-        self.features = np.zeros((capacity, features + 1), np.float32)
-        self.labels = np.zeros(capacity, np.int32)
-        self.used = 0
-        self.offsets: dict[tuple[object, ...], int] = {}
-        self._tensor: Tensor | None = None
-
-    def add(self, key: tuple[object, ...], features: np.ndarray, labels: np.ndarray) -> int:
-        """The first row of these examples in the pool; they are copied when the key is new."""
-        if key not in self.offsets:
-            end = self.used + len(labels)
-            if end > len(self.labels):
-                raise ValueError(f"the pool has {len(self.labels)} rows; expected room for {end}")
-            self.features[self.used : end] = with_ones(features)
-            self.labels[self.used : end] = labels
-            self.offsets[key] = self.used
-            self.used = end
-            self._tensor = None
-        return self.offsets[key]
-
-    def tensor(self) -> Tensor:
-        """The features (capacity, F + 1) as a Tensor."""
-        if self._tensor is None:
-            self._tensor = to_tensor(self.features)
-        return self._tensor
-
-
 class Fleet:
     """K slots that train replicates of one shape, an epoch at a time."""
 
-    def __init__(self, shape: FleetShape, *, slots: int, pool_rows: int, evaluation_rows: int) -> None:
+    def __init__(
+        self, shape: FleetShape, *, slots: int, pages: int, page_rows: int, evaluation_rows: int
+    ) -> None:
         """Builds the fleet; the graph is compiled at the first epoch.
 
         Args:
             shape: what all replicates have in common.
             slots: K.
-            pool_rows: room for the training rows of all replicates to come, each distinct set counted once.
-            evaluation_rows: likewise for the rows that are evaluated.
+            pages: of how many distinct sets of training rows there may be replicates at a time.
+            page_rows: the most rows that such a set has.
+            evaluation_rows: the most rows that a validation or test part has.
         """
         model = Model(widths=shape.widths, dropout=0.5 if shape.dropout else 0.0)
         self.shape = shape
@@ -177,8 +156,10 @@ class Fleet:
         self._train_epoch = TrainEpoch(shape, self.model, slots)
         # Dropout is for training alone.
         self._predict = Predict(StackedMLP(Model(widths=shape.widths), shape.features, shape.classes, slots))
-        self._pool = Pool(pool_rows, shape.features)
-        self._evaluation_pool = Pool(evaluation_rows, shape.features)
+        self._pool = Pool(pages=pages, page_rows=page_rows, features=shape.features)
+        self._evaluation_pool = Pool(
+            pages=len(PARTS) * pages, page_rows=evaluation_rows, features=shape.features
+        )
         self._offsets = np.zeros(slots, np.int64)
         self._state = [to_tensor(np.zeros((slots, self.model.size), np.float32)) for _ in range(3)]
         self._valid = self._make_valid()
@@ -194,14 +175,20 @@ class Fleet:
         """The slots without a replicate."""
         return [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
 
+    def has_room(self, key: Key) -> bool:
+        """Whether a replicate with the `rows_key` of this can enter, a slot being free."""
+        return self._pool.has_room(key, self._row_sets())
+
     def enter(self, slot: int, replicate: Replicate) -> None:
         """Put a replicate into a free slot; it starts with the next epoch."""
         if self.occupants[slot] is not None:
             raise ValueError(f"slot {slot} is taken; expected a free one")
         config = replicate.config
+        self._offsets[slot] = self._pool.add(
+            replicate.rows_key, replicate.features, replicate.labels, self._row_sets()
+        )
         self.occupants[slot] = replicate
         self.epochs[slot] = 0
-        self._offsets[slot] = self._pool.add(replicate.rows_key, replicate.features, replicate.labels)
         self._class_weight[slot] = replicate.class_weight
         self._gamma[slot] = getattr(config.loss, "gamma", 0.0)
         # Without a fraction to keep a replicate keeps all: so it trains in a fleet that mines as in any other.
@@ -212,6 +199,13 @@ class Fleet:
         self._learning_rate[slot] = config.optimizer.lr
         self._weight_decay[slot] = config.optimizer.weight_decay
         self._entering[slot] = replicate
+
+    def split(self, slot: int) -> Split:
+        """The split of the replicate in a slot that is taken."""
+        occupant = self.occupants[slot]
+        if occupant is None:
+            raise ValueError(f"slot {slot} is free; expected one with a replicate")
+        return occupant.split
 
     def leave(self, slot: int) -> None:
         """Free a slot; what it trained is lost."""
@@ -238,7 +232,7 @@ class Fleet:
             self._train_epoch,
             Tensor(0, ms.int32),
             *self._state,
-            self._pool.tensor(),
+            self._pool.tensor,
             to_tensor(plan),
             to_tensor(labels),
             to_tensor((weight * self._valid)[:, :, None]),
@@ -259,24 +253,35 @@ class Fleet:
         Args:
             part: `validation` or `test`.
         """
-        rows: list[np.ndarray] = []
-        for occupant in self.occupants:
-            if occupant is None:
-                rows.append(np.zeros(0, np.int32))
-                continue
-            features = getattr(occupant.split, f"{part}_features")
-            labels = getattr(occupant.split, f"{part}_labels")
-            key = (occupant.seed, occupant.split_number, part)
-            offset = self._evaluation_pool.add(key, features, labels)
-            rows.append(np.arange(offset, offset + len(labels), dtype=np.int32))
-        count = max(len(each) for each in rows)
-        table = np.stack([each if len(each) else np.zeros(count, np.int32) for each in rows])
-        pool = self._evaluation_pool.tensor()
-        return self._call(self._predict, self._state[0], pool, to_tensor(table)).asnumpy()
+        in_use = {(each.seed, each.split_number, name) for each in self.occupants if each for name in PARTS}
+        rows: dict[int, np.ndarray] = {}
+        for slot, occupant in enumerate(self.occupants):
+            if occupant is not None:
+                features = getattr(occupant.split, f"{part}_features")
+                labels = getattr(occupant.split, f"{part}_labels")
+                key = (occupant.seed, occupant.split_number, part)
+                first = self._evaluation_pool.add(key, features, labels, in_use)
+                rows[slot] = np.arange(first, first + len(labels), dtype=np.int32)
+        count = max(len(each) for each in rows.values())
+        at_once = min(count, EVALUATED_ROWS)
+        table = np.zeros((self.slots, -(-count // at_once) * at_once), np.int32)
+        for slot, each in rows.items():
+            table[slot, : len(each)] = each
+        logits = [
+            self._call(
+                self._predict, self._state[0], self._evaluation_pool.tensor, to_tensor(columns)
+            ).asnumpy()
+            for columns in np.split(table, table.shape[1] // at_once, axis=1)
+        ]
+        return np.concatenate(logits, axis=2)[:, :, :count]
 
     def parameters(self, slot: int) -> np.ndarray:
         """The parameters (P,) of a slot."""
         return self._state[0].asnumpy()[slot]
+
+    def _row_sets(self) -> set[Key]:
+        """The sets of training rows that the replicates in the slots are trained on."""
+        return {each.rows_key for each in self.occupants if each is not None}
 
     def _call(self, graph: nn.Cell, *inputs: Tensor) -> Any:
         """What the graph makes of the inputs; it is compiled for every new shape of them."""

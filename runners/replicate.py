@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from conf.schema import ClassBalanced, Config, Data, Focal, Loss, Sampler, Smote, WeightedCrossEntropy
+from conf.schema import Config, Data, Focal, Loss, Sampler, Smote, WeightedCrossEntropy
 from runners.data import Dataset
 from runners.initial import Parameters, initial_parameters
+from runners.recent import Recent
 from runners.samplers import index_plan, training_rows
 from runners.splits import Split, make_split
 from runners.streams import Stream, generator
 from runners.tables import open_dataset
+
+# Of splits, of SMOTE's rows and of plans each, beside those that a replicate in training has.
+KEPT_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Training examples: features (M, F) and labels (M,)."""
+
+    features: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Their memory in bytes."""
+        return self.features.nbytes + self.labels.nbytes
 
 
 @dataclass(frozen=True, eq=False)
 class Replicate:
     """What solo and fleet share: examples, index plan, class weights and initial parameters.
 
-    features (M, F) and labels (M,) are the rows that plan (epochs, n) points into; class_weight is (C,);
-    rows_key names the rows, so that replicates of the same rows can share them.
+    plan (epochs, n) points into the rows; rows_key names them, so that replicates of the same rows can share
+    them; class_weight is (C,).
     """
 
     config: Config
     seed: int
     split_number: int
     split: Split
-    features: np.ndarray
-    labels: np.ndarray
+    rows: Rows
     rows_key: tuple[object, ...]
     plan: np.ndarray
     class_weight: np.ndarray
     initial: Parameters
+
+    @property
+    def features(self) -> np.ndarray:
+        """(M, F) float32."""
+        return self.rows.features
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(M,) int32."""
+        return self.rows.labels
 
     @property
     def steps(self) -> int:
@@ -40,69 +66,60 @@ class Replicate:
         return -(-self.plan.shape[1] // self.config.batch_size)
 
 
-@dataclass(eq=False)
 class Workshop:
-    """Makes the replicates of one data set, and keeps the splits and plans it has made."""
+    """Makes the replicates of one data set, and keeps the splits, rows and plans that it made lately."""
 
-    data: Data
-    dataset: Dataset = field(init=False)
-    splits: dict[tuple[int, int], Split] = field(default_factory=dict, init=False)
-    rows: dict[tuple[object, ...], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, init=False)
-    plans: dict[tuple[object, ...], np.ndarray] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        self.dataset = open_dataset(self.data)
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self.dataset: Dataset = open_dataset(data)
+        self._splits: Recent[Split] = Recent(KEPT_BYTES)
+        self._rows: Recent[Rows] = Recent(KEPT_BYTES)
+        self._plans: Recent[np.ndarray] = Recent(KEPT_BYTES)
 
     def split(self, seed: int, number: int) -> Split:
         """The split of a (seed, split) pair."""
-        if (seed, number) not in self.splits:
-            self.splits[seed, number] = make_split(
+        return self._splits.get(
+            (seed, number),
+            lambda: make_split(
                 self.dataset,
                 seed=seed,
                 split=number,
                 validation_fraction=self.data.validation_fraction,
                 test_fraction=self.data.test_fraction,
                 long_tail=self.data.long_tail,
-            )
-        return self.splits[seed, number]
+            ),
+        )
 
     def replicate(self, config: Config, *, seed: int, split: int) -> Replicate:
         """The replicate of a configuration on a (seed, split) pair."""
         parts = self.split(seed, split)
-        rows_key = (seed, split, rows_of(config.sampler))
-        if rows_key not in self.rows:
-            self.rows[rows_key] = training_rows(config.sampler, parts, seed=seed)
-        features, labels = self.rows[rows_key]
+        key = rows_key(config.sampler, seed, split)
+        rows = self._rows.get(key, lambda: Rows(*training_rows(config.sampler, parts, seed=seed)))
         return Replicate(
             config=config,
             seed=seed,
             split_number=split,
             split=parts,
-            features=features,
-            labels=labels,
-            rows_key=rows_key,
-            plan=self._plan(config, len(parts.train_labels), labels, seed, split),
+            rows=rows,
+            rows_key=key,
+            plan=self._plan(config, len(parts.train_labels), rows.labels, seed, split),
             class_weight=class_weight(config.loss, parts.class_counts),
             initial=initial_parameters(
-                config.model, features.shape[1], len(self.dataset.class_names), seed=seed
+                config.model, rows.features.shape[1], len(self.dataset.class_names), seed=seed
             ),
         )
 
     def _plan(self, config: Config, train_rows: int, labels: np.ndarray, seed: int, split: int) -> np.ndarray:
         """The index plan; trials that differ in loss or optimizer alone have the same one."""
-        key = (config.sampler, config.budget.epochs, seed, split)
-        if key in self.plans:
-            return self.plans[key]
-        plan = index_plan(config.sampler, train_rows, labels, seed=seed, epochs=config.budget.epochs)
-        # A continuous exponent hardly comes twice.
-        if not isinstance(config.sampler, ClassBalanced):
-            self.plans[key] = plan
-        return plan
+        return self._plans.get(
+            (config.sampler, config.budget.epochs, seed, split),
+            lambda: index_plan(config.sampler, train_rows, labels, seed=seed, epochs=config.budget.epochs),
+        )
 
 
-def rows_of(sampler: Sampler) -> tuple[object, ...]:
-    """What tells the training rows of a sampler from the plain training part: nothing but for SMOTE."""
-    return (sampler.name, sampler.neighbors) if isinstance(sampler, Smote) else ()
+def rows_key(sampler: Sampler, seed: int, split: int) -> tuple[object, ...]:
+    """What names the training rows of a replicate: its split, and for SMOTE the neighbours."""
+    return (seed, split, sampler.name, sampler.neighbors) if isinstance(sampler, Smote) else (seed, split)
 
 
 def class_weight(loss: Loss, class_counts: np.ndarray) -> np.ndarray:

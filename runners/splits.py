@@ -28,6 +28,11 @@ class Split:
     class_counts: np.ndarray
     rarest_class: int
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of all parts in bytes."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
 
 def make_split(
     dataset: Dataset,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
@@ -142,9 +141,9 @@ def with_ones(features: np.ndarray) -> np.ndarray:
 
 
 def to_tensor(values: np.ndarray) -> Tensor:
-    """A float32 or int32 Tensor of the values."""
-    values = np.ascontiguousarray(values)
-    return Tensor(values, ms.int32 if values.dtype.kind == "i" else ms.float32)
+    """A float32 or int32 Tensor of the values, which shares their memory where they are such an array."""
+    kind = np.int32 if values.dtype.kind == "i" else np.float32
+    return Tensor.from_numpy(np.ascontiguousarray(values, kind))
 
 
 class StackedSlope:

@@ -65,7 +65,7 @@ def shape_of(each: Replicate) -> FleetShape:
 
 def make_fleet(replicates: list[Replicate], slots: int | None = None) -> Fleet:
     shape = shape_of(replicates[0])
-    return Fleet(shape, slots=slots or len(replicates), pool_rows=5000, evaluation_rows=5000)
+    return Fleet(shape, slots=slots or len(replicates), pages=8, page_rows=700, evaluation_rows=150)
 
 
 def fill(fleet: Fleet, replicates: list[Replicate]) -> Fleet:

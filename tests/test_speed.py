@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from whole_sweeps import TINY, finished
 
+from runners import fleet, replicate
 from runners.records import EngineRecord
 from runners.shape import FleetShape
-from sweeps.engines import slots
-from sweeps.engines.slots import bytes_of_slot, number_of_slots
+from sweeps.cli import main
+from sweeps.engines import local, slots
+from sweeps.engines.slots import bytes_of_slot, number_of_pages, number_of_slots
 from sweeps.speed import speed_metrics, speed_sentence
 
 SHAPE = FleetShape(
@@ -43,6 +46,42 @@ def test_a_large_model_gets_as_many_slots_as_fit_into_memory(monkeypatch):
     assert 4 <= number_of_slots(large, replicates=48, evaluated_rows=1094) <= 8
     monkeypatch.setattr(slots, "memory", lambda: 2**30)
     assert number_of_slots(large, replicates=48, evaluated_rows=1094) == 1
+
+
+def test_a_large_table_has_replicates_of_as_many_splits_as_fit_into_memory(monkeypatch):
+    monkeypatch.setattr(slots, "memory", lambda: 24 * 2**30)
+
+    def pages(rows: int, **changes: int) -> int:
+        sizes = {"slots": 24, "page_rows": 3 * rows, "evaluation_rows": rows, "epochs": 30, "fleets": 1}
+        return number_of_pages(replace(SHAPE, features=21, train_rows=3 * rows), **{**sizes, **changes})
+
+    assert pages(1_000) == 24
+    # 2.2 million rows of 23 numbers in the split and the pools, 20 million in the plan: 0.28 of 1.6 GB.
+    assert pages(220_000) == 5
+    assert pages(220_000, fleets=2) == 2
+    assert pages(220_000_000) == 1
+
+
+def test_a_sweep_with_memory_for_one_split_finds_the_same(tmp_path, monkeypatch):
+    arguments = ["sweep", *TINY, "tracking.enabled=false", "fleet.processes=1"]
+    found = []
+    for name in ("roomy", "narrow"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        if name == "narrow":
+            monkeypatch.setattr(slots, "SHARE_FOR_SPLITS", 0.0)
+            monkeypatch.setattr(replicate, "KEPT_BYTES", 0)
+            # Parts of 36 rows in pieces of 5.
+            monkeypatch.setattr(fleet, "EVALUATED_ROWS", 5)
+            monkeypatch.setattr(local, "EVALUATED_ROWS", 5)
+        assert main(arguments) == 0
+        found.append(finished(tmp_path / name))
+    roomy, narrow = found
+    assert roomy.keys() == narrow.keys()
+    for key, (state, epochs_or_value, numbers) in roomy.items():
+        assert narrow[key][0] == state == "COMPLETE"
+        assert narrow[key][1] == pytest.approx(epochs_or_value, abs=1e-6)
+        assert dict(narrow[key][2]) == pytest.approx(dict(numbers), rel=1e-4, abs=1e-5)
 
 
 def test_speed_adds_up_the_engines():

@@ -318,7 +318,7 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
         classes=2,
         train_rows=len(first.split.train_labels),
     )
-    fleet = Fleet(shape, slots=3, pool_rows=3 * ROWS, evaluation_rows=3 * ROWS)
+    fleet = Fleet(shape, slots=3, pages=3, page_rows=ROWS, evaluation_rows=ROWS)
     for slot, each in enumerate(replicates):
         fleet.enter(slot, each)
     for _ in range(3):

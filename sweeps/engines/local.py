@@ -12,14 +12,15 @@ import numpy as np
 
 from conf.schema import Config
 from runners.evaluation import Outputs, evaluate
-from runners.fleet import Fleet
+from runners.fleet import EVALUATED_ROWS, Fleet
 from runners.fusion import fuse_kernels, publish_kernels
 from runners.metrics import classification_metrics
 from runners.records import EngineRecord, Record, TrialRecord
-from runners.replicate import Workshop
+from runners.replicate import Workshop, rows_key
 from runners.shape import FleetShape
-from sweeps.engines.size import fleet_shapes, fuses_kernels
-from sweeps.engines.slots import number_of_slots
+from runners.splits import Split
+from sweeps.engines.size import fleet_shapes, fuses_kernels, may_use_smote
+from sweeps.engines.slots import number_of_pages, number_of_slots
 from sweeps.engines.stopwatch import Stopwatch
 from sweeps.jobs import Job, Run
 from sweeps.plan import Plan
@@ -55,7 +56,10 @@ class Berth:
         for slot in self.fleet.free_slots():
             if not self.waiting:
                 break
-            job, run = self.waiting.popleft()
+            job, run = self.waiting[0]
+            if not self.fleet.has_room(rows_key(job.config.sampler, run.seed, run.split)):
+                break
+            self.waiting.popleft()
             try:
                 self.fleet.enter(slot, workshop.replicate(job.config, seed=run.seed, split=run.split))
             except Exception as error:
@@ -197,27 +201,38 @@ class LocalEngine:
         shape = self._shape(config)
         shape = self._homes.get(shape, shape)
         if shape not in self.berths:
-            split = self.workshop.split(config.budget.search_seeds[0], 0)
-            splits = config.budget.replicates + config.budget.final_replicates
-            synthetic_rows = len(split.class_counts) * int(split.class_counts.max())
-            fleet = Fleet(
-                shape,
-                slots=self._slots(shape),
-                pool_rows=splits * (shape.train_rows + synthetic_rows),
-                evaluation_rows=splits * (len(split.validation_labels) + len(split.test_labels)),
-            )
-            self.berths[shape] = Berth(fleet)
+            self.berths[shape] = Berth(self._fleet(shape))
         return self.berths[shape]
 
-    def _slots(self, shape: FleetShape) -> int:
-        """The slots of a fleet: the user's number, else by the rule of `number_of_slots`."""
-        if self.plan.fleet.slots is not None:
-            return self.plan.fleet.slots
-        studies = max(1, sum(self._homes[own] == shape for own in self._shapes))
-        in_flight = self.plan.search.concurrent_trials * self.plan.budget.replicates
+    def _fleet(self, shape: FleetShape) -> Fleet:
+        """A fleet with slots and pages by the user's number or by the rules of `sweeps.engines.slots`."""
+        studies = [
+            study
+            for study, own in zip(self.plan.studies, self._shapes, strict=True)
+            if self._homes[own] == shape
+        ]
         split = self.workshop.split(self.plan.budget.search_seeds[0], 0)
-        rows = max(len(split.validation_labels), len(split.test_labels))
-        return number_of_slots(shape, replicates=studies * in_flight, evaluated_rows=rows)
+        evaluation_rows = max(len(split.validation_labels), len(split.test_labels))
+        slots = self.plan.fleet.slots
+        if slots is None:
+            in_flight = self.plan.search.concurrent_trials * self.plan.budget.replicates
+            slots = number_of_slots(
+                shape,
+                replicates=max(1, len(studies)) * in_flight,
+                evaluated_rows=min(evaluation_rows, EVALUATED_ROWS),
+            )
+        page_rows = shape.train_rows
+        if any(may_use_smote(study) for study in studies):
+            page_rows = len(split.class_counts) * int(split.class_counts.max())
+        pages = number_of_pages(
+            shape,
+            slots=slots,
+            page_rows=page_rows,
+            evaluation_rows=evaluation_rows,
+            epochs=self.plan.budget.epochs,
+            fleets=len(set(self._homes.values())),
+        )
+        return Fleet(shape, slots=slots, pages=pages, page_rows=page_rows, evaluation_rows=evaluation_rows)
 
     def _epoch(self, berth: Berth, source: JobSource) -> None:
         """Train one epoch, measure the runs that are at a rung, and end what ends."""
@@ -278,16 +293,23 @@ class LocalEngine:
         for at_end in (False, True):
             slots = [slot for slot in at_rung if last[slot] == at_end]
             if slots:
-                self._validate(logits[slots], [at_rung[slot] for slot in slots], at_end)
+                splits = [fleet.split(slot) for slot in slots]
+                self._validate(logits[slots], splits, [at_rung[slot] for slot in slots], at_end)
         final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
         if final:
-            self._evaluate(logits[final], fleet.logits("test")[final], [at_rung[slot] for slot in final])
+            self._evaluate(
+                logits[final],
+                fleet.logits("test")[final],
+                [fleet.split(slot) for slot in final],
+                [at_rung[slot] for slot in final],
+            )
         for slot, (_, run) in at_rung.items():
             run.measure({"train_loss": float(losses[slot])}, rung=True)
 
-    def _validate(self, logits: np.ndarray, members: list[tuple[Job, Run]], at_end: bool) -> None:
+    def _validate(
+        self, logits: np.ndarray, splits: list[Split], members: list[tuple[Job, Run]], at_end: bool
+    ) -> None:
         """Metrics of logits (K, C, N) on the validation parts of K runs."""
-        splits = [self.workshop.split(run.seed, run.split) for _, run in members]
         metrics = classification_metrics(
             logits,
             np.stack([split.validation_labels for split in splits]),
@@ -299,9 +321,10 @@ class LocalEngine:
             for name, values in metrics.items():
                 run.measure({f"validation_{name}": float(values[index])}, rung=name in curves)
 
-    def _evaluate(self, validation: np.ndarray, test: np.ndarray, members: list[tuple[Job, Run]]) -> None:
+    def _evaluate(
+        self, validation: np.ndarray, test: np.ndarray, splits: list[Split], members: list[tuple[Job, Run]]
+    ) -> None:
         """Metrics and diagrams of K runs on their test parts, from the logits (K, C, N) of both parts."""
-        splits = [self.workshop.split(run.seed, run.split) for _, run in members]
         metrics, diagrams = evaluate(
             Outputs(validation, np.stack([split.validation_labels for split in splits])),
             Outputs(test, np.stack([split.test_labels for split in splits])),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from conf.errors import UserError
-from conf.schema import Ohem
+from conf.schema import Ohem, Smote
 from runners.fusion import obstacle
 from runners.replicate import Workshop
 from runners.shape import FleetShape
@@ -73,6 +73,12 @@ def fleet_shapes(shapes: Sequence[FleetShape]) -> dict[FleetShape, FleetShape]:
 def is_mining(study: Study) -> bool:
     """Whether the study trains in a graph that mines hard examples."""
     return isinstance(study.config.loss, Ohem)
+
+
+def may_use_smote(study: Study) -> bool:
+    """Whether a trial of the study can have SMOTE as its sampler."""
+    samplers = [study.config.sampler, *study.variants.get("sampler", {}).values()]
+    return any(isinstance(sampler, Smote) for sampler in samplers)
 
 
 def _cost_apart(mining: int, studies: int) -> float:

@@ -14,6 +14,8 @@ MOST_SLOTS = 256
 PARAMETER_BUFFERS, ACTIVATION_BUFFERS = 12, 4
 # Of the machine's memory, for all fleets of a process.
 SHARE_OF_MEMORY = 0.25
+# Likewise for the splits that replicates in training have; those beyond it wait.
+SHARE_FOR_SPLITS = 1 / 16
 
 
 def number_of_slots(shape: FleetShape, *, replicates: int, evaluated_rows: int) -> int:
@@ -37,6 +39,25 @@ def bytes_of_slot(shape: FleetShape, evaluated_rows: int) -> int:
     epoch = shape.train_rows * (2 + shape.classes)
     masks = shape.train_rows * sum(shape.widths) if shape.dropout else 0
     return 4 * (PARAMETER_BUFFERS * parameters + ACTIVATION_BUFFERS * activations + epoch + masks)
+
+
+def number_of_pages(
+    shape: FleetShape, *, slots: int, page_rows: int, evaluation_rows: int, epochs: int, fleets: int
+) -> int:
+    """Of how many splits a fleet can have replicates at a time: of one a slot, unless memory is too small.
+
+    Args:
+        shape: of the fleet.
+        slots: its slots.
+        page_rows: the most rows that a replicate is trained on.
+        evaluation_rows: the most rows of a validation or test part.
+        epochs: of a replicate; so many times its training rows are in its plan.
+        fleets: that share the memory of this process.
+    """
+    # The split itself, and its rows in the fleet's pools.
+    numbers = (shape.train_rows + page_rows + 4 * evaluation_rows) * (shape.features + 2)
+    bytes_of_split = 4 * (numbers + epochs * shape.train_rows)
+    return max(1, min(slots, int(SHARE_FOR_SPLITS * memory() / fleets) // bytes_of_split))
 
 
 def memory() -> int:

@@ -71,7 +71,7 @@ def fleet(models: int) -> Epoch:
     fuse_kernels()
     work = replicates(models)
     shape = FleetShape.of(work[0].config, features=FEATURES, classes=CLASSES, train_rows=ROWS)
-    made = Fleet(shape, slots=models, pool_rows=ROWS, evaluation_rows=ROWS)
+    made = Fleet(shape, slots=models, pages=1, page_rows=ROWS, evaluation_rows=ROWS)
     for slot, replicate in enumerate(work):
         made.enter(slot, replicate)
     made.train_epoch()
