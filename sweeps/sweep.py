@@ -16,6 +16,7 @@ from runners.replicate import Workshop
 from runners.tables import tell_notes
 from runners.tracking import Writer, start_writer, tracking_uri
 from runners.tracking_store import require_active
+from sweeps.engines.size import check_fusion
 from sweeps.folder import STUDIES, locked, set_aside, store_configuration
 from sweeps.interrupts import uninterrupted
 from sweeps.plan import Plan, total_trials
@@ -43,10 +44,11 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
         Whether no trial ended with an exception.
 
     Raises:
-        UserError: the data cannot be split as asked, another process runs this sweep, or its name stands for
-            another configuration.
+        UserError: this machine cannot fuse kernels as asked, the data cannot be split as asked, another process
+            runs this sweep, or its name stands for another configuration.
         Failure: the folder cannot be written, a training process died twice, or no trial was completed.
     """
+    check_fusion(plan)
     workshop = Workshop(plan.data)
     tell_notes(plan.data, workshop.dataset)
     workshop.split(plan.budget.search_seeds[0], 0)

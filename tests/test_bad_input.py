@@ -433,12 +433,16 @@ def test_every_row_is_a_mistake_of_its_own():
         ("sweep engine=ray engine.address=127.0.0.1:1 engine.storage=postgresql://db/a", ":1", "ray start"),
         ("sweep engine=ray engine.address=here engine.storage=postgresql://db/a", "here", "ray start"),
         ("sweep engine=workers engine.storage=nowhere", "nowhere", "postgresql+psycopg2://"),
+        ("sweep data=wine fleet.fused=true fleet.processes=2", "g++", "leave fleet.fused out"),
         ("train budget.replicates=9", "9", "budget.replicates=5"),
         ("compare", "mlflow.db", "run lossfleet sweep first"),
     ],
 )
-def test_bad_input_to_a_process_of_its_own(line, value, mend):
+def test_bad_input_to_a_process_of_its_own(line, value, mend, workdir, monkeypatch):
+    # Without a linker, and without anything else that a shell would find.
+    monkeypatch.setenv("PATH", "")
     ended = subprocess.run(
         [sys.executable, "-m", "sweeps.cli", *line.split()], capture_output=True, text=True, timeout=60
     )
+    assert list(workdir.iterdir()) == []
     check(ended.returncode, ended.stdout, ended.stderr, value, mend)

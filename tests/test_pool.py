@@ -17,7 +17,9 @@ def rows(number: int, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 
 def at(pool: Pool, first: int, count: int = 3) -> list[list[float]]:
-    return ops.gather(pool.tensor, Tensor(np.arange(first, first + count, dtype=np.int32)), 0).asnumpy().tolist()
+    return (
+        ops.gather(pool.tensor, Tensor(np.arange(first, first + count, dtype=np.int32)), 0).asnumpy().tolist()
+    )
 
 
 def test_the_tensor_shows_what_was_added_after_it_was_used():

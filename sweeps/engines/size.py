@@ -35,16 +35,20 @@ def fuses_kernels(plan: Plan, workshop: Workshop) -> bool:
     Raises:
         UserError: the user wants it and this machine cannot.
     """
-    wanted = plan.fleet.fused
-    if wanted is None:
+    check_fusion(plan)
+    if plan.fleet.fused is None:
         return planned_steps(plan, workshop) >= STEPS_WORTH_FUSING and obstacle() is None
-    if wanted and (reason := obstacle()) is not None:
+    return plan.fleet.fused
+
+
+def check_fusion(plan: Plan) -> None:
+    """Raises UserError where the user wants fused kernels and this machine cannot compile them."""
+    if plan.fleet.fused and (reason := obstacle()) is not None:
         raise UserError(
             what=f"fleet.fused is true, but {reason}",
             expected="a machine that can compile kernels",
             mend="mend that, or leave fleet.fused out: training is slower and otherwise the same",
         )
-    return wanted
 
 
 def share_cost(share: Sequence[Study]) -> float:
