@@ -11,7 +11,7 @@ from runners.replicate import Workshop
 from runners.shape import FleetShape
 from sweeps.compose import run_sweeper
 from sweeps.engines import size
-from sweeps.engines.size import fleet_shapes, fuses_kernels, planned_steps, share_cost
+from sweeps.engines.size import fleet_shapes, fuses_kernels, may_use_smote, planned_steps, share_cost
 from sweeps.plan import Plan
 
 PLAIN = FleetShape(2, 2, 100, 10, (4,), False, "none", 0.9, 0.999, 1e-8)
@@ -77,3 +77,12 @@ def test_kernels_are_fused_where_there_is_much_to_train_and_the_machine_can(monk
     assert not fuses_kernels(main, Workshop(main.data))
     with pytest.raises(UserError, match=r"fleet.fused is true, but g\+\+ is not on the path"):
         fuses_kernels(forced, Workshop(forced.data))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [("strategy=resampling", True), ("strategy=ce sampler=smote", True), ("strategy=ce", False)],
+)
+def test_only_studies_that_may_use_smote_have_room_for_its_rows(arguments, expected):
+    (study,) = plan(*SMALL, *arguments.split()).studies
+    assert may_use_smote(study) == expected
