@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import NoReturn, cast, get_args
 
 from conf.errors import Failure, UserError, suggest
 from sweeps import commands
-from sweeps.interrupts import interruptible
+from sweeps.interrupts import interruptible, leave
 
 COMMANDS = ("sweep", "train", "compare", "plot", "ui", "sync", "worker")
 FIGURES = ("losses",)
@@ -323,10 +322,7 @@ def _version() -> str:
 
 def command() -> NoReturn:
     """The command `lossfleet`: runs one command and ends the process with its exit code."""
-    code = main()
-    # All that was imported need not be looked through for garbage at the end, which took half a second.
-    gc.freeze()
-    sys.exit(code)
+    leave(main())
 
 
 if __name__ == "__main__":

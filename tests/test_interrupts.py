@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from whole_sweeps import (
@@ -61,6 +62,19 @@ def test_a_signal_ends_a_sweep_cleanly(number, processes, moment, tmp_path):
         done = run(tmp_path, "sweep", *TINY)
         assert done.returncode == 0, done.stderr
         check_complete(tmp_path, TINY_SIZE)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_signals_during_the_import_of_mindspore_end_a_sweep(count, tmp_path):
+    process = start(tmp_path, "sweep", *TINY, "fleet.processes=1", "tracking.enabled=false")
+    maps = Path(f"/proc/{process.pid}/maps")
+    assert wait_until(lambda: "libmindspore_core" in maps.read_text(), process)
+    for _ in range(count):
+        os.killpg(process.pid, signal.SIGTERM)
+        time.sleep(0.1)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert errors.splitlines()[-1].startswith("lossfleet: interrupted; ")
 
 
 def script(body: str) -> subprocess.Popen[str]:
