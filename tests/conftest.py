@@ -21,7 +21,7 @@ os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 
 
 # In the order in which workers begin them, so that none is left alone with a long one at the end.
-LONGEST = ("readme", "outage", "ray", "sweep", "kill", "fleet", "fusion", "interrupts", "folder", "postgres")
+LONGEST = ("readme", "outage", "fleet", "ray", "kill", "fusion", "sweep", "interrupts", "folder", "postgres")
 
 
 def pytest_collection_modifyitems(items):
