@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 
 import numpy as np
 from mindspore import Tensor
+
+from runners.stacked import with_ones
 
 Key = tuple[object, ...]
 
@@ -25,9 +27,9 @@ class Pool:
         self._page_of: dict[Key, int] = {}
         self.tensor = Tensor.from_numpy(self._features)
 
-    def has_room(self, key: Key, in_use: Collection[Key]) -> bool:
+    def has_room(self, key: Key, in_use: Set[Key]) -> bool:
         """Whether a set of rows is there, or could be beside those in use."""
-        return key in self._page_of or len(set(in_use)) < self.pages
+        return key in self._page_of or len(in_use) < self.pages
 
     def add(self, key: Key, features: np.ndarray, labels: np.ndarray, in_use: Collection[Key]) -> int:
         """Give a set of rows a page, unless it has one.
@@ -48,9 +50,7 @@ class Pool:
                 raise ValueError(f"a page has {self.page_rows} rows; expected room for {len(labels)}")
             page = self._free_page(in_use)
             first = page * self.page_rows
-            self._features[first : first + len(labels), :-1] = features
-            # The ones that the first layer's biases meet.
-            self._features[first : first + len(labels), -1] = 1.0
+            self._features[first : first + len(labels)] = with_ones(features)
             self.labels[first : first + len(labels)] = labels
             self._page_of[key] = page
         return self._page_of[key] * self.page_rows

@@ -137,7 +137,7 @@ def flatten_parameters(parameters: Parameters) -> np.ndarray:
 
 def with_ones(features: np.ndarray) -> np.ndarray:
     """Features (N, F) with a last column of ones, float32."""
-    return np.column_stack([features, np.ones(len(features))]).astype(np.float32)
+    return np.column_stack([features, np.ones(len(features), np.float32)]).astype(np.float32, copy=False)
 
 
 def to_tensor(values: np.ndarray) -> Tensor:
