@@ -17,7 +17,7 @@ from collections.abc import Callable
 from mindspore import Tensor, ops
 
 from losses.checks import check_number, check_sigmoid
-from losses.numerics import at_least_float32, modulated, over_leading_axes
+from losses.numerics import at_least_float32, focal, of_each, over_leading_axes
 
 
 def sigmoid_cross_entropy(
@@ -49,8 +49,8 @@ def sigmoid_cross_entropy(
         Cox 1958, The regression analysis of binary sequences.
     """
 
-    def loss(lead: Tensor) -> Tensor:
-        return modulated(lead, ops.ones_like(lead), None)
+    def loss(log_odds: Tensor) -> Tensor:
+        return focal(log_odds, 0.0)
 
     return _loss(loss, logits, labels, alpha, label_smoothing, ignore_index)
 
@@ -87,10 +87,12 @@ def sigmoid_focal_loss(
         Lin et al. 2017, Focal loss for dense object detection, arXiv 1708.02002, equation 5.
     """
     check_number("gamma", gamma, logits.shape, 0.0, None, False)
-    gamma = over_leading_axes(gamma, logits.ndim)
+    check_sigmoid(logits, labels, ignore_index)
+    logits = at_least_float32(logits)
+    gamma = of_each(over_leading_axes(gamma, logits.ndim), logits.shape, logits.dtype)
 
-    def loss(lead: Tensor) -> Tensor:
-        return modulated(lead, ops.ones_like(lead), gamma)
+    def loss(log_odds: Tensor) -> Tensor:
+        return focal(log_odds, gamma)
 
     return _loss(loss, logits, labels, alpha, label_smoothing, ignore_index)
 
@@ -133,8 +135,8 @@ def focal_star_loss(
     gamma = over_leading_axes(gamma, logits.ndim)
     beta = over_leading_axes(beta, logits.ndim)
 
-    def loss(lead: Tensor) -> Tensor:
-        return modulated(lead * gamma + beta, ops.ones_like(lead), None) / gamma
+    def loss(log_odds: Tensor) -> Tensor:
+        return focal(log_odds * gamma + beta, 0.0) / gamma
 
     return _loss(loss, logits, labels, alpha, label_smoothing, ignore_index)
 
@@ -147,7 +149,7 @@ def _loss(
     label_smoothing: float | Tensor,
     ignore_index: int | None,
 ) -> Tensor:
-    """The loss of each element, `loss` being a function of the lead log(p_t / (1 - p_t))."""
+    """The loss of each element, `loss` being a function of the log-odds log(p_t / (1 - p_t))."""
     check_sigmoid(logits, labels, ignore_index)
     check_number("label_smoothing", label_smoothing, logits.shape, 0.0, 1.0, False)
     logits = at_least_float32(logits)

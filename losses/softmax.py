@@ -23,11 +23,12 @@ from mindspore import Tensor, ops
 from losses.checks import check_class_weight, check_number, check_softmax
 from losses.numerics import (
     at_least_float32,
-    modulated,
+    focal,
+    label_focal,
+    log_odds_of_each,
+    of_each,
     one_hot,
     over_leading_axes,
-    rivals,
-    rivals_of_each,
     sum_of_classes,
 )
 
@@ -60,7 +61,7 @@ def softmax_cross_entropy(
     Reference:
         Good 1952, Rational decisions; label smoothing: Szegedy et al. 2015, arXiv 1512.00567.
     """
-    return _loss(logits, labels, None, class_weight, label_smoothing, ignore_index)
+    return _loss(logits, labels, 0.0, class_weight, label_smoothing, ignore_index)
 
 
 def softmax_focal_loss(
@@ -101,7 +102,7 @@ def softmax_focal_loss(
 def _loss(
     logits: Tensor,
     labels: Tensor,
-    gamma: float | Tensor | None,
+    gamma: float | Tensor,
     class_weight: Tensor | None,
     label_smoothing: float | Tensor,
     ignore_index: int | None,
@@ -123,12 +124,10 @@ def _loss(
     return losses if counts is None else losses * counts
 
 
-def _of_indices(
-    logits: Tensor, labels: Tensor, gamma: float | Tensor | None, class_weight: Tensor | None
-) -> Tensor:
+def _of_indices(logits: Tensor, labels: Tensor, gamma: float | Tensor, class_weight: Tensor | None) -> Tensor:
     labels = ops.cast(labels, ms.int32)
-    lead, crowd, _ = rivals(logits, one_hot(labels, logits))
-    losses = modulated(lead, crowd, over_leading_axes(gamma, labels.ndim))
+    gamma = of_each(over_leading_axes(gamma, labels.ndim), labels.shape, logits.dtype)
+    losses = label_focal(logits, labels, gamma)[0]
     if class_weight is None:
         return losses
     class_weight = ops.cast(class_weight, logits.dtype)
@@ -139,13 +138,14 @@ def _of_indices(
 
 
 def _of_distribution(
-    logits: Tensor, labels: Tensor, gamma: float | Tensor | None, class_weight: Tensor | None
+    logits: Tensor, labels: Tensor, gamma: float | Tensor, class_weight: Tensor | None
 ) -> Tensor:
-    lead, crowd = rivals_of_each(logits)
+    log_odds = log_odds_of_each(logits)
     if class_weight is not None:
         class_weight = ops.cast(class_weight, logits.dtype)
         labels = labels * class_weight.reshape((-1, logits.shape[1]) + (1,) * (logits.ndim - 2))
-    losses = modulated(lead, crowd, _with_class_axis(gamma, logits.ndim - 1))
+    gamma = of_each(_with_class_axis(gamma, logits.ndim - 1), logits.shape, logits.dtype)
+    losses = focal(log_odds, gamma)
     return sum_of_classes(labels * losses)
 
 
