@@ -22,6 +22,7 @@ from mindspore import Tensor, nn, ops
 
 # Low enough to be no rival to any logit, and still finite.
 _NO_RIVAL = -3e38
+_ZERO, _ONE = Tensor(0.0, ms.float32), Tensor(1.0, ms.float32)
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 _largest = ops.ArgMaxWithValue(1)
@@ -33,7 +34,8 @@ _tile = ops.Tile()
 _reshape = ops.Reshape()
 _expand_dims = ops.ExpandDims()
 _gather = ops.GatherD()
-_replace = ops.TensorScatterElements(1)
+_one_hot = ops.OneHot(1)
+_cast = ops.Cast()
 _xlogy = ops.Xlogy()
 _sigmoid_cross_entropy = ops.SigmoidCrossEntropyWithLogits()
 
@@ -104,15 +106,15 @@ class LabelFocal(nn.Cell):
     def construct(
         self, logits: Tensor, labels: Tensor, gamma: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        index = _expand_dims(labels, 1)
-        of_label = _gather(logits, 1, index)
-        others = _replace(logits, index, _ones(of_label.shape, logits.dtype) * _NO_RIVAL)
+        classes = logits.shape[1]
+        is_label = _cast(_one_hot(labels, classes, _ONE, _ZERO), logits.dtype)
+        others = logits + is_label * _NO_RIVAL
         largest = _largest(others)[1]
         # e^x = ((1 + t) / (1 - t))^2 of t = tanh(x / 4), which takes half as long as expm1.
-        t = ops.tanh((others - over_classes(largest, logits.shape[1])) * 0.25)
+        t = ops.tanh((others - over_classes(largest, classes)) * 0.25)
         odds = ops.square(ops.xdivy(1.0 + t, 1.0 - t))
         crowd = sum_of_classes(odds)
-        lead = _reshape(of_label, crowd.shape) - largest
+        lead = _reshape(_gather(logits, 1, _expand_dims(labels, 1)), crowd.shape) - largest
         log_odds = lead - _xlogy(_ones(crowd.shape, crowd.dtype), crowd)
         return focal(log_odds, gamma), log_odds, odds, crowd
 
@@ -137,8 +139,9 @@ class LabelSlope(nn.Cell):
     """
 
     def construct(self, logits: Tensor, labels: Tensor, odds: Tensor, crowd: Tensor, dout: Tensor) -> Tensor:
-        of_others = odds * over_classes(-dout / crowd, odds.shape[1])
-        return _replace(of_others, _expand_dims(labels, 1), _expand_dims(dout, 1))
+        classes = logits.shape[1]
+        is_label = _cast(_one_hot(labels, classes, _ONE, _ZERO), logits.dtype)
+        return over_classes(dout, classes) * is_label - over_classes(dout / crowd, classes) * odds
 
     def bprop(
         self,
@@ -227,10 +230,3 @@ def over_leading_axes(values: Any, axes: int) -> Any:
     if not isinstance(values, Tensor) or values.ndim == 0:
         return values
     return values.reshape(values.shape + (1,) * (axes - values.ndim))
-
-
-def of_each(gamma: float | Tensor, shape: tuple[int, ...], dtype: Any) -> float | Tensor:
-    """A Tensor of gammas that broadcasts as one gamma a loss, which cells need for its derivative; others unchanged."""
-    if not isinstance(gamma, Tensor):
-        return gamma
-    return gamma * _ones(shape, dtype)

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from mindspore import Tensor, ops
 
 from losses.checks import check_number, check_sigmoid
-from losses.numerics import at_least_float32, focal, of_each, over_leading_axes
+from losses.modes import focal_losses
+from losses.numerics import at_least_float32, over_leading_axes
 
 
 def sigmoid_cross_entropy(
@@ -50,7 +51,7 @@ def sigmoid_cross_entropy(
     """
 
     def loss(log_odds: Tensor) -> Tensor:
-        return focal(log_odds, 0.0)
+        return focal_losses(log_odds, 0.0)
 
     return _loss(loss, logits, labels, alpha, label_smoothing, ignore_index)
 
@@ -87,12 +88,10 @@ def sigmoid_focal_loss(
         Lin et al. 2017, Focal loss for dense object detection, arXiv 1708.02002, equation 5.
     """
     check_number("gamma", gamma, logits.shape, 0.0, None, False)
-    check_sigmoid(logits, labels, ignore_index)
-    logits = at_least_float32(logits)
-    gamma = of_each(over_leading_axes(gamma, logits.ndim), logits.shape, logits.dtype)
+    gamma = over_leading_axes(gamma, logits.ndim)
 
     def loss(log_odds: Tensor) -> Tensor:
-        return focal(log_odds, gamma)
+        return focal_losses(log_odds, gamma)
 
     return _loss(loss, logits, labels, alpha, label_smoothing, ignore_index)
 
@@ -136,7 +135,7 @@ def focal_star_loss(
     beta = over_leading_axes(beta, logits.ndim)
 
     def loss(log_odds: Tensor) -> Tensor:
-        return focal(log_odds * gamma + beta, 0.0) / gamma
+        return focal_losses(log_odds * gamma + beta, 0.0) / gamma
 
     return _loss(loss, logits, labels, alpha, label_smoothing, ignore_index)
 

@@ -21,12 +21,10 @@ import mindspore as ms
 from mindspore import Tensor, ops
 
 from losses.checks import check_class_weight, check_number, check_softmax
+from losses.modes import focal_losses, label_focal_losses
 from losses.numerics import (
     at_least_float32,
-    focal,
-    label_focal,
     log_odds_of_each,
-    of_each,
     one_hot,
     over_leading_axes,
     sum_of_classes,
@@ -126,8 +124,7 @@ def _loss(
 
 def _of_indices(logits: Tensor, labels: Tensor, gamma: float | Tensor, class_weight: Tensor | None) -> Tensor:
     labels = ops.cast(labels, ms.int32)
-    gamma = of_each(over_leading_axes(gamma, labels.ndim), labels.shape, logits.dtype)
-    losses = label_focal(logits, labels, gamma)[0]
+    losses = label_focal_losses(logits, labels, over_leading_axes(gamma, labels.ndim))
     if class_weight is None:
         return losses
     class_weight = ops.cast(class_weight, logits.dtype)
@@ -144,9 +141,7 @@ def _of_distribution(
     if class_weight is not None:
         class_weight = ops.cast(class_weight, logits.dtype)
         labels = labels * class_weight.reshape((-1, logits.shape[1]) + (1,) * (logits.ndim - 2))
-    gamma = of_each(_with_class_axis(gamma, logits.ndim - 1), logits.shape, logits.dtype)
-    losses = focal(log_odds, gamma)
-    return sum_of_classes(labels * losses)
+    return sum_of_classes(labels * focal_losses(log_odds, _with_class_axis(gamma, logits.ndim - 1)))
 
 
 def _distribution(logits: Tensor, labels: Tensor, label_smoothing: float | Tensor) -> Tensor:

@@ -37,6 +37,19 @@ def no_store_left_behind():
     forget_store()
 
 
+@pytest.fixture(scope="module", params=["kernels", "graphs"])
+def pynative(request):
+    """PyNative, waiting for each kernel, where losses are never compiled or always: they may round differently."""
+    import mindspore as ms
+
+    from losses import modes
+
+    ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modes, "CALLS_BEFORE_A_GRAPH", 0 if request.param == "graphs" else 10**9)
+        yield
+
+
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
     """An empty working directory, where a sweep may leave its state."""

@@ -150,9 +150,7 @@ def loss(request) -> Loss:
     return request.param
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _synchronize():
-    ms.runtime.launch_blocking()
+pytestmark = pytest.mark.usefixtures("pynative")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,10 +20,7 @@ extreme_logits = arrays(np.float32, (BATCH, CLASSES), elements=st.floats(-1e4, 1
 labels_ = arrays(np.int32, (BATCH,), elements=st.integers(0, CLASSES - 1))
 gammas = st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0])
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _synchronous():
-    ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
+pytestmark = pytest.mark.usefixtures("pynative")
 
 
 def focal(logits: np.ndarray, labels: np.ndarray, gamma: float, **more) -> np.ndarray:

@@ -15,10 +15,7 @@ from losses import sigmoid_cross_entropy, sigmoid_focal_loss, softmax_cross_entr
 GAMMAS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 EXAMPLES = 4001
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _synchronize():
-    ms.runtime.launch_blocking()
+pytestmark = pytest.mark.usefixtures("pynative")
 
 
 def both_tails(classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -110,6 +107,12 @@ def test_the_gradient_at_even_odds_is_one_half():
     np.testing.assert_allclose(gradient.asnumpy(), [[-0.5, 0.5]], rtol=1e-5)
 
 
+def normal(values: Tensor) -> np.ndarray:
+    """Values without the subnormal numbers, which some of MindSpore's threads round to 0."""
+    array = values.asnumpy()
+    return np.where(np.abs(array) < np.finfo(np.float32).tiny, 0, array)
+
+
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_gamma_0_is_cross_entropy_to_the_last_bit(one_hot):
     logits, labels = both_tails(7)
@@ -124,10 +127,10 @@ def test_gamma_0_is_cross_entropy_to_the_last_bit(one_hot):
             lambda x: sigmoid_cross_entropy(x, (x > 1).int()),
         ),
     ):
-        np.testing.assert_array_equal(focal(Tensor(logits)).asnumpy(), plain(Tensor(logits)).asnumpy())
+        np.testing.assert_array_equal(normal(focal(Tensor(logits))), normal(plain(Tensor(logits))))
         np.testing.assert_array_equal(
-            ms.grad(lambda x, f=focal: f(x).sum())(Tensor(logits)).asnumpy(),
-            ms.grad(lambda x, f=plain: f(x).sum())(Tensor(logits)).asnumpy(),
+            normal(ms.grad(lambda x, f=focal: f(x).sum())(Tensor(logits))),
+            normal(ms.grad(lambda x, f=plain: f(x).sum())(Tensor(logits))),
         )
 
 
