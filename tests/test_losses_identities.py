@@ -146,3 +146,21 @@ def test_gradients_of_an_example_sum_to_0(logits, labels):
 
     slope = ms.grad(total)(Tensor(logits)).asnumpy()
     np.testing.assert_allclose(slope.sum(1), 0, atol=3e-6 * np.abs(slope).max() + 1e-30)
+
+
+def test_a_class_masked_by_minus_infinity_is_not_there():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(BATCH, CLASSES)).astype(np.float32) * 3
+    labels = random.integers(0, CLASSES, BATCH).astype(np.int32)
+    masked = np.concatenate([logits, np.full((BATCH, 1), -np.inf, np.float32)], 1)
+
+    def value_and_gradient(logits):
+        def total(logits):
+            return losses.softmax_focal_loss(logits, Tensor(labels), gamma=2.0).sum()
+
+        return [result.asnumpy() for result in ms.value_and_grad(total)(Tensor(logits))]
+
+    (value, gradient), (expected, expected_gradient) = value_and_gradient(masked), value_and_gradient(logits)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient[:, :-1], expected_gradient, rtol=1e-5, atol=1e-7)
+    assert (gradient[:, -1] == 0).all()
