@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 import mindspore as ms
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, ops
 
-from losses.numerics import focal, focal_slope, label_focal, label_slope, log_rest
+from losses.numerics import Focal, LabelFocal, focal, focal_gradient, label_focal, label_focal_gradient
 
 # Calls with arguments of the same shapes and types before a function is compiled for them.
 CALLS_BEFORE_A_GRAPH = 10
@@ -26,8 +26,11 @@ class Repeated:
     """A function of Tensors and numbers that is compiled for the shapes that it is called with again and again."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        def graph(*arguments: Tensor) -> Any:
+            return function(*arguments)
+
         self._function = function
-        self._graph = ms.jit(function)
+        self._graph = ms.jit(graph)
         self._calls: Callable[[Any], Iterator[int]] = lru_cache(_COUNTED_SHAPES)(lambda _: itertools.count())
 
     def __call__(self, first: Tensor, *others: Tensor | float) -> Any:
@@ -40,74 +43,28 @@ class Repeated:
         return (self._function if calls < CALLS_BEFORE_A_GRAPH else self._graph)(*arguments)
 
 
-def _focal(log_odds: Tensor, gamma: Tensor) -> Tensor:
-    return focal(log_odds, gamma)
-
-
-def _focal_gradient(log_odds: Tensor, gamma: Tensor, dout: Tensor) -> Tensor:
-    return focal_slope(log_odds, gamma) * dout
-
-
-def _label_focal(logits: Tensor, labels: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return label_focal(logits, labels, gamma)
-
-
-def _label_focal_gradient(
-    logits: Tensor,
-    labels: Tensor,
-    gamma: Tensor,
-    log_odds: Tensor,
-    odds: Tensor,
-    crowd: Tensor,
-    by_losses: Tensor,
-    by_log_odds: Tensor,
-) -> Tensor:
-    return label_slope(logits, labels, odds, crowd, focal_slope(log_odds, gamma) * by_losses + by_log_odds)
-
-
-class PynativeFocal(nn.Cell):
-    """`losses.numerics.Focal` for PyNative."""
+class PynativeFocal(Focal):
+    """`losses.numerics.focal` for PyNative."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.forward = Repeated(_focal)
-        self.gradient = Repeated(_focal_gradient)
+        super().__init__(Repeated(focal_gradient))
+        self.forward = Repeated(focal)
 
     def construct(self, log_odds: Tensor, gamma: float | Tensor) -> Tensor:
         return self.forward(log_odds, gamma)
 
-    def bprop(
-        self, log_odds: Tensor, gamma: float | Tensor, out: Tensor, dout: Tensor
-    ) -> tuple[Tensor, float | Tensor]:
-        by_gamma = dout * out * log_rest(log_odds) if isinstance(gamma, Tensor) else gamma
-        return self.gradient(log_odds, gamma, dout), by_gamma
 
-
-class PynativeLabelFocal(nn.Cell):
-    """`losses.numerics.LabelFocal` for PyNative."""
+class PynativeLabelFocal(LabelFocal):
+    """`losses.numerics.label_focal` for PyNative."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.forward = Repeated(_label_focal)
-        self.gradient = Repeated(_label_focal_gradient)
+        super().__init__(Repeated(label_focal_gradient))
+        self.forward = Repeated(label_focal)
 
     def construct(
         self, logits: Tensor, labels: Tensor, gamma: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.forward(logits, labels, gamma)
-
-    def bprop(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        gamma: float | Tensor,
-        out: tuple[Tensor, Tensor, Tensor, Tensor],
-        dout: tuple[Tensor, Tensor, Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor, float | Tensor]:
-        losses, log_odds, odds, crowd = out
-        by_gamma = dout[0] * losses * log_rest(log_odds) if isinstance(gamma, Tensor) else gamma
-        by_logits = self.gradient(logits, labels, gamma, log_odds, odds, crowd, dout[0], dout[1])
-        return by_logits, labels, by_gamma
 
 
 _focal_in_pynative = PynativeFocal()
@@ -128,7 +85,7 @@ def label_focal_losses(logits: Tensor, labels: Tensor, gamma: float | Tensor) ->
 
 def is_graph() -> bool:
     """Whether a graph is being compiled, in which `_is_unknown` is given no function, or graphs are the mode."""
-    return _is_unknown(_label_focal) or ms.get_context("mode") == ms.GRAPH_MODE
+    return _is_unknown(is_graph) or ms.get_context("mode") == ms.GRAPH_MODE
 
 
 @ops.constexpr(check=False)

@@ -14,6 +14,7 @@ Cells give derivatives in closed form, which can be derived again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mindspore as ms
@@ -68,8 +69,30 @@ class SumOfClasses(nn.Cell):
         return (over_classes(dout, values.shape[1]),)
 
 
+class OneHot(nn.Cell):
+    """Labels (N, ...) as 1 and 0 in the shape and type of `like`, (N, C, ...)."""
+
+    def construct(self, labels: Tensor, like: Tensor) -> Tensor:
+        return _cast(_one_hot(_cast(labels, ms.int32), like.shape[1], _ONE, _ZERO), like.dtype)
+
+
+class OfLabel(nn.Cell):
+    """The values (N, C, ...) at labels (N, ...), in their shape."""
+
+    def construct(self, values: Tensor, labels: Tensor) -> Tensor:
+        return _reshape(_gather(values, 1, _expand_dims(labels, 1)), labels.shape)
+
+
 class Focal(nn.Cell):
-    """The focal loss -(1 - p_t)^gamma log p_t of log-odds; gamma is a number or has their shape."""
+    """The focal loss -(1 - p_t)^gamma log p_t of log-odds; gamma is a number or has their shape.
+
+    Args:
+        gradient: what is called as `FocalGradient` is.
+    """
+
+    def __init__(self, gradient: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.gradient = gradient
 
     def construct(self, log_odds: Tensor, gamma: float | Tensor) -> Tensor:
         cross_entropy, rest = surprise(log_odds)
@@ -79,15 +102,15 @@ class Focal(nn.Cell):
         self, log_odds: Tensor, gamma: float | Tensor, out: Tensor, dout: Tensor
     ) -> tuple[Tensor, float | Tensor]:
         by_gamma = dout * out * log_rest(log_odds) if isinstance(gamma, Tensor) else gamma
-        return focal_slope(log_odds, gamma) * dout, by_gamma
+        return self.gradient(log_odds, gamma, dout), by_gamma
 
 
-class FocalSlope(nn.Cell):
-    """The derivative of the focal loss by the log-odds, (1 - p_t)^gamma (gamma p_t log p_t - (1 - p_t))."""
+class FocalGradient(nn.Cell):
+    """The focal loss's gradient by the log-odds, dout (1 - p_t)^gamma (gamma p_t log p_t - (1 - p_t))."""
 
-    def construct(self, log_odds: Tensor, gamma: float | Tensor) -> Tensor:
+    def construct(self, log_odds: Tensor, gamma: float | Tensor, dout: Tensor) -> Tensor:
         cross_entropy, rest = surprise(log_odds)
-        return ((rest - 1.0) * cross_entropy * gamma - rest) * ops.pow(rest, gamma)
+        return ((rest - 1.0) * cross_entropy * gamma - rest) * ops.pow(rest, gamma) * dout
 
 
 class LabelFocal(nn.Cell):
@@ -97,25 +120,29 @@ class LabelFocal(nn.Cell):
     right to an absolute 2e-7, and their sum over the classes, the crowd, (N, ...). Only `LabelSlope` may use them:
     they have no derivative of their own.
 
+    Args:
+        gradient: what is called as `LabelFocalGradient` is.
+
     Inputs:
         logits: (N, C, ...) float32 or float64.
         labels: (N, ...) int32.
         gamma: a number, or a Tensor (N, ...).
     """
 
+    def __init__(self, gradient: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.gradient = gradient
+
     def construct(
         self, logits: Tensor, labels: Tensor, gamma: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        classes = logits.shape[1]
-        is_label = _cast(_one_hot(labels, classes, _ONE, _ZERO), logits.dtype)
-        others = logits + is_label * _NO_RIVAL
+        others = logits + one_hot(labels, logits) * _NO_RIVAL
         largest = _largest(others)[1]
         # e^x = ((1 + t) / (1 - t))^2 of t = tanh(x / 4), which takes half as long as expm1.
-        t = ops.tanh((others - over_classes(largest, classes)) * 0.25)
+        t = ops.tanh((others - over_classes(largest, logits.shape[1])) * 0.25)
         odds = ops.square(ops.xdivy(1.0 + t, 1.0 - t))
         crowd = sum_of_classes(odds)
-        lead = _reshape(_gather(logits, 1, _expand_dims(labels, 1)), crowd.shape) - largest
-        log_odds = lead - _xlogy(_ones(crowd.shape, crowd.dtype), crowd)
+        log_odds = of_label(logits, labels) - largest - _xlogy(_ones(crowd.shape, crowd.dtype), crowd)
         return focal(log_odds, gamma), log_odds, odds, crowd
 
     def bprop(
@@ -128,8 +155,26 @@ class LabelFocal(nn.Cell):
     ) -> tuple[Tensor, Tensor, float | Tensor]:
         losses, log_odds, odds, crowd = out
         by_gamma = dout[0] * losses * log_rest(log_odds) if isinstance(gamma, Tensor) else gamma
-        by_log_odds = focal_slope(log_odds, gamma) * dout[0] + dout[1]
-        return label_slope(logits, labels, odds, crowd, by_log_odds), labels, by_gamma
+        by_logits = self.gradient(logits, labels, gamma, log_odds, odds, crowd, dout[0], dout[1])
+        return by_logits, labels, by_gamma
+
+
+class LabelFocalGradient(nn.Cell):
+    """The gradient by the logits of a `LabelFocal`, of whose outputs the losses and the log-odds have one."""
+
+    def construct(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        gamma: float | Tensor,
+        log_odds: Tensor,
+        odds: Tensor,
+        crowd: Tensor,
+        by_losses: Tensor,
+        by_log_odds: Tensor,
+    ) -> Tensor:
+        dout = focal_gradient(log_odds, gamma, by_losses) + by_log_odds
+        return label_slope(logits, labels, odds, crowd, dout)
 
 
 class LabelSlope(nn.Cell):
@@ -140,8 +185,8 @@ class LabelSlope(nn.Cell):
 
     def construct(self, logits: Tensor, labels: Tensor, odds: Tensor, crowd: Tensor, dout: Tensor) -> Tensor:
         classes = logits.shape[1]
-        is_label = _cast(_one_hot(labels, classes, _ONE, _ZERO), logits.dtype)
-        return over_classes(dout, classes) * is_label - over_classes(dout / crowd, classes) * odds
+        at_label = over_classes(dout, classes) * one_hot(labels, logits)
+        return at_label - over_classes(dout / crowd, classes) * odds
 
     def bprop(
         self,
@@ -156,9 +201,9 @@ class LabelSlope(nn.Cell):
         classes = logits.shape[1]
         share = odds / over_classes(crowd, classes)
         mean = sum_of_classes(share * by_slope)
-        at_label = _reshape(_gather(by_slope, 1, _expand_dims(labels, 1)), crowd.shape)
         by_logits = over_classes(dout, classes) * share * (over_classes(mean, classes) - by_slope)
-        return by_logits, labels, ops.zeros_like(odds), ops.zeros_like(crowd), at_label - mean
+        by_dout = of_label(by_slope, labels) - mean
+        return by_logits, labels, ops.zeros_like(odds), ops.zeros_like(crowd), by_dout
 
 
 class Surprise(nn.Cell):
@@ -188,10 +233,13 @@ over_classes = OverClasses()
 sum_of_classes = SumOfClasses()
 surprise = Surprise()
 log_rest = LogRest()
-focal = Focal()
-focal_slope = FocalSlope()
-label_focal = LabelFocal()
+one_hot = OneHot()
+of_label = OfLabel()
 label_slope = LabelSlope()
+focal_gradient = FocalGradient()
+focal = Focal(focal_gradient)
+label_focal_gradient = LabelFocalGradient()
+label_focal = LabelFocal(label_focal_gradient)
 
 
 def log_odds_of_each(logits: Tensor) -> Tensor:
@@ -213,11 +261,6 @@ def log_odds_of_each(logits: Tensor) -> Tensor:
     others = over_classes(sum_of_classes(exponentials), classes) - exponentials + is_top
     of_others = shifted - _xlogy(ops.ones_like(others), others)
     return over_classes(of_top, classes) * is_top + of_others * (1.0 - is_top)
-
-
-def one_hot(labels: Tensor, like: Tensor) -> Tensor:
-    """Labels (N, ...) as 1 and 0 in the shape and type of `like`, (N, C, ...)."""
-    return ops.cast(ops.one_hot(ops.cast(labels, ms.int32), like.shape[1], 1.0, 0.0, 1), like.dtype)
 
 
 def at_least_float32(values: Tensor) -> Tensor:
