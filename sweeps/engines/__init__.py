@@ -1,1 +1,0 @@
-"""Engines: where the replicates of a sweep train."""
