@@ -25,10 +25,10 @@ system:
 	command -v chromium >/dev/null && command -v g++ >/dev/null; } || \
 	{ $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq install --no-install-recommends postgresql chromium g++; }
 
-check: $(VENV)/installed-dev
+check: $(VENV)/installed-dev $(VENV)/source/lossfleet
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	MYPYPATH=$(VENV)/source $(BIN)/mypy
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed
@@ -41,6 +41,11 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"make: python is {v[0]}.{v[1]}; expected 3.10 to 3.12; write for example make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
+
+# mypy finds lossfleet.* where it is a folder of this name.
+$(VENV)/source/lossfleet: $(VENV)/bin/python
+	mkdir -p $(@D)
+	ln -sfn ../.. $@
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .

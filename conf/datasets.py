@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from conf.errors import UserError
-from conf.rules import check_fields, setting, show
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import check_fields, setting, show
 
 # The number of classes is known before the data is loaded, so that alpha on five classes fails at once.
 DATASET_CLASSES = {"page_blocks": 5, "page_blocks_binary": 2, "breast_cancer": 2, "wine": 3, "digits": 10}

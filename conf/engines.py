@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conf.errors import UserError
-from conf.rules import check_fields, setting, show
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import check_fields, setting, show
 
 STORAGE_EXAMPLE = "postgresql+psycopg2://sweeps@db.example.org/sweeps"
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from conf.errors import UserError, suggest
+from lossfleet.conf.errors import UserError, suggest
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
-from conf.datasets import DATASET_CLASSES, TABLE, TABLE_SETTINGS, Data
-from conf.engines import Engine, check_engine
-from conf.errors import UserError, suggest
-from conf.rules import Rule, check_fields, setting, show
-from conf.searching import METRICS, MINIMISED, Constraint, Pruner, Search, check_search
-from conf.variants import (
+from lossfleet.conf.datasets import DATASET_CLASSES, TABLE, TABLE_SETTINGS, Data
+from lossfleet.conf.engines import Engine, check_engine
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.rules import Rule, check_fields, setting, show
+from lossfleet.conf.searching import METRICS, MINIMISED, Constraint, Pruner, Search, check_search
+from lossfleet.conf.variants import (
     LOSSES,
     SAMPLERS,
     WEIGHT_FIELDS,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from conf.errors import UserError, suggest
-from conf.rules import check_fields, setting, show
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.rules import check_fields, setting, show
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp", "nsga2")
 PRUNERS = ("median", "percentile", "successive_halving", "hyperband", "wilcoxon", "none")

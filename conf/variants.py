@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conf.errors import UserError
-from conf.rules import check_fields, fixed_name, setting, show
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import check_fields, fixed_name, setting, show
 
 WEIGHT_FIELDS = ("tau", "alpha", "beta", "class_weight")
 

@@ -6,7 +6,7 @@ Cells reduce them and go where MindSpore's own losses go.
 | loss | formula | paper | when to use it |
 |------|---------|-------|----------------|
 | `softmax_cross_entropy`, `CrossEntropyLoss` | -log p_t | | first, and as the baseline of all others |
-| `softmax_cross_entropy(class_weight=...)`, `WeightedCrossEntropyLoss` | -w_t log p_t | King and Zeng 2001 | rare classes matter more than their number says; weights from `losses.weights` |
+| `softmax_cross_entropy(class_weight=...)`, `WeightedCrossEntropyLoss` | -w_t log p_t | King and Zeng 2001 | rare classes matter more than their number says; weights from `lossfleet.losses.weights` |
 | `softmax_focal_loss`, `FocalLoss` | -w_t (1 - p_t)^gamma log p_t | arXiv 1708.02002 | many easy examples drown the few hard ones |
 | `sigmoid_cross_entropy` | -alpha_t log p_t | | several labels may hold at once |
 | `sigmoid_focal_loss`, `SigmoidFocalLoss` | -alpha_t (1 - p_t)^gamma log p_t | arXiv 1708.02002 | dense detection, multi-label with rare labels |
@@ -16,21 +16,27 @@ Cells reduce them and go where MindSpore's own losses go.
 | `ohem_with_nms` | the highest losses among boxes that do not overlap | arXiv 1604.03540 | dense detection, before the focal loss |
 
 p_t is the probability of the true class; w_t and alpha_t are its weight. Under soft or smoothed labels the loss
-is the mean over the classes that may be true: see `losses.softmax` and `losses.sigmoid`.
+is the mean over the classes that may be true: see `lossfleet.losses.softmax` and `lossfleet.losses.sigmoid`.
 
     >>> import mindspore as ms
-    >>> from losses import FocalLoss
+    >>> from lossfleet.losses import FocalLoss
     >>> logits = ms.Tensor([[0.8, 1.4], [0.5, 0.9], [1.2, 0.9]])
     >>> FocalLoss(weight=ms.Tensor([1.0, 2.0]), gamma=2.0)(logits, ms.Tensor([1, 1, 0]))
     Tensor(shape=[], dtype=Float32, value= 0.125166)
 """  # noqa: E501
 
-from losses.cells import CrossEntropyLoss, FocalLoss, OHEMLoss, SigmoidFocalLoss, WeightedCrossEntropyLoss
-from losses.detection import box_iou, nms_mask, ohem_with_nms
-from losses.mining import hard_example_mask, hard_example_mask_ratio
-from losses.reductions import reduce_losses
-from losses.sigmoid import focal_star_loss, sigmoid_cross_entropy, sigmoid_focal_loss
-from losses.softmax import softmax_cross_entropy, softmax_focal_loss
+from lossfleet.losses.cells import (
+    CrossEntropyLoss,
+    FocalLoss,
+    OHEMLoss,
+    SigmoidFocalLoss,
+    WeightedCrossEntropyLoss,
+)
+from lossfleet.losses.detection import box_iou, nms_mask, ohem_with_nms
+from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
+from lossfleet.losses.reductions import reduce_losses
+from lossfleet.losses.sigmoid import focal_star_loss, sigmoid_cross_entropy, sigmoid_focal_loss
+from lossfleet.losses.softmax import softmax_cross_entropy, softmax_focal_loss
 
 __all__ = [
     "CrossEntropyLoss",

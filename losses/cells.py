@@ -11,11 +11,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from losses.checks import check_number, check_reduction
-from losses.mining import hard_example_mask, hard_example_mask_ratio
-from losses.reductions import reduce_losses
-from losses.sigmoid import sigmoid_focal_loss
-from losses.softmax import softmax_cross_entropy, softmax_focal_loss
+from lossfleet.losses.checks import check_number, check_reduction
+from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
+from lossfleet.losses.reductions import reduce_losses
+from lossfleet.losses.sigmoid import sigmoid_focal_loss
+from lossfleet.losses.softmax import softmax_cross_entropy, softmax_focal_loss
 
 
 class FocalLoss(nn.Cell):
@@ -138,7 +138,7 @@ class WeightedCrossEntropyLoss(nn.Cell):
 
         mean_n of -w_y log p_t
 
-    With weights of mean 1 over the training set (`losses.weights.normalize_weights`) it has the scale of plain
+    With weights of mean 1 over the training set (`weights.normalize_weights`) it has the scale of plain
     cross-entropy, whatever classes a batch holds: use it where losses are compared at one learning rate.
 
     Args:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from losses.checks import check_boxes, check_number, check_same_shape
-from losses.mining import highest
+from lossfleet.losses.checks import check_boxes, check_number, check_same_shape
+from lossfleet.losses.mining import highest
 
 
 def box_iou(boxes: Tensor) -> Tensor:

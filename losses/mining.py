@@ -9,8 +9,8 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from losses.checks import check_number, check_same_shape
-from losses.numerics import over_leading_axes
+from lossfleet.losses.checks import check_number, check_same_shape
+from lossfleet.losses.numerics import over_leading_axes
 
 # What a count is scaled by before it is rounded up: 0.3 of 10 examples are 3, though float32 says 3.0000001.
 _ROUNDING = 1.0 - 2.0**-22

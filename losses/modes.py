@@ -1,4 +1,4 @@
-"""Focal losses in either mode of MindSpore: PyNative calls the cells of `losses.numerics` as compiled graphs.
+"""Focal losses in either mode of MindSpore: PyNative calls the cells of `lossfleet.losses.numerics` as compiled graphs.
 
 PyNative launches each kernel by itself, which takes longer than the kernels of some thousand losses do. A graph
 launches them together; to compile it takes as long as some ten calls, so it is done for shapes that come again.
@@ -14,7 +14,14 @@ from typing import Any
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from losses.numerics import Focal, LabelFocal, focal, focal_gradient, label_focal, label_focal_gradient
+from lossfleet.losses.numerics import (
+    Focal,
+    LabelFocal,
+    focal,
+    focal_gradient,
+    label_focal,
+    label_focal_gradient,
+)
 
 # Calls with arguments of the same shapes and types before a function is compiled for them.
 CALLS_BEFORE_A_GRAPH = 10
@@ -44,7 +51,7 @@ class Repeated:
 
 
 class PynativeFocal(Focal):
-    """`losses.numerics.focal` for PyNative."""
+    """`lossfleet.losses.numerics.focal` for PyNative."""
 
     def __init__(self) -> None:
         super().__init__(Repeated(focal_gradient))
@@ -55,7 +62,7 @@ class PynativeFocal(Focal):
 
 
 class PynativeLabelFocal(LabelFocal):
-    """`losses.numerics.label_focal` for PyNative."""
+    """`lossfleet.losses.numerics.label_focal` for PyNative."""
 
     def __init__(self) -> None:
         super().__init__(Repeated(label_focal_gradient))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor
 
-from losses.checks import check_reduction
+from lossfleet.losses.checks import check_reduction
 
 
 def reduce_losses(losses: Tensor, reduction: str, *, weight: Tensor | None = None) -> Tensor:

@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 from mindspore import Tensor, ops
 
-from losses.checks import check_number, check_sigmoid
-from losses.modes import focal_losses
-from losses.numerics import at_least_float32, over_leading_axes
+from lossfleet.losses.checks import check_number, check_sigmoid
+from lossfleet.losses.modes import focal_losses
+from lossfleet.losses.numerics import at_least_float32, over_leading_axes
 
 
 def sigmoid_cross_entropy(

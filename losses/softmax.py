@@ -20,9 +20,9 @@ from typing import Any
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from losses.checks import check_class_weight, check_number, check_softmax
-from losses.modes import focal_losses, label_focal_losses
-from losses.numerics import (
+from lossfleet.losses.checks import check_class_weight, check_number, check_softmax
+from lossfleet.losses.modes import focal_losses, label_focal_losses
+from lossfleet.losses.numerics import (
     at_least_float32,
     log_odds_of_each,
     one_hot,

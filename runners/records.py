@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
-from conf.errors import UserError
+from lossfleet.conf.errors import UserError
 
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
@@ -21,7 +21,7 @@ NOT_FINITE = "not_finite"
 class SweepRecord:
     """The start of a sweep: its id, data, configuration and environment (versions, git commit, machine).
 
-    `dataset` is what `runners.data.Dataset.describe` says of the data.
+    `dataset` is what `lossfleet.runners.data.builtin.Dataset.describe` says of the data.
     """
 
     sweep: str
@@ -60,7 +60,7 @@ class TrialRecord:
 class ReplicateRecord:
     """A replicate at its end: last metrics, curves of (step, value), epochs trained, unix seconds.
 
-    The steps of a curve are epochs, but those of `runners.evaluation.DIAGRAMS`.
+    The steps of a curve are epochs, but those of `lossfleet.runners.metrics.evaluation.DIAGRAMS`.
     """
 
     strategy: str

@@ -42,7 +42,7 @@ def pynative(request):
     """PyNative, waiting for each kernel, where losses are never compiled or always: they may round differently."""
     import mindspore as ms
 
-    from losses import modes
+    from lossfleet.losses import modes
 
     ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -70,7 +70,7 @@ def template(tmp_path_factory):
 @pytest.fixture
 def uri(template, workdir, monkeypatch):
     """An empty store in an empty working directory, and a writer that does not wait."""
-    from runners import tracking_writer
+    from lossfleet.runners.tracking import writer as tracking_writer
 
     monkeypatch.setattr(tracking_writer, "PAUSE", 0.01)
     monkeypatch.setattr(tracking_writer, "LONGEST_DELAY", 0.01)

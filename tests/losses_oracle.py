@@ -1,6 +1,6 @@
 """The losses as their papers write them, in float64 NumPy: the oracle of tests/test_losses_*.py.
 
-Written from the log-probabilities of a plain log-sum-exp over the other classes, not from `losses.numerics`.
+Written from the log-probabilities of a plain log-sum-exp over the other classes, not from `lossfleet.losses.numerics`.
 """
 
 from __future__ import annotations

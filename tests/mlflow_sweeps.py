@@ -6,8 +6,8 @@ import threading
 
 from mlflow import MlflowClient
 
-from runners import tracking_writer
-from runners.records import Journal
+from lossfleet.runners.records import Journal
+from lossfleet.runners.tracking import writer as tracking_writer
 
 EXPERIMENT = "wine"
 

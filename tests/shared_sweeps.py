@@ -16,8 +16,8 @@ import optuna
 from mlflow import MlflowClient
 from postgres import free_port
 
-from runners.ledger import Ledger
-from runners.records import EndRecord, Record, ReplicateRecord, TrialRecord
+from lossfleet.runners.cluster.ledger import Ledger
+from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, TrialRecord
 
 STRATEGIES, TRIALS, REPLICATES, FINAL = ("ce", "focal"), 4, 2, 3
 SMALL = (
@@ -39,7 +39,7 @@ FAST = "engine.heartbeat=0.5"
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "sweeps.cli", *arguments]
+    return [sys.executable, "-m", "lossfleet.sweeps.commands.cli", *arguments]
 
 
 def run(folder: Path, *arguments: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from optuna.storages import BaseStorage, InMemoryStorage
 
-from conf.schema import Budget, Config, CrossEntropy, Data, Pruner, Search
-from sweeps.plan import Study
-from sweeps.search import Asked, StudySearch
-from sweeps.space import Dimension
+from lossfleet.conf.schema import Budget, Config, CrossEntropy, Data, Pruner, Search
+from lossfleet.sweeps.planning.plan import Study
+from lossfleet.sweeps.planning.space import Dimension
+from lossfleet.sweeps.search.study import Asked, StudySearch
 
 LR = Dimension("optimizer.lr", "float", 1e-4, 1e-1, log=True)
 DECAY = Dimension("optimizer.weight_decay", "float", 0.0, 1.0)

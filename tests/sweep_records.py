@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
 
 STARTED = 1_700_000_000.125
 METRICS = ("balanced_accuracy", "macro_f1", "macro_average_precision", "rarest_recall")

@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from runners.records import Journal, ReplicateRecord, TrialRecord
-from sweeps.compare import frame, frame_from_records, summary
-from sweeps.tables import markdown_table
+from lossfleet.runners.records import Journal, ReplicateRecord, TrialRecord
+from lossfleet.sweeps.comparison.summary import frame, frame_from_records, summary
+from lossfleet.sweeps.comparison.tables import markdown_table
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ TINY_SIZE = Size(strategies=2, trials=5, replicates=2, final=3)
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "sweeps.cli", *arguments]
+    return [sys.executable, "-m", "lossfleet.sweeps.commands.cli", *arguments]
 
 
 def run(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -104,7 +104,7 @@ def wait_until(
 
 
 def children(pid: int, kind: str) -> list[int]:
-    """The processes that a process started: its "spawn_main" (trainers) or its "tracking_writer"."""
+    """The processes that a process started: its "spawn_main" (trainers) or its "tracking.writer"."""
     try:
         own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except FileNotFoundError:

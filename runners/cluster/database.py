@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.engines import STORAGE_EXAMPLE
-from conf.errors import UserError
+from lossfleet.conf.engines import STORAGE_EXAMPLE
+from lossfleet.conf.errors import UserError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conf.errors import Failure
-from runners.ledger import END, OPEN, Ledger, Ticket
-from runners.records import EndRecord, SweepRecord
-from runners.tracking_runs import RunTree
+from lossfleet.conf.errors import Failure
+from lossfleet.runners.cluster.ledger import END, OPEN, Ledger, Ticket
+from lossfleet.runners.records import EndRecord, SweepRecord
+from lossfleet.runners.tracking.runs import RunTree
 
 if TYPE_CHECKING:
-    from runners.tracking import Tracker
+    from lossfleet.runners.tracking.tracker import Tracker
 
 # Seconds between two looks for trials to carry.
 PAUSE = 1.0
@@ -63,7 +63,7 @@ class Keeper:
         self._log_file = log_file
         with log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "runners.tracking_keeper"],
+                [sys.executable, "-m", "lossfleet.runners.cluster.keeper"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -157,7 +157,7 @@ class Carrier:
 
     def _new_tracker(self) -> Tracker:
         # Late: MLflow takes seconds to import.
-        from runners.tracking import Tracker
+        from lossfleet.runners.tracking.tracker import Tracker
 
         return Tracker(self._duty.uri, self._experiment, self._sweep())
 

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runners.database import connect
-from runners.records import (
+from lossfleet.runners.cluster.database import connect
+from lossfleet.runners.records import (
     EndRecord,
     EngineRecord,
     Record,

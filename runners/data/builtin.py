@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conf.errors import UserError, suggest
+from lossfleet.conf.errors import UserError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def load_dataset(name: str) -> Dataset:
 def _page_blocks() -> Dataset:
     import pandas as pd
 
-    with (resources.files("runners.datasets") / "page_blocks.csv.gz").open("rb") as file:
+    with (resources.files("lossfleet.runners.data.datasets") / "page_blocks.csv.gz").open("rb") as file:
         table = pd.read_csv(file, compression="gzip")
     table, notes = _mend_page_blocks(table)
     return Dataset(

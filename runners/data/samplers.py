@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from conf.errors import UserError
-from conf.schema import ClassBalanced, Sampler, Smote
-from runners.splits import Split
-from runners.streams import Stream, generator, random_state
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.schema import ClassBalanced, Sampler, Smote
+from lossfleet.runners.data.splits import Split
+from lossfleet.runners.streams import Stream, generator, random_state
 
 
 def training_rows(sampler: Sampler, split: Split, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conf.errors import UserError
-from runners.data import Dataset
-from runners.encoding import encode
-from runners.streams import Stream, seed_sequence
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.encoding import encode
+from lossfleet.runners.streams import Stream, seed_sequence
 
 # Two, so that every class of the training part has a neighbour to interpolate with.
 SMALLEST_TRAINING_CLASS = 2

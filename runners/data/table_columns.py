@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conf.errors import UserError
-from conf.rules import show
-from runners.table_file import is_date
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import show
+from lossfleet.runners.data.table_file import is_date
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.errors import UserError
+from lossfleet.conf.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa

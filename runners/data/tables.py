@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conf.errors import UserError, suggest
-from conf.rules import show
-from conf.schema import TABLE, Data
-from runners.data import Dataset, load_dataset
-from runners.table_columns import MOST_CATEGORIES, Categories, Survey, as_numbers
-from runners.table_file import TableFile, file_digest, no_rows, open_table_file
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.rules import show
+from lossfleet.conf.schema import TABLE, Data
+from lossfleet.runners.data.builtin import Dataset, load_dataset
+from lossfleet.runners.data.table_columns import MOST_CATEGORIES, Categories, Survey, as_numbers
+from lossfleet.runners.data.table_file import TableFile, file_digest, no_rows, open_table_file
 
 if TYPE_CHECKING:
     import pandas as pd

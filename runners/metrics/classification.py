@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runners.calibration import brier_score, expected_calibration_error, one_hot, softmax
+from lossfleet.runners.metrics.calibration import brier_score, expected_calibration_error, one_hot, softmax
 
 RECALL_PERCENTS = np.arange(101)
 # What needs probabilities, and for the first a sort; the rest comes from the confusion matrix.

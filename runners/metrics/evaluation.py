@@ -6,21 +6,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runners.calibration import (
+from lossfleet.runners.metrics.calibration import (
     brier_score,
     expected_calibration_error,
     fit_temperature,
     reliability,
     softmax,
 )
-from runners.metrics import (
+from lossfleet.runners.metrics.classification import (
     CHEAP_METRICS,
     classification_metrics,
     confusion_matrix,
     metric_names,
     precision_at_recall,
 )
-from runners.prior_correction import correct_for_prior, fit_exponent
+from lossfleet.runners.metrics.prior_correction import correct_for_prior, fit_exponent
 
 # Curves whose steps are no epochs: recall in percent, bins from 1.
 PRECISION_AT_RECALL = "test_precision_at_recall"

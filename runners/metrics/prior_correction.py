@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runners.metrics import CHEAP_METRICS, classification_metrics
+from lossfleet.runners.metrics.classification import CHEAP_METRICS, classification_metrics
 
 # Nearest to 0 first, which is the argmax: of equal exponents the smallest correction wins.
 EXPONENTS = np.array(sorted(np.arange(-10, 21) / 10, key=abs))

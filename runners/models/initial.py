@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from conf.schema import Model
-from runners.streams import Stream, generator
+from lossfleet.conf.schema import Model
+from lossfleet.runners.streams import Stream, generator
 
 Parameters = list[tuple[np.ndarray, np.ndarray]]
 

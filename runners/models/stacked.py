@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 from mindspore import Tensor, ops
 
-from conf.schema import Model
-from runners.initial import Parameters
+from lossfleet.conf.schema import Model
+from lossfleet.runners.models.initial import Parameters
 
 
 class StackedMLP:

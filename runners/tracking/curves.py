@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runners.tracking_rows import LARGEST
+from lossfleet.runners.tracking.rows import LARGEST
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

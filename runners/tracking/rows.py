@@ -6,7 +6,7 @@ import math
 import sys
 from typing import Any
 
-from runners.tracking_runs import Run, milliseconds
+from lossfleet.runners.tracking.runs import Run, milliseconds
 
 # MLflow stores infinity as the largest double, and NaN as zero with a flag.
 LARGEST = sys.float_info.max

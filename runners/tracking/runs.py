@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from runners.evaluation import DIAGRAMS
-from runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.metrics.evaluation import DIAGRAMS
+from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
 
 # By these tags lossfleet finds its own runs again; the others are for the reader of the UI.
 KEY_TAG = "lossfleet.key"

@@ -13,7 +13,7 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 
-from conf.errors import UserError
+from lossfleet.conf.errors import UserError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 # What MLflow takes.

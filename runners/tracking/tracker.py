@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.errors import UserError, suggest
-from runners.records import EndRecord, SweepRecord
-from runners.tracking_curves import Curves, curves_from_database, curves_from_server, finite_or_infinite
-from runners.tracking_rows import run_rows
-from runners.tracking_runs import (
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.runners.records import EndRecord, SweepRecord
+from lossfleet.runners.tracking.curves import (
+    Curves,
+    curves_from_database,
+    curves_from_server,
+    finite_or_infinite,
+)
+from lossfleet.runners.tracking.rows import run_rows
+from lossfleet.runners.tracking.runs import (
     FRONT_TAG,
     KEY_TAG,
     KIND_TAG,
@@ -31,7 +36,7 @@ from runners.tracking_runs import (
     sweep_params,
     sweep_tags,
 )
-from runners.tracking_store import (
+from lossfleet.runners.tracking.store import (
     database_path,
     deleted_experiment,
     is_local,
@@ -39,7 +44,7 @@ from runners.tracking_store import (
     serve_ui,
     tracking_uri,
 )
-from runners.tracking_writer import Writer, start_writer, sync
+from lossfleet.runners.tracking.writer import Writer, start_writer, sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -395,7 +400,9 @@ def _dataset_input(sweep: SweepRecord) -> Any:
             name=sweep.data,
             digest=dataset.get("digest", "unknown"),
             source_type="code",
-            source=json.dumps({"loader": "runners.tables.open_dataset", "origin": dataset.get("source", "")}),
+            source=json.dumps(
+                {"loader": "lossfleet.runners.data.tables.open_dataset", "origin": dataset.get("source", "")}
+            ),
             profile=json.dumps(profile, ensure_ascii=False),
         ),
         tags=[],

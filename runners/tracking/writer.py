@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conf.errors import Failure, UserError
-from runners.records import Journal
-from runners.tracking_runs import Run, RunTree
-from runners.tracking_store import is_local, shown_uri, tracking_uri
+from lossfleet.conf.errors import Failure, UserError
+from lossfleet.runners.records import Journal
+from lossfleet.runners.tracking.runs import Run, RunTree
+from lossfleet.runners.tracking.store import is_local, shown_uri, tracking_uri
 
 JOURNAL_FILE = "records.jsonl"
 LOG_FILE = "tracking.log"
@@ -100,7 +100,7 @@ def start_writer(folder: str | os.PathLike[str], uri: str | None, experiment: st
         # It may hold a password, which an argument would show to everybody.
         "MLFLOW_TRACKING_URI": uri,
     }
-    command = [sys.executable, "-m", "runners.tracking_writer", str(folder)]
+    command = [sys.executable, "-m", "lossfleet.runners.tracking.writer", str(folder)]
     with (folder / LOG_FILE).open("wb") as log:
         process = subprocess.Popen(
             [*command, "--experiment", experiment],
@@ -164,7 +164,7 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
     Raises:
         Exception: what MLflow said the last time, after some seconds of attempts at the end.
     """
-    from runners.tracking import Tracker
+    from lossfleet.runners.tracking.tracker import Tracker
 
     journal = Journal(folder / JOURNAL_FILE)
     tree = RunTree()

@@ -12,15 +12,15 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from conf.schema import Model, Ohem
-from losses import hard_example_mask, hard_example_mask_ratio
-from runners.fusion import compiling
-from runners.pool import Key, Pool
-from runners.replicate import Replicate, dropout_masks
-from runners.shape import FleetShape
-from runners.splits import Split
-from runners.stacked import StackedMLP, StackedSlope, flatten_parameters, to_tensor
-from runners.stacked_optimizer import adamw_coefficients, adamw_update
+from lossfleet.conf.schema import Model, Ohem
+from lossfleet.losses import hard_example_mask, hard_example_mask_ratio
+from lossfleet.runners.data.splits import Split
+from lossfleet.runners.models.stacked import StackedMLP, StackedSlope, flatten_parameters, to_tensor
+from lossfleet.runners.optimizers.adamw import adamw_coefficients, adamw_update
+from lossfleet.runners.training.fusion import compiling
+from lossfleet.runners.training.pool import Key, Pool
+from lossfleet.runners.training.replicate import Replicate, dropout_masks
+from lossfleet.runners.training.shape import FleetShape
 
 PARTS = ("validation", "test")
 # A slot is evaluated on so many rows at once; of a large table all would take more memory than training.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Set
 import numpy as np
 from mindspore import Tensor
 
-from runners.stacked import with_ones
+from lossfleet.runners.models.stacked import with_ones
 
 Key = tuple[object, ...]
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conf.schema import Config, Data, Focal, Loss, Sampler, Smote, WeightedCrossEntropy
-from runners.data import Dataset
-from runners.initial import Parameters, initial_parameters
-from runners.recent import Recent
-from runners.samplers import index_plan, training_rows
-from runners.splits import Split, make_split
-from runners.streams import Stream, generator
-from runners.tables import open_dataset
+from lossfleet.conf.schema import Config, Data, Focal, Loss, Sampler, Smote, WeightedCrossEntropy
+from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.samplers import index_plan, training_rows
+from lossfleet.runners.data.splits import Split, make_split
+from lossfleet.runners.data.tables import open_dataset
+from lossfleet.runners.models.initial import Parameters, initial_parameters
+from lossfleet.runners.streams import Stream, generator
+from lossfleet.runners.training.recent import Recent
 
 # Of splits, of SMOTE's rows and of plans each, beside those that a replicate in training has.
 KEPT_BYTES = 128 * 2**20
@@ -129,7 +129,12 @@ def class_weight(loss: Loss, class_counts: np.ndarray) -> np.ndarray:
         loss: configuration of the loss; without class weights all are 1.
         class_counts: (C,) int, the training part before any resampling.
     """
-    from losses.weights import alpha_weights, effective_number_weights, normalize_weights, power_weights
+    from lossfleet.losses.weights import (
+        alpha_weights,
+        effective_number_weights,
+        normalize_weights,
+        power_weights,
+    )
 
     weights = np.ones(len(class_counts))
     if isinstance(loss, WeightedCrossEntropy | Focal):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conf.schema import Config, Ohem
+from lossfleet.conf.schema import Config, Ohem
 
 
 @dataclass(frozen=True)

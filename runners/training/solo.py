@@ -15,10 +15,15 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.experimental import optim
 
-from conf.schema import Config, Model
-from losses import hard_example_mask, hard_example_mask_ratio, softmax_cross_entropy, softmax_focal_loss
-from runners.initial import Parameters
-from runners.replicate import Replicate, dropout_masks
+from lossfleet.conf.schema import Config, Model
+from lossfleet.losses import (
+    hard_example_mask,
+    hard_example_mask_ratio,
+    softmax_cross_entropy,
+    softmax_focal_loss,
+)
+from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.training.replicate import Replicate, dropout_masks
 
 
 class MLP(nn.Cell):

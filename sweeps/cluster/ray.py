@@ -9,16 +9,16 @@ import os
 import socket
 from types import ModuleType
 
-from conf.errors import Failure, UserError
-from runners.database import hide_password
-from runners.ledger import Ledger
-from runners.records import TrialRecord
-from sweeps.folder import STUDIES
-from sweeps.plan import Plan, total_trials
-from sweeps.progress import SweepProgress
-from sweeps.shared import put_up
-from sweeps.sweep import conclude
-from sweeps.worker import is_complete, run_worker
+from lossfleet.conf.errors import Failure, UserError
+from lossfleet.runners.cluster.database import hide_password
+from lossfleet.runners.cluster.ledger import Ledger
+from lossfleet.runners.records import TrialRecord
+from lossfleet.sweeps.cluster.shared import put_up
+from lossfleet.sweeps.cluster.worker import is_complete, run_worker
+from lossfleet.sweeps.planning.plan import Plan, total_trials
+from lossfleet.sweeps.running.folder import STUDIES
+from lossfleet.sweeps.running.progress import SweepProgress
+from lossfleet.sweeps.running.sweep import conclude
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 5

@@ -8,22 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from conf.errors import UserError
-from conf.schema import Config
-from runners.database import hide_password
-from runners.environment import environment
-from runners.ledger import END, OPEN, Count, Ledger, Ticket
-from runners.records import EngineRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
-from runners.replicate import Workshop
-from runners.tracking_store import require_answer, tracking_uri
-from sweeps.choice import best_trial
-from sweeps.folder import STUDIES, differences
-from sweeps.jobs import Job, Stage
-from sweeps.plan import Plan, Study, total_trials, trial_config
-from sweeps.search import Asked
-from sweeps.search_shared import SharedSearch, open_shared_storage, stored_study
-from sweeps.stopping import Stop
-from sweeps.studies import make_job
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.schema import Config
+from lossfleet.runners.cluster.database import hide_password
+from lossfleet.runners.cluster.ledger import END, OPEN, Count, Ledger, Ticket
+from lossfleet.runners.environment import environment
+from lossfleet.runners.records import EngineRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.tracking.store import require_answer, tracking_uri
+from lossfleet.runners.training.replicate import Workshop
+from lossfleet.sweeps.planning.plan import Plan, Study, total_trials, trial_config
+from lossfleet.sweeps.running.folder import STUDIES, differences
+from lossfleet.sweeps.running.jobs import Job, Stage
+from lossfleet.sweeps.running.studies import make_job
+from lossfleet.sweeps.search.choice import best_trial
+from lossfleet.sweeps.search.shared_study import SharedSearch, open_shared_storage, stored_study
+from lossfleet.sweeps.search.stopping import Stop
+from lossfleet.sweeps.search.study import Asked
 
 # Seconds between two looks for free tickets where there were none.
 PAUSE = 1.0

@@ -10,17 +10,17 @@ import socket
 import time
 from contextlib import suppress
 
-from conf.errors import Failure, UserError
-from runners.ledger import END, Count, Ledger
-from runners.records import EndRecord
-from runners.replicate import Workshop
-from runners.tracking_keeper import Duty, GivenUp, Keeper
-from runners.tracking_store import require_answer, tracking_uri
-from sweeps.engines.processes import usable_cores
-from sweeps.folder import STUDIES
-from sweeps.plan import Plan
-from sweeps.shared import PAUSE, SharedSource, stored_plan
-from sweeps.sweep import conclude
+from lossfleet.conf.errors import Failure, UserError
+from lossfleet.runners.cluster.keeper import Duty, GivenUp, Keeper
+from lossfleet.runners.cluster.ledger import END, Count, Ledger
+from lossfleet.runners.records import EndRecord
+from lossfleet.runners.tracking.store import require_answer, tracking_uri
+from lossfleet.runners.training.replicate import Workshop
+from lossfleet.sweeps.cluster.shared import PAUSE, SharedSource, stored_plan
+from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.running.folder import STUDIES
+from lossfleet.sweeps.running.processes import usable_cores
+from lossfleet.sweeps.running.sweep import conclude
 
 # Without a sign of life for so many heartbeats a worker is given up.
 SILENT_BEATS = 6
@@ -62,7 +62,7 @@ def take_part(plan: Plan, url: str, uri: str, ledger: Ledger) -> None:
         Failure: the process beside this worker has ended.
     """
     # Late: MindSpore takes seconds to import.
-    from sweeps.engines.local import LocalEngine
+    from lossfleet.sweeps.running.local import LocalEngine
 
     worker = ledger.join()
     keeper = start_keeper(plan, url, uri, worker)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, cast, get_args
 
-from conf.errors import Failure, UserError, suggest
-from sweeps import commands
-from sweeps.interrupts import interruptible, leave
+from lossfleet.conf.errors import Failure, UserError, suggest
+from lossfleet.sweeps.commands import run as commands
+from lossfleet.sweeps.running.interrupts import interruptible, leave
 
 COMMANDS = ("sweep", "train", "compare", "plot", "ui", "sync", "worker")
 FIGURES = ("losses",)

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from conf.errors import UserError
+from lossfleet.conf.errors import UserError
 
 if TYPE_CHECKING:
-    from sweeps.plan import Plan
+    from lossfleet.sweeps.planning.plan import Plan
 
 Format = Literal["terminal", "md", "csv", "latex"]
 
 
 def sweep(overrides: Sequence[str], *, print_config: bool, fresh: bool = False) -> int:
     """Plans all sweeps, then runs or prints them one after another; returns the exit code."""
-    from sweeps.compose import run_sweeper
+    from lossfleet.sweeps.planning.compose import run_sweeper
 
     plans: list[Plan] = []
     run_sweeper(overrides, plans.append)
@@ -35,7 +35,7 @@ def run_plans(plans: Sequence[Plan], *, fresh: bool) -> int:
 def run_plan(plan: Plan, *, fresh: bool) -> bool:
     """Runs one sweep on its engine; returns whether no trial ended with an exception."""
     if plan.engine.name == "local":
-        from sweeps.sweep import run_sweep
+        from lossfleet.sweeps.running.sweep import run_sweep
 
         return run_sweep(plan, fresh=fresh)
     if fresh:
@@ -45,10 +45,10 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
             mend="write another name=... for a sweep of its own",
         )
     if plan.engine.name == "ray":
-        from sweeps.engines.ray import run_on_ray
+        from lossfleet.sweeps.cluster.ray import run_on_ray
 
         return run_on_ray(plan)
-    from sweeps.shared import put_up
+    from lossfleet.sweeps.cluster.shared import put_up
 
     put_up(plan)
     print(f"{plan.sweep} waits for workers: lossfleet worker {plan.sweep} --storage URL")
@@ -57,7 +57,7 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
 
 def worker(sweep: str, *, storage: str, uri: str | None) -> bool:
     """Trains a part of a sweep that was put up for workers; returns whether the sweep could be compared."""
-    from sweeps.worker import run_worker
+    from lossfleet.sweeps.cluster.worker import run_worker
 
     end = run_worker(sweep, storage, uri)
     print(f"{sweep} is complete. {end.sentence}")
@@ -66,8 +66,8 @@ def worker(sweep: str, *, storage: str, uri: str | None) -> bool:
 
 def train(overrides: Sequence[str], *, print_config: bool) -> None:
     """Runs or prints one training."""
-    from sweeps.compose import Composer, hydra_session, split_overrides
-    from sweeps.planning import build_config
+    from lossfleet.sweeps.planning.build import build_config
+    from lossfleet.sweeps.planning.compose import Composer, hydra_session, split_overrides
 
     hydra_overrides, others = split_overrides(overrides)
     with hydra_session() as config_loader:
@@ -75,7 +75,7 @@ def train(overrides: Sequence[str], *, print_config: bool) -> None:
     if print_config:
         _print_yaml(config.to_dict())
         return
-    from sweeps.train import run_training
+    from lossfleet.sweeps.commands.train import run_training
 
     run_training(config)
 
@@ -91,10 +91,10 @@ def compare(
     html: str | None,
 ) -> None:
     """Prints the comparison of the strategies in the recorded sweeps; draws and reports it where asked to."""
-    from sweeps.report import check_targets, report_from_mlflow
+    from lossfleet.sweeps.report.html import check_targets, report_from_mlflow
 
     check_targets(figures, html)
-    from sweeps.compare import print_comparison
+    from lossfleet.sweeps.comparison.summary import print_comparison
 
     print_comparison(list(experiments), format, uri, sweep, metrics)
     if figures or html:
@@ -105,14 +105,14 @@ def compare(
 
 def sync(sweeps: Sequence[str], *, uri: str | None) -> None:
     """Sends to MLflow what it lacks of the sweeps in this directory."""
-    from sweeps.sync import sync_sweeps
+    from lossfleet.sweeps.commands.sync import sync_sweeps
 
     sync_sweeps(sweeps, uri)
 
 
 def plot(figure: str, *, output: Path | None) -> None:
     """Draws a figure into a file."""
-    from sweeps.figures.losses import draw_losses
+    from lossfleet.sweeps.report.figures.losses import draw_losses
 
     path = output or Path(f"{figure}.png")
     draw_losses(path)
@@ -121,7 +121,7 @@ def plot(figure: str, *, output: Path | None) -> None:
 
 def ui(*, uri: str | None, port: int) -> None:
     """Serves the MLflow UI on this machine until it is interrupted."""
-    from runners.tracking import serve_ui
+    from lossfleet.runners.tracking.tracker import serve_ui
 
     serve_ui(uri, port)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from conf.datasets import Data
-from conf.errors import UserError, suggest
-from runners.tracking import sync
-from runners.tracking_store import shown_uri, tracking_uri
-from sweeps.folder import STUDIES
+from lossfleet.conf.datasets import Data
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.runners.tracking.store import shown_uri, tracking_uri
+from lossfleet.runners.tracking.tracker import sync
+from lossfleet.sweeps.running.folder import STUDIES
 
 
 def sync_sweeps(names: Sequence[str], uri: str | None) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from conf.schema import Config
-from runners.metrics import classification_metrics
-from runners.replicate import Workshop
-from runners.tables import tell_notes
+from lossfleet.conf.schema import Config
+from lossfleet.runners.data.tables import tell_notes
+from lossfleet.runners.metrics.classification import classification_metrics
+from lossfleet.runners.training.replicate import Workshop
 
 # The split of `lossfleet train`; the seed is the configuration's.
 TRAIN_SPLIT = 0
@@ -21,7 +21,7 @@ def run_training(config: Config) -> None:
     workshop = Workshop(config.data)
     tell_notes(config.data, workshop.dataset)
     replicate = workshop.replicate(config, seed=config.seed, split=TRAIN_SPLIT)
-    from runners.solo import train_solo
+    from lossfleet.runners.training.solo import train_solo
 
     split = replicate.split
     print(f"{config.strategy} on {config.data.label}, seed {config.seed}, split {TRAIN_SPLIT}")

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conf.schema import MINIMISED
+from lossfleet.conf.schema import MINIMISED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.compare import Comparison
+    from lossfleet.sweeps.comparison.summary import Comparison
 
 # Columns of `trade_offs` beside the metrics.
 COLUMNS = ("data", "strategy", "trial", "hyperparameters", "pareto", "pareto_overall")
@@ -44,7 +44,7 @@ def trade_offs(frame: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from sweeps.compare import hyperparameters
+    from lossfleet.sweeps.comparison.summary import hyperparameters
 
     searched = frame[
         (frame["stage"] == "search")

@@ -8,13 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from conf.errors import UserError, suggest
-from runners.evaluation import LOWER_IS_BETTER, final_metric_names
-from runners.records import Record
-from runners.tracking_runs import replicate_rows
-from sweeps.front import sentence_about_front, trade_offs
-from sweeps.statistics import INTERVALS, Ranks, average_families, compare_pairs, rank, ranks_of
-from sweeps.verdict import sentence_about, sentence_over
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.runners.metrics.evaluation import LOWER_IS_BETTER, final_metric_names
+from lossfleet.runners.records import Record
+from lossfleet.runners.tracking.runs import replicate_rows
+from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
+from lossfleet.sweeps.comparison.statistics import (
+    INTERVALS,
+    Ranks,
+    average_families,
+    compare_pairs,
+    rank,
+    ranks_of,
+)
+from lossfleet.sweeps.comparison.verdict import sentence_about, sentence_over
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,12 +104,12 @@ def frame(
         several the first one), class_names (a tuple), objectives (of several metrics, with commas), feasible, a
         column `params.<name>` a sampled hyperparameter, a column a metric with its last value, and a column
         `curves.<name>` a curve: a tuple of (step, value), where the step is the epoch, but for
-        `runners.evaluation.DIAGRAMS`; a replicate without that curve has an empty one.
+        `lossfleet.runners.metrics.evaluation.DIAGRAMS`; a replicate without that curve has an empty one.
 
     Raises:
         UserError: no store, no such experiment, no such sweep.
     """
-    from runners.tracking import read_replicates
+    from lossfleet.runners.tracking.tracker import read_replicates
 
     return _tidy(read_replicates(experiments, uri=uri, sweep=sweep, curves=curves))
 
@@ -213,7 +220,7 @@ def print_comparison(
     Raises:
         UserError: as `frame` and `summary` do, and for an unknown format or metric.
     """
-    from sweeps import tables
+    from lossfleet.sweeps.comparison import tables
 
     if format not in get_args(Format):
         raise UserError(

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conf.schema import MINIMISED
-from runners.evaluation import LOWER_IS_BETTER
-from sweeps.front import front_metrics
-from sweeps.statistics import ALPHA
+from lossfleet.conf.schema import MINIMISED
+from lossfleet.runners.metrics.evaluation import LOWER_IS_BETTER
+from lossfleet.sweeps.comparison.front import front_metrics
+from lossfleet.sweeps.comparison.statistics import ALPHA
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.compare import Comparison
+    from lossfleet.sweeps.comparison.summary import Comparison
 
 MARK = "*"
 NOTE = f"{MARK} the best is better: corrected t-test, Holm's correction, p < {ALPHA:g}"

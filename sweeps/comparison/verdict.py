@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runners.evaluation import LOWER_IS_BETTER
-from sweeps.statistics import ALPHA, Ranks, smallest_friedman_p, smallest_wilcoxon_p
+from lossfleet.runners.metrics.evaluation import LOWER_IS_BETTER
+from lossfleet.sweeps.comparison.statistics import ALPHA, Ranks, smallest_friedman_p, smallest_wilcoxon_p
 
 if TYPE_CHECKING:
     import pandas as pd

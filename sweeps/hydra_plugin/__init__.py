@@ -11,8 +11,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from sweeps.compose import Composer
-from sweeps.planning import build_plans
+from lossfleet.sweeps.planning.build import build_plans
+from lossfleet.sweeps.planning.compose import Composer
 
 
 class FleetSweeper(Sweeper):

@@ -11,14 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from conf.errors import UserError, suggest
-from conf.rules import Rule, rules, show
-from conf.schema import TABLE, VARIANTS, WEIGHT_FIELDS, Config
-from sweeps.compose import Composer
-from sweeps.overrides import Request, options, parse_arguments, sort_overrides, split_by_data
-from sweeps.plan import Plan, Study, make_plan
-from sweeps.points import read_points
-from sweeps.space import Dimension, Value, parse_dimension, parse_override
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.rules import Rule, rules, show
+from lossfleet.conf.schema import TABLE, VARIANTS, WEIGHT_FIELDS, Config
+from lossfleet.sweeps.planning.compose import Composer
+from lossfleet.sweeps.planning.overrides import (
+    Request,
+    options,
+    parse_arguments,
+    sort_overrides,
+    split_by_data,
+)
+from lossfleet.sweeps.planning.plan import Plan, Study, make_plan
+from lossfleet.sweeps.planning.points import read_points
+from lossfleet.sweeps.planning.space import Dimension, Value, parse_dimension, parse_override
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -97,8 +103,8 @@ def with_table(composer: Composer, request: Request) -> Request:
     if data.name != TABLE:
         return request
     # Late: pyarrow and pandas, for a table alone.
-    from runners.splits import part_counts
-    from runners.tables import described, open_dataset
+    from lossfleet.runners.data.splits import part_counts
+    from lossfleet.runners.data.tables import described, open_dataset
 
     data = described(data)
     part_counts(

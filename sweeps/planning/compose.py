@@ -9,9 +9,9 @@ from copy import deepcopy
 from functools import cached_property
 from typing import Any
 
-from conf.errors import UserError, suggest
-from conf.schema import Config
-from sweeps.space import parse_override
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.schema import Config
+from lossfleet.sweeps.planning.space import parse_override
 
 PRIMARY = "config"
 
@@ -99,7 +99,7 @@ def hydra_session() -> Iterator[Any]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra_plugins import lossfleet
 
-    with initialize_config_module("conf", job_name="lossfleet", version_base="1.3"):
+    with initialize_config_module("lossfleet.conf", job_name="lossfleet", version_base="1.3"):
         lossfleet.register()
         yield GlobalHydra.instance().config_loader()
 

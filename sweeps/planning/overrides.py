@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conf.errors import UserError
-from sweeps.compose import Composer
-from sweeps.space import parse_override, unquoted
+from lossfleet.conf.errors import UserError
+from lossfleet.sweeps.planning.compose import Composer
+from lossfleet.sweeps.planning.space import parse_override, unquoted
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

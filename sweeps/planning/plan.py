@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
-from conf.errors import UserError
-from conf.rules import rules, show
-from conf.schema import (
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import rules, show
+from lossfleet.conf.schema import (
     Budget,
     Config,
     Data,
@@ -24,7 +24,7 @@ from conf.schema import (
     build_part,
     to_plain,
 )
-from sweeps.space import Dimension, Value, grid_size
+from lossfleet.sweeps.planning.space import Dimension, Value, grid_size
 
 # What samplers need beyond Optuna; each is an extra of the sampler's name.
 EXTRAS = {"cmaes": "cmaes", "gp": "torch"}

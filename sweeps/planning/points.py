@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from conf.errors import UserError
-from conf.rules import show
-from sweeps.space import Dimension, Value
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import show
+from lossfleet.sweeps.planning.space import Dimension, Value
 
 
 def read_points(

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from conf.errors import UserError
-from conf.rules import Rule
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import Rule
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

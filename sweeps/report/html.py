@@ -9,14 +9,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conf.errors import UserError
-from sweeps.tables import NOTE, Cell, grids
+from lossfleet.conf.errors import UserError
+from lossfleet.sweeps.comparison.tables import NOTE, Cell, grids
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.compare import Comparison
-    from sweeps.figures.page import Table
+    from lossfleet.sweeps.comparison.summary import Comparison
+    from lossfleet.sweeps.report.figures.page import Table
 
 SETTINGS = ("budget.", "search.", "pruner.", "data.", "model.", "batch_size")
 CHOSEN = "best hyperparameters"
@@ -81,8 +81,8 @@ def report_from_mlflow(
 
     Args and Raises: as for `compare.frame`, `compare.summary` and `write_report`.
     """
-    from runners.tracking import read_sweeps
-    from sweeps.compare import frame, summary
+    from lossfleet.runners.tracking.tracker import read_sweeps
+    from lossfleet.sweeps.comparison.summary import frame, summary
 
     table = frame(experiments, uri=uri, sweep=sweep)
     sweeps = read_sweeps(experiments, uri=uri, sweep=sweep)
@@ -110,8 +110,8 @@ def write_report(
     Returns:
         The paths of the files.
     """
-    from sweeps.figures import draw_gallery, write_gallery
-    from sweeps.figures.page import write_page
+    from lossfleet.sweeps.report.figures import draw_gallery, write_gallery
+    from lossfleet.sweeps.report.figures.page import write_page
 
     gallery = draw_gallery(frame, comparison)
     paths = write_gallery(gallery, Path(figures)) if figures is not None else []
@@ -132,7 +132,7 @@ def write_report(
 
 def report_tables(comparison: Comparison) -> Iterator[Table]:
     """The tables that the terminal shows, then the hyperparameters and the pairs of each data set, then the ranks."""
-    from sweeps.figures.page import Table
+    from lossfleet.sweeps.report.figures.page import Table
 
     data_sets = list(dict.fromkeys(comparison.table["data"]))
     for grid in grids(comparison):

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from conf.errors import UserError
-from conf.rules import show
-from runners.tracking_writer import writer_locked
-from sweeps.plan import Plan
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import show
+from lossfleet.runners.tracking.writer import writer_locked
+from lossfleet.sweeps.planning.plan import Plan
 
 STUDIES = Path("studies")
 # What may change when a sweep is continued: it decides how long or where, not with which results.

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from conf.schema import Config
-from runners.records import ReplicateRecord, TrialRecord
+from lossfleet.conf.schema import Config
+from lossfleet.runners.records import ReplicateRecord, TrialRecord
 
 Stage = Literal["search", "final"]
 State = Literal["COMPLETE", "PRUNED", "FAIL"]

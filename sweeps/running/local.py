@@ -10,20 +10,20 @@ from typing import Protocol
 
 import numpy as np
 
-from conf.schema import Config
-from runners.evaluation import Outputs, evaluate
-from runners.fleet import EVALUATED_ROWS, Fleet
-from runners.fusion import fuse_kernels, publish_kernels
-from runners.metrics import classification_metrics
-from runners.records import EngineRecord, Record, TrialRecord
-from runners.replicate import Workshop, rows_key
-from runners.shape import FleetShape
-from runners.splits import Split
-from sweeps.engines.size import fleet_shapes, fuses_kernels, may_use_smote
-from sweeps.engines.slots import number_of_pages, number_of_slots
-from sweeps.engines.stopwatch import Stopwatch
-from sweeps.jobs import Job, Run
-from sweeps.plan import Plan
+from lossfleet.conf.schema import Config
+from lossfleet.runners.data.splits import Split
+from lossfleet.runners.metrics.classification import classification_metrics
+from lossfleet.runners.metrics.evaluation import Outputs, evaluate
+from lossfleet.runners.records import EngineRecord, Record, TrialRecord
+from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
+from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
+from lossfleet.runners.training.replicate import Workshop, rows_key
+from lossfleet.runners.training.shape import FleetShape
+from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.running.jobs import Job, Run
+from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_use_smote
+from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
+from lossfleet.sweeps.running.stopwatch import Stopwatch
 
 
 class JobSource(Protocol):
@@ -205,7 +205,7 @@ class LocalEngine:
         return self.berths[shape]
 
     def _fleet(self, shape: FleetShape) -> Fleet:
-        """A fleet with slots and pages by the user's number or by the rules of `sweeps.engines.slots`."""
+        """A fleet with slots and pages by the user's number or by the rules of `lossfleet.sweeps.running.slots`."""
         studies = [
             study
             for study, own in zip(self.plan.studies, self._shapes, strict=True)

@@ -23,12 +23,12 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from conf.errors import Failure
-from runners.records import Journal, Record, TrialRecord
-from runners.replicate import Workshop
-from sweeps.engines.size import is_mining, planned_steps, share_cost
-from sweeps.interrupts import uninterrupted
-from sweeps.plan import Plan, Study
+from lossfleet.conf.errors import Failure
+from lossfleet.runners.records import Journal, Record, TrialRecord
+from lossfleet.runners.training.replicate import Workshop
+from lossfleet.sweeps.planning.plan import Plan, Study
+from lossfleet.sweeps.running.interrupts import uninterrupted
+from lossfleet.sweeps.running.size import is_mining, planned_steps, share_cost
 
 # A further process pays for its imports and compilation (about 5 s) from here on.
 STEPS_WORTH_A_PROCESS = 250_000
@@ -80,9 +80,9 @@ def train_studies(
         finished: is told of every trial that ends.
     """
     # Late: MindSpore takes seconds to import.
-    from sweeps.engines.local import LocalEngine
-    from sweeps.search import StudySearch, open_storage
-    from sweeps.studies import SweepSource
+    from lossfleet.sweeps.running.local import LocalEngine
+    from lossfleet.sweeps.running.studies import SweepSource
+    from lossfleet.sweeps.search.study import StudySearch, open_storage
 
     journal = Journal(folder / JOURNAL_FILE)
     storage = open_storage(folder / "optuna.journal")

@@ -9,8 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from conf.schema import MINIMISED
-from runners.records import TrialRecord
+from lossfleet.conf.schema import MINIMISED
+from lossfleet.runners.records import TrialRecord
 
 # The mean over the last trials follows a change of pace.
 RECENT_TRIALS = 50

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from conf.errors import UserError
-from conf.schema import Ohem, Smote
-from runners.fusion import obstacle
-from runners.replicate import Workshop
-from runners.shape import FleetShape
-from sweeps.plan import Plan, Study
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.schema import Ohem, Smote
+from lossfleet.runners.training.fusion import obstacle
+from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.shape import FleetShape
+from lossfleet.sweeps.planning.plan import Plan, Study
 
 # Compiling fused kernels takes 4 s once, and they save 0.01 to 0.02 ms a step of a replicate (AMD EPYC); later
 # sweeps of the same shape take them from the cache.

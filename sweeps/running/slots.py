@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from itertools import pairwise
 
-from runners.shape import FleetShape
+from lossfleet.runners.training.shape import FleetShape
 
 # Few slots pay more for starting each kernel, many fall out of the cache (measured with fused kernels on one core
 # of an AMD EPYC: 0.30 ms a model-epoch with 16 slots, 0.17 with 64, 0.14 with 128, 0.15 with 256, 0.17 with 512).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runners.records import EngineRecord
+from lossfleet.runners.records import EngineRecord
 
 
 def speed_metrics(engines: Sequence[EngineRecord]) -> dict[str, float]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from conf.schema import Config
-from runners.records import Record, ReplicateRecord, TrialRecord
-from sweeps.choice import best_trial
-from sweeps.jobs import Job, Run, Stage
-from sweeps.plan import Plan, Study, trial_config
-from sweeps.search import Asked, StudySearch
-from sweeps.stopping import Stop
+from lossfleet.conf.schema import Config
+from lossfleet.runners.records import Record, ReplicateRecord, TrialRecord
+from lossfleet.sweeps.planning.plan import Plan, Study, trial_config
+from lossfleet.sweeps.running.jobs import Job, Run, Stage
+from lossfleet.sweeps.search.choice import best_trial
+from lossfleet.sweeps.search.stopping import Stop
+from lossfleet.sweeps.search.study import Asked, StudySearch
 
 # Splits of the final evaluation are numbered from here, away from those of the search.
 FIRST_FINAL_SPLIT = 1000

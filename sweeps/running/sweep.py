@@ -9,25 +9,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conf.errors import Failure, UserError
-from runners.environment import environment
-from runners.records import EndRecord, EngineRecord, Journal, Record, SweepRecord, TrialRecord
-from runners.replicate import Workshop
-from runners.tables import tell_notes
-from runners.tracking import Writer, start_writer, tracking_uri
-from runners.tracking_store import require_active
-from sweeps.engines.size import check_fusion
-from sweeps.folder import STUDIES, locked, set_aside, store_configuration
-from sweeps.interrupts import uninterrupted
-from sweeps.plan import Plan, total_trials
-from sweeps.progress import SweepProgress
-from sweeps.speed import speed_metrics, speed_sentence
-from sweeps.stopping import remarks
+from lossfleet.conf.errors import Failure, UserError
+from lossfleet.runners.data.tables import tell_notes
+from lossfleet.runners.environment import environment
+from lossfleet.runners.records import EndRecord, EngineRecord, Journal, Record, SweepRecord, TrialRecord
+from lossfleet.runners.tracking.store import require_active
+from lossfleet.runners.tracking.tracker import Writer, start_writer, tracking_uri
+from lossfleet.runners.training.replicate import Workshop
+from lossfleet.sweeps.planning.plan import Plan, total_trials
+from lossfleet.sweeps.running.folder import STUDIES, locked, set_aside, store_configuration
+from lossfleet.sweeps.running.interrupts import uninterrupted
+from lossfleet.sweeps.running.progress import SweepProgress
+from lossfleet.sweeps.running.size import check_fusion
+from lossfleet.sweeps.running.speed import speed_metrics, speed_sentence
+from lossfleet.sweeps.search.stopping import remarks
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.compare import Comparison
+    from lossfleet.sweeps.comparison.summary import Comparison
 
 # Seconds that an interrupted sweep waits for MLflow; the writer goes on in the background.
 PATIENCE_WHEN_INTERRUPTED = 1.5
@@ -69,7 +69,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
 
 def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
     """Run the sweep in its folder, which this process has to itself, while a writer follows for MLflow."""
-    from sweeps.engines.processes import wait_for_trainers
+    from lossfleet.sweeps.running.processes import wait_for_trainers
 
     wait_for_trainers(folder)
     store_configuration(folder / "config.yaml", plan)
@@ -109,7 +109,7 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
 
 def train(plan: Plan, workshop: Workshop, folder: Path, records: list[Record]) -> None:
     """Train what the journal does not have yet: all trials, then each strategy's final evaluation."""
-    from sweeps.engines.processes import process_count, train_in_processes, train_studies
+    from lossfleet.sweeps.running.processes import process_count, train_in_processes, train_studies
 
     total = sum(total_trials(study) + 1 for study in plan.studies)
     done = sum(isinstance(record, TrialRecord) for record in records)
@@ -124,10 +124,10 @@ def train(plan: Plan, workshop: Workshop, folder: Path, records: list[Record]) -
 def import_conclusion() -> None:
     """Import ahead what `conclude` needs."""
     for module in (
-        "sweeps.compare",
-        "sweeps.figures.interactive",
-        "sweeps.figures.png",
-        "sweeps.search",
+        "lossfleet.sweeps.comparison.summary",
+        "lossfleet.sweeps.report.figures.interactive",
+        "lossfleet.sweeps.report.figures.png",
+        "lossfleet.sweeps.search.study",
         "scipy.stats",
         "sklearn.ensemble",
         "optuna.importance",
@@ -144,9 +144,9 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
         UserError: no trial of any strategy was completed, and all diverged.
         Failure: no trial of any strategy was completed.
     """
-    from sweeps.compare import frame_from_records, summary
-    from sweeps.front import front_members
-    from sweeps.tables import markdown_table, print_table
+    from lossfleet.sweeps.comparison.front import front_members
+    from lossfleet.sweeps.comparison.summary import frame_from_records, summary
+    from lossfleet.sweeps.comparison.tables import markdown_table, print_table
 
     trials = [record for record in records if isinstance(record, TrialRecord)]
     failed = [record for record in trials if record.state == "FAIL"]
@@ -180,7 +180,7 @@ def draw_figures(table: pd.DataFrame, comparison: Comparison, folder: Path) -> N
     # The result is to be seen before they are drawn, also where the output is a pipe.
     sys.stdout.flush()
     try:
-        from sweeps.figures import write_figures
+        from lossfleet.sweeps.report.figures import write_figures
 
         write_figures(table, folder, comparison)
     except Exception as error:

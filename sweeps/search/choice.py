@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from conf.schema import MINIMISED, Search
-from runners.records import TrialRecord
+from lossfleet.conf.schema import MINIMISED, Search
+from lossfleet.runners.records import TrialRecord
 
 
 def best_trial(trials: Iterable[TrialRecord], search: Search) -> TrialRecord | None:

@@ -7,7 +7,7 @@ import os
 
 from optuna.storages.journal import JournalFileOpenLock
 
-from runners.records import end_of_last_line
+from lossfleet.runners.records import end_of_last_line
 
 
 class SystemLock(JournalFileOpenLock):

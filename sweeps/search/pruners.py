@@ -20,7 +20,7 @@ from optuna.study import Study as OptunaStudy
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from conf.schema import Budget, Pruner
+from lossfleet.conf.schema import Budget, Pruner
 
 
 def make_pruner(pruner: Pruner, budget: Budget) -> BasePruner:

@@ -37,9 +37,9 @@ from optuna.study import Study as OptunaStudy
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from conf.schema import MINIMISED
-from sweeps.plan import Study
-from sweeps.space import Dimension
+from lossfleet.conf.schema import MINIMISED
+from lossfleet.sweeps.planning.plan import Study
+from lossfleet.sweeps.planning.space import Dimension
 
 # Optuna's default of 50 would leave a study of 40 trials in its first, random generation.
 NSGA2_POPULATION = 10

@@ -9,11 +9,11 @@ import optuna
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
 
-from runners.database import engine_options
-from sweeps.plan import Study
-from sweeps.samplers import derived_seed
-from sweeps.search import Asked, StudySearch
-from sweeps.space import Value, grid_points
+from lossfleet.runners.cluster.database import engine_options
+from lossfleet.sweeps.planning.plan import Study
+from lossfleet.sweeps.planning.space import Value, grid_points
+from lossfleet.sweeps.search.samplers import derived_seed
+from lossfleet.sweeps.search.study import Asked, StudySearch
 
 STUDY = "lossfleet.study"
 
@@ -26,7 +26,7 @@ def open_shared_storage(url: str) -> BaseStorage:
 class SharedSearch(StudySearch):
     """A study whose trials wait from the beginning, so that their numbers are known before they are asked for.
 
-    Who may ask for a trial is not decided here: `runners.ledger` gives each number to one worker at a time.
+    Who may ask for a trial is not decided here: `runners.cluster.ledger` gives each number to one worker at a time.
     """
 
     def __init__(self, study: Study, storage: BaseStorage, sweep: str) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from conf.schema import Budget, Search
-from runners.records import Record, TrialRecord
-from sweeps.choice import best_trial, trials_without_improvement, violation
-from sweeps.plan import Plan, total_trials
+from lossfleet.conf.schema import Budget, Search
+from lossfleet.runners.records import Record, TrialRecord
+from lossfleet.sweeps.planning.plan import Plan, total_trials
+from lossfleet.sweeps.search.choice import best_trial, trials_without_improvement, violation
 
 
 class Stop:

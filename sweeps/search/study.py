@@ -13,12 +13,12 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from conf.schema import MINIMISED
-from sweeps.plan import Study, total_trials
-from sweeps.pruners import ReplicateWilcoxon, make_pruner, replicates_key, start_pruner
-from sweeps.samplers import NumberedSampler
-from sweeps.search_lock import SystemLock
-from sweeps.space import Dimension
+from lossfleet.conf.schema import MINIMISED
+from lossfleet.sweeps.planning.plan import Study, total_trials
+from lossfleet.sweeps.planning.space import Dimension
+from lossfleet.sweeps.search.lock import SystemLock
+from lossfleet.sweeps.search.pruners import ReplicateWilcoxon, make_pruner, replicates_key, start_pruner
+from lossfleet.sweeps.search.samplers import NumberedSampler
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def open_storage(path: Path) -> JournalStorage:
 class StudySearch:
     """The Optuna study of one strategy, continued where an earlier process left it.
 
-    Same seed, same trials: see `sweeps.samplers` for what a trial hangs on. The first trials are the points
+    Same seed, same trials: see `samplers` for what a trial hangs on. The first trials are the points
     of `search.enqueue`.
     """
 

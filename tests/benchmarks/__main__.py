@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-from runners.environment import environment, processor, version
+from lossfleet.runners.environment import environment, processor, version
 from tests.benchmarks.measure import Report
 
 NAMES = ("kernel", "latency", "growth", "sweep", "losses")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runners.records import EngineRecord, Journal
-from sweeps.speed import speed_metrics
+from lossfleet.runners.records import EngineRecord, Journal
+from lossfleet.sweeps.running.speed import speed_metrics
 from tests.benchmarks.measure import LOSSFLEET, Report, fresh_folder, run_command
 
 SETTINGS = (

@@ -102,7 +102,7 @@ def steps(shape: tuple[int, ...], *, compiled: bool) -> dict[str, Step]:
     import numpy as np
     from mindspore import Tensor, nn
 
-    import losses
+    from lossfleet import losses
 
     random = np.random.default_rng(0)
     logits = Tensor(random.normal(size=shape).astype(np.float32))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-LOSSFLEET = (sys.executable, "-m", "sweeps.cli")
+LOSSFLEET = (sys.executable, "-m", "lossfleet.sweeps.commands.cli")
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from conf.schema import Budget, Config, Data, Focal, Optimizer
-from runners.initial import initial_parameters
-from runners.replicate import Replicate, Workshop
-from runners.splits import Split
+from lossfleet.conf.schema import Budget, Config, Data, Focal, Optimizer
+from lossfleet.runners.data.splits import Split
+from lossfleet.runners.models.initial import initial_parameters
+from lossfleet.runners.training.replicate import Replicate, Workshop
 
 ROWS, FEATURES, CLASSES = 400, 30, 2
 WIDTHS = (32, 32)
@@ -64,9 +64,9 @@ def replicates(count: int) -> list[Replicate]:
 
 def fleet(models: int) -> Epoch:
     """lossfleet's fleet, with fused kernels."""
-    from runners.fleet import Fleet
-    from runners.fusion import fuse_kernels, publish_kernels
-    from runners.shape import FleetShape
+    from lossfleet.runners.training.fleet import Fleet
+    from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
+    from lossfleet.runners.training.shape import FleetShape
 
     fuse_kernels()
     work = replicates(models)
@@ -196,7 +196,7 @@ def torch_eager(models: int) -> Epoch:
 
 def solo(models: int) -> Epoch:
     """lossfleet's solo engine: stock MindSpore layers in PyNative mode, launches synchronised."""
-    from runners.solo import train_solo
+    from lossfleet.runners.training.solo import train_solo
 
     (replicate,) = replicates(models)
     # Long enough never to end.
@@ -212,7 +212,7 @@ def pynative(models: int) -> Epoch:
 
 def pynative_page_blocks(models: int) -> Epoch:
     """The same on Page Blocks, an epoch of a replicate of the main job."""
-    from runners.solo import train_solo
+    from lossfleet.runners.training.solo import train_solo
 
     data = Data(name="page_blocks")
     config = Config(strategy="focal", data=data, loss=Focal(), budget=Budget(epochs=1000))

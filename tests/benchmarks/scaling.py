@@ -43,7 +43,7 @@ def median_ms(call: Callable[[], object], repeats: int = REPEATS) -> float:
 
 def plan(trials: int):
     """A study of two strategies with as many trials."""
-    from sweeps.compose import run_sweeper
+    from lossfleet.sweeps.planning.compose import run_sweeper
 
     plans: list = []
     run_sweeper(["data=wine", "strategy=focal", "search=tpe", f"budget.trials={trials}"], plans.append)
@@ -52,7 +52,7 @@ def plan(trials: int):
 
 def optuna_costs(make_storage: Callable[[], object], trials: int) -> dict[str, float]:
     """Milliseconds of ask (all values of focal, TPE), of a report at a rung, and of tell, in a study this long."""
-    from sweeps.search_shared import SharedSearch
+    from lossfleet.sweeps.search.shared_study import SharedSearch
 
     search = SharedSearch(plan(trials).studies[0], make_storage(), f"scaling{trials}")
     search.prepare()
@@ -75,7 +75,7 @@ def ledger_costs(url: str) -> dict[str, float]:
     """Milliseconds of claiming a ticket, storing a record, handing in, and of a sign of life."""
     from sweep_records import trial
 
-    from runners.ledger import Ledger, Ticket
+    from lossfleet.runners.cluster.ledger import Ledger, Ticket
 
     ledger = Ledger(url, "first", create=True)
     ledger.issue(Ticket("ce", "search", number) for number in range(10 * REPEATS))
@@ -94,8 +94,8 @@ def mlflow_costs(uri: str) -> float:
     """Milliseconds of a run with its params and curves."""
     from sweep_records import start, trial
 
-    from runners.tracking import Tracker
-    from runners.tracking_runs import RunTree
+    from lossfleet.runners.tracking.runs import RunTree
+    from lossfleet.runners.tracking.tracker import Tracker
 
     tracker = Tracker(uri, "scaling", start())
     tracker.open_sweep(start(), Path("none"))
@@ -175,8 +175,8 @@ def print_table(rows: list[dict[str, object]]) -> None:
 
 def storages(server, folder: Path) -> Iterator[tuple[str, Callable[[], object], str | None]]:
     """Name, Optuna storage, and the ledger's URL where it can have one."""
-    from sweeps.search import open_storage
-    from sweeps.search_shared import open_shared_storage
+    from lossfleet.sweeps.search.shared_study import open_shared_storage
+    from lossfleet.sweeps.search.study import open_storage
 
     sqlite, postgres = f"sqlite:///{folder / 'shared.db'}", server.url("scaling")
     yield "journal file", lambda: open_storage(folder / "optuna.journal"), None

@@ -20,7 +20,7 @@ from mlflow.entities import Metric, Param, RunTag
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from conf.schema import (
+from lossfleet.conf.schema import (
     SAMPLERS,
     Budget,
     Config,
@@ -32,8 +32,8 @@ from conf.schema import (
     Shuffle,
     WeightedCrossEntropy,
 )
-from runners.environment import environment
-from runners.tracking_runs import SWEEP_SETTINGS, flatten
+from lossfleet.runners.environment import environment
+from lossfleet.runners.tracking.runs import SWEEP_SETTINGS, flatten
 from tests.benchmarks.torch_training import Trained, train
 
 STRATEGIES = ("ce", "weighted_ce", "ohem", "resampling", "focal")

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from conf.schema import Config, Data, Ohem, Sampler
-from runners.data import Dataset, load_dataset
-from runners.initial import initial_parameters
-from runners.metrics import classification_metrics
-from runners.samplers import index_plan, training_rows
-from runners.splits import Split, make_split
+from lossfleet.conf.schema import Config, Data, Ohem, Sampler
+from lossfleet.runners.data.builtin import Dataset, load_dataset
+from lossfleet.runners.data.samplers import index_plan, training_rows
+from lossfleet.runners.data.splits import Split, make_split
+from lossfleet.runners.metrics.classification import classification_metrics
+from lossfleet.runners.models.initial import initial_parameters
 
 RUNG_METRICS = ("balanced_accuracy", "macro_f1", "rarest_recall")
 

@@ -14,10 +14,10 @@ from postgres import Postgres, postgres_server
 from shared_sweeps import FAST, SMALL, check_complete, command, results, run, wait_for
 from sweep_records import start, trial
 
-from runners.ledger import END, GONE, OPEN, WHOLE, Count, Ledger, Ticket, key_of
-from runners.records import Journal
-from sweeps.cli import main
-from sweeps.worker import Watch
+from lossfleet.runners.cluster.ledger import END, GONE, OPEN, WHOLE, Count, Ledger, Ticket, key_of
+from lossfleet.runners.records import Journal
+from lossfleet.sweeps.cluster.worker import Watch
+from lossfleet.sweeps.commands.cli import main
 
 KILL_SEED = int(os.environ.get("LOSSFLEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 TICKETS = [Ticket("ce", "search", number) for number in range(23)]

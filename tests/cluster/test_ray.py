@@ -12,8 +12,8 @@ import pytest
 from postgres import postgres_server
 from shared_sweeps import FAST, SMALL, check_complete, command, mlflow_server, run, wait_for
 
-from runners.ledger import Ledger
-from sweeps.worker import is_complete
+from lossfleet.runners.cluster.ledger import Ledger
+from lossfleet.sweeps.cluster.worker import is_complete
 
 KILL_SEED = int(os.environ.get("LOSSFLEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 
@@ -82,7 +82,7 @@ def test_a_sweep_on_two_nodes_outlives_one_node_and_the_driver(cluster, tmp_path
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch, capsys):
-    from sweeps.cli import main
+    from lossfleet.sweeps.commands.cli import main
 
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["sweep", "engine=ray", "data=wine"]) == 2

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweeps import commands
-from sweeps.cli import main
-from sweeps.compose import run_sweeper
-from sweeps.plan import Plan
+from lossfleet.sweeps.commands import run as commands
+from lossfleet.sweeps.commands.cli import main
+from lossfleet.sweeps.planning.compose import run_sweeper
+from lossfleet.sweeps.planning.plan import Plan
 
 TWO_CLASSES = "data=breast_cancer"
 
@@ -335,7 +335,7 @@ def check(code: int | str | None, out: str, err: str, value: str, mend: str) -> 
 @pytest.mark.parametrize(("line", "value", "mend"), ROWS, ids=[row[0] or "nothing" for row in ROWS])
 def test_bad_input_says_what_is_wrong_and_how_to_mend_it(line, value, mend, capsys, monkeypatch):
     monkeypatch.setattr(commands, "run_plans", lambda plans, **options: pytest.fail("the sweep ran"))
-    monkeypatch.setitem(sys.modules, "sweeps.train", None)
+    monkeypatch.setitem(sys.modules, "lossfleet.sweeps.commands.train", None)
     code = main(line.split())
     printed = capsys.readouterr()
     check(code, printed.out, printed.err, value, mend)
@@ -348,7 +348,7 @@ def test_bad_tables_say_what_is_wrong_and_where(
     name, content, arguments, value, mend, tmp_path_factory, capsys, monkeypatch
 ):
     monkeypatch.setattr(commands, "run_plans", lambda plans, **options: pytest.fail("the sweep ran"))
-    monkeypatch.setitem(sys.modules, "sweeps.train", None)
+    monkeypatch.setitem(sys.modules, "lossfleet.sweeps.commands.train", None)
     path = tmp_path_factory.mktemp("tables") / name
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -442,7 +442,10 @@ def test_bad_input_to_a_process_of_its_own(line, value, mend, workdir, monkeypat
     # Without a linker, and without anything else that a shell would find.
     monkeypatch.setenv("PATH", "")
     ended = subprocess.run(
-        [sys.executable, "-m", "sweeps.cli", *line.split()], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "lossfleet.sweeps.commands.cli", *line.split()],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert list(workdir.iterdir()) == []
     check(ended.returncode, ended.stdout, ended.stderr, value, mend)

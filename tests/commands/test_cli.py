@@ -9,10 +9,10 @@ import types
 import pytest
 import yaml
 
-from conf.errors import Failure
-from conf.schema import Config
-from sweeps import commands
-from sweeps.cli import COMMANDS, main
+from lossfleet.conf.errors import Failure
+from lossfleet.conf.schema import Config
+from lossfleet.sweeps.commands import run as commands
+from lossfleet.sweeps.commands.cli import COMMANDS, main
 
 HEAVY = ("mindspore", "mlflow", "optuna", "hydra", "omegaconf", "pandas", "numpy", "sklearn", "scipy", "ray")
 
@@ -38,7 +38,7 @@ def replace_module(monkeypatch: pytest.MonkeyPatch, name: str, **functions: obje
 def test_help_imports_nothing_heavy(arguments):
     code = (
         "import sys\n"
-        "from sweeps.cli import main\n"
+        "from lossfleet.sweeps.commands.cli import main\n"
         "try:\n"
         f"    main({arguments})\n"
         "except SystemExit as stop:\n"
@@ -52,7 +52,7 @@ def test_help_imports_nothing_heavy(arguments):
 def test_wrong_usage_and_wrong_configuration_import_no_engine():
     code = (
         "import sys\n"
-        "from sweeps.cli import main\n"
+        "from lossfleet.sweeps.commands.cli import main\n"
         "assert main(['swep']) == main(['sweep', 'strategy=foca']) == main(['sweep', 'loss.gamma=-1']) == 2\n"
         f"print([name for name in {HEAVY} if name in sys.modules and name not in ('hydra', 'omegaconf')])\n"
     )
@@ -75,7 +75,7 @@ def test_every_command_has_help_with_examples(command, capsys):
 
 
 def examples(command: str) -> list[str]:
-    from sweeps import cli
+    from lossfleet.sweeps.commands import cli
 
     text = getattr(cli, f"{command.upper()}_EXAMPLES")
     return [line.strip() for line in text.splitlines() if line.strip().startswith("lossfleet ")]
@@ -109,7 +109,7 @@ def test_sweep_runs_the_plans_in_order(monkeypatch):
     ran = []
     replace_module(
         monkeypatch,
-        "sweeps.sweep",
+        "lossfleet.sweeps.running.sweep",
         run_sweep=lambda plan, fresh: ran.append((plan.data.name, len(plan.studies))) or True,
     )
     assert run("sweep", "strategy=ce,focal", "data=wine,digits") == 0
@@ -118,16 +118,24 @@ def test_sweep_runs_the_plans_in_order(monkeypatch):
 
 def test_train_runs_the_configuration(monkeypatch):
     ran = []
-    replace_module(monkeypatch, "sweeps.train", run_training=ran.append)
+    replace_module(monkeypatch, "lossfleet.sweeps.commands.train", run_training=ran.append)
     assert run("train", "strategy=ohem", "loss.keep=0.3") == 0
     assert [config.loss.keep for config in ran] == [0.3]
 
 
 def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
     called = []
-    replace_module(monkeypatch, "sweeps.compare", print_comparison=lambda *given: called.append(given))
-    replace_module(monkeypatch, "runners.tracking", serve_ui=lambda *given: called.append(given))
-    replace_module(monkeypatch, "sweeps.sync", sync_sweeps=lambda *given: called.append(given))
+    replace_module(
+        monkeypatch,
+        "lossfleet.sweeps.comparison.summary",
+        print_comparison=lambda *given: called.append(given),
+    )
+    replace_module(
+        monkeypatch, "lossfleet.runners.tracking.tracker", serve_ui=lambda *given: called.append(given)
+    )
+    replace_module(
+        monkeypatch, "lossfleet.sweeps.commands.sync", sync_sweeps=lambda *given: called.append(given)
+    )
     assert run("compare") == 0
     assert (
         run("compare", "wine", "--format", "csv", "digits", "--uri", "sqlite:///a.db", "--sweep", "wine-1")
@@ -153,7 +161,7 @@ def test_an_interrupt_ends_without_a_traceback(monkeypatch, capsys):
     def interrupt(plan: object, fresh: bool) -> None:
         raise KeyboardInterrupt
 
-    replace_module(monkeypatch, "sweeps.sweep", run_sweep=interrupt)
+    replace_module(monkeypatch, "lossfleet.sweeps.running.sweep", run_sweep=interrupt)
     assert run("sweep", "strategy=ce") == 130
     assert capsys.readouterr().err == (
         "lossfleet: interrupted; what was finished is kept, this continues: lossfleet sweep strategy=ce\n"
@@ -163,7 +171,7 @@ def test_an_interrupt_ends_without_a_traceback(monkeypatch, capsys):
 @pytest.mark.parametrize(("went_well", "code"), [([True, True], 0), ([True, False], 1), ([False, True], 1)])
 def test_trials_that_failed_give_code_1_and_the_other_sweeps_run(went_well, code, monkeypatch):
     results = iter(went_well)
-    replace_module(monkeypatch, "sweeps.sweep", run_sweep=lambda plan, fresh: next(results))
+    replace_module(monkeypatch, "lossfleet.sweeps.running.sweep", run_sweep=lambda plan, fresh: next(results))
     assert run("sweep", "strategy=ce", "data=wine,digits") == code
     assert list(results) == []
 
@@ -172,12 +180,14 @@ def test_a_failure_gives_code_1_without_a_traceback(monkeypatch, capsys):
     def fail(plan: object, fresh: bool) -> None:
         raise Failure("the disk is full")
 
-    replace_module(monkeypatch, "sweeps.sweep", run_sweep=fail)
+    replace_module(monkeypatch, "lossfleet.sweeps.running.sweep", run_sweep=fail)
     assert run("sweep", "strategy=ce") == 1
     assert capsys.readouterr().err == "lossfleet: error: the disk is full\n"
 
 
 def test_the_module_runs_as_the_command():
-    ended = subprocess.run([sys.executable, "-m", "sweeps.cli", "--version"], capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-m", "lossfleet.sweeps.commands.cli", "--version"], capture_output=True, text=True
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("lossfleet ")

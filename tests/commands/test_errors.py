@@ -8,10 +8,10 @@ import pytest
 from mlflow_sweeps import mirror, read_runs
 from whole_sweeps import TINY, finished, journal
 
-from runners.fleet import Fleet
-from runners.records import ReplicateRecord, TrialRecord
-from runners.replicate import Workshop
-from sweeps import cli
+from lossfleet.runners.records import ReplicateRecord, TrialRecord
+from lossfleet.runners.training.fleet import Fleet
+from lossfleet.runners.training.replicate import Workshop
+from lossfleet.sweeps.commands import cli
 
 ARGUMENTS = ["sweep", *TINY, "tracking.enabled=false", "fleet.processes=1"]
 

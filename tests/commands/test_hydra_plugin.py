@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import sweeps.hydra_plugin
-from conf.errors import UserError
-from sweeps.compose import run_sweeper
+from lossfleet.conf.errors import UserError
+from lossfleet.sweeps import hydra_plugin
+from lossfleet.sweeps.planning.compose import run_sweeper
 
 
 def test_the_sweeper_is_registered_even_where_hydras_scan_does_not_find_it():
@@ -71,7 +71,7 @@ def test_a_task_sees_its_own_errors():
 
 def test_the_plugin_only_plans():
     """What the plugin imports of ours is the planning: it neither searches nor trains nor records."""
-    tree = ast.parse(Path(sweeps.hydra_plugin.__file__).read_text())
+    tree = ast.parse(Path(hydra_plugin.__file__).read_text())
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    ours = {module for module in modules if module.split(".")[0] in ("conf", "losses", "runners", "sweeps")}
-    assert ours == {"sweeps.compose", "sweeps.planning"}
+    ours = {module for module in modules if module.split(".")[0] == "lossfleet"}
+    assert ours == {"lossfleet.sweeps.planning.compose", "lossfleet.sweeps.planning.build"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
@@ -30,7 +30,7 @@ def commands() -> list[list[str]]:
 
 
 def run(words: list[str], folder: Path) -> str:
-    module = ["-m", "sweeps.cli"] if words[0] == "lossfleet" else []
+    module = ["-m", "lossfleet.sweeps.commands.cli"] if words[0] == "lossfleet" else []
     done = subprocess.run(
         [sys.executable, *module, *words[1:]],
         cwd=folder,
@@ -64,7 +64,7 @@ def serve(words: list[str], folder: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = [word if word != "5000" else str(port) for word in words]
-    command = [sys.executable, "-m", "sweeps.cli", *words[1:]]
+    command = [sys.executable, "-m", "lossfleet.sweeps.commands.cli", *words[1:]]
     server = subprocess.Popen(command, cwd=folder, start_new_session=True)
     try:
         for _ in range(120):

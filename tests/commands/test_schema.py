@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-import conf
-from conf import schema
-from conf.errors import UserError, suggest
-from conf.rules import rules
-from conf.schema import Budget, Config, Focal, WeightedCrossEntropy
+from lossfleet import conf
+from lossfleet.conf import schema
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.rules import rules
+from lossfleet.conf.schema import Budget, Config, Focal, WeightedCrossEntropy
 
 CONF = Path(conf.__file__).parent
 PARTS = {

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import sweep_records
 
-from conf.errors import UserError
-from runners.evaluation import DIAGRAMS, Outputs, evaluate, final_metric_names
-from runners.metrics import metric_names
-from runners.records import ReplicateRecord
-from sweeps import compare
-from sweeps.compare import (
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.metrics.classification import metric_names
+from lossfleet.runners.metrics.evaluation import DIAGRAMS, Outputs, evaluate, final_metric_names
+from lossfleet.runners.records import ReplicateRecord
+from lossfleet.sweeps.comparison import summary as compare
+from lossfleet.sweeps.comparison.summary import (
     FIELDS,
     SHOWN,
     check_metric_names,

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from sweeps.statistics import (
+from lossfleet.sweeps.comparison.statistics import (
     average_families,
     compare_pairs,
     corrected_t,
@@ -112,7 +112,7 @@ def overlapping_splits(
 @pytest.fixture
 def _deciding_test_alone(monkeypatch):
     """Leaves out what is only given beside it: with ties Wilcoxon's exact test takes long."""
-    monkeypatch.setattr("sweeps.statistics.BOOTSTRAP_SAMPLES", 9)
+    monkeypatch.setattr("lossfleet.sweeps.comparison.statistics.BOOTSTRAP_SAMPLES", 9)
     monkeypatch.setattr(stats, "wilcoxon", lambda differences: SimpleNamespace(pvalue=math.nan))
 
 
@@ -155,7 +155,9 @@ def test_classes_one_standard_deviation_further_apart_are_found():
 def test_holm_by_hand(monkeypatch):
     p = {("a", "b"): 0.010, ("a", "c"): 0.020, ("b", "c"): 0.040}
     calls = iter(p.values())
-    monkeypatch.setattr("sweeps.statistics.corrected_t", lambda *_, **__: (1.0, next(calls), 0.0, 0.0))
+    monkeypatch.setattr(
+        "lossfleet.sweeps.comparison.statistics.corrected_t", lambda *_, **__: (1.0, next(calls), 0.0, 0.0)
+    )
     scores = pd.DataFrame({"a": [3.0, 3.1, 3.3], "b": [2.0, 2.2, 2.1], "c": [1.0, 1.3, 1.1]})
     pairs = compare_pairs(scores, train_rows=80, test_rows=20)
     assert list(zip(pairs["first"], pairs["second"], strict=True)) == list(p)

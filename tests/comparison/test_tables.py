@@ -8,8 +8,15 @@ import re
 
 import pandas as pd
 
-from sweeps.compare import SHOWN, Comparison
-from sweeps.tables import csv_table, escape_latex, escape_markdown, latex_table, markdown_table, print_table
+from lossfleet.sweeps.comparison.summary import SHOWN, Comparison
+from lossfleet.sweeps.comparison.tables import (
+    csv_table,
+    escape_latex,
+    escape_markdown,
+    latex_table,
+    markdown_table,
+    print_table,
+)
 
 WILD = r"a|b & c_d % #1 {x} ~^ \end <i> $e$ [red]*"
 

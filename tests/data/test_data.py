@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conf.errors import UserError
-from conf.schema import DATASET_CLASSES
-from runners.data import LOADERS, load_dataset
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.schema import DATASET_CLASSES
+from lossfleet.runners.data.builtin import LOADERS, load_dataset
 
-PACKAGE = resources.files("runners.datasets")
+PACKAGE = resources.files("lossfleet.runners.data.datasets")
 
 
 def page_blocks_file() -> pd.DataFrame:

@@ -8,10 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from conf import schema
-from conf.errors import UserError
-from runners.samplers import index_plan, training_rows
-from runners.splits import Split
+from lossfleet.conf import schema
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.data.samplers import index_plan, training_rows
+from lossfleet.runners.data.splits import Split
 
 COUNTS = np.array([67, 5, 29])
 N = int(COUNTS.sum())

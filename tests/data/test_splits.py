@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conf.errors import UserError
-from runners.data import LOADERS, Dataset, load_dataset
-from runners.splits import long_tail_counts, make_split
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.data.builtin import LOADERS, Dataset, load_dataset
+from lossfleet.runners.data.splits import long_tail_counts, make_split
 
 FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
 COUNTS = (61, 7, 23)

@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conf.errors import UserError
-from conf.schema import Budget, Config, Data, Focal, Model, WeightedCrossEntropy
-from runners import table_file
-from runners.data import load_dataset
-from runners.encoding import encode
-from runners.replicate import Workshop
-from runners.splits import make_split
-from runners.tables import described, open_dataset, tell_notes
-from sweeps.compose import run_sweeper
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.schema import Budget, Config, Data, Focal, Model, WeightedCrossEntropy
+from lossfleet.runners.data import table_file
+from lossfleet.runners.data.builtin import load_dataset
+from lossfleet.runners.data.encoding import encode
+from lossfleet.runners.data.splits import make_split
+from lossfleet.runners.data.tables import described, open_dataset, tell_notes
+from lossfleet.runners.training.replicate import Workshop
+from lossfleet.sweeps.planning.compose import run_sweeper
 
 FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
 # Primes; the rare word, the gaps and the rare class are in few rows.
@@ -253,7 +253,7 @@ def test_a_sweep_is_named_by_content_and_found_from_anywhere(path, monkeypatch):
 
 
 def test_a_stored_configuration_of_another_content_is_refused(path, monkeypatch):
-    from sweeps.folder import store_configuration
+    from lossfleet.sweeps.running.folder import store_configuration
 
     file = path.parent / "config.yaml"
     store_configuration(file, plan_of(f"data.path={path}", "name=mine"))
@@ -274,9 +274,9 @@ def test_names_that_look_like_interpolations_stay_what_they_are(tmp_path):
 MEASURE = """
 import sys, tracemalloc
 import pandas, pyarrow.compute, pyarrow.csv
-from conf.schema import Data
-from runners import table_file
-from runners.tables import open_dataset
+from lossfleet.conf.schema import Data
+from lossfleet.runners.data import table_file
+from lossfleet.runners.data.tables import open_dataset
 table_file.BLOCK_BYTES = 2**12
 tracemalloc.start()
 read = open_dataset(Data(name="csv", path=sys.argv[1], target="y"))
@@ -296,9 +296,9 @@ def test_reading_needs_little_more_than_the_numbers(tmp_path):
 
 
 def test_a_fleet_on_a_table_trains_as_solo_does(path):
-    from runners.fleet import Fleet
-    from runners.shape import FleetShape
-    from runners.solo import train_solo
+    from lossfleet.runners.training.fleet import Fleet
+    from lossfleet.runners.training.shape import FleetShape
+    from lossfleet.runners.training.solo import train_solo
 
     chosen = described(data(path))
     workshop = Workshop(chosen)
@@ -331,7 +331,7 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
 
 def test_a_whole_sweep_with_processes_of_its_own(path):
     """Words, gaps, two training processes: all is recorded under the table's name, every replicate on its rows."""
-    from sweeps.compare import frame
+    from lossfleet.sweeps.comparison.summary import frame
 
     plan = plan_of(f"data.path={path}")
     budget = ("trials=1", "replicates=2", "epochs=2", "rungs=1", "final_replicates=2")
@@ -345,7 +345,7 @@ def test_a_whole_sweep_with_processes_of_its_own(path):
     command = [
         sys.executable,
         "-m",
-        "sweeps.cli",
+        "lossfleet.sweeps.commands.cli",
         "sweep",
         *arguments,
         *(f"budget.{each}" for each in budget),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from losses import (
+from lossfleet.losses import (
     WeightedCrossEntropyLoss,
     focal_star_loss,
     sigmoid_cross_entropy,

@@ -12,7 +12,7 @@ import pytest
 from mindspore import Tensor, nn
 from mindspore.dataset import NumpySlicesDataset
 
-import losses
+from lossfleet import losses
 
 N, CLASSES, LENGTH, HEIGHT, WIDTH = 7, 5, 11, 2, 3
 SHAPES = [(N, CLASSES), (N, CLASSES, LENGTH), (N, CLASSES, HEIGHT, WIDTH)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-import losses
+from lossfleet import losses
 
 LOGITS = Tensor(np.zeros((3, 5), np.float32))
 LABELS = Tensor([0, 4, 2], ms.int32)

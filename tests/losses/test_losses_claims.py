@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from losses import (
+from lossfleet.losses import (
     focal_star_loss,
     sigmoid_cross_entropy,
     sigmoid_focal_loss,

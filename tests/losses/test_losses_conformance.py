@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor
 
-import losses
+from lossfleet import losses
 
 # Distinct primes, so that a silent broadcast cannot fit.
 MODELS, CLASSES, BATCH, PIXELS = 3, 5, 7, 2

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor
 
-from losses import box_iou, nms_mask, ohem_with_nms
+from lossfleet.losses import box_iou, nms_mask, ohem_with_nms
 
 IMAGES, BOXES = 2, 13
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mindspore import Tensor
 
-import losses
+from lossfleet import losses
 
 CLASSES, BATCH = 5, 3
 quick = settings(max_examples=25, deadline=None)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor
 
-from losses import OHEMLoss, hard_example_mask, hard_example_mask_ratio, softmax_cross_entropy
+from lossfleet.losses import OHEMLoss, hard_example_mask, hard_example_mask_ratio, softmax_cross_entropy
 
 ROWS, BATCH = 3, 11
 

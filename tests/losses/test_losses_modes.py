@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-import losses
-from losses import modes
+from lossfleet import losses
+from lossfleet.losses import modes
 
 BATCH, CLASSES = 37, 5
 

@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor
 
-from losses import sigmoid_cross_entropy, sigmoid_focal_loss, softmax_cross_entropy, softmax_focal_loss
+from lossfleet.losses import (
+    sigmoid_cross_entropy,
+    sigmoid_focal_loss,
+    softmax_cross_entropy,
+    softmax_focal_loss,
+)
 
 GAMMAS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 EXAMPLES = 4001

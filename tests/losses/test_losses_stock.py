@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from losses import CrossEntropyLoss, FocalLoss, SigmoidFocalLoss, sigmoid_cross_entropy
+from lossfleet.losses import CrossEntropyLoss, FocalLoss, SigmoidFocalLoss, sigmoid_cross_entropy
 
 BATCH, CLASSES = 7, 5
 SHAPES = [(BATCH, CLASSES), (BATCH, CLASSES, 11), (BATCH, CLASSES, 2, 3)]

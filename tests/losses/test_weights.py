@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from losses.weights import (
+from lossfleet.losses import weights
+from lossfleet.losses.weights import (
     NORMALIZATIONS,
     alpha_weights,
     balanced_weights,
@@ -133,6 +134,5 @@ module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 assert "mindspore" not in sys.modules
 """
-    import losses.weights
 
-    subprocess.run([sys.executable, "-c", code, losses.weights.__file__], check=True)
+    subprocess.run([sys.executable, "-c", code, weights.__file__], check=True)

@@ -8,8 +8,8 @@ from scipy import optimize
 from scipy.special import log_softmax
 from sklearn import metrics as sklearn_metrics
 
-from runners.calibration import expected_calibration_error, fit_temperature, softmax
-from runners.prior_correction import EXPONENTS, correct_for_prior, fit_exponent
+from lossfleet.runners.metrics.calibration import expected_calibration_error, fit_temperature, softmax
+from lossfleet.runners.metrics.prior_correction import EXPONENTS, correct_for_prior, fit_exponent
 
 MEMBERS, CLASSES, EXAMPLES = 7, 4, 131
 COUNTS = np.array([307, 89, 31, 17])

@@ -7,10 +7,10 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
-from runners.calibration import brier_score, expected_calibration_error, fit_temperature
-from runners.evaluation import DIAGRAMS, Outputs, evaluate
-from runners.metrics import CHEAP_METRICS, classification_metrics
-from runners.prior_correction import fit_exponent
+from lossfleet.runners.metrics.calibration import brier_score, expected_calibration_error, fit_temperature
+from lossfleet.runners.metrics.classification import CHEAP_METRICS, classification_metrics
+from lossfleet.runners.metrics.evaluation import DIAGRAMS, Outputs, evaluate
+from lossfleet.runners.metrics.prior_correction import fit_exponent
 
 MEMBERS, CLASSES, EXAMPLES, RAREST = 5, 3, 97, 2
 COUNTS = np.array([211, 61, 29])

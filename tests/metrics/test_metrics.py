@@ -8,7 +8,8 @@ from imblearn.metrics import geometric_mean_score
 from scipy.special import softmax as scipy_softmax
 from sklearn import metrics as sklearn_metrics
 
-from runners import calibration, metrics
+from lossfleet.runners.metrics import calibration
+from lossfleet.runners.metrics import classification as metrics
 
 MEMBERS, CLASSES, EXAMPLES = 7, 5, 53
 

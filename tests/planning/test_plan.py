@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conf.errors import UserError
-from conf.schema import ClassBalanced, Config, Focal, Shuffle, Smote, WeightedCrossEntropy
-from sweeps.compose import Composer, hydra_session, run_sweeper, split_overrides
-from sweeps.plan import Plan, Study, trial_config
-from sweeps.planning import build_config
-from sweeps.space import grid_points, grid_size
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.schema import ClassBalanced, Config, Focal, Shuffle, Smote, WeightedCrossEntropy
+from lossfleet.sweeps.planning.build import build_config
+from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper, split_overrides
+from lossfleet.sweeps.planning.plan import Plan, Study, trial_config
+from lossfleet.sweeps.planning.space import grid_points, grid_size
 
 LR = "tag(log,interval(0.0001,0.1))"
 WEIGHT_DECAY = "tag(log,interval(1e-06,0.1))"

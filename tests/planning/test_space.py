@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conf.errors import UserError
-from conf.rules import Rule, rules
-from conf.schema import Focal, Model, Smote, WeightedCrossEntropy
-from sweeps.space import Dimension, parse_dimension, parse_override
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import Rule, rules
+from lossfleet.conf.schema import Focal, Model, Smote, WeightedCrossEntropy
+from lossfleet.sweeps.planning.space import Dimension, parse_dimension, parse_override
 
 NUMBER = Rule(float, example="1")
 WHOLE = Rule(int, example="1")

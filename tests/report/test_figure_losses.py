@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeps.cli import main
+from lossfleet.sweeps.commands.cli import main
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
 def test_curves_are_the_papers_formulas(gamma):
     """Equations 4 and 10: (1 - p)^gamma log p, and its derivative to the logit."""
-    from sweeps.figures.losses import loss_curves
+    from lossfleet.sweeps.report.figures.losses import loss_curves
 
     p = np.linspace(0.002, 0.96, 37)
     values, magnitudes = loss_curves(p, gamma)
@@ -25,7 +25,7 @@ def test_curves_are_the_papers_formulas(gamma):
     [([], "losses.png", b"\x89PNG"), (["--output", "figure.svg"], "figure.svg", b"<?xml")],
 )
 def test_draws_every_gamma_into_the_file(arguments, name, start, workdir, capsys, monkeypatch):
-    from sweeps.figures import losses
+    from lossfleet.sweeps.report.figures import losses
 
     drawn = []
     curves = losses.loss_curves

@@ -12,14 +12,26 @@ import sweep_records
 from figures_frame import HOSTILE, figures_frame, several
 from PIL import Image
 
-from sweeps import figures, sweep
-from sweeps.compare import PRIMARY, frame, frame_from_records, summary
-from sweeps.figures import data, gallery, interactive
-from sweeps.figures.marks import BLUES, LOOKS, OTHER_LOOKS, VIRIDIS, Bars, Cells, Line, Points, Scale, looks
-from sweeps.figures.png import RESOLUTION, WIDTH
-from sweeps.figures.source import NothingToShow, Source
-from sweeps.search import importances, plausible_distribution
-from sweeps.statistics import compare_pairs
+from lossfleet.sweeps.comparison.statistics import compare_pairs
+from lossfleet.sweeps.comparison.summary import PRIMARY, frame, frame_from_records, summary
+from lossfleet.sweeps.report import figures
+from lossfleet.sweeps.report.figures import data, gallery, interactive
+from lossfleet.sweeps.report.figures.marks import (
+    BLUES,
+    LOOKS,
+    OTHER_LOOKS,
+    VIRIDIS,
+    Bars,
+    Cells,
+    Line,
+    Points,
+    Scale,
+    looks,
+)
+from lossfleet.sweeps.report.figures.png import RESOLUTION, WIDTH
+from lossfleet.sweeps.report.figures.source import NothingToShow, Source
+from lossfleet.sweeps.running import sweep
+from lossfleet.sweeps.search.study import importances, plausible_distribution
 
 ALL = {*gallery.FIGURES, "critical_difference"}
 

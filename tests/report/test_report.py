@@ -8,11 +8,11 @@ import pytest
 import sweep_records
 from figures_frame import HOSTILE, figures_frame, several
 
-from conf.errors import UserError
-from sweeps import report
-from sweeps.cli import main
-from sweeps.compare import summary
-from sweeps.figures import draw_gallery, page
+from lossfleet.conf.errors import UserError
+from lossfleet.sweeps.commands.cli import main
+from lossfleet.sweeps.comparison.summary import summary
+from lossfleet.sweeps.report import html as report
+from lossfleet.sweeps.report.figures import draw_gallery, page
 
 SWEEPS = [
     {

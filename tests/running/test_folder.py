@@ -16,9 +16,9 @@ from whole_sweeps import (
     succeed,
 )
 
-from conf.errors import UserError
-from runners.tracking_writer import writer_locked
-from sweeps.folder import differences, locked, set_aside
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.tracking.writer import writer_locked
+from lossfleet.sweeps.running.folder import differences, locked, set_aside
 
 
 def plan(**studies):

@@ -25,7 +25,7 @@ from whole_sweeps import (
     wait_until,
 )
 
-from runners.records import EndRecord, Journal
+from lossfleet.runners.records import EndRecord, Journal
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ def test_a_signal_ends_a_sweep_cleanly(number, processes, moment, tmp_path):
     process = start(tmp_path, *arguments)
     wanted = {
         "training": lambda: lines(tmp_path, '"kind": "trial"') > 3,
-        "import": lambda: bool(children(process.pid, "tracking_writer")),
+        "import": lambda: bool(children(process.pid, "tracking.writer")),
     }
     assert wait_until(wanted[moment], process)
     started = [*children(process.pid, "spawn_main"), process.pid]
-    (writer,) = children(process.pid, "tracking_writer")
+    (writer,) = children(process.pid, "tracking.writer")
     # As a terminal does: to all processes of the group.
     os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
@@ -81,7 +81,8 @@ def script(body: str) -> subprocess.Popen[str]:
     """A process in which a command of ours runs the body, having said that it has begun."""
     code = f"""
         import signal, sys, threading
-        from sweeps import cli, commands
+        from lossfleet.sweeps.commands import cli
+        from lossfleet.sweeps.commands import run as commands
         def sweep(overrides, **options):
             print("begun", flush=True)
             {body}
@@ -137,7 +138,7 @@ def test_a_second_signal_ends_a_process_at_once():
 def test_what_is_uninterrupted_ends_before_the_interrupt_is_heard():
     process = script(
         "import time\n"
-        "            from sweeps.interrupts import uninterrupted\n"
+        "            from lossfleet.sweeps.running.interrupts import uninterrupted\n"
         "            with uninterrupted():\n"
         "                print('inside', flush=True)\n"
         "                time.sleep(1)\n"

@@ -86,7 +86,7 @@ def strike(folder: Path, phase: str, chance: random.Random, processes: int) -> s
     time.sleep(pause)
     victims = [process.pid]
     if chance.random() < 0.5:
-        victims += [*children(process.pid, "spawn_main"), *children(process.pid, "tracking_writer")]
+        victims += [*children(process.pid, "spawn_main"), *children(process.pid, "tracking.writer")]
     for victim in victims:
         kill(victim)
     _, errors = process.communicate()

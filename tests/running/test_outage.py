@@ -125,7 +125,7 @@ def test_a_server_that_goes_away_gets_everything_by_sync(server, tmp_path):
     to_server = f"tracking.uri={server.uri}"
     process = start(tmp_path, "sweep", *TINY, to_server, "tracking.experiment=wine", "budget.trials=8")
     assert wait_until(lambda: bool(mlflow_runs(server.uri)), process, pause=0.2)
-    (writer,) = children(process.pid, "tracking_writer")
+    (writer,) = children(process.pid, "tracking.writer")
     server.stop()
     printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
@@ -164,8 +164,8 @@ def test_a_slow_server_gets_everything_in_the_background(server, tmp_path):
     proxy = Proxy(server.port)
     proxy.seconds = 1.5
     process = start(tmp_path, "sweep", *TINY, f"tracking.uri={proxy.uri}", "name=slow")
-    assert wait_until(lambda: len(children(process.pid, "tracking_writer")) == 1, process)
-    (writer,) = children(process.pid, "tracking_writer")
+    assert wait_until(lambda: len(children(process.pid, "tracking.writer")) == 1, process)
+    (writer,) = children(process.pid, "tracking.writer")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert "is being sent in the background" in errors

@@ -6,10 +6,10 @@ import pickle
 
 import pytest
 
-from runners.replicate import Workshop
-from sweeps.compose import run_sweeper
-from sweeps.engines.processes import process_count, share_studies, usable_cores
-from sweeps.plan import Plan
+from lossfleet.runners.training.replicate import Workshop
+from lossfleet.sweeps.planning.compose import run_sweeper
+from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.running.processes import process_count, share_studies, usable_cores
 
 
 def plan(*arguments: str) -> Plan:

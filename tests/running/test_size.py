@@ -6,13 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from conf.errors import UserError
-from runners.replicate import Workshop
-from runners.shape import FleetShape
-from sweeps.compose import run_sweeper
-from sweeps.engines import size
-from sweeps.engines.size import fleet_shapes, fuses_kernels, may_use_smote, planned_steps, share_cost
-from sweeps.plan import Plan
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.shape import FleetShape
+from lossfleet.sweeps.planning.compose import run_sweeper
+from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.running import size
+from lossfleet.sweeps.running.size import (
+    fleet_shapes,
+    fuses_kernels,
+    may_use_smote,
+    planned_steps,
+    share_cost,
+)
 
 PLAIN = FleetShape(2, 2, 100, 10, (4,), False, "none", 0.9, 0.999, 1e-8)
 MINING = replace(PLAIN, mining="fraction")

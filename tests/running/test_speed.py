@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from whole_sweeps import TINY, finished
 
-from runners import fleet, replicate
-from runners.records import EngineRecord
-from runners.shape import FleetShape
-from sweeps.cli import main
-from sweeps.engines import local, slots
-from sweeps.engines.slots import bytes_of_slot, number_of_pages, number_of_slots
-from sweeps.speed import speed_metrics, speed_sentence
+from lossfleet.runners.records import EngineRecord
+from lossfleet.runners.training import fleet, replicate
+from lossfleet.runners.training.shape import FleetShape
+from lossfleet.sweeps.commands.cli import main
+from lossfleet.sweeps.running import local, slots
+from lossfleet.sweeps.running.slots import bytes_of_slot, number_of_pages, number_of_slots
+from lossfleet.sweeps.running.speed import speed_metrics, speed_sentence
 
 SHAPE = FleetShape(
     features=10,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from whole_sweeps import Size, check_complete, command, journal, results, succeed
 
-from runners.records import ReplicateRecord, TrialRecord
-from sweeps.compare import frame, frame_from_records, summary
-from sweeps.sweep import import_conclusion
-from sweeps.tables import markdown_table
+from lossfleet.runners.records import ReplicateRecord, TrialRecord
+from lossfleet.sweeps.comparison.summary import frame, frame_from_records, summary
+from lossfleet.sweeps.comparison.tables import markdown_table
+from lossfleet.sweeps.running.sweep import import_conclusion
 
 SMALL = (
     "data=wine",

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from conf.schema import Budget, Config, Constraint, CrossEntropy, Data, Pruner, Search
-from runners.records import TrialRecord
-from sweeps.choice import best_trial, trials_without_improvement
-from sweeps.compare import frame_from_records, summary
-from sweeps.front import front_members, is_on_front, trade_offs
-from sweeps.jobs import Job, Run
-from sweeps.plan import Plan, Study
-from sweeps.space import Dimension
-from sweeps.stopping import Stop, remarks, searched_seconds
-from sweeps.tables import markdown_table
+from lossfleet.conf.schema import Budget, Config, Constraint, CrossEntropy, Data, Pruner, Search
+from lossfleet.runners.records import TrialRecord
+from lossfleet.sweeps.comparison.front import front_members, is_on_front, trade_offs
+from lossfleet.sweeps.comparison.summary import frame_from_records, summary
+from lossfleet.sweeps.comparison.tables import markdown_table
+from lossfleet.sweeps.planning.plan import Plan, Study
+from lossfleet.sweeps.planning.space import Dimension
+from lossfleet.sweeps.running.jobs import Job, Run
+from lossfleet.sweeps.search.choice import best_trial, trials_without_improvement
+from lossfleet.sweeps.search.stopping import Stop, remarks, searched_seconds
 
 BOTH = Search(metrics=["balanced_accuracy", "expected_calibration_error"])
 
@@ -104,7 +104,7 @@ def test_seconds_count_once_however_many_trials_are_under_way():
 
 def test_a_study_stops_by_time_and_by_no_progress(monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr("sweeps.stopping.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("lossfleet.sweeps.search.stopping.time.monotonic", lambda: clock[0])
     earlier = [record(0, 0.5, started=0.0, ended=7.0)]
     stop = Stop(Budget(seconds=10), Search(), earlier)
     assert not stop.is_due(earlier)

@@ -24,15 +24,15 @@ from study_runs import (
     run,
 )
 
-from conf.errors import UserError
-from conf.schema import Budget
-from conf.searching import PRUNERS, SAMPLERS
-from sweeps import plan as planning
-from sweeps.plan import check_installed, total_trials
-from sweeps.pruners import make_pruner
-from sweeps.samplers import derived_seed, make_sampler
-from sweeps.search import StudySearch
-from sweeps.space import Dimension
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.schema import Budget
+from lossfleet.conf.searching import PRUNERS, SAMPLERS
+from lossfleet.sweeps.planning import plan as planning
+from lossfleet.sweeps.planning.plan import check_installed, total_trials
+from lossfleet.sweeps.planning.space import Dimension
+from lossfleet.sweeps.search.pruners import make_pruner
+from lossfleet.sweeps.search.samplers import derived_seed, make_sampler
+from lossfleet.sweeps.search.study import StudySearch
 
 SPACES = {
     "plain": ((LR, DECAY), (BATCH, STEPS)),

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from conf.schema import Budget, Config, CrossEntropy, Data, Pruner, Search
-from sweeps.plan import Study
-from sweeps.pruners import make_pruner
-from sweeps.search import StudySearch, open_storage
-from sweeps.space import Dimension, grid_size
+from lossfleet.conf.schema import Budget, Config, CrossEntropy, Data, Pruner, Search
+from lossfleet.sweeps.planning.plan import Study
+from lossfleet.sweeps.planning.space import Dimension, grid_size
+from lossfleet.sweeps.search.pruners import make_pruner
+from lossfleet.sweeps.search.study import StudySearch, open_storage
 
 LR = Dimension("optimizer.lr", "float", 1e-4, 1e-1, log=True)
 CHOICE = Dimension("sampler", "categorical", choices=("shuffle", "class_balanced"))

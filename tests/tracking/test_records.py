@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from conf.errors import UserError
-from runners.records import EndRecord, Journal, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.records import EndRecord, Journal, ReplicateRecord, SweepRecord, TrialRecord
 
 SWEEP = SweepRecord(
     sweep="2024-01-02_a",

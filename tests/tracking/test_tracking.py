@@ -19,14 +19,16 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow_sweeps import EXPERIMENT, append, mirror, read_runs
 
-from conf.errors import UserError
-from runners import tracking, tracking_store, tracking_writer
-from runners.records import EndRecord, Journal, ReplicateRecord
-from runners.tracking_rows import LARGEST, run_rows
-from runners.tracking_runs import Point, RunTree
-from sweeps.compare import frame, frame_from_records
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.records import EndRecord, Journal, ReplicateRecord
+from lossfleet.runners.tracking import store as tracking_store
+from lossfleet.runners.tracking import tracker as tracking
+from lossfleet.runners.tracking import writer as tracking_writer
+from lossfleet.runners.tracking.rows import LARGEST, run_rows
+from lossfleet.runners.tracking.runs import Point, RunTree
+from lossfleet.sweeps.comparison.summary import frame, frame_from_records
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def by_name(uri):
@@ -348,8 +350,8 @@ def test_the_writer_ends_after_a_killed_sweep_and_that_process_has_no_mlflow(uri
     script = f"""
         import os, signal, sys
         import sweep_records
-        from runners.records import Journal
-        from runners.tracking import start_writer
+        from lossfleet.runners.records import Journal
+        from lossfleet.runners.tracking.tracker import start_writer
         writer = start_writer("studies", {uri!r}, {EXPERIMENT!r})
         journal = Journal("studies/records.jsonl")
         for record in sweep_records.sweep()[:9]:
@@ -427,7 +429,7 @@ def test_a_store_that_was_killed_while_it_was_made_is_made_again(workdir):
     code = f"""
         import os, signal, threading, time
         from pathlib import Path
-        from runners.tracking import make_store
+        from lossfleet.runners.tracking.tracker import make_store
         path = Path({str(workdir / "mlflow.db")!r})
         def kill_midway():
             new = Path(f"{{path}}.new")

@@ -13,9 +13,11 @@ from mlflow import MlflowClient
 from mlflow_sweeps import EXPERIMENT, mirror, read_runs
 from werkzeug.serving import make_server
 
-from conf.errors import UserError
-from runners import tracking, tracking_curves, tracking_store
-from sweeps.compare import frame, frame_from_records
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.tracking import curves as tracking_curves
+from lossfleet.runners.tracking import store as tracking_store
+from lossfleet.runners.tracking import tracker as tracking
+from lossfleet.sweeps.comparison.summary import frame, frame_from_records
 
 
 def test_the_tracking_uri(monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from whole_sweeps import command, succeed
 
-ARTIFACTS = Path(__file__).parents[1] / "test-artifacts"
+ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 SECONDS = 90
 SWEEP = (
     "data=breast_cancer",

@@ -9,7 +9,7 @@ import mindspore
 import numpy as np
 import pytest
 
-from conf.schema import (
+from lossfleet.conf.schema import (
     Budget,
     ClassBalanced,
     Config,
@@ -25,11 +25,11 @@ from conf.schema import (
     Undersample,
     WeightedCrossEntropy,
 )
-from runners.fleet import Fleet
-from runners.metrics import classification_metrics, softmax
-from runners.replicate import Replicate, Workshop
-from runners.shape import FleetShape
-from runners.solo import train_solo
+from lossfleet.runners.metrics.classification import classification_metrics, softmax
+from lossfleet.runners.training.fleet import Fleet
+from lossfleet.runners.training.replicate import Replicate, Workshop
+from lossfleet.runners.training.shape import FleetShape
+from lossfleet.runners.training.solo import train_solo
 
 EPOCHS = 10
 # 105 or 341 training rows: neither is a multiple of 19 or 64, so the last batch is ragged.

@@ -8,13 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from runners import fusion
+from lossfleet.runners.training import fusion
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Each kind of graph, and slots that change hands.
 SAME_NUMBERS = "does_not_mine or ratio-7 or dropout-3 or (nan and focal) or closed_form or log1p or adamw"
 SMALL_GRAPH = """
-from runners import fusion
+from lossfleet.runners.training import fusion
 fusion.fuse_kernels()
 import mindspore as ms
 import numpy as np

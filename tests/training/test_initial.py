@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conf.schema import Model
-from runners.initial import initial_parameters
+from lossfleet.conf.schema import Model
+from lossfleet.runners.models.initial import initial_parameters
 
 FEATURES, CLASSES = 211, 5
 WIDE = Model(widths=(503, 401))

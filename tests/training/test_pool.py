@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
-from runners.pool import Pool
-from runners.recent import Recent
+from lossfleet.runners.training.pool import Pool
+from lossfleet.runners.training.recent import Recent
 
 
 def rows(number: int, count: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runners.shape import FleetShape
+from lossfleet.runners.training.shape import FleetShape
 
 
 def test_steps_round_up():

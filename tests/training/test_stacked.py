@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from conf.schema import Model
-from losses import softmax_focal_loss
-from runners.initial import initial_parameters
-from runners.stacked import StackedMLP, StackedSlope, flatten_parameters, log1p, to_tensor, with_ones
-from runners.stacked_optimizer import adamw_coefficients, adamw_update
+from lossfleet.conf.schema import Model
+from lossfleet.losses import softmax_focal_loss
+from lossfleet.runners.models.initial import initial_parameters
+from lossfleet.runners.models.stacked import (
+    StackedMLP,
+    StackedSlope,
+    flatten_parameters,
+    log1p,
+    to_tensor,
+    with_ones,
+)
+from lossfleet.runners.optimizers.adamw import adamw_coefficients, adamw_update
 
 # Distinct primes, so that a silent broadcast cannot fit.
 MEMBERS, BATCH, FEATURES, CLASSES, WIDTHS = 3, 5, 7, 11, (13, 17)

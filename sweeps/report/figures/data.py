@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sweeps.compare import latest_finals, scored, sign
-from sweeps.statistics import ALPHA, BOOTSTRAP_SAMPLES
+from lossfleet.sweeps.comparison.statistics import ALPHA, BOOTSTRAP_SAMPLES
+from lossfleet.sweeps.comparison.summary import latest_finals, scored, sign
 
 CURVES = "curves."
 CONFUSION = "test_confusion_"

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.compare import Comparison, summary
-from sweeps.figures import predictions, scores, searches
-from sweeps.figures.marks import Figure, looks
-from sweeps.figures.source import NothingToShow, Source
+from lossfleet.sweeps.comparison.summary import Comparison, summary
+from lossfleet.sweeps.report.figures import predictions, scores, searches
+from lossfleet.sweeps.report.figures.marks import Figure, looks
+from lossfleet.sweeps.report.figures.source import NothingToShow, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ def write_gallery(gallery: Gallery, folder: Path) -> list[Path]:
     Returns:
         The paths of the files.
     """
-    from sweeps.figures.page import write_page
+    from lossfleet.sweeps.report.figures.page import write_page
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -98,8 +98,8 @@ def write_gallery(gallery: Gallery, folder: Path) -> list[Path]:
 
 
 def _add(gallery: Gallery, name: str, data: str, describe: Callable[[], Figure]) -> None:
-    from sweeps.figures.interactive import plotly_figures
-    from sweeps.figures.png import png
+    from lossfleet.sweeps.report.figures.interactive import plotly_figures
+    from lossfleet.sweeps.report.figures.png import png
 
     try:
         figure = describe()

@@ -5,7 +5,19 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from sweeps.figures.marks import Axis, Band, Bars, Cells, Figure, Label, Line, Mark, Panel, Points, Scale
+from lossfleet.sweeps.report.figures.marks import (
+    Axis,
+    Band,
+    Bars,
+    Cells,
+    Figure,
+    Label,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Scale,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure

@@ -32,7 +32,7 @@ def loss_curves(probability: np.ndarray, gamma: float) -> tuple[np.ndarray, np.n
     import mindspore as ms
     from mindspore import Tensor
 
-    from losses import sigmoid_focal_loss
+    from lossfleet.losses import sigmoid_focal_loss
 
     logits = Tensor((np.log(probability) - np.log1p(-probability)).astype(np.float32))
     labels = Tensor(np.ones(len(probability), np.int32))

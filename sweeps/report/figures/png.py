@@ -6,7 +6,18 @@ import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from sweeps.figures.marks import Axis, Band, Bars, Cells, Figure, Label, Line, Panel, Points, Scale
+from lossfleet.sweeps.report.figures.marks import (
+    Axis,
+    Band,
+    Bars,
+    Cells,
+    Figure,
+    Label,
+    Line,
+    Panel,
+    Points,
+    Scale,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeps.figures import data
-from sweeps.figures.marks import (
+from lossfleet.sweeps.report.figures import data
+from lossfleet.sweeps.report.figures.marks import (
     BLUES,
     QUIET,
     Axis,
@@ -18,7 +18,7 @@ from sweeps.figures.marks import (
     Points,
     Scale,
 )
-from sweeps.figures.source import NothingToShow, Source, with_same_heights
+from lossfleet.sweeps.report.figures.source import NothingToShow, Source, with_same_heights
 
 LONGEST_NAME = 14
 # A share of fewer examples says nothing.

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sweeps.compare import latest_finals, scored
-from sweeps.figures import data
-from sweeps.figures.marks import DARK, QUIET, Axis, Figure, Label, Line, Look, Mark, Panel, Points
-from sweeps.figures.source import NothingToShow, Source
-from sweeps.statistics import Ranks
+from lossfleet.sweeps.comparison.statistics import Ranks
+from lossfleet.sweeps.comparison.summary import latest_finals, scored
+from lossfleet.sweeps.report.figures import data
+from lossfleet.sweeps.report.figures.marks import (
+    DARK,
+    QUIET,
+    Axis,
+    Figure,
+    Label,
+    Line,
+    Look,
+    Mark,
+    Panel,
+    Points,
+)
+from lossfleet.sweeps.report.figures.source import NothingToShow, Source
 
 
 def strategies(source: Source) -> Figure:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sweeps.compare import sign
-from sweeps.figures.marks import (
+from lossfleet.sweeps.comparison.summary import sign
+from lossfleet.sweeps.report.figures.marks import (
     CHOSEN,
     DARK,
     QUIET,
@@ -20,7 +20,7 @@ from sweeps.figures.marks import (
     Points,
     Scale,
 )
-from sweeps.figures.source import NothingToShow, Source, with_same_heights
+from lossfleet.sweeps.report.figures.source import NothingToShow, Source, with_same_heights
 
 # With fewer complete trials than these a strategy's importances mean little.
 FEWEST_TRIALS = 10
@@ -129,7 +129,7 @@ def history(source: Source) -> Figure:
 
 def importance(source: Source) -> Figure:
     """How much each hyperparameter decided which trials became good, by PED-ANOVA."""
-    from sweeps.search import importances
+    from lossfleet.sweeps.search.study import importances
 
     table = source.trials
     complete = table[table["state"] == "COMPLETE"]

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sweeps.figures import data
-from sweeps.figures.marks import Band, Line, Look, Mark, Panel, Points
+from lossfleet.sweeps.report.figures import data
+from lossfleet.sweeps.report.figures.marks import Band, Line, Look, Mark, Panel, Points
 
 
 class NothingToShow(Exception):
