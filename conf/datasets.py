@@ -47,7 +47,7 @@ class Data:
                 what=f"data.validation_fraction={self.validation_fraction:g} and "
                 f"data.test_fraction={self.test_fraction:g} leave nothing to train on",
                 expected="a sum below 1",
-                mend="write for example data.validation_fraction=0.2 data.test_fraction=0.2",
+                hint="write for example data.validation_fraction=0.2 data.test_fraction=0.2",
             )
 
     def _check_table(self) -> None:
@@ -58,7 +58,7 @@ class Data:
                     raise UserError(
                         what=f"data.{setting_name} is {show(value)} on data={self.name}",
                         expected=f"a data set of your own where data.{setting_name} is set",
-                        mend=f"write data={TABLE}, or leave data.{setting_name} out",
+                        hint=f"write data={TABLE}, or leave data.{setting_name} out",
                     )
             return
         for setting_name in ("path", "target"):
@@ -66,20 +66,20 @@ class Data:
                 raise UserError(
                     what=f"data={TABLE} has no data.{setting_name}",
                     expected="data.path, a file, and data.target, the column with the classes",
-                    mend=f"write for example data={TABLE} data.path=table.csv data.target=label",
+                    hint=f"write for example data={TABLE} data.path=table.csv data.target=label",
                 )
         if not str(self.path).endswith(TABLE_ENDINGS):
             raise UserError(
                 what=f"data.path is {show(self.path)}",
                 expected=f"a file that ends in {', '.join(TABLE_ENDINGS)}",
-                mend="write the table as CSV or Parquet, or name the file by what it is",
+                hint="write the table as CSV or Parquet, or name the file by what it is",
             )
         for setting_name in ("drop", "categorical"):
             if self.target in getattr(self, setting_name):
                 raise UserError(
                     what=f"data.{setting_name} contains {show(self.target)}, the target",
                     expected="columns other than the target",
-                    mend=f"take {self.target} out of data.{setting_name}, or choose another data.target",
+                    hint=f"take {self.target} out of data.{setting_name}, or choose another data.target",
                 )
 
     @property

@@ -44,11 +44,11 @@ def check_engine(engine: Engine) -> None:
             raise UserError(
                 what=f"engine.{name} is {show(getattr(engine, name))}, which engine={engine.name} does not use",
                 expected="it with engine=ray" + (" or engine=workers" if name == "storage" else ""),
-                mend=f"write engine=ray, or leave engine.{name} out",
+                hint=f"write engine=ray, or leave engine.{name} out",
             )
     if engine.storage is None and (engine.name == "workers" or engine.address is not None):
         raise UserError(
             what=f"engine={engine.name} for several machines has no engine.storage",
             expected="a database that all workers reach",
-            mend=f"write for example engine.storage={STORAGE_EXAMPLE}",
+            hint=f"write for example engine.storage={STORAGE_EXAMPLE}",
         )

@@ -7,32 +7,32 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Input that cannot be used: what it was, what was expected, and how to mend it."""
+    """Input that cannot be used: what it was, what was expected, and a hint at how to mend it."""
 
-    def __init__(self, *, what: str, expected: str, mend: str) -> None:
-        super().__init__(what, expected, mend)
+    def __init__(self, *, what: str, expected: str, hint: str) -> None:
+        super().__init__(what, expected, hint)
         self.what = what
         self.expected = expected
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.what}; expected {self.expected}; {self.mend}"
+        return f"{self.what}; expected {self.expected}; {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are rebuilt from positional arguments, ours are keyword-only.
-        return _rebuild, (self.what, self.expected, self.mend)
+        return _rebuild, (self.what, self.expected, self.hint)
 
 
 class Failure(Exception):
     """Work that did not succeed though its input was right: what happened, and what to do now."""
 
 
-def _rebuild(what: str, expected: str, mend: str) -> UserError:
-    return UserError(what=what, expected=expected, mend=mend)
+def _rebuild(what: str, expected: str, hint: str) -> UserError:
+    return UserError(what=what, expected=expected, hint=hint)
 
 
 def suggest(word: str, names: Iterable[str]) -> str:
-    """The mend for a misspelt name: the closest known one, else the list of all.
+    """The hint for a misspelt name: the closest known one, else the list of all.
 
     Args:
         word: what was written; of a dotted key only the last part is compared.

@@ -92,10 +92,10 @@ class Rule:
 
     def _error(self, what: str, path: str, value: Any) -> UserError:
         if self.choices and isinstance(value, str):
-            mend = suggest(value, self.choices)
+            hint = suggest(value, self.choices)
         else:
-            mend = f"write for example {path}={self.example}"
-        return UserError(what=what, expected=self.describe(), mend=mend)
+            hint = f"write for example {path}={self.example}"
+        return UserError(what=what, expected=self.describe(), hint=hint)
 
 
 def show(value: Any) -> str:

@@ -126,7 +126,7 @@ class Budget:
             raise UserError(
                 what=f"budget.rungs is {self.rungs}",
                 expected=f"at most budget.epochs={self.epochs}",
-                mend=f"write budget.rungs={self.epochs} or raise budget.epochs",
+                hint=f"write budget.rungs={self.epochs} or raise budget.epochs",
             )
         for count, seeds in (("replicates", "search_seeds"), ("final_replicates", "final_seeds")):
             given = getattr(self, seeds)
@@ -134,7 +134,7 @@ class Budget:
                 raise UserError(
                     what=f"budget.{count} is {getattr(self, count)}",
                     expected=f"at most the {len(given)} seeds of budget.{seeds}",
-                    mend=f"write budget.{count}={len(given)} or add seeds to budget.{seeds}",
+                    hint=f"write budget.{count}={len(given)} or add seeds to budget.{seeds}",
                 )
             self._check_unique(f"budget.{seeds}", given)
         shared = sorted(set(self.search_seeds) & set(self.final_seeds))
@@ -142,7 +142,7 @@ class Budget:
             raise UserError(
                 what=f"budget.search_seeds and budget.final_seeds share {shared}",
                 expected="different seeds for the search and the final evaluation",
-                mend=f"take {shared[0]} out of budget.final_seeds",
+                hint=f"take {shared[0]} out of budget.final_seeds",
             )
 
     @staticmethod
@@ -152,7 +152,7 @@ class Budget:
             raise UserError(
                 what=f"{path} repeats {repeated}",
                 expected="each seed once",
-                mend=f"write {path}={str(sorted(set(seeds))).replace(' ', '')}",
+                hint=f"write {path}={str(sorted(set(seeds))).replace(' ', '')}",
             )
 
     def rung_epochs(self) -> tuple[int, ...]:
@@ -225,7 +225,7 @@ class Config:
                 raise UserError(
                     what=f"loss.{name} is {value} on {self.data.label} with {classes} classes",
                     expected="two classes",
-                    mend=f"write loss.{name}=null or choose a data set of two classes, "
+                    hint=f"write loss.{name}=null or choose a data set of two classes, "
                     "for example data=breast_cancer",
                 )
         class_weight = getattr(self.loss, "class_weight", None)
@@ -234,7 +234,7 @@ class Config:
                 what=f"loss.class_weight has {len(class_weight)} numbers",
                 expected=f"{classes}, one for each class of {self.data.label}"
                 + (f": {', '.join(self.data.class_names)}" if self.data.class_names else ""),
-                mend=f"write for example loss.class_weight=[{','.join(['1'] * classes)}]",
+                hint=f"write for example loss.class_weight=[{','.join(['1'] * classes)}]",
             )
 
     @classmethod
@@ -274,7 +274,7 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
         raise UserError(
             what=f"{part or 'the configuration'} is {show(values)}",
             expected="a mapping of settings",
-            mend=f"set them one by one, for example {prefix}{fields(cls)[-1].name}=...",
+            hint=f"set them one by one, for example {prefix}{fields(cls)[-1].name}=...",
         )
     known = {each.name: each for each in fields(cls) if each.init}
     for name in values:
@@ -286,7 +286,7 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
             raise UserError(
                 what=f"{prefix}{name} is missing",
                 expected="a value",
-                mend=f"add {prefix}{name}",
+                hint=f"add {prefix}{name}",
             )
     return cls(**{name: build_part(prefix + name, value) for name, value in values.items()})
 
@@ -297,7 +297,7 @@ def unknown_setting(key: str, known: Iterable[str]) -> UserError:
     return UserError(
         what=f"there is no setting {key}",
         expected=f"one of {', '.join(known)}" if known else "no settings here",
-        mend=suggest(key, known) if known else f"leave {key} out",
+        hint=suggest(key, known) if known else f"leave {key} out",
     )
 
 
@@ -311,7 +311,7 @@ def build_part(path: str, value: Any) -> Any:
         raise UserError(
             what=f"{path} is {show(value)}",
             expected="a mapping with a name",
-            mend=f"choose a file of the group, for example {path}={next(iter(VARIANTS[path]))}",
+            hint=f"choose a file of the group, for example {path}={next(iter(VARIANTS[path]))}",
         )
     settings = dict(value)
     name = settings.pop("name")
@@ -319,7 +319,7 @@ def build_part(path: str, value: Any) -> Any:
         raise UserError(
             what=f"{path}.name is {show(name)}",
             expected=f"one of {', '.join(VARIANTS[path])}",
-            mend=suggest(str(name), VARIANTS[path]),
+            hint=suggest(str(name), VARIANTS[path]),
         )
     return _build(VARIANTS[path][name], settings, f"{path}.")
 

@@ -50,13 +50,13 @@ class Constraint:
             raise UserError(
                 what=f"search.constraint is {show(text)}",
                 expected="a metric, >= or <=, and a number",
-                mend="write for example \"search.constraint='rarest_recall >= 0.5'\"",
+                hint="write for example \"search.constraint='rarest_recall >= 0.5'\"",
             ) from None
         if metric not in METRICS:
             raise UserError(
                 what=f"search.constraint names the metric {metric}",
                 expected=f"one of {', '.join(METRICS)}",
-                mend=suggest(metric, METRICS),
+                hint=suggest(metric, METRICS),
             )
         return cls(metric, comparison, number)
 
@@ -107,14 +107,14 @@ class Search:
             raise UserError(
                 what=f"search.metrics is [{','.join(self.metrics)}]",
                 expected="at least one metric, each once",
-                mend="write for example search.metrics=[balanced_accuracy,expected_calibration_error]",
+                hint="write for example search.metrics=[balanced_accuracy,expected_calibration_error]",
             )
         if self.metric not in ("balanced_accuracy", self.metrics[0]):
             raise UserError(
                 what=f"search.metric={self.metric} and search.metrics=[{','.join(self.metrics)}] "
                 "are both given",
                 expected="one of them",
-                mend="leave search.metric out; the first of search.metrics decides what is evaluated at last",
+                hint="leave search.metric out; the first of search.metrics decides what is evaluated at last",
             )
         object.__setattr__(self, "metric", self.metrics[0])
 
@@ -124,7 +124,7 @@ class Search:
             raise UserError(
                 what=f"search.enqueue is {show(points)}",
                 expected="a list of mappings from hyperparameters to values",
-                mend="write for example 'search.enqueue=[{loss.gamma:2,loss.tau:0}]'",
+                hint="write for example 'search.enqueue=[{loss.gamma:2,loss.tau:0}]'",
             )
         object.__setattr__(self, "enqueue", tuple(dict(each) for each in points))
 
@@ -181,13 +181,13 @@ def check_search(search: Search, pruner: Pruner, replicates: int, trials: int) -
         raise UserError(
             what=f"search=cmaes with {several}",
             expected="one metric, since CMA-ES optimises one",
-            mend="write search=nsga2, search=tpe, search=gp or search=random",
+            hint="write search=nsga2, search=tpe, search=gp or search=random",
         )
     if len(search.objectives) > 1 and pruner.name != "none":
         raise UserError(
             what=f"pruner={pruner.name} with {several}",
             expected="no pruner, since a trial cannot fall behind in several metrics at once",
-            mend="write pruner=none",
+            hint="write pruner=none",
         )
     # The one-sided signed-rank test of n pairs has no p below 2^-n.
     smallest = 0.5**replicates
@@ -197,11 +197,11 @@ def check_search(search: Search, pruner: Pruner, replicates: int, trials: int) -
             what=f"pruner=wilcoxon with budget.replicates={replicates} can never prune: the smallest p of its "
             f"test is {smallest:g}",
             expected=f"a p below pruner.p_threshold={pruner.p_threshold:g}",
-            mend=f"write budget.replicates={needed}, or a larger pruner.p_threshold",
+            hint=f"write budget.replicates={needed}, or a larger pruner.p_threshold",
         )
     if len(search.enqueue) > trials:
         raise UserError(
             what=f"search.enqueue has {len(search.enqueue)} points",
             expected=f"at most budget.trials={trials}",
-            mend=f"write budget.trials={len(search.enqueue)}, or leave points out",
+            hint=f"write budget.trials={len(search.enqueue)}, or leave points out",
         )

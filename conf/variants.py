@@ -67,7 +67,7 @@ def _check_one_weighting(loss: WeightedCrossEntropy | Focal) -> None:
             what=" and ".join(f"loss.{name}={show(getattr(loss, name))}" for name in given)
             + " both weigh the classes",
             expected=f"at most one of {', '.join(f'loss.{name}' for name in WEIGHT_FIELDS)}",
-            mend=f"keep loss.{given[0]} and set loss.{given[1]}=null",
+            hint=f"keep loss.{given[0]} and set loss.{given[1]}=null",
         )
 
 

@@ -95,13 +95,13 @@ class Focal(nn.Cell):
         self.gradient = gradient
 
     def construct(self, log_odds: Tensor, gamma: float | Tensor) -> Tensor:
-        cross_entropy, rest = surprise(log_odds)
-        return ops.pow(rest, gamma) * cross_entropy
+        cross_entropy, one_minus_p = label_probability(log_odds)
+        return ops.pow(one_minus_p, gamma) * cross_entropy
 
     def bprop(
         self, log_odds: Tensor, gamma: float | Tensor, out: Tensor, dout: Tensor
     ) -> tuple[Tensor, float | Tensor]:
-        by_gamma = dout * out * log_rest(log_odds) if isinstance(gamma, Tensor) else gamma
+        by_gamma = dout * out * log_one_minus_p(log_odds) if isinstance(gamma, Tensor) else gamma
         return self.gradient(log_odds, gamma, dout), by_gamma
 
 
@@ -109,15 +109,17 @@ class FocalGradient(nn.Cell):
     """The focal loss's gradient by the log-odds, dout (1 - p_t)^gamma (gamma p_t log p_t - (1 - p_t))."""
 
     def construct(self, log_odds: Tensor, gamma: float | Tensor, dout: Tensor) -> Tensor:
-        cross_entropy, rest = surprise(log_odds)
-        return ((rest - 1.0) * cross_entropy * gamma - rest) * ops.pow(rest, gamma) * dout
+        cross_entropy, one_minus_p = label_probability(log_odds)
+        return (
+            ((one_minus_p - 1.0) * cross_entropy * gamma - one_minus_p) * ops.pow(one_minus_p, gamma) * dout
+        )
 
 
 class LabelFocal(nn.Cell):
     """The focal loss of a label in C classes, (N, ...), its log-odds, and what their derivative is made of.
 
     That is the other classes' odds against the largest of them, e^(logit - largest), (N, C, ...), 0 at the label and
-    right to an absolute 2e-7, and their sum over the classes, the crowd, (N, ...). Only `LabelSlope` may use them:
+    right to an absolute 2e-7, and their sum over the classes, (N, ...). Only `LabelSlope` may use them:
     they have no derivative of their own.
 
     Args:
@@ -141,9 +143,11 @@ class LabelFocal(nn.Cell):
         # e^x = ((1 + t) / (1 - t))^2 of t = tanh(x / 4), which takes half as long as expm1.
         t = ops.tanh((others - over_classes(largest, logits.shape[1])) * 0.25)
         odds = ops.square(ops.xdivy(1.0 + t, 1.0 - t))
-        crowd = sum_of_classes(odds)
-        log_odds = of_label(logits, labels) - largest - _xlogy(_ones(crowd.shape, crowd.dtype), crowd)
-        return focal(log_odds, gamma), log_odds, odds, crowd
+        sum_others = sum_of_classes(odds)
+        log_odds = (
+            of_label(logits, labels) - largest - _xlogy(_ones(sum_others.shape, sum_others.dtype), sum_others)
+        )
+        return focal(log_odds, gamma), log_odds, odds, sum_others
 
     def bprop(
         self,
@@ -153,9 +157,9 @@ class LabelFocal(nn.Cell):
         out: tuple[Tensor, Tensor, Tensor, Tensor],
         dout: tuple[Tensor, Tensor, Tensor, Tensor],
     ) -> tuple[Tensor, Tensor, float | Tensor]:
-        losses, log_odds, odds, crowd = out
-        by_gamma = dout[0] * losses * log_rest(log_odds) if isinstance(gamma, Tensor) else gamma
-        by_logits = self.gradient(logits, labels, gamma, log_odds, odds, crowd, dout[0], dout[1])
+        losses, log_odds, odds, sum_others = out
+        by_gamma = dout[0] * losses * log_one_minus_p(log_odds) if isinstance(gamma, Tensor) else gamma
+        by_logits = self.gradient(logits, labels, gamma, log_odds, odds, sum_others, dout[0], dout[1])
         return by_logits, labels, by_gamma
 
 
@@ -169,12 +173,12 @@ class LabelFocalGradient(nn.Cell):
         gamma: float | Tensor,
         log_odds: Tensor,
         odds: Tensor,
-        crowd: Tensor,
+        sum_others: Tensor,
         by_losses: Tensor,
         by_log_odds: Tensor,
     ) -> Tensor:
         dout = focal_gradient(log_odds, gamma, by_losses) + by_log_odds
-        return label_slope(logits, labels, odds, crowd, dout)
+        return label_slope(logits, labels, odds, sum_others, dout)
 
 
 class LabelSlope(nn.Cell):
@@ -183,30 +187,32 @@ class LabelSlope(nn.Cell):
     A cell of its own, for its own derivative. It takes the logits for this alone.
     """
 
-    def construct(self, logits: Tensor, labels: Tensor, odds: Tensor, crowd: Tensor, dout: Tensor) -> Tensor:
+    def construct(
+        self, logits: Tensor, labels: Tensor, odds: Tensor, sum_others: Tensor, dout: Tensor
+    ) -> Tensor:
         classes = logits.shape[1]
         at_label = over_classes(dout, classes) * one_hot(labels, logits)
-        return at_label - over_classes(dout / crowd, classes) * odds
+        return at_label - over_classes(dout / sum_others, classes) * odds
 
     def bprop(
         self,
         logits: Tensor,
         labels: Tensor,
         odds: Tensor,
-        crowd: Tensor,
+        sum_others: Tensor,
         dout: Tensor,
         out: Tensor,
         by_slope: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         classes = logits.shape[1]
-        share = odds / over_classes(crowd, classes)
+        share = odds / over_classes(sum_others, classes)
         mean = sum_of_classes(share * by_slope)
         by_logits = over_classes(dout, classes) * share * (over_classes(mean, classes) - by_slope)
         by_dout = of_label(by_slope, labels) - mean
-        return by_logits, labels, ops.zeros_like(odds), ops.zeros_like(crowd), by_dout
+        return by_logits, labels, ops.zeros_like(odds), ops.zeros_like(sum_others), by_dout
 
 
-class Surprise(nn.Cell):
+class LabelProbability(nn.Cell):
     """-log p_t and 1 - p_t of log-odds, both to the last digits in both tails."""
 
     def construct(self, log_odds: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,23 +222,23 @@ class Surprise(nn.Cell):
     def bprop(
         self, log_odds: Tensor, out: tuple[Tensor, Tensor], dout: tuple[Tensor, Tensor]
     ) -> tuple[Tensor]:
-        rest = out[1]
-        return (-rest * (dout[0] + (1.0 - rest) * dout[1]),)
+        one_minus_p = out[1]
+        return (-one_minus_p * (dout[0] + (1.0 - one_minus_p) * dout[1]),)
 
 
-class LogRest(nn.Cell):
+class LogOneMinusP(nn.Cell):
     """log(1 - p_t) of log-odds, finite where 1 - p_t is 0."""
 
     def construct(self, log_odds: Tensor) -> Tensor:
-        return ops.log(ops.maximum(surprise(log_odds)[1], _SMALLEST))
+        return ops.log(ops.maximum(label_probability(log_odds)[1], _SMALLEST))
 
 
 # Cells, since PyNative's second derivatives of gather, tile, sum and views are wrong; of primitives and other
 # cells only, since a graph's second derivative cannot call functions.
 over_classes = OverClasses()
 sum_of_classes = SumOfClasses()
-surprise = Surprise()
-log_rest = LogRest()
+label_probability = LabelProbability()
+log_one_minus_p = LogOneMinusP()
 one_hot = OneHot()
 of_label = OfLabel()
 label_slope = LabelSlope()

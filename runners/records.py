@@ -217,7 +217,7 @@ class Journal:
         return UserError(
             what=f"{self.path}, line {number} is no record ({type(error).__name__}: {error})",
             expected=f"a JSON object with a kind of {', '.join(KINDS)} and the fields of that kind",
-            mend="remove the line, or read the file with the version of lossfleet that wrote it",
+            hint="remove the line, or read the file with the version of lossfleet that wrote it",
         )
 
 

@@ -88,7 +88,7 @@ def answers(address: str) -> bool:
 def results(records: list[Record]) -> dict[tuple, tuple]:
     """All that must be the same wherever a sweep is trained: every record without its times.
 
-    The last digits of a loss hang on how many slots a fleet has, so numbers are rounded.
+    The last digits of a loss depend on how many slots a fleet has, so numbers are rounded.
     """
     found: dict[tuple, tuple] = {}
     for record in records:

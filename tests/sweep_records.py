@@ -44,7 +44,7 @@ def trial(
     level: float = 0.8,
     started: float = STARTED,
 ) -> list[Record]:
-    """A trial's replicates and then the trial; scores hang on strategy, trial and split, around `level`."""
+    """A trial's replicates and then the trial; scores depend on strategy, trial and split, around `level`."""
     records: list[Record] = []
     began = started + number
     for replicate in range(replicates):

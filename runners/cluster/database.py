@@ -50,20 +50,20 @@ def connect(url: str, *, create: bool) -> Engine:
         raise UserError(
             what=f"the storage is {hide_password(url)}",
             expected="a database of PostgreSQL or SQLite",
-            mend=f"write for example {STORAGE_EXAMPLE}",
+            hint=f"write for example {STORAGE_EXAMPLE}",
         ) from None
     except ImportError as error:
         raise UserError(
             what=f"the storage {hide_password(url)} needs {error.name}, which is not installed",
             expected="the driver of the database",
-            mend="run pip install 'lossfleet[postgresql]'",
+            hint="run pip install 'lossfleet[postgresql]'",
         ) from None
     except SQLAlchemyError as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise UserError(
             what=f"the storage {hide_password(url)} does not answer ({reason})",
             expected="a database that this machine can reach",
-            mend="start it, or correct the storage's URL; a password belongs into ~/.pgpass or PGPASSWORD",
+            hint="start it, or correct the storage's URL; a password belongs into ~/.pgpass or PGPASSWORD",
         ) from None
 
 
@@ -72,7 +72,7 @@ def missing_file(database: str | None) -> UserError:
     return UserError(
         what=f"there is no database {database or 'in memory that others could see'}",
         expected="the storage of a sweep that was put up for workers",
-        mend="put it up with lossfleet sweep engine=workers engine.storage=...",
+        hint="put it up with lossfleet sweep engine=workers engine.storage=...",
     )
 
 

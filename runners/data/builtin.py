@@ -78,7 +78,7 @@ def load_dataset(name: str) -> Dataset:
         raise UserError(
             what=f"data.name is {name!r}",
             expected=f"one of {', '.join(LOADERS)}",
-            mend=suggest(name, LOADERS),
+            hint=suggest(name, LOADERS),
         )
     return LOADERS[name]()
 

@@ -24,7 +24,7 @@ def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarr
         parts: rows of the training part, then of others.
 
     Returns:
-        (n, F) float32 a part. F hangs on the table alone, so that the parts of all splits stack.
+        (n, F) float32 a part. F depends on the table alone, so that the parts of all splits stack.
     """
     numbers = features.select_dtypes("number").columns
     words = features.select_dtypes("category").columns

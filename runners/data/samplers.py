@@ -1,7 +1,7 @@
 """Samplers: which training examples each epoch draws, as indices.
 
 Every sampler gives the same number of draws an epoch, the size of the training part, so that strategies are
-compared at equal budgets. Two random streams hang on the seed alone: RESAMPLE chooses or makes the examples,
+compared at equal budgets. Two random streams depend on the seed alone: RESAMPLE chooses or makes the examples,
 PLAN orders the draws; all samplers of a seed use the same PLAN stream.
 """
 
@@ -28,7 +28,7 @@ def training_rows(sampler: Sampler, split: Split, *, seed: int) -> tuple[np.ndar
     Args:
         sampler: configuration of the sampler.
         split: the split to train on.
-        seed: integer of at least 0; SMOTE's points hang on it.
+        seed: integer of at least 0; SMOTE's points depend on it.
 
     Returns:
         features (M, F) float32 and labels (M,) int32; M is n, or for SMOTE C times the largest class.
@@ -74,7 +74,7 @@ def _synthetic_rows(sampler: Smote, split: Split, seed: int) -> tuple[np.ndarray
             what=f"sampler=smote cannot interpolate within class {split.rarest_class}, "
             f"which has {smallest} training row",
             expected="at least 2 rows a class",
-            mend="write for example sampler=oversample",
+            hint="write for example sampler=oversample",
         )
     neighbors = min(sampler.neighbors, smallest - 1)
     if neighbors < sampler.neighbors:

@@ -46,7 +46,7 @@ def make_split(
     """Split a data set, thin the training part to a long tail, encode all by the training part.
 
     A class of n rows gives max(1, round(fraction n)) rows to validation and to test and the rest to training.
-    These counts hang on neither seed nor split, so that replicates stack; which rows they are hangs on both.
+    These counts depend on neither seed nor split, so that replicates stack; which rows they are depends on both.
     With `long_tail` the training part is thinned as `long_tail_counts` says. How columns are encoded and scaled
     is learnt from the training part alone, after thinning; a column that is constant there is only centred.
 
@@ -150,7 +150,7 @@ def _check_split(dataset: Dataset, train_counts: np.ndarray) -> None:
             what=f"class {dataset.class_names[label]!r} of {dataset.name} has "
             f"{dataset.class_counts[label]} rows, too few for training, validation and test",
             expected=f"a row each for validation and test and {SMALLEST_TRAINING_CLASS} for training",
-            mend="lower data.validation_fraction and data.test_fraction, or join the class with another",
+            hint="lower data.validation_fraction and data.test_fraction, or join the class with another",
         )
 
 
@@ -161,5 +161,5 @@ def _check_long_tail(dataset: Dataset, train_counts: np.ndarray, ratio: float) -
             what=f"data.long_tail={ratio:g} leaves class {dataset.class_names[label]!r} of {dataset.name} "
             f"{train_counts[label]} training rows",
             expected=f"at least {SMALLEST_TRAINING_CLASS}",
-            mend=f"write data.long_tail={train_counts.max() // SMALLEST_TRAINING_CLASS} or less",
+            hint=f"write data.long_tail={train_counts.max() // SMALLEST_TRAINING_CLASS} or less",
         )

@@ -42,7 +42,7 @@ def as_numbers(cells: pa.Array) -> np.ndarray:
 
 
 @dataclass(eq=False)
-class Survey:
+class ColumnProfile:
     """What the first reading finds in a column; rows are counted from 1, the header not counted."""
 
     name: str
@@ -88,14 +88,14 @@ class Survey:
                 what=f"column {self.name!r} has {word!r} in row {row}, and numbers in {self.numbers} "
                 f"of its {present} cells",
                 expected="a number in every cell; an empty one is missing",
-                mend=f"correct it, or write data.categorical=[{self.name}] if the numbers are codes",
+                hint=f"correct it, or write data.categorical=[{self.name}] if the numbers are codes",
             )
         if self.is_numeric and self.first_excess is not None:
             row, value = self.first_excess
             raise UserError(
                 what=f"column {self.name!r} has {value:g} in row {row}",
                 expected=f"finite numbers, at most {LARGEST_NUMBER:.2g}",
-                mend=f"correct it, leave the cell empty, or write data.drop=[{self.name}]",
+                hint=f"correct it, leave the cell empty, or write data.drop=[{self.name}]",
             )
 
 
@@ -133,7 +133,7 @@ class Categories:
             raise UserError(
                 what=f"column {self.name!r} has {count}, such as {show(next(iter(self.words)))}",
                 expected=f"numbers, or categories: at most {self.most} that repeat",
-                mend=f"write data.drop=[{self.name}], or join its values to fewer",
+                hint=f"write data.drop=[{self.name}], or join its values to fewer",
             )
 
     def sorted(self) -> Any:

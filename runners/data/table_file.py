@@ -36,7 +36,7 @@ def file_digest(path: Path) -> str:
         raise UserError(
             what=f"data.path is {path}, and there is no such file",
             expected="a CSV or Parquet file",
-            mend="correct data.path; it starts from the working directory",
+            hint="correct data.path; it starts from the working directory",
         )
     digest = hashlib.sha256()
     try:
@@ -86,7 +86,7 @@ def open_table_file(path: Path) -> TableFile:
         raise UserError(
             what=f"{path.name} is empty",
             expected="a header and rows",
-            mend="write the table again, or correct data.path",
+            hint="write the table again, or correct data.path",
         )
     try:
         if is_parquet(path):
@@ -115,7 +115,7 @@ def no_rows(path: Path) -> UserError:
     return UserError(
         what=f"{path.name} has no rows below its header",
         expected="a header and rows",
-        mend="write the table again, or correct data.path",
+        hint="write the table again, or correct data.path",
     )
 
 
@@ -125,7 +125,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
     return UserError(
         what=f"{path.name} cannot be read as {kind} ({' '.join(str(error).split())})",
         expected=f"a whole {kind} file",
-        mend="write the table again, or correct data.path",
+        hint="write the table again, or correct data.path",
     )
 
 
@@ -149,7 +149,7 @@ def _check_text(path: Path) -> None:
                     what=f"{path.name} has byte 0x{text[wrong]:02x} at position {start + wrong}, "
                     f"in line {lines + text.count(NEWLINE, 0, wrong) + 1}",
                     expected="text in UTF-8",
-                    mend=f"convert it, for example with iconv -f {encoding} -t UTF-8",
+                    hint=f"convert it, for example with iconv -f {encoding} -t UTF-8",
                 )
             if not block:
                 break
@@ -160,7 +160,7 @@ def _check_text(path: Path) -> None:
         raise UserError(
             what=f"{path.name} has {quotes} quotation marks: one is opened and never closed",
             expected="an even number; one within a quoted cell is written twice",
-            mend="close the quotation, or write the table again",
+            hint="close the quotation, or write the table again",
         )
 
 
@@ -197,7 +197,7 @@ def _csv_reader(path: Path, columns: Sequence[str] = ()) -> Iterator[Any]:
         raise UserError(
             what=f"row {row.number - 1} of {path.name} has {row.actual_columns} cells: {row.text[:80]!r}",
             expected=f"{row.expected_columns} cells, as in the header",
-            mend="correct the row; a cell with a comma in it needs quotation marks",
+            hint="correct the row; a cell with a comma in it needs quotation marks",
         ) from None
 
 
@@ -237,7 +237,7 @@ def _cells(name: str, cells: pa.Array) -> pa.Array:
         raise UserError(
             what=f"column {name!r} is of type {kind}",
             expected="numbers, text or truth values",
-            mend=f"write data.drop=[{name}], or turn it into columns of numbers",
+            hint=f"write data.drop=[{name}], or turn it into columns of numbers",
         )
     trimmed = pc.utf8_trim_whitespace(pc.cast(cells, pa.string()))
     missing = pc.is_in(trimmed, value_set=pa.array(MISSING))
@@ -249,7 +249,7 @@ def is_date(name: str, example: str) -> UserError:
     return UserError(
         what=f"column {name!r} has dates ({example})",
         expected="numbers or categories",
-        mend=f"write data.drop=[{name}], or turn it into numbers, such as the days since a date",
+        hint=f"write data.drop=[{name}], or turn it into numbers, such as the days since a date",
     )
 
 
@@ -259,12 +259,12 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             raise UserError(
                 what=f"column {position} of {path.name} has no name",
                 expected="a name for each column in the first row",
-                mend="name it or take it out; pandas writes no index with to_csv(index=False)",
+                hint="name it or take it out; pandas writes no index with to_csv(index=False)",
             )
         if name in names[: position - 1]:
             raise UserError(
                 what=f"{path.name} has two columns named {name!r}, "
                 f"the columns {names.index(name) + 1} and {position}",
                 expected="names that differ",
-                mend="rename one of them",
+                hint="rename one of them",
             )

@@ -20,7 +20,7 @@ from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.rules import show
 from lossfleet.conf.schema import TABLE, Data
 from lossfleet.runners.data.builtin import Dataset, load_dataset
-from lossfleet.runners.data.table_columns import MOST_CATEGORIES, Categories, Survey, as_numbers
+from lossfleet.runners.data.table_columns import MOST_CATEGORIES, Categories, ColumnProfile, as_numbers
 from lossfleet.runners.data.table_file import TableFile, file_digest, no_rows, open_table_file
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def read_table(data: Data) -> Dataset:
         raise UserError(
             what=f"{path} has changed: its digest is {digest} and was {data.digest}",
             expected="the file that the configuration was made for",
-            mend="leave data.digest out for a new sweep, or bring the old file back",
+            hint="leave data.digest out for a new sweep, or bring the old file back",
         )
     found = replace(data, path=str(path), digest=digest)
     dataset = _read(path, digest, str(data.target), data.drop, data.categorical, found.label)
@@ -67,7 +67,7 @@ def read_table(data: Data) -> Dataset:
         raise UserError(
             what=f"data.class_names is {show(data.class_names)}",
             expected=f"those of {path.name}, the largest class first: {show(dataset.class_names)}",
-            mend="leave data.class_names out",
+            hint="leave data.class_names out",
         )
     return dataset
 
@@ -102,25 +102,25 @@ def _read(
     file = open_table_file(path)
     _check_chosen(file, target, drop, categorical)
     columns = [name for name in file.names if name not in drop]
-    surveys = {name: Survey(name) for name in columns}
+    profiles = {name: ColumnProfile(name) for name in columns}
     for batch in file.batches(columns):
         for name, cells in batch.items():
-            surveys[name].look(cells)
-    _check_target(path, surveys[target])
-    features = [survey for name, survey in surveys.items() if name != target]
-    empty = [survey.name for survey in features if survey.is_empty]
-    for survey in features:
-        if survey.name not in categorical:
-            survey.check()
+            profiles[name].look(cells)
+    _check_target(path, profiles[target])
+    features = [profile for name, profile in profiles.items() if name != target]
+    empty = [profile.name for profile in features if profile.is_empty]
+    for profile in features:
+        if profile.name not in categorical:
+            profile.check()
     numeric = [each.name for each in features if each.is_numeric and each.name not in categorical]
     words = [each.name for each in features if each.name not in (*numeric, *empty)]
     if not numeric and not words:
         raise UserError(
             what=f"{path.name} has no column with values beside {target}",
             expected="at least one feature",
-            mend="add columns, or take some out of data.drop",
+            hint="add columns, or take some out of data.drop",
         )
-    table, labels, class_names = _fill(file, surveys[target], numeric, words)
+    table, labels, class_names = _fill(file, profiles[target], numeric, words)
     table, labels, repeated = _without_repeated_rows(table, labels)
     notes = [f"column {name} left out: it has no value" for name in empty]
     if repeated:
@@ -131,7 +131,7 @@ def _read(
 
 
 def _fill(
-    file: TableFile, target: Survey, numeric: Sequence[str], words: Sequence[str]
+    file: TableFile, target: ColumnProfile, numeric: Sequence[str], words: Sequence[str]
 ) -> tuple[pd.DataFrame, np.ndarray, tuple[str, ...]]:
     """The second reading: features, labels, class names."""
     import pandas as pd
@@ -174,7 +174,7 @@ def _classes(
             raise UserError(
                 what=f"the target {target!r} has {measured[broken[0]]:g} in row {broken[0] + 1}",
                 expected="classes: text, truth values or whole numbers",
-                mend="choose another data.target, or make classes of it, such as low and high",
+                hint="choose another data.target, or make classes of it, such as low and high",
             )
         values, codes = np.unique(measured, return_inverse=True)
         names = [str(int(value)) for value in values]
@@ -186,7 +186,7 @@ def _classes(
         raise UserError(
             what=f"the target {target!r} has one class, {names[0]}",
             expected="at least two classes",
-            mend="choose another data.target",
+            hint="choose another data.target",
         )
     if len(names) > most:
         raise _continuous(target, len(codes), most)
@@ -198,7 +198,7 @@ def _continuous(target: str, rows: int, most: int) -> UserError:
     return UserError(
         what=f"the target {target!r} has more than {most} different values in {rows} rows",
         expected="classes with rows enough to learn from, not a measurement or an identifier",
-        mend="choose another data.target, or make fewer classes of it",
+        hint="choose another data.target, or make fewer classes of it",
     )
 
 
@@ -218,7 +218,7 @@ def _without_repeated_rows(table: pd.DataFrame, labels: np.ndarray) -> tuple[pd.
     return table.iloc[kept].reset_index(drop=True), labels[kept], len(repeated)
 
 
-def _check_target(path: Path, target: Survey) -> None:
+def _check_target(path: Path, target: ColumnProfile) -> None:
     if target.rows == 0:
         raise no_rows(path)
     if target.missing:
@@ -227,14 +227,14 @@ def _check_target(path: Path, target: Survey) -> None:
             what=f"the target {target.name!r} is missing in {target.missing} of {target.rows} rows: "
             f"{', '.join(map(str, target.missing_rows[:FEW]))}{more}",
             expected="a class in every row",
-            mend="fill the cells in, or take the rows out",
+            hint="fill the cells in, or take the rows out",
         )
     if target.is_numeric and target.first_excess is not None:
         row, value = target.first_excess
         raise UserError(
             what=f"the target {target.name!r} has {value:g} in row {row}",
             expected="classes: text, truth values or whole numbers",
-            mend="correct the row, or take it out",
+            hint="correct the row, or take it out",
         )
 
 
@@ -245,11 +245,11 @@ def _check_chosen(file: TableFile, target: str, drop: Iterable[str], categorical
             raise UserError(
                 what=f"data.{setting} names {name!r}, and {file.path.name} has no such column",
                 expected=f"one of {', '.join(file.names)}",
-                mend=_mend(file.names, name),
+                hint=_hint(file.names, name),
             )
 
 
-def _mend(names: Sequence[str], name: str) -> str:
+def _hint(names: Sequence[str], name: str) -> str:
     separators = [separator for separator in (";", "\t", "|") if separator in names[0]]
     if len(names) == 1 and separators:
         return f"write the table with commas: its cells are separated by {separators[0]!r}"

@@ -45,7 +45,7 @@ def fit_exponent(
         labels: (..., N) integers in 0..C-1.
         class_counts: (C,) positive, of the training part.
         rarest_class: in 0..C-1.
-        metric: what to maximise; where it does not hang on decisions, balanced accuracy is taken.
+        metric: what to maximise; where it does not depend on decisions, balanced accuracy is taken.
 
     Returns:
         (...) float64, the one nearest to 0 where several are best; 0 for a member without a finite metric.

@@ -13,7 +13,7 @@ LARGEST = sys.float_info.max
 
 
 def run_rows(run: Run, run_id: str, parent_id: str) -> dict[str, list[dict[str, Any]]]:
-    """An ended run's rows by table; what hangs on the experiment is not in them.
+    """An ended run's rows by table; what depends on the experiment is not in them.
 
     Args:
         run: the run; each (metric, step) has one value.

@@ -33,13 +33,13 @@ def tracking_uri(uri: str | None) -> str:
         raise UserError(
             what=f"the tracking URI is {shown_uri(chosen)}",
             expected=f"a database or a server: {', '.join(f'{each}://...' for each in SCHEMES)}",
-            mend=f"write for example tracking.uri={DEFAULT_URI} or tracking.uri=http://127.0.0.1:5000",
+            hint=f"write for example tracking.uri={DEFAULT_URI} or tracking.uri=http://127.0.0.1:5000",
         )
     if is_local(chosen) and not database_path(chosen).parent.is_dir():
         raise UserError(
             what=f"the tracking URI is {chosen}, and there is no folder {database_path(chosen).parent}",
             expected="a database in a folder that exists",
-            mend="make the folder, or write for example tracking.uri=sqlite:///mlflow.db",
+            hint="make the folder, or write for example tracking.uri=sqlite:///mlflow.db",
         )
     return chosen
 
@@ -72,7 +72,7 @@ def require_store(uri: str) -> None:
         raise UserError(
             what=f"there is no MLflow database {path}",
             expected="the store of an earlier sweep",
-            mend="run lossfleet sweep first, or name the store with MLFLOW_TRACKING_URI",
+            hint="run lossfleet sweep first, or name the store with MLFLOW_TRACKING_URI",
         )
 
 
@@ -97,7 +97,7 @@ def deleted_experiment(name: str, identifier: object) -> UserError:
     return UserError(
         what=f"the experiment {name} was deleted in MLflow and still holds its name",
         expected="an experiment that takes runs",
-        mend=f"restore it with 'mlflow experiments restore -x {identifier}', or write tracking.experiment=NAME",
+        hint=f"restore it with 'mlflow experiments restore -x {identifier}', or write tracking.experiment=NAME",
     )
 
 
@@ -118,7 +118,7 @@ def require_answer(uri: str) -> None:
         raise UserError(
             what=f"MLflow at {uri} does not answer ({getattr(error, 'reason', error)})",
             expected="a tracking server that this machine can reach",
-            mend="start it with mlflow server, or correct tracking.uri",
+            hint="start it with mlflow server, or correct tracking.uri",
         ) from None
 
 
@@ -167,7 +167,7 @@ def serve_ui(uri: str | None, port: int) -> None:
             raise UserError(
                 what=f"port {port} cannot be used ({error.strerror})",
                 expected="a free port",
-                mend=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
+                hint=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
             ) from error
     address = f"http://127.0.0.1:{port}"
     print(f"MLflow UI: {address}, choose 'Model training' at the top left (Ctrl-C ends it)", flush=True)

@@ -361,7 +361,7 @@ def _connect_to_existing(uri: str) -> MlflowClient:
         raise UserError(
             what=f"MLflow at {uri} cannot be read ({str(error).splitlines()[0]})",
             expected="a tracking server or a database of this MLflow's version",
-            mend="start the server, or name another store with MLFLOW_TRACKING_URI",
+            hint="start the server, or name another store with MLFLOW_TRACKING_URI",
         ) from error
     return client
 
@@ -431,7 +431,7 @@ def _choose_experiments(client: MlflowClient, names: list[str] | None) -> list[E
             raise UserError(
                 what=f"MLflow has no experiment {name}",
                 expected=f"one of {', '.join(sorted(known))}",
-                mend=suggest(name, known),
+                hint=suggest(name, known),
             )
     return [known[name] for name in names] if names else list(known.values())
 
@@ -449,7 +449,7 @@ def _choose_sweeps(client: MlflowClient, experiments: list[Experiment], sweep: s
         raise UserError(
             what=f"MLflow has no {'finished sweep' if sweep is None else f'sweep {sweep}'} in {names}",
             expected="a sweep to read",
-            mend="run lossfleet sweep first" if sweep is None else "look up its name with lossfleet ui",
+            hint="run lossfleet sweep first" if sweep is None else "look up its name with lossfleet ui",
         )
     return list(chosen.values())
 

@@ -150,7 +150,7 @@ def writer_locked(folder: Path) -> Iterator[None]:
             raise UserError(
                 what=f"the runs of {folder.name} are being sent to MLflow by another process",
                 expected="one writer a sweep",
-                mend=f"wait for it to end; {folder / LOG_FILE} says what keeps it",
+                hint=f"wait for it to end; {folder / LOG_FILE} says what keeps it",
             ) from None
         yield
 

@@ -13,7 +13,7 @@ from lossfleet.runners.data.splits import Split, make_split
 from lossfleet.runners.data.tables import open_dataset
 from lossfleet.runners.models.initial import Parameters, initial_parameters
 from lossfleet.runners.streams import Stream, generator
-from lossfleet.runners.training.recent import Recent
+from lossfleet.runners.training.cache import ByteBoundedCache
 
 # Of splits, of SMOTE's rows and of plans each, beside those that a replicate in training has.
 KEPT_BYTES = 128 * 2**20
@@ -66,15 +66,15 @@ class Replicate:
         return -(-self.plan.shape[1] // self.config.batch_size)
 
 
-class Workshop:
+class ReplicateFactory:
     """Makes the replicates of one data set, and keeps the splits, rows and plans that it made lately."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
         self.dataset: Dataset = open_dataset(data)
-        self._splits: Recent[Split] = Recent(KEPT_BYTES)
-        self._rows: Recent[Rows] = Recent(KEPT_BYTES)
-        self._plans: Recent[np.ndarray] = Recent(KEPT_BYTES)
+        self._splits: ByteBoundedCache[Split] = ByteBoundedCache(KEPT_BYTES)
+        self._rows: ByteBoundedCache[Rows] = ByteBoundedCache(KEPT_BYTES)
+        self._plans: ByteBoundedCache[np.ndarray] = ByteBoundedCache(KEPT_BYTES)
 
     def split(self, seed: int, number: int) -> Split:
         """The split of a (seed, split) pair."""

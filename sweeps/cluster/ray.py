@@ -111,7 +111,7 @@ def import_ray() -> ModuleType:
         raise UserError(
             what="engine=ray needs Ray, which is not installed",
             expected="lossfleet with its extra ray",
-            mend="run pip install 'lossfleet[ray]'",
+            hint="run pip install 'lossfleet[ray]'",
         ) from None
     return ray
 
@@ -132,7 +132,7 @@ def check_address(ray: ModuleType, address: str | None) -> None:
         raise UserError(
             what=f"there is no Ray cluster at engine.address={address} ({error})",
             expected="host:port of the head of a cluster, or auto on one of its nodes",
-            mend="start it with ray start --head, or leave engine.address out for a cluster on this machine",
+            hint="start it with ray start --head, or leave engine.address out for a cluster on this machine",
         ) from None
 
 
@@ -143,7 +143,7 @@ def check_places(plan: Plan) -> None:
         raise UserError(
             what=f"the machines of a cluster cannot share {hide_password(storage)}",
             expected="a database of PostgreSQL",
-            mend="write engine.storage=postgresql+psycopg2://..., or leave engine.address out",
+            hint="write engine.storage=postgresql+psycopg2://..., or leave engine.address out",
         )
 
 
@@ -163,5 +163,5 @@ def connect(ray: ModuleType, address: str | None) -> None:
         raise UserError(
             what=f"the Ray cluster at {address or 'this machine'} cannot be joined ({error})",
             expected="a cluster with the same versions of Ray and Python",
-            mend="see what ray status says",
+            hint="see what ray status says",
         ) from error

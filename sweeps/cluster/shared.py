@@ -15,7 +15,7 @@ from lossfleet.runners.cluster.ledger import END, OPEN, Count, Ledger, Ticket
 from lossfleet.runners.environment import environment
 from lossfleet.runners.records import EngineRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
 from lossfleet.runners.tracking.store import require_answer, tracking_uri
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study, total_trials, trial_config
 from lossfleet.sweeps.running.folder import STUDIES, differences
 from lossfleet.sweeps.running.jobs import Job, Stage
@@ -41,8 +41,8 @@ def put_up(plan: Plan) -> tuple[str, Plan]:
         UserError: the data cannot be split as asked, the storage or MLflow does not answer, or the sweep is in
             the storage with another configuration.
     """
-    workshop = Workshop(plan.data)
-    workshop.split(plan.budget.search_seeds[0], 0)
+    factory = ReplicateFactory(plan.data)
+    factory.split(plan.budget.search_seeds[0], 0)
     if plan.tracking.enabled:
         require_answer(tracking_uri(plan.tracking.uri))
     url = plan.engine.storage or default_storage(plan)
@@ -55,7 +55,7 @@ def put_up(plan: Plan) -> tuple[str, Plan]:
         raise UserError(
             what=f"the storage has a sweep {plan.sweep} with another configuration ({', '.join(changed)})",
             expected="the configuration that the sweep has",
-            mend="write another name=...",
+            hint="write another name=...",
         )
     if not known:
         ledger.append(
@@ -65,7 +65,7 @@ def put_up(plan: Plan) -> tuple[str, Plan]:
                 plan.to_dict(),
                 environment(),
                 time.time(),
-                workshop.dataset.describe(),
+                factory.dataset.describe(),
             )
         )
     with ledger.locked():
@@ -120,7 +120,7 @@ def stored_plan(ledger: Ledger, url: str) -> Plan:
         raise UserError(
             what=f"the storage {hide_password(url)} has no sweep {ledger.sweep}",
             expected=f"one of {', '.join(names)}" if names else "a sweep that was put up for workers",
-            mend="put it up with lossfleet sweep engine=workers engine.storage=...",
+            hint="put it up with lossfleet sweep engine=workers engine.storage=...",
         )
     (record,) = ledger.read(OPEN)
     assert isinstance(record, SweepRecord)

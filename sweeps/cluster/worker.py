@@ -15,7 +15,7 @@ from lossfleet.runners.cluster.keeper import Duty, GivenUp, Keeper
 from lossfleet.runners.cluster.ledger import END, Count, Ledger
 from lossfleet.runners.records import EndRecord
 from lossfleet.runners.tracking.store import require_answer, tracking_uri
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.cluster.shared import PAUSE, SharedSource, stored_plan
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.folder import STUDIES
@@ -68,7 +68,7 @@ def take_part(plan: Plan, url: str, uri: str, ledger: Ledger) -> None:
     keeper = start_keeper(plan, url, uri, worker)
     try:
         source = SharedSource(plan, url, ledger, worker, keeper.check)
-        engine = LocalEngine(plan, Workshop(plan.data), source.write)
+        engine = LocalEngine(plan, ReplicateFactory(plan.data), source.write)
         watch = Watch(ledger, SILENT_BEATS * plan.engine.heartbeat)
         while not is_complete(ledger):
             engine.run(source)

@@ -99,7 +99,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(
-            what=message, expected="the usage of the command", mend=f"'{self.prog} --help' shows it"
+            what=message, expected="the usage of the command", hint=f"'{self.prog} --help' shows it"
         )
 
 
@@ -141,13 +141,13 @@ def _run(arguments: list[str]) -> int:
         raise UserError(
             what="there is no command",
             expected=f"one of {', '.join(COMMANDS)}",
-            mend="write for example 'lossfleet sweep', or 'lossfleet --help'",
+            hint="write for example 'lossfleet sweep', or 'lossfleet --help'",
         )
     if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise UserError(
             what=f"there is no command {arguments[0]}",
             expected=f"one of {', '.join(COMMANDS)}",
-            mend=suggest(arguments[0], COMMANDS),
+            hint=suggest(arguments[0], COMMANDS),
         )
     options, rest = parser.parse_known_args(arguments)
     if options.version:
@@ -160,7 +160,7 @@ def _run(arguments: list[str]) -> int:
         raise UserError(
             what=f"{(unknown or rest)[0]} is no option of {command}",
             expected="the options in its help",
-            mend=f"'{command} --help' shows them",
+            hint=f"'{command} --help' shows them",
         )
     if options.command == "sweep":
         return commands.sweep(
@@ -268,7 +268,7 @@ def _add_uri(command: argparse.ArgumentParser) -> None:
 def _format(text: str) -> commands.Format:
     if text not in FORMATS:
         raise UserError(
-            what=f"--format is {text}", expected=f"one of {', '.join(FORMATS)}", mend=suggest(text, FORMATS)
+            what=f"--format is {text}", expected=f"one of {', '.join(FORMATS)}", hint=suggest(text, FORMATS)
         )
     return cast(commands.Format, text)
 
@@ -282,7 +282,7 @@ def _figure(name: str | None) -> str:
         raise UserError(
             what="plot has no figure" if name is None else f"there is no figure {name}",
             expected=f"one of {', '.join(FIGURES)}",
-            mend="write for example 'lossfleet plot losses'" if name is None else suggest(name, FIGURES),
+            hint="write for example 'lossfleet plot losses'" if name is None else suggest(name, FIGURES),
         )
     return name
 
@@ -293,13 +293,13 @@ def _picture(text: str) -> Path:
         raise UserError(
             what=f"--output is {text}",
             expected="a file name that ends in .png or .svg",
-            mend="write for example --output losses.png",
+            hint="write for example --output losses.png",
         )
     if not path.parent.is_dir():
         raise UserError(
             what=f"--output is {text}",
             expected="a file in a folder that is there",
-            mend="make the folder first",
+            hint="make the folder first",
         )
     return path
 
@@ -309,7 +309,7 @@ def _port(text: str) -> int:
         raise UserError(
             what=f"--port is {text}",
             expected="a whole number from 1 to 65535",
-            mend="write for example --port 5000",
+            hint="write for example --port 5000",
         )
     return int(text)
 

@@ -42,7 +42,7 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
         raise UserError(
             what=f"--fresh with engine={plan.engine.name}",
             expected="a sweep that has its folder to itself",
-            mend="write another name=... for a sweep of its own",
+            hint="write another name=... for a sweep of its own",
         )
     if plan.engine.name == "ray":
         from lossfleet.sweeps.cluster.ray import run_on_ray

@@ -32,13 +32,13 @@ def sync_sweeps(names: Sequence[str], uri: str | None) -> None:
             raise UserError(
                 what=f"there is no sweep {name} under {STUDIES}/",
                 expected=f"one of {', '.join(known)}" if known else "sweeps that were run in this directory",
-                mend=suggest(name, known) if known else "run lossfleet sweep first, or go to its directory",
+                hint=suggest(name, known) if known else "run lossfleet sweep first, or go to its directory",
             )
     if not known:
         raise UserError(
             what=f"there are no sweeps under {STUDIES}/",
             expected="sweeps that were run in this directory",
-            mend="run lossfleet sweep first, or go to its directory",
+            hint="run lossfleet sweep first, or go to its directory",
         )
     for name in names or known:
         study = first_study(known[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.tables import tell_notes
 from lossfleet.runners.metrics.classification import classification_metrics
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 
 # The split of `lossfleet train`; the seed is the configuration's.
 TRAIN_SPLIT = 0
@@ -18,9 +18,9 @@ def run_training(config: Config) -> None:
     Raises:
         UserError: the data cannot be split as asked.
     """
-    workshop = Workshop(config.data)
-    tell_notes(config.data, workshop.dataset)
-    replicate = workshop.replicate(config, seed=config.seed, split=TRAIN_SPLIT)
+    factory = ReplicateFactory(config.data)
+    tell_notes(config.data, factory.dataset)
+    replicate = factory.replicate(config, seed=config.seed, split=TRAIN_SPLIT)
     from lossfleet.runners.training.solo import train_solo
 
     split = replicate.split
@@ -42,7 +42,7 @@ def run_training(config: Config) -> None:
         progress.logits(split.test_features), split.test_labels, rarest_class=split.rarest_class
     )
     _print_row("test", None, metrics)
-    for label, name in enumerate(workshop.dataset.class_names):
+    for label, name in enumerate(factory.dataset.class_names):
         print(f"recall of {name}: {metrics[f'recall_{label}']:.4f}")
 
 

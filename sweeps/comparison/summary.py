@@ -168,7 +168,7 @@ def summary(
             raise UserError(
                 what=f"the sweeps {', '.join(sorted(part['sweep'].unique()))} are on the same data {data}",
                 expected="one sweep a data set",
-                mend="compare them one by one, naming the experiment and the sweep",
+                hint="compare them one by one, naming the experiment and the sweep",
             )
         scores, left_out = _paired_scores(part, chosen[0])
         pairwise = compare_pairs(
@@ -226,7 +226,7 @@ def print_comparison(
         raise UserError(
             what=f"the format is {format}",
             expected=f"one of {', '.join(get_args(Format))}",
-            mend="write for example md",
+            hint="write for example md",
         )
     check_metric_names(metrics or ())
     comparison = summary(frame(experiments, uri=uri, sweep=sweep, curves=False), metrics=metrics)
@@ -252,13 +252,13 @@ def check_metric_names(names: Sequence[str]) -> None:
             raise UserError(
                 what=f"there is no metric {name!r}",
                 expected="a metric of the final evaluations",
-                mend=suggest(name, known),
+                hint=suggest(name, known),
             )
         if name in names[:index]:
             raise UserError(
                 what=f"the metric {name} is there twice",
                 expected="each metric once",
-                mend="take the repeated one out",
+                hint="take the repeated one out",
             )
 
 
@@ -278,7 +278,7 @@ def latest_finals(frame: pd.DataFrame) -> pd.DataFrame:
         raise UserError(
             what="there is no final evaluation",
             expected="a sweep whose studies have all ended",
-            mend="run the sweep again to finish it",
+            hint="run the sweep again to finish it",
         )
     # A sweep continued with more trials evaluates again what it then finds best.
     ended = final.groupby(["sweep", "strategy", "trial"])["ended"].transform("max")
@@ -297,7 +297,7 @@ def _choose_metrics(final: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[
             raise UserError(
                 what=f"these sweeps have no metric {metric}",
                 expected="a metric of their final evaluations",
-                mend=suggest(metric, known),
+                hint=suggest(metric, known),
             )
     return tuple(wanted)
 

@@ -63,7 +63,7 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
         raise UserError(
             what=f"{len(names)} sweeps would have the name {max(names, key=names.count)}",
             expected="each data set once, and only one together with name=...",
-            mend="leave name out, or run 'lossfleet sweep' once for each data set",
+            hint="leave name out, or run 'lossfleet sweep' once for each data set",
         )
     return tuple(plans)
 
@@ -80,7 +80,7 @@ def build_config(composer: Composer, arguments: Sequence[str]) -> Config:
             raise UserError(
                 what=f"'{override.input_line}' has several values",
                 expected=f"one value for {key}, since 'lossfleet train' makes one run",
-                mend="use 'lossfleet sweep', or brackets for a list such as model.widths=[32,32]",
+                hint="use 'lossfleet sweep', or brackets for a list such as model.widths=[32,32]",
             )
     request = with_table(composer, sort_overrides(composer, overrides))
     choices = request.choices | {"strategy": request.strategies[0]}
@@ -198,7 +198,7 @@ def _entries(composer: Composer, request: Request, bare: Config) -> dict[str, En
             raise UserError(
                 what=f"space.{key} of strategy {bare.strategy} is {show(entry)}",
                 expected="values such as interval(0,1), or a mapping with values and when",
-                mend=f"correct {bare.strategy}.yaml",
+                hint=f"correct {bare.strategy}.yaml",
             )
         entries[key] = Entry(parse_override(f"{key}={values}", composer.config_loader), when)
     for key, override in request.searched.items():
@@ -225,7 +225,7 @@ def _in_order(entries: Mapping[str, Entry], searched_files: Mapping[str, list[st
             raise UserError(
                 what=f"the conditions of {' and '.join(waiting)} lead in a circle",
                 expected="conditions on groups that do not depend on what they decide",
-                mend=f"take one 'when' of {waiting[0]} out",
+                hint=f"take one 'when' of {waiting[0]} out",
             )
         ordered.append(ready[0])
         waiting.remove(ready[0])
@@ -242,7 +242,7 @@ def _conditions(
             raise UserError(
                 what=f"space.{entry.override.key_or_group} depends on {group}",
                 expected=f"a config group: one of {', '.join(composer.groups)}",
-                mend=suggest(group, composer.groups),
+                hint=suggest(group, composer.groups),
             )
         wanted = names if isinstance(names, list) else [names]
         for name in wanted:
@@ -265,7 +265,7 @@ def _excluded(fixed: Mapping[str, Any], searched: Iterable[str]) -> set[str]:
             raise UserError(
                 what=f"{' and '.join(given)} are both given",
                 expected=f"at most one of {', '.join(family)}",
-                mend=f"keep {given[0]} and leave out {given[1]}",
+                hint=f"keep {given[0]} and leave out {given[1]}",
             )
         if given:
             excluded |= set(family) - set(given)
@@ -308,7 +308,7 @@ def _check_points(composer: Composer, request: Request, studies: Sequence[Study]
                 raise UserError(
                     what=f"search.enqueue has {key}, which no strategy searches here",
                     expected=f"some of {', '.join(sorted(searched))}",
-                    mend=f"leave {key} out, or search it, for example {key}=a,b",
+                    hint=f"leave {key} out, or search it, for example {key}=a,b",
                 )
 
 
@@ -327,14 +327,14 @@ def _unknown(key: str, configs: Sequence[Config]) -> UserError:
         return UserError(
             what=f"{key} is set, but strategy {names} does not have it",
             expected=f"a strategy whose {part} is {' or '.join(owners)}",
-            mend=f"choose such a strategy, write {part}={owners[-1]}, or leave {key} out",
+            hint=f"choose such a strategy, write {part}={owners[-1]}, or leave {key} out",
         )
     owner_parts = [getattr(config, part, config) if part else config for config in configs]
     known = sorted({f"{part}.{each}" if part else each for owner in owner_parts for each in rules(owner)})
     return UserError(
         what=f"there is no setting {key} for strategy {names}",
         expected=f"one of {', '.join(known)}" if known else f"no settings of {part}",
-        mend=suggest(key, known) if known else f"leave {key} out",
+        hint=suggest(key, known) if known else f"leave {key} out",
     )
 
 
@@ -343,5 +343,5 @@ def _not_in_space(strategy: str, key: str) -> UserError:
     return UserError(
         what=f"strategy {strategy} searches {key}, which its {part} does not have",
         expected=f"a {part} with this setting",
-        mend=f"leave {part}=... out, or correct {strategy}.yaml",
+        hint=f"leave {part}=... out, or correct {strategy}.yaml",
     )

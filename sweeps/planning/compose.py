@@ -48,7 +48,7 @@ class Composer:
             raise UserError(
                 what=f"there is no {group} {option}",
                 expected=f"one of {', '.join(options)}",
-                mend=suggest(str(option), options),
+                hint=suggest(str(option), options),
             )
 
     def config(self, choices: Mapping[str, str], settings: Mapping[str, Any]) -> Config:
@@ -154,7 +154,7 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             raise UserError(
                 what=f"'{argument}' changes how Hydra runs jobs, and it runs none here",
                 expected="of Hydra's settings only hydra.searchpath, where more YAML files are",
-                mend="write for example 'hydra.searchpath=[file:///home/me/conf]'",
+                hint="write for example 'hydra.searchpath=[file:///home/me/conf]'",
             )
     return hydra_overrides, overrides
 
@@ -176,5 +176,5 @@ def hydra_errors() -> Iterator[None]:
         raise UserError(
             what=f"the configuration cannot be composed ({reason})",
             expected="YAML files and overrides that Hydra accepts",
-            mend="'lossfleet train --print-config' shows what there is to set",
+            hint="'lossfleet train --print-config' shows what there is to set",
         ) from error

@@ -49,7 +49,7 @@ def parse_arguments(composer: Composer, arguments: Sequence[str]) -> dict[str, O
             raise UserError(
                 what=f"'{argument}' changes the space as a whole",
                 expected="a value or distribution for one hyperparameter",
-                mend="write for example 'loss.gamma=interval(0,5)'",
+                hint="write for example 'loss.gamma=interval(0,5)'",
             )
         if key in composer.groups:
             for option in options(composer, override):
@@ -67,7 +67,7 @@ def options(composer: Composer, override: Override) -> list[Any]:
         raise UserError(
             what=f"'{override.input_line}' names no files",
             expected=f"one or several of {', '.join(composer.groups[group])}",
-            mend=f"write for example {group}={','.join(composer.groups[group][:2])}",
+            hint=f"write for example {group}={','.join(composer.groups[group][:2])}",
         )
     return [unquoted(option) for option in override.sweep_iterator()]
 
@@ -82,7 +82,7 @@ def split_by_data(composer: Composer, overrides: Mapping[str, Override]) -> list
             raise UserError(
                 what=f"'{override.input_line}' cannot be enumerated",
                 expected=f"a list of values, one sweep for each {key}",
-                mend=f"write for example {key}=a,b",
+                hint=f"write for example {key}=a,b",
             )
         singles = [
             parse_override(f"{key}={text}", composer.config_loader)
@@ -110,7 +110,7 @@ def sort_overrides(composer: Composer, overrides: Mapping[str, Override]) -> Req
             raise UserError(
                 what=f"'{override.input_line}' has several values",
                 expected=f"one value for {key}, which is no hyperparameter",
-                mend=f"run 'lossfleet sweep' once for each {key}",
+                hint=f"run 'lossfleet sweep' once for each {key}",
             )
         elif key in composer.groups:
             request.choices[key] = str(override.value())
@@ -122,7 +122,7 @@ def sort_overrides(composer: Composer, overrides: Mapping[str, Override]) -> Req
         raise UserError(
             what=f"strategy={','.join(strategies)} repeats a strategy",
             expected="each strategy once",
-            mend=f"write strategy={','.join(dict.fromkeys(strategies))}",
+            hint=f"write strategy={','.join(dict.fromkeys(strategies))}",
         )
     strategies = strategies or [composer.chosen(request.choices)["strategy"]]
     return Request(tuple(strategies), request.choices, request.shared, request.fixed, request.searched)

@@ -144,7 +144,7 @@ def check_installed(sampler: str) -> None:
         raise UserError(
             what=f"search={sampler} needs the package {package}, which is not installed",
             expected=f"lossfleet with its extra {sampler}",
-            mend=f"run: {sys.executable} -m pip install 'lossfleet[{sampler}]'",
+            hint=f"run: {sys.executable} -m pip install 'lossfleet[{sampler}]'",
         )
 
 
@@ -203,7 +203,7 @@ def check_space(study: Study) -> None:
             raise UserError(
                 what=f"search=grid on {dimension.name}={dimension.text()} of strategy {study.strategy}",
                 expected="a finite set of values for each hyperparameter",
-                mend=f"write for example {dimension.name}={show(dimension.low)},{show(dimension.high)} "
+                hint=f"write for example {dimension.name}={show(dimension.low)},{show(dimension.high)} "
                 "or search=tpe",
             )
 
@@ -216,7 +216,7 @@ def _check_end(study: Study, dimension: Dimension, end: Value, params: Mapping[s
             what=f"{dimension.name}={dimension.text()} of strategy {study.strategy} reaches {show(end)}, "
             f"where {error.what}",
             expected=error.expected,
-            mend=f"narrow it, or {error.mend}",
+            hint=f"narrow it, or {error.hint}",
         ) from None
 
 

@@ -49,7 +49,7 @@ def _may_be_active(dimension: Dimension, values: Mapping[str, Value], changed: C
             raise UserError(
                 what=f"search.enqueue has {dimension.name} together with {name}={show(values[name])}",
                 expected=f"{dimension.name} only where {name} is {' or '.join(map(str, wanted))}",
-                mend=f"leave {dimension.name} out of this point",
+                hint=f"leave {dimension.name} out of this point",
             )
     return True
 
@@ -73,5 +73,5 @@ def _read(dimension: Dimension, value: Any) -> Value:
     raise UserError(
         what=f"search.enqueue has {dimension.name}={show(value)}",
         expected=f"a value in {dimension.text()}",
-        mend="correct it, leave it out, or widen the space",
+        hint="correct it, leave it out, or widen the space",
     )

@@ -105,7 +105,7 @@ def parse_override(text: str, config_loader: Any = None) -> Override:
             what=f"'{text}' cannot be read ({_reason(error)})",
             expected="key=value, key=a,b,c, key=interval(low,high), key=range(start,stop,step) "
             "or key=tag(log,interval(low,high))",
-            mend=f"quote the value for Hydra and all for the shell: \"{key}='{value}'\""
+            hint=f"quote the value for Hydra and all for the shell: \"{key}='{value}'\""
             if is_bare_comparison
             else "quote it for the shell, for example 'loss.gamma=interval(0,5)'",
         ) from None
@@ -114,7 +114,7 @@ def parse_override(text: str, config_loader: Any = None) -> Override:
         raise UserError(
             what=f"'{text}' adds or removes a key",
             expected="key=value with a key that exists",
-            mend=f"write for example {key.split('@')[0]}={value or 'null'}",
+            hint=f"write for example {key.split('@')[0]}={value or 'null'}",
         )
     return override
 
@@ -177,7 +177,7 @@ def _choices(override: Override, rule: Rule, text: str) -> tuple[Value, ...]:
         raise _not_a_space(text, "at least one value", f"{override.key_or_group}=choice(a,b)")
     if len(set(choices)) < len(choices):
         raise UserError(
-            what=f"'{text}' repeats a value", expected="each value once", mend="take the repeated one out"
+            what=f"'{text}' repeats a value", expected="each value once", hint="take the repeated one out"
         )
     return tuple(choices)
 
@@ -217,14 +217,14 @@ def _whole(text: str, rule: Rule, number: float) -> int:
         raise UserError(
             what=f"'{text}' contains {number:g}",
             expected=rule.describe(),
-            mend="use whole numbers",
+            hint="use whole numbers",
         )
     return int(number)
 
 
 def _not_a_space(text: str, expected: str, example: str) -> UserError:
     return UserError(
-        what=f"'{text}' cannot be searched", expected=expected, mend=f"write for example '{example}'"
+        what=f"'{text}' cannot be searched", expected=expected, hint=f"write for example '{example}'"
     )
 
 

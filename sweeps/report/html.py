@@ -188,5 +188,5 @@ def _not_writable(option: str, given: str, path: Path, expected: str, example: s
     return UserError(
         what=f"{option} is {given}, and {path} {reason}",
         expected=f"{expected} that can be written",
-        mend=f"write for example {example}",
+        hint=f"write for example {example}",
     )

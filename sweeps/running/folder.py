@@ -37,7 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
             raise UserError(
                 what=f"the sweep {folder.name} is running in another process",
                 expected="one process a sweep",
-                mend="wait for it to end, or write name=... for a sweep of its own",
+                hint="wait for it to end, or write name=... for a sweep of its own",
             ) from None
         yield
 
@@ -69,7 +69,7 @@ def store_configuration(file: Path, plan: Plan) -> None:
             raise UserError(
                 what=f"the sweep {plan.sweep} was started with another configuration ({', '.join(changed)})",
                 expected="the configuration that the sweep has",
-                mend="write another name=..., or start it anew with --fresh, which keeps the old one aside",
+                hint="write another name=..., or start it anew with --fresh, which keeps the old one aside",
             )
     # Whole or not at all: the process may be killed here.
     new = file.with_suffix(".new")

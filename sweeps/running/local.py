@@ -17,7 +17,7 @@ from lossfleet.runners.metrics.evaluation import Outputs, evaluate
 from lossfleet.runners.records import EngineRecord, Record, TrialRecord
 from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
 from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
-from lossfleet.runners.training.replicate import Workshop, rows_key
+from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import FleetShape
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.jobs import Job, Run
@@ -40,17 +40,17 @@ class JobSource(Protocol):
 
 
 @dataclass(eq=False)
-class Berth:
+class FleetQueue:
     """A fleet with the runs that wait for it and those that are in its slots."""
 
     fleet: Fleet
     waiting: deque[tuple[Job, Run]] = field(default_factory=deque)
-    aboard: dict[int, tuple[Job, Run]] = field(default_factory=dict)
+    running: dict[int, tuple[Job, Run]] = field(default_factory=dict)
     epochs: int = 0
     occupied_epochs: int = 0
     seconds: list[float] = field(default_factory=list)
 
-    def board(self, workshop: Workshop) -> list[Job]:
+    def start_waiting(self, factory: ReplicateFactory) -> list[Job]:
         """Let waiting runs enter free slots; returns the jobs that raised an exception and start over."""
         failed = []
         for slot in self.fleet.free_slots():
@@ -61,13 +61,13 @@ class Berth:
                 break
             self.waiting.popleft()
             try:
-                self.fleet.enter(slot, workshop.replicate(job.config, seed=run.seed, split=run.split))
+                self.fleet.enter(slot, factory.replicate(job.config, seed=run.seed, split=run.split))
             except Exception as error:
                 self.drop(job)
                 job.start_over(error)
                 failed.append(job)
             else:
-                self.aboard[slot] = (job, run)
+                self.running[slot] = (job, run)
         return failed
 
     def train_epoch(self) -> np.ndarray:
@@ -76,7 +76,7 @@ class Berth:
         losses = self.fleet.train_epoch()
         self.seconds.append(time.perf_counter() - start)
         self.epochs += 1
-        self.occupied_epochs += len(self.aboard)
+        self.occupied_epochs += len(self.running)
         return losses
 
     def compile_seconds(self) -> float:
@@ -86,15 +86,15 @@ class Berth:
     def free(self, slot: int) -> None:
         """Take the run out of a slot."""
         self.fleet.leave(slot)
-        del self.aboard[slot]
+        del self.running[slot]
 
     def jobs(self) -> list[Job]:
         """The jobs with a run in a slot."""
-        return list({id(job): job for job, _ in self.aboard.values()}.values())
+        return list({id(job): job for job, _ in self.running.values()}.values())
 
     def drop(self, job: Job) -> None:
         """Take all runs of a job out of the slots and the queue."""
-        for slot in [slot for slot, (other, _) in self.aboard.items() if other is job]:
+        for slot in [slot for slot, (other, _) in self.running.items() if other is job]:
             self.free(slot)
         self.waiting = deque((other, run) for other, run in self.waiting if other is not job)
 
@@ -102,22 +102,22 @@ class Berth:
 class LocalEngine:
     """Trains the jobs of a source until it has no more.
 
-    Every decision hangs on epochs, none on the clock: the same source gives the same results.
+    Every decision depends on epochs, none on the clock: the same source gives the same results.
     """
 
-    def __init__(self, plan: Plan, workshop: Workshop, write: Callable[..., None]) -> None:
+    def __init__(self, plan: Plan, factory: ReplicateFactory, write: Callable[..., None]) -> None:
         """Args:
         plan: what the sweep trains; it decides the number of slots.
-        workshop: makes the replicates.
+        factory: makes the replicates.
         write: takes the records of replicates and trials as they end, those that belong together in one call.
         """
         self.plan = plan
-        self.workshop = workshop
-        self.berths: dict[FleetShape, Berth] = {}
+        self.factory = factory
+        self.queues: dict[FleetShape, FleetQueue] = {}
         self._take = write
         self._watch = Stopwatch()
         self._started = time.time()
-        self._fuses = fuses_kernels(plan, workshop)
+        self._fuses = fuses_kernels(plan, factory)
         if self._fuses:
             fuse_kernels()
         self._shapes = [self._shape(study.config) for study in plan.studies]
@@ -135,25 +135,25 @@ class LocalEngine:
         while (job := self._next_job(source)) is not None:
             self._admit(job, source)
         with self._watch("enter"):
-            failed = [job for berth in self.berths.values() for job in berth.board(self.workshop)]
+            failed = [job for queue in self.queues.values() for job in queue.start_waiting(self.factory)]
         for job in failed:
             self._admit(job, source)
-        active = [berth for berth in self.berths.values() if berth.aboard]
-        for berth in active:
-            self._epoch(berth, source)
+        active = [queue for queue in self.queues.values() if queue.running]
+        for queue in active:
+            self._epoch(queue, source)
         return bool(active or failed)
 
     def profile(self) -> EngineRecord:
         """How full the slots were, and where the time went so far."""
-        berths = self.berths.values()
-        compiling = sum(berth.compile_seconds() for berth in berths)
+        queues = self.queues.values()
+        compiling = sum(queue.compile_seconds() for queue in queues)
         seconds = {"compile": compiling, **self._watch.seconds}
-        seconds["train"] = sum(sum(berth.seconds) for berth in berths) - compiling
+        seconds["train"] = sum(sum(queue.seconds) for queue in queues) - compiling
         return EngineRecord(
             strategies=[study.strategy for study in self.plan.studies],
-            slots=[berth.fleet.slots for berth in berths],
-            slot_epochs=sum(berth.epochs * berth.fleet.slots for berth in berths),
-            occupied_slot_epochs=sum(berth.occupied_epochs for berth in berths),
+            slots=[queue.fleet.slots for queue in queues],
+            slot_epochs=sum(queue.epochs * queue.fleet.slots for queue in queues),
+            occupied_slot_epochs=sum(queue.occupied_epochs for queue in queues),
             seconds=seconds,
             started=self._started,
             ended=time.time(),
@@ -172,7 +172,7 @@ class LocalEngine:
         """Queue the runs of a job, less those that ended in an earlier process; end it if none is left."""
         while job.state is None:
             try:
-                waiting = self._berth(job.config).waiting
+                waiting = self._queue(job.config).waiting
             except Exception as error:
                 job.start_over(error)
             else:
@@ -180,15 +180,15 @@ class LocalEngine:
                 break
         self._finish_if_done(job, source)
 
-    def _replace(self, berth: Berth, source: JobSource) -> None:
+    def _replace(self, queue: FleetQueue, source: JobSource) -> None:
         """Give up a fleet that raised an exception; all its jobs move to a new one."""
-        self.berths = {shape: other for shape, other in self.berths.items() if other is not berth}
-        jobs = [*berth.jobs(), *(job for job, _ in berth.waiting)]
+        self.queues = {shape: other for shape, other in self.queues.items() if other is not queue}
+        jobs = [*queue.jobs(), *(job for job, _ in queue.waiting)]
         for job in {id(job): job for job in jobs}.values():
             self._admit(job, source)
 
     def _shape(self, config: Config) -> FleetShape:
-        split = self.workshop.split(config.budget.search_seeds[0], 0)
+        split = self.factory.split(config.budget.search_seeds[0], 0)
         return FleetShape.of(
             config,
             features=split.train_features.shape[1],
@@ -196,13 +196,13 @@ class LocalEngine:
             train_rows=len(split.train_labels),
         )
 
-    def _berth(self, config: Config) -> Berth:
+    def _queue(self, config: Config) -> FleetQueue:
         """The fleet that a configuration trains in, made when it is the first of its shape."""
         shape = self._shape(config)
         shape = self._homes.get(shape, shape)
-        if shape not in self.berths:
-            self.berths[shape] = Berth(self._fleet(shape))
-        return self.berths[shape]
+        if shape not in self.queues:
+            self.queues[shape] = FleetQueue(self._fleet(shape))
+        return self.queues[shape]
 
     def _fleet(self, shape: FleetShape) -> Fleet:
         """A fleet with slots and pages by the user's number or by the rules of `lossfleet.sweeps.running.slots`."""
@@ -211,7 +211,7 @@ class LocalEngine:
             for study, own in zip(self.plan.studies, self._shapes, strict=True)
             if self._homes[own] == shape
         ]
-        split = self.workshop.split(self.plan.budget.search_seeds[0], 0)
+        split = self.factory.split(self.plan.budget.search_seeds[0], 0)
         evaluation_rows = max(len(split.validation_labels), len(split.test_labels))
         slots = self.plan.fleet.slots
         if slots is None:
@@ -234,28 +234,28 @@ class LocalEngine:
         )
         return Fleet(shape, slots=slots, pages=pages, page_rows=page_rows, evaluation_rows=evaluation_rows)
 
-    def _epoch(self, berth: Berth, source: JobSource) -> None:
+    def _epoch(self, queue: FleetQueue, source: JobSource) -> None:
         """Train one epoch, measure the runs that are at a rung, and end what ends."""
         at_rung = None
         try:
-            at_rung = self._train(berth)
+            at_rung = self._train(queue)
         except Exception as error:
-            for job in berth.jobs():
+            for job in queue.jobs():
                 job.start_over(error)
         if at_rung is None:
             # Here, where the exception no longer keeps the memory of its fleet.
-            self._replace(berth, source)
+            self._replace(queue, source)
             return
         for slot, (job, run) in at_rung.items():
             if run.epochs == job.config.budget.epochs:
-                berth.free(slot)
+                queue.free(slot)
                 self._write(job.finish_run(run, "COMPLETE"))
                 continue
             if self._is_pruned(job, run.epochs, source):
                 job.stop("PRUNED", f"pruned at epoch {run.epochs}")
-        for job in {id(job): job for job, _ in [*berth.aboard.values(), *at_rung.values()]}.values():
+        for job in {id(job): job for job, _ in [*queue.running.values(), *at_rung.values()]}.values():
             if job.state is not None:
-                berth.drop(job)
+                queue.drop(job)
             self._finish_if_done(job, source)
 
     def _is_pruned(self, job: Job, epoch: int, source: JobSource) -> bool:
@@ -266,21 +266,21 @@ class LocalEngine:
         with self._watch("search"):
             return source.report(job, epoch, value)
 
-    def _train(self, berth: Berth) -> dict[int, tuple[Job, Run]]:
+    def _train(self, queue: FleetQueue) -> dict[int, tuple[Job, Run]]:
         """Train one epoch and measure; returns the runs that are at a rung, by slot."""
-        losses = berth.train_epoch()
-        for slot, (job, run) in berth.aboard.items():
-            run.epochs = int(berth.fleet.epochs[slot])
+        losses = queue.train_epoch()
+        for slot, (job, run) in queue.running.items():
+            run.epochs = int(queue.fleet.epochs[slot])
             if not np.isfinite(losses[slot]):
                 job.stop("FAIL", f"diverged: the training loss is {losses[slot]:g} at epoch {run.epochs}")
         at_rung = {
             slot: (job, run)
-            for slot, (job, run) in berth.aboard.items()
+            for slot, (job, run) in queue.running.items()
             if job.state is None and run.epochs in job.config.budget.rung_epochs()
         }
         if at_rung:
             with self._watch("measure"):
-                self._measure(berth.fleet, at_rung, losses)
+                self._measure(queue.fleet, at_rung, losses)
         return at_rung
 
     def _measure(self, fleet: Fleet, at_rung: dict[int, tuple[Job, Run]], losses: np.ndarray) -> None:

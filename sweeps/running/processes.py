@@ -25,7 +25,7 @@ from pathlib import Path
 
 from lossfleet.conf.errors import Failure
 from lossfleet.runners.records import Journal, Record, TrialRecord
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.size import is_mining, planned_steps, share_cost
@@ -41,11 +41,11 @@ STARTS = 2
 CANNOT_WRITE = 74
 
 
-def process_count(plan: Plan, workshop: Workshop) -> int:
+def process_count(plan: Plan, factory: ReplicateFactory) -> int:
     """How many processes train a sweep: the user's number, else one a core where there is enough to train."""
     wanted = plan.fleet.processes
     if wanted is None:
-        wanted = len(usable_cores()) if planned_steps(plan, workshop) >= STEPS_WORTH_A_PROCESS else 1
+        wanted = len(usable_cores()) if planned_steps(plan, factory) >= STEPS_WORTH_A_PROCESS else 1
     return max(1, min(wanted, len(plan.studies)))
 
 
@@ -69,13 +69,13 @@ def share_studies(studies: Sequence[Study], count: int) -> list[tuple[Study, ...
 
 
 def train_studies(
-    plan: Plan, workshop: Workshop, folder: Path, finished: Callable[[TrialRecord], None] | None = None
+    plan: Plan, factory: ReplicateFactory, folder: Path, finished: Callable[[TrialRecord], None] | None = None
 ) -> None:
     """Train in this process what the journal in the folder does not have yet of the plan's studies.
 
     Args:
         plan: the studies to train.
-        workshop: makes the replicates.
+        factory: makes the replicates.
         folder: holds the sweep's journals.
         finished: is told of every trial that ends.
     """
@@ -95,7 +95,7 @@ def train_studies(
                 finished(record)
 
     try:
-        LocalEngine(plan, workshop, write).run(source)
+        LocalEngine(plan, factory, write).run(source)
     finally:
         journal.close()
 
@@ -124,7 +124,7 @@ class Trainer:
         with uninterrupted():
             self.process.start()
 
-    def mend(self) -> None:
+    def restart_if_dead(self) -> None:
         """Start the process again if it died.
 
         Raises:
@@ -180,7 +180,7 @@ def train_in_processes(
         while running:
             wait([trainer.process.sentinel for trainer in running], SECONDS_BETWEEN_LOOKS)
             for trainer in running:
-                trainer.mend()
+                trainer.restart_if_dead()
             if len(running) == len(trainers) > 1 and any(each.process.exitcode == 0 for each in trainers):
                 threading.Thread(target=core_is_free, daemon=True).start()
             running = [trainer for trainer in running if trainer.process.exitcode != 0]
@@ -210,7 +210,7 @@ def work(plan: Plan, folder: Path, core: int) -> None:
             return
         threading.Thread(target=end_with, args=(parent.sentinel,), daemon=True).start()
         try:
-            train_studies(plan, Workshop(plan.data), folder)
+            train_studies(plan, ReplicateFactory(plan.data), folder)
         except OSError as error:
             print(f"lossfleet: error: {error}", file=sys.stderr, flush=True)
             sys.exit(CANNOT_WRITE)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import Ohem, Smote
 from lossfleet.runners.training.fusion import obstacle
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.runners.training.shape import FleetShape
 from lossfleet.sweeps.planning.plan import Plan, Study
 
@@ -20,16 +20,16 @@ STEPS_WORTH_FUSING = 150_000
 COST_OF_A_FLEET, COST_OF_MINING, COST_OF_BEING_MINED = 0.75, 0.4, 0.3
 
 
-def planned_steps(plan: Plan, workshop: Workshop) -> int:
+def planned_steps(plan: Plan, factory: ReplicateFactory) -> int:
     """The training steps of all replicates of a plan, none of them pruned."""
     budget = plan.budget
-    rows = len(workshop.split(budget.search_seeds[0], 0).train_labels)
+    rows = len(factory.split(budget.search_seeds[0], 0).train_labels)
     batches = -(-rows // plan.studies[0].config.batch_size)
     replicates = budget.trials * budget.replicates + budget.final_replicates
     return len(plan.studies) * replicates * budget.epochs * batches
 
 
-def fuses_kernels(plan: Plan, workshop: Workshop) -> bool:
+def fuses_kernels(plan: Plan, factory: ReplicateFactory) -> bool:
     """Whether an engine that trains the plan fuses kernels: as the user says, else where it is worth it.
 
     Raises:
@@ -37,7 +37,7 @@ def fuses_kernels(plan: Plan, workshop: Workshop) -> bool:
     """
     check_fusion(plan)
     if plan.fleet.fused is None:
-        return planned_steps(plan, workshop) >= STEPS_WORTH_FUSING and obstacle() is None
+        return planned_steps(plan, factory) >= STEPS_WORTH_FUSING and obstacle() is None
     return plan.fleet.fused
 
 
@@ -47,7 +47,7 @@ def check_fusion(plan: Plan) -> None:
         raise UserError(
             what=f"fleet.fused is true, but {reason}",
             expected="a machine that can compile kernels",
-            mend="mend that, or leave fleet.fused out: training is slower and otherwise the same",
+            hint="mend that, or leave fleet.fused out: training is slower and otherwise the same",
         )
 
 

@@ -15,7 +15,7 @@ from lossfleet.runners.environment import environment
 from lossfleet.runners.records import EndRecord, EngineRecord, Journal, Record, SweepRecord, TrialRecord
 from lossfleet.runners.tracking.store import require_active
 from lossfleet.runners.tracking.tracker import Writer, start_writer, tracking_uri
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, total_trials
 from lossfleet.sweeps.running.folder import STUDIES, locked, set_aside, store_configuration
 from lossfleet.sweeps.running.interrupts import uninterrupted
@@ -49,9 +49,9 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
         Failure: the folder cannot be written, a training process died twice, or no trial was completed.
     """
     check_fusion(plan)
-    workshop = Workshop(plan.data)
-    tell_notes(plan.data, workshop.dataset)
-    workshop.split(plan.budget.search_seeds[0], 0)
+    factory = ReplicateFactory(plan.data)
+    tell_notes(plan.data, factory.dataset)
+    factory.split(plan.budget.search_seeds[0], 0)
     if plan.tracking.enabled:
         require_active(tracking_uri(plan.tracking.uri), plan.tracking.experiment or plan.data.label)
     folder = STUDIES / plan.sweep
@@ -59,7 +59,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
         if fresh:
             set_aside(folder)
         with locked(folder):
-            return run_in_folder(plan, workshop, folder)
+            return run_in_folder(plan, factory, folder)
     except OSError as error:
         raise Failure(
             f"{folder} cannot be written ({error}); what was finished is kept: make space, "
@@ -67,7 +67,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
         ) from error
 
 
-def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
+def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
     """Run the sweep in its folder, which this process has to itself, while a writer follows for MLflow."""
     from lossfleet.sweeps.running.processes import wait_for_trainers
 
@@ -76,7 +76,7 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
     journal = Journal(folder / "records.jsonl")
     records = journal.read()
     if not any(isinstance(record, SweepRecord) for record in records):
-        dataset = workshop.dataset.describe()
+        dataset = factory.dataset.describe()
         journal.append(
             SweepRecord(plan.sweep, plan.data.label, plan.to_dict(), environment(), time.time(), dataset)
         )
@@ -86,7 +86,7 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
         if plan.tracking.enabled:
             with uninterrupted():
                 writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.label)
-        train(plan, workshop, folder, records)
+        train(plan, factory, folder, records)
         end = conclude(journal.read(), folder)
         for remark in remarks(plan, journal.read()):
             print(remark, file=sys.stderr)
@@ -107,16 +107,16 @@ def run_in_folder(plan: Plan, workshop: Workshop, folder: Path) -> bool:
     return not any(isinstance(record, TrialRecord) and record.error for record in journal.read())
 
 
-def train(plan: Plan, workshop: Workshop, folder: Path, records: list[Record]) -> None:
+def train(plan: Plan, factory: ReplicateFactory, folder: Path, records: list[Record]) -> None:
     """Train what the journal does not have yet: all trials, then each strategy's final evaluation."""
     from lossfleet.sweeps.running.processes import process_count, train_in_processes, train_studies
 
     total = sum(total_trials(study) + 1 for study in plan.studies)
     done = sum(isinstance(record, TrialRecord) for record in records)
     with SweepProgress(total, done) as progress:
-        count = process_count(plan, workshop)
+        count = process_count(plan, factory)
         if count == 1:
-            train_studies(plan, workshop, folder, progress.finished)
+            train_studies(plan, factory, folder, progress.finished)
         else:
             train_in_processes(plan, folder, count, progress.finished, import_conclusion)
 
@@ -158,7 +158,7 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
         raise UserError(
             what=nothing,
             expected="at least one complete trial",
-            mend="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
+            hint="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
         )
     table = frame_from_records(records)
     comparison = summary(table)

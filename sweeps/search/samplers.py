@@ -1,4 +1,4 @@
-"""The samplers: Optuna's, made anew for each trial, so that a trial hangs on its number and not on a state.
+"""The samplers: Optuna's, made anew for each trial, so that a trial depends on its number and not on a state.
 
 A killed sweep loses a sampler's state, and storing it would mean reading pickles back. Here nothing is stored:
 

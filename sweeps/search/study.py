@@ -49,7 +49,7 @@ def open_storage(path: Path) -> JournalStorage:
 class StudySearch:
     """The Optuna study of one strategy, continued where an earlier process left it.
 
-    Same seed, same trials: see `samplers` for what a trial hangs on. The first trials are the points
+    Same seed, same trials: see `samplers` for what a trial depends on. The first trials are the points
     of `search.enqueue`.
     """
 

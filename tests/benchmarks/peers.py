@@ -19,7 +19,7 @@ import numpy as np
 from lossfleet.conf.schema import Budget, Config, Data, Focal, Optimizer
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.models.initial import initial_parameters
-from lossfleet.runners.training.replicate import Replicate, Workshop
+from lossfleet.runners.training.replicate import Replicate, ReplicateFactory
 
 ROWS, FEATURES, CLASSES = 400, 30, 2
 WIDTHS = (32, 32)
@@ -216,7 +216,7 @@ def pynative_page_blocks(models: int) -> Epoch:
 
     data = Data(name="page_blocks")
     config = Config(strategy="focal", data=data, loss=Focal(), budget=Budget(epochs=1000))
-    progress = train_solo(Workshop(data).replicate(config, seed=0, split=0))
+    progress = train_solo(ReplicateFactory(data).replicate(config, seed=0, split=0))
     return _unsynchronised(lambda: next(progress))
 
 

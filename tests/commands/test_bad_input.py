@@ -1,4 +1,4 @@
-"""Bad input: exit code 2, the value, the mend, no traceback, nothing on disk. One row a mistake."""
+"""Bad input: exit code 2, the value, the hint, no traceback, nothing on disk. One row a mistake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lossfleet.sweeps.planning.plan import Plan
 
 TWO_CLASSES = "data=breast_cancer"
 
-# The command line, then what the message must contain: the value that is wrong, and the mend.
+# The command line, then what the message must contain: the value that is wrong, and the hint.
 ROWS = [
     # commands and options
     ("", "there is no command", "lossfleet sweep"),
@@ -271,7 +271,7 @@ def with_target(cells: list[str]) -> str:
     )
 
 
-# The file's name and content (None: there is no file), arguments, then the value and the mend.
+# The file's name and content (None: there is no file), arguments, then the value and the hint.
 TABLE_ROWS = [
     ("t.csv", None, "", "no such file", "working directory"),
     ("t.txt", GOOD, "", "t.txt", "as CSV or Parquet"),
@@ -320,7 +320,7 @@ def _empty_directory(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def check(code: int | str | None, out: str, err: str, value: str, mend: str) -> None:
+def check(code: int | str | None, out: str, err: str, value: str, hint: str) -> None:
     assert code == 2, err
     assert out == ""
     assert err.startswith("lossfleet: error: ")
@@ -328,24 +328,24 @@ def check(code: int | str | None, out: str, err: str, value: str, mend: str) -> 
     assert "Traceback" not in err
     assert value in err
     assert "; expected " in err
-    assert mend in err.split("; expected ", 1)[1]
+    assert hint in err.split("; expected ", 1)[1]
     assert list(Path.cwd().rglob("*")) == []
 
 
-@pytest.mark.parametrize(("line", "value", "mend"), ROWS, ids=[row[0] or "nothing" for row in ROWS])
-def test_bad_input_says_what_is_wrong_and_how_to_mend_it(line, value, mend, capsys, monkeypatch):
+@pytest.mark.parametrize(("line", "value", "hint"), ROWS, ids=[row[0] or "nothing" for row in ROWS])
+def test_bad_input_says_what_is_wrong_and_how_to_mend_it(line, value, hint, capsys, monkeypatch):
     monkeypatch.setattr(commands, "run_plans", lambda plans, **options: pytest.fail("the sweep ran"))
     monkeypatch.setitem(sys.modules, "lossfleet.sweeps.commands.train", None)
     code = main(line.split())
     printed = capsys.readouterr()
-    check(code, printed.out, printed.err, value, mend)
+    check(code, printed.out, printed.err, value, hint)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "arguments", "value", "mend"), TABLE_ROWS, ids=range(len(TABLE_ROWS))
+    ("name", "content", "arguments", "value", "hint"), TABLE_ROWS, ids=range(len(TABLE_ROWS))
 )
 def test_bad_tables_say_what_is_wrong_and_where(
-    name, content, arguments, value, mend, tmp_path_factory, capsys, monkeypatch
+    name, content, arguments, value, hint, tmp_path_factory, capsys, monkeypatch
 ):
     monkeypatch.setattr(commands, "run_plans", lambda plans, **options: pytest.fail("the sweep ran"))
     monkeypatch.setitem(sys.modules, "lossfleet.sweeps.commands.train", None)
@@ -354,21 +354,21 @@ def test_bad_tables_say_what_is_wrong_and_where(
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     code = main(["train", "data=csv", f"data.path={path}", "data.target=y", *arguments.split()])
     printed = capsys.readouterr()
-    check(code, printed.out, printed.err, value, mend)
+    check(code, printed.out, printed.err, value, hint)
 
 
 def test_dates_and_lists_of_parquet_are_refused(tmp_path_factory, capsys):
     import pandas as pd
 
     path = tmp_path_factory.mktemp("tables") / "t.parquet"
-    for column, value, mend in (
+    for column, value, hint in (
         (pd.date_range("2026-01-01", periods=24), "has dates (timestamp", "data.drop=[when]"),
         ([[1]] * 24, "is of type list", "data.drop=[when]"),
     ):
         pd.DataFrame({"when": column, "x": range(24), "y": ["p", "q"] * 12}).to_parquet(path)
         code = main(["train", "data=csv", f"data.path={path}", "data.target=y"])
         printed = capsys.readouterr()
-        check(code, printed.out, printed.err, value, mend)
+        check(code, printed.out, printed.err, value, hint)
 
 
 # In a directory with the sweep "old", of strategy ce on wine, as after a sweep: refused by the whole sweep.
@@ -403,8 +403,8 @@ def contents() -> dict[Path, bytes | None]:
     return {path: path.read_bytes() if path.is_file() else None for path in Path.cwd().rglob("*")}
 
 
-@pytest.mark.parametrize(("line", "value", "mend"), WITH_A_SWEEP, ids=[row[0] for row in WITH_A_SWEEP])
-def test_bad_input_leaves_what_is_there_as_it_is(line, value, mend, configuration, capsys):
+@pytest.mark.parametrize(("line", "value", "hint"), WITH_A_SWEEP, ids=[row[0] for row in WITH_A_SWEEP])
+def test_bad_input_leaves_what_is_there_as_it_is(line, value, hint, configuration, capsys):
     folder = Path("studies/old")
     folder.mkdir(parents=True)
     for name in ("lock", "trainers.lock", "tracking.lock", "records.jsonl"):
@@ -416,7 +416,7 @@ def test_bad_input_leaves_what_is_there_as_it_is(line, value, mend, configuratio
     assert contents() == before
     for path in sorted(before, reverse=True):
         path.rmdir() if before[path] is None else path.unlink()
-    check(code, printed.out, printed.err, value, mend)
+    check(code, printed.out, printed.err, value, hint)
 
 
 def test_every_row_is_a_mistake_of_its_own():
@@ -424,7 +424,7 @@ def test_every_row_is_a_mistake_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("line", "value", "mend"),
+    ("line", "value", "hint"),
     [
         ("swep", "swep", "did you mean sweep?"),
         ("sweep strategy=foca", "foca", "did you mean focal?"),
@@ -438,7 +438,7 @@ def test_every_row_is_a_mistake_of_its_own():
         ("compare", "mlflow.db", "run lossfleet sweep first"),
     ],
 )
-def test_bad_input_to_a_process_of_its_own(line, value, mend, workdir, monkeypatch):
+def test_bad_input_to_a_process_of_its_own(line, value, hint, workdir, monkeypatch):
     # Without a linker, and without anything else that a shell would find.
     monkeypatch.setenv("PATH", "")
     ended = subprocess.run(
@@ -448,4 +448,4 @@ def test_bad_input_to_a_process_of_its_own(line, value, mend, workdir, monkeypat
         timeout=60,
     )
     assert list(workdir.iterdir()) == []
-    check(ended.returncode, ended.stdout, ended.stderr, value, mend)
+    check(ended.returncode, ended.stdout, ended.stderr, value, hint)

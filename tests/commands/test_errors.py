@@ -10,7 +10,7 @@ from whole_sweeps import TINY, finished, journal
 
 from lossfleet.runners.records import ReplicateRecord, TrialRecord
 from lossfleet.runners.training.fleet import Fleet
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.commands import cli
 
 ARGUMENTS = ["sweep", *TINY, "tracking.enabled=false", "fleet.processes=1"]
@@ -49,7 +49,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("owner", "method"), [(Workshop, "replicate"), (Fleet, "train_epoch"), (Fleet, "__init__")]
+    ("owner", "method"), [(ReplicateFactory, "replicate"), (Fleet, "train_epoch"), (Fleet, "__init__")]
 )
 def test_what_raises_once_is_trained_once_more_with_the_same_result(
     owner, method, undisturbed, workdir, monkeypatch
@@ -64,10 +64,10 @@ def test_what_raises_once_is_trained_once_more_with_the_same_result(
 def test_a_trial_that_always_raises_fails_and_the_sweep_goes_on(
     undisturbed, workdir, monkeypatch, capsys, uri
 ):
-    def is_bad(calls, workshop, config):
+    def is_bad(calls, factory, config):
         return config.strategy == "focal" and config.loss.gamma > 2.5 and config.budget.epochs == 4
 
-    fault = Fault(monkeypatch, Workshop, "replicate", is_bad)
+    fault = Fault(monkeypatch, ReplicateFactory, "replicate", is_bad)
     assert cli.main(ARGUMENTS) == 1
     searched = trials(workdir)
     bad = [r for r in searched if r.params.get("loss.gamma", 0) > 2.5]

@@ -136,7 +136,7 @@ def test_what_does_not_fit_together_is_refused(make, part):
         make()
     assert part in caught.value.what
     assert caught.value.expected
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_alpha_is_for_two_classes():
@@ -238,14 +238,14 @@ def test_every_loss_and_sampler_has_a_file_of_its_name():
 
 
 def test_errors_read_as_one_sentence_and_travel_between_processes():
-    error = UserError(what="a is 1", expected="2", mend="write a=2")
+    error = UserError(what="a is 1", expected="2", hint="write a=2")
     assert str(error) == "a is 1; expected 2; write a=2"
     again = pickle.loads(pickle.dumps(error))
-    assert (again.what, again.expected, again.mend) == ("a is 1", "2", "write a=2")
+    assert (again.what, again.expected, again.hint) == ("a is 1", "2", "write a=2")
 
 
 @pytest.mark.parametrize(
-    ("word", "names", "mend"),
+    ("word", "names", "hint"),
     [
         ("focl", ["focal", "ce"], "did you mean focal?"),
         ("ce", ["focal", "ce"], "did you mean ce?"),
@@ -255,5 +255,5 @@ def test_errors_read_as_one_sentence_and_travel_between_processes():
         ("optimizer.ler", ["optimizer.name", "optimizer.lr"], "did you mean optimizer.lr?"),
     ],
 )
-def test_suggestions_name_the_closest_or_all(word, names, mend):
-    assert suggest(word, names) == mend
+def test_suggestions_name_the_closest_or_all(word, names, hint):
+    assert suggest(word, names) == hint

@@ -130,7 +130,7 @@ def test_an_unknown_name_lists_the_known_ones_and_the_closest():
         load_dataset("page_block")
     assert "'page_block'" in caught.value.what
     assert all(name in caught.value.expected for name in LOADERS)
-    assert caught.value.mend == "did you mean page_blocks?"
+    assert caught.value.hint == "did you mean page_blocks?"
 
 
 def test_the_digest_changes_with_the_content():

@@ -155,7 +155,7 @@ def test_the_smallest_class_that_splits_has_four_rows():
         assert [(labels == 1).sum() for labels in parts] == [2, 1, 1]
     with pytest.raises(UserError, match=r"class 'kind_1' of toy has 3 rows") as caught:
         make_split(toy((11, 3)), seed=0, split=0, **FRACTIONS)
-    assert "data.validation_fraction" in caught.value.mend
+    assert "data.validation_fraction" in caught.value.hint
 
 
 def test_a_long_tail_too_long_names_the_class_and_the_longest():
@@ -163,7 +163,7 @@ def test_a_long_tail_too_long_names_the_class_and_the_longest():
         UserError, match=r"long_tail=16 leaves class 'kind_1' of toy 1 training rows"
     ) as caught:
         make_split(toy(), seed=0, split=0, long_tail=16, **FRACTIONS)
-    assert caught.value.mend == "write data.long_tail=15 or less"
+    assert caught.value.hint == "write data.long_tail=15 or less"
     assert make_split(toy(), seed=0, split=0, long_tail=15, **FRACTIONS).class_counts[1] == 2
 
 

@@ -20,7 +20,7 @@ from lossfleet.runners.data.builtin import load_dataset
 from lossfleet.runners.data.encoding import encode
 from lossfleet.runners.data.splits import make_split
 from lossfleet.runners.data.tables import described, open_dataset, tell_notes
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.compose import run_sweeper
 
 FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
@@ -246,8 +246,8 @@ def test_a_sweep_is_named_by_content_and_found_from_anywhere(path, monkeypatch):
     assert plan.sweep.startswith(f"{plan.data.label}-")
     assert plan_of(f"data.path={moved.data.path}", "data.drop=[zip]").data.label != plan.data.label
     monkeypatch.chdir("/")
-    workshop = Workshop(pickle.loads(pickle.dumps(moved)).data)
-    assert workshop.dataset.class_names == moved.data.class_names == ("stay", "leave")
+    factory = ReplicateFactory(pickle.loads(pickle.dumps(moved)).data)
+    assert factory.dataset.class_names == moved.data.class_names == ("stay", "leave")
     write(churn().iloc[:-1], elsewhere / "churn.csv")
     assert plan_of(f"data.path={moved.data.path}").sweep != plan.sweep
 
@@ -301,10 +301,10 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
     from lossfleet.runners.training.solo import train_solo
 
     chosen = described(data(path))
-    workshop = Workshop(chosen)
+    factory = ReplicateFactory(chosen)
     losses = [WeightedCrossEntropy(class_weight=(1, 3)), Focal(gamma=1.5, alpha=0.6), Focal(gamma=0.5, tau=1)]
     replicates = [
-        workshop.replicate(
+        factory.replicate(
             Config("under_test", chosen, loss, model=Model(widths=(7,)), budget=Budget(epochs=3, rungs=3)),
             seed=seed,
             split=seed,

@@ -122,7 +122,7 @@ def test_a_report_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("figures", "html", "what", "mend"),
+    ("figures", "html", "what", "hint"),
     [
         (None, "nowhere/report.html", "nowhere does not exist", "--html report.html"),
         (None, "folder", "folder is a folder", "--html folder/report.html"),
@@ -131,13 +131,13 @@ def test_a_report_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
         ("file/figures", None, "file is no folder", "--figures figures"),
     ],
 )
-def test_a_path_that_cannot_be_written_is_known_at_once(workdir, figures, html, what, mend):
+def test_a_path_that_cannot_be_written_is_known_at_once(workdir, figures, html, what, hint):
     (workdir / "folder").mkdir()
     (workdir / "file").touch()
     with pytest.raises(UserError) as error:
         report.check_targets(figures, html)
     assert what in str(error.value)
-    assert mend in str(error.value)
+    assert hint in str(error.value)
     report.check_targets("folder/new/figures", "folder/report.html")
 
 

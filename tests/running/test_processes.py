@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.compose import run_sweeper
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.processes import process_count, share_studies, usable_cores
@@ -53,7 +53,7 @@ def test_shares_are_even_in_cost_and_hold_every_study_once(strategies, count, sh
 )
 def test_a_process_a_core_where_there_is_enough_to_train(arguments, processes):
     main = plan(*arguments)
-    assert process_count(main, Workshop(main.data)) == processes
+    assert process_count(main, ReplicateFactory(main.data)) == processes
 
 
 def test_a_plan_reaches_another_process_whole():

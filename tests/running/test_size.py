@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.training.replicate import Workshop
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.runners.training.shape import FleetShape
 from lossfleet.sweeps.planning.compose import run_sweeper
 from lossfleet.sweeps.planning.plan import Plan
@@ -66,23 +66,23 @@ def test_a_share_costs_more_with_each_study_and_most_with_the_first_that_mines()
 
 def test_planned_steps_are_those_of_every_replicate_if_none_is_pruned():
     small = plan(*SMALL, "strategy=ce,focal", "budget.replicates=2", "budget.final_replicates=5")
-    rows = len(Workshop(small.data).split(0, 0).train_labels)
-    assert planned_steps(small, Workshop(small.data)) == 2 * (2 * 2 + 5) * 3 * -(-rows // 64)
+    rows = len(ReplicateFactory(small.data).split(0, 0).train_labels)
+    assert planned_steps(small, ReplicateFactory(small.data)) == 2 * (2 * 2 + 5) * 3 * -(-rows // 64)
 
 
 def test_kernels_are_fused_where_there_is_much_to_train_and_the_machine_can(monkeypatch):
     main, small = plan(), plan(*SMALL)
     monkeypatch.setattr(size, "obstacle", lambda: None)
-    assert fuses_kernels(main, Workshop(main.data))
-    assert not fuses_kernels(small, Workshop(small.data))
+    assert fuses_kernels(main, ReplicateFactory(main.data))
+    assert not fuses_kernels(small, ReplicateFactory(small.data))
     forced = plan(*SMALL, "fleet.fused=true")
-    assert fuses_kernels(forced, Workshop(forced.data))
+    assert fuses_kernels(forced, ReplicateFactory(forced.data))
     kept = plan("fleet.fused=false")
-    assert not fuses_kernels(kept, Workshop(kept.data))
+    assert not fuses_kernels(kept, ReplicateFactory(kept.data))
     monkeypatch.setattr(size, "obstacle", lambda: "g++ is not on the path")
-    assert not fuses_kernels(main, Workshop(main.data))
+    assert not fuses_kernels(main, ReplicateFactory(main.data))
     with pytest.raises(UserError, match=r"fleet.fused is true, but g\+\+ is not on the path"):
-        fuses_kernels(forced, Workshop(forced.data))
+        fuses_kernels(forced, ReplicateFactory(forced.data))
 
 
 @pytest.mark.parametrize(

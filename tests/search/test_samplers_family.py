@@ -39,7 +39,7 @@ SPACES = {
     "conditional": ((CHOICE, EXPONENT, LR, DECAY), (CHOICE, EXPONENTS, STEPS)),
     "categorical": ((CHOICE, BATCH), (CHOICE, BATCH)),
 }
-# A trial of these hangs on nothing but its number.
+# A trial of these depends on nothing but its number.
 NUMBERED = ("random", "qmc")
 OPTIMISERS = ("tpe", "cmaes", "gp", "nsga2")
 # The Gaussian process takes seconds a trial from its eleventh on.
@@ -199,8 +199,8 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(sampler, pac
     with pytest.raises(UserError) as caught:
         check_installed(sampler)
     assert package in caught.value.what
-    assert f"pip install 'lossfleet[{sampler}]'" in caught.value.mend
-    assert sys.executable in caught.value.mend
+    assert f"pip install 'lossfleet[{sampler}]'" in caught.value.hint
+    assert sys.executable in caught.value.hint
     check_installed("tpe")
 
 

@@ -27,14 +27,14 @@ from lossfleet.conf.schema import (
 )
 from lossfleet.runners.metrics.classification import classification_metrics, softmax
 from lossfleet.runners.training.fleet import Fleet
-from lossfleet.runners.training.replicate import Replicate, Workshop
+from lossfleet.runners.training.replicate import Replicate, ReplicateFactory
 from lossfleet.runners.training.shape import FleetShape
 from lossfleet.runners.training.solo import train_solo
 
 EPOCHS = 10
 # 105 or 341 training rows: neither is a multiple of 19 or 64, so the last batch is ragged.
 WINE, TUMOURS = Data(name="wine"), Data(name="breast_cancer")
-WORKSHOPS = {data: Workshop(data) for data in (WINE, TUMOURS)}
+WORKSHOPS = {data: ReplicateFactory(data) for data in (WINE, TUMOURS)}
 
 
 def config(loss, sampler=None, *, data=WINE, lr=3e-3, weight_decay=1e-2, batch_size=19, **changes) -> Config:

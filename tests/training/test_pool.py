@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
+from lossfleet.runners.training.cache import ByteBoundedCache
 from lossfleet.runners.training.pool import Pool
-from lossfleet.runners.training.recent import Recent
 
 
 def rows(number: int, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +61,7 @@ def test_what_is_held_or_recent_is_not_made_again():
         made.append(key)
         return np.full(10, key, np.int64)
 
-    recent: Recent[np.ndarray] = Recent(160)
+    recent: ByteBoundedCache[np.ndarray] = ByteBoundedCache(160)
     held = recent.get(0, lambda: make(0))
     for key in (1, 2, 0, 2):
         assert recent.get(key, lambda key=key: make(key))[0] == key
@@ -74,7 +74,7 @@ def test_what_is_held_or_recent_is_not_made_again():
 
 
 def test_what_is_too_large_to_keep_is_shared_while_it_is_held():
-    recent: Recent[np.ndarray] = Recent(79)
+    recent: ByteBoundedCache[np.ndarray] = ByteBoundedCache(79)
     held = recent.get("large", lambda: np.zeros(10))
     assert recent.get("large", lambda: np.ones(10)) is held
     del held

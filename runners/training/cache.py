@@ -20,7 +20,7 @@ class Sized(Protocol):
 Value = TypeVar("Value", bound=Sized)
 
 
-class Recent(Generic[Value]):
+class ByteBoundedCache(Generic[Value]):
     """Values by key, made when they are asked for and not there.
 
     Args:
