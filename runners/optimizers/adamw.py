@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 from mindspore import Tensor, ops
+
+
+class AdamW:
+    """Adam with decoupled weight decay."""
+
+    def __init__(
+        self,
+        lr: Annotated[float, Gt(0)],
+        weight_decay: Annotated[float, Ge(0)] = 1e-4,
+        beta1: Annotated[float, Ge(0), Lt(1)] = 0.9,
+        beta2: Annotated[float, Ge(0), Lt(1)] = 0.999,
+        epsilon: Annotated[float, Gt(0)] = 1e-8,
+    ) -> None:
+        raise NotImplementedError
 
 
 def adamw_coefficients(
