@@ -15,9 +15,10 @@ replaces y by (1 - e) y + e / C.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import mindspore as ms
+from annotated_types import Ge
 from mindspore import Tensor, ops
 
 from lossfleet.losses.checks import check_class_weight, check_number, check_softmax
@@ -66,7 +67,7 @@ def softmax_focal_loss(
     logits: Tensor,
     labels: Tensor,
     *,
-    gamma: float | Tensor,
+    gamma: Annotated[float, Ge(0)] | Tensor,
     class_weight: Tensor | None = None,
     label_smoothing: float | Tensor = 0.0,
     ignore_index: int | None = None,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import ArrayLike
 
 Normalization = Literal["mean over examples", "mean over classes", "sum over classes", "none"]
@@ -170,6 +171,18 @@ def normalize_weights(
         "none": 1.0,
     }
     return array * scale[to]
+
+
+def class_weights(
+    class_counts: np.ndarray,
+    *,
+    tau: Annotated[float, Ge(0), Le(3)] | None = None,
+    alpha: Annotated[float, Gt(0), Lt(1)] | None = None,
+    beta: Annotated[float, Ge(0), Lt(1)] | None = None,
+    class_weight: tuple[Annotated[float, Gt(0)], ...] | None = None,
+) -> np.ndarray:
+    """The class weights that at most one of four settings says, their mean over the training examples being 1."""
+    raise NotImplementedError
 
 
 def given_weights(weights: ArrayLike | Sequence[float], *, classes: int) -> np.ndarray:

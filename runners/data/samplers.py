@@ -9,14 +9,52 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Interval
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import ClassBalanced, Sampler, Smote
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.streams import Stream, generator, random_state
+
+
+def shuffle(labels: np.ndarray, *, draws: int, random: np.random.Generator) -> np.ndarray:
+    """Each example once an epoch."""
+    raise NotImplementedError
+
+
+def oversample(
+    labels: np.ndarray, *, draws: int, random: np.random.Generator, random_state: int
+) -> np.ndarray:
+    """Every class drawn equally often; the rare ones repeat."""
+    raise NotImplementedError
+
+
+def undersample(
+    labels: np.ndarray, *, draws: int, random: np.random.Generator, random_state: int
+) -> np.ndarray:
+    """Every class drawn equally often from as many examples as the rarest class has."""
+    raise NotImplementedError
+
+
+def class_balanced(
+    labels: np.ndarray,
+    *,
+    draws: int,
+    random: np.random.Generator,
+    exponent: Annotated[float, Interval(ge=0, le=1)] = 1.0,
+) -> np.ndarray:
+    """Classes drawn in proportion to n_c^(1 - exponent)."""
+    raise NotImplementedError
+
+
+def smote(
+    features: np.ndarray, labels: np.ndarray, *, random_state: int, neighbors: Annotated[int, Ge(1)] = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Synthetic examples of the rare classes between nearest neighbours."""
+    raise NotImplementedError
 
 
 def training_rows(sampler: Sampler, split: Split, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
