@@ -30,8 +30,10 @@ from lossfleet.losses.numerics import (
     over_leading_axes,
     sum_of_classes,
 )
+from lossfleet.losses.stacked import stacked_as, stacked_focal
 
 
+@stacked_as(stacked_focal, gamma=0.0, times_class_weight=True)
 def softmax_cross_entropy(
     logits: Tensor,
     labels: Tensor,
@@ -63,6 +65,7 @@ def softmax_cross_entropy(
     return _loss(logits, labels, 0.0, class_weight, label_smoothing, ignore_index)
 
 
+@stacked_as(stacked_focal, times_class_weight=True)
 def softmax_focal_loss(
     logits: Tensor,
     labels: Tensor,

@@ -19,11 +19,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class StackedForm:
-    """What a fleet calls in the place of a loss or a mining, with the same first two arguments.
+    """What a fleet calls in the place of a loss.
 
     Attributes:
-        function: takes logits (K, C, B) and labels (K, B), or losses and labels (K, B).
-        constants: keywords that the original does not have, and their values.
+        function: takes logits (K, C, B), labels (K, B) and keywords.
+        constants: numbers among its keywords that are no settings of the loss.
         times_class_weight: the loss is what it returns times the class weight of the label.
     """
 
@@ -35,7 +35,7 @@ class StackedForm:
 def stacked_as(
     function: Callable[..., Tensor], *, times_class_weight: bool = False, **constants: float
 ) -> Callable[[Function], Function]:
-    """Marks a loss or a mining that is a case of another function, which a fleet calls instead.
+    """Marks a loss that is a case of another function, which a fleet calls instead.
 
     Losses of the same function share a graph, so a loss that is a case of another costs no graph of its own.
     """
@@ -43,6 +43,16 @@ def stacked_as(
 
     def mark(original: Function) -> Function:
         original.stacked_form = form  # type: ignore[attr-defined]
+        return original
+
+    return mark
+
+
+def keeps_all_at(**settings: float) -> Callable[[Function], Function]:
+    """Marks a mining that keeps every example at these settings: there it trains also what does not mine."""
+
+    def mark(original: Function) -> Function:
+        original.keeps_all_at = settings  # type: ignore[attr-defined]
         return original
 
     return mark

@@ -10,6 +10,7 @@ which is never trained: joining a row to the activations would copy them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -63,11 +64,6 @@ class Layer(ABC):
     def trainable(self, block: np.ndarray, *, is_last: bool) -> np.ndarray:
         """1 where a weight of the block is trained, 0 where it only hands on the ones."""
         return np.ones_like(block)
-
-    @property
-    def is_dropout(self) -> bool:
-        """Whether it is for training alone, and multiplies by a mask that comes as data."""
-        return False
 
 
 @dataclass(frozen=True)
@@ -158,10 +154,15 @@ class Dropout(Layer):
         """The product of activations and masks, both (K, inputs + 1, B)."""
         return Product()
 
-    @property
-    def is_dropout(self) -> bool:
-        """True."""
-        return True
+
+def dropouts(layers: Sequence[Layer], features: int) -> list[tuple[float, int]]:
+    """The rate of each dropout of a model, and the number of units that it drops from."""
+    found, width = [], features
+    for layer in layers:
+        width = layer.width(width)
+        if isinstance(layer, Dropout):
+            found.append((layer.rate, width))
+    return found
 
 
 class StackedDense(nn.Cell):

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from lossfleet.runners.models.initial import Parameters, initial_parameters
-from lossfleet.runners.models.layers import Layer
+from lossfleet.runners.models.layers import Dropout, Layer, dropouts
 
 
 class StackedModel(nn.Cell):
@@ -30,11 +30,11 @@ class StackedModel(nn.Cell):
         used = [
             (layer, block)
             for layer, block in zip(layers, blocks, strict=True)
-            if trains or not layer.is_dropout
+            if trains or not isinstance(layer, Dropout)
         ]
         self.cells = nn.CellList([layer.stacked(is_first=n == 0) for n, (layer, _) in enumerate(used)])
         self.has_weights = tuple(block is not None for _, block in used)
-        self.drops = tuple(layer.is_dropout for layer, _ in used)
+        self.drops = tuple(isinstance(layer, Dropout) for layer, _ in used)
         self.mask_slices = mask_slices(layers, features)
         shapes = [block.shape for block in blocks if block is not None]
         self.slices = tuple(pairwise([0, *np.cumsum([rows * columns for rows, columns in shapes]).tolist()]))
@@ -119,18 +119,13 @@ def trainable(layers: Sequence[Layer], features: int) -> np.ndarray:
 
 def mask_slices(layers: Sequence[Layer], features: int) -> tuple[tuple[int, int], ...]:
     """Where the mask of each dropout lies among the rows of all masks, a row of ones behind each."""
-    widths = dropout_widths(layers, features)
-    return tuple(pairwise([0, *np.cumsum([width + 1 for width in widths]).tolist()]))
+    return tuple(pairwise([0, *np.cumsum([width + 1 for _, width in dropouts(layers, features)]).tolist()]))
 
 
-def dropout_widths(layers: Sequence[Layer], features: int) -> tuple[int, ...]:
-    """The number of units that each dropout drops from."""
-    widths, width = [], features
-    for layer in layers:
-        width = layer.width(width)
-        if layer.is_dropout:
-            widths.append(width)
-    return tuple(widths)
+def stacked_masks(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """The masks (S, width, B) of a member's dropouts in one array (S, rows, B), a row of ones behind each."""
+    rows = [np.pad(mask, ((0, 0), (0, 1), (0, 0)), constant_values=1.0) for mask in masks]
+    return np.concatenate(rows, axis=1)
 
 
 def with_ones(features: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,7 @@ class Objective:
             stacked: for a fleet: with the forms that `stacked_as` names.
         """
         function = loss.load()
-        form = getattr(function, "stacked_form", None) if stacked else None
+        form = _stacked_form(loss) if stacked else None
         form = form or StackedForm(function)
         constants, numbers = _constants_and_numbers(loss)
         given = [name for name in GIVEN if name in loss.inputs()]
@@ -68,12 +69,17 @@ class Objective:
             mining=None if mining.target is None else Term(mining.load(), *_constants_and_numbers(mining)),
         )
 
+    @property
+    def count(self) -> int:
+        """H, how many hyperparameters each member has."""
+        return len(self.loss.numbers) + (len(self.mining.numbers) if self.mining else 0)
+
     def numbers(self, loss: Part, mining: Part) -> np.ndarray:
         """The hyperparameters (H,) of parts that are trained as this says: those of the loss, then of the mining.
 
         What has no mining is trained beside what has one by keeping all examples.
         """
-        form = getattr(loss.load(), "stacked_form", None)
+        form = _stacked_form(loss)
         settings = loss.settings | (dict(form.constants) if form else {})
         found = [settings[name] for name in self.loss.numbers]
         if self.mining is not None:
@@ -81,6 +87,14 @@ class Objective:
             settings = whole if mining.target is None else mining.settings
             found += [settings[name] for name in self.mining.numbers]
         return np.array(found, np.float32)
+
+
+def _stacked_form(loss: Part) -> StackedForm | None:
+    """The form that a fleet calls in the place of a loss, where it knows all of its arguments."""
+    form: StackedForm | None = getattr(loss.load(), "stacked_form", None)
+    if form is None or not set(loss.arguments) <= set(inspect.signature(form.function).parameters):
+        return None
+    return form
 
 
 def _constants_and_numbers(part: Part) -> tuple[tuple[tuple[str, Any], ...], tuple[str, ...]]:
