@@ -32,7 +32,7 @@ class StackedModel(nn.Cell):
             for layer, block in zip(layers, blocks, strict=True)
             if trains or not isinstance(layer, Dropout)
         ]
-        self.cells = nn.CellList([layer.stacked(is_first=n == 0) for n, (layer, _) in enumerate(used)])
+        self.layers = nn.CellList([layer.stacked(is_first=n == 0) for n, (layer, _) in enumerate(used)])
         self.has_weights = tuple(block is not None for _, block in used)
         self.drops = tuple(isinstance(layer, Dropout) for layer, _ in used)
         self.mask_slices = mask_slices(layers, features)
@@ -55,16 +55,16 @@ class StackedModel(nn.Cell):
         """
         weights = self.split(parameters)
         outputs, block, dropout = examples, 0, 0
-        for index in range(len(self.cells)):
+        for index in range(len(self.layers)):
             if self.has_weights[index]:
-                outputs = self.cells[index](weights[block], outputs)
+                outputs = self.layers[index](weights[block], outputs)
                 block += 1
             elif self.drops[index]:
                 start, end = self.mask_slices[dropout]
-                outputs = self.cells[index](outputs, masks[:, start:end])
+                outputs = self.layers[index](outputs, masks[:, start:end])
                 dropout += 1
             else:
-                outputs = self.cells[index](outputs)
+                outputs = self.layers[index](outputs)
         return outputs
 
 

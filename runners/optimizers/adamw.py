@@ -52,11 +52,11 @@ class AdamW(Optimizer):
         first_moment: Tensor,
         second_moment: Tensor,
         gradient: Tensor,
-        coefficients: Tensor,
+        coefficients: tuple[Tensor, ...],
         trainable: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See Optimizer."""
-        step_size, shifted_epsilon, decay = coefficients[0], coefficients[1], coefficients[2]
+        step_size, shifted_epsilon, decay = coefficients
         first_moment = self.beta1 * first_moment + gradient
         second_moment = self.beta2 * second_moment + gradient * gradient
         direction = ops.RealDiv()(first_moment, ops.sqrt(second_moment) + shifted_epsilon)

@@ -41,7 +41,7 @@ class Optimizer(ABC):
         first_moment: Tensor,
         second_moment: Tensor,
         gradient: Tensor,
-        coefficients: Tensor,
+        coefficients: tuple[Tensor, ...],
         trainable: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One step on the buffers of all members, in a graph.
@@ -49,7 +49,7 @@ class Optimizer(ABC):
         Args:
             parameters, gradient: (K, P).
             first_moment, second_moment: (K, P), 0 before the first step; what it has no use for it returns as it is.
-            coefficients: (number of them, K, 1).
+            coefficients: of this step, each (K, 1).
             trainable: (1, P), 1 where a parameter may change and 0 where it must stay.
 
         Returns:

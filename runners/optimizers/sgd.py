@@ -40,11 +40,11 @@ class SGD(Optimizer):
         first_moment: Tensor,
         second_moment: Tensor,
         gradient: Tensor,
-        coefficients: Tensor,
+        coefficients: tuple[Tensor, ...],
         trainable: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See Optimizer."""
-        learning_rate, weight_decay = coefficients[0], coefficients[1]
+        learning_rate, weight_decay = coefficients
         gradient = gradient + weight_decay * parameters
         first_moment = self.momentum * first_moment + gradient
         direction = gradient + self.momentum * first_moment if self.nesterov else first_moment

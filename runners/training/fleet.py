@@ -65,6 +65,7 @@ class Fleet:
         self._numbers = np.ones((max(1, objective.count), slots, shape.batch_size), np.float32)
         self._given = np.ones((max(1, len(objective.given)), slots, shape.classes), np.float32)
         self._class_weight = np.zeros((slots, shape.classes), np.float32)
+        self._learning_rates: list[np.ndarray] = [np.zeros((1, shape.steps))] * slots
         self._weight_decay = np.zeros(slots)
         self._entering: dict[int, Replicate] = {}
         self._compiled: set[tuple[object, ...]] = set()
@@ -93,6 +94,7 @@ class Fleet:
         for row, name in enumerate(objective.given):
             self._given[row, slot] = replicate.given[name]
         self._class_weight[slot] = replicate.given["class_weight"] if objective.times_class_weight else 1.0
+        self._learning_rates[slot] = learning_rates(replicate)
         self._weight_decay[slot] = config.optimizer["weight_decay"]
         self._entering[slot] = replicate
 
@@ -191,15 +193,15 @@ class Fleet:
         self._entering = {}
 
     def _coefficients(self) -> np.ndarray:
-        """What the optimizer needs at each step (S, N, K, 1), 0 for the learning rate of free slots."""
+        """What the optimizer needs at each step (N, S, K, 1), 0 for the learning rate of free slots."""
         steps = self.shape.steps
         step = self.epochs * steps + np.arange(1, steps + 1)[:, None]
         learning_rate = np.zeros(step.shape)
         for slot, occupant in enumerate(self.occupants):
             if occupant is not None:
-                learning_rate[:, slot] = learning_rates(occupant, step[:, slot])
+                learning_rate[:, slot] = self._learning_rates[slot][self.epochs[slot]]
         coefficients = self.shape.optimizer.coefficients(learning_rate, self._weight_decay, step)
-        return np.stack(coefficients, 1)[..., None].astype(np.float32)
+        return np.stack(coefficients)[..., None].astype(np.float32)
 
     def _plan(self) -> np.ndarray:
         """The pool rows (S, K, B) of this epoch; free slots and places behind a ragged batch take row 0."""

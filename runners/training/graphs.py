@@ -11,6 +11,22 @@ from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.shape import FleetShape
 
 
+def unstack(values: Tensor) -> tuple[Tensor, ...]:
+    """The arrays of the first axis."""
+    arrays: tuple[Tensor, ...] = ()
+    for index in range(values.shape[0]):
+        arrays += (values[index],)
+    return arrays
+
+
+def at_step(coefficients: tuple[Tensor, ...], step: Tensor) -> tuple[Tensor, ...]:
+    """Coefficients (K, 1) of a step, from those (S, K, 1) of an epoch."""
+    found: tuple[Tensor, ...] = ()
+    for index in range(len(coefficients)):
+        found += (coefficients[index][step],)
+    return found
+
+
 class StackedObjective(nn.Cell):
     """What each example of K members adds to its member's loss, (K, B)."""
 
@@ -19,7 +35,7 @@ class StackedObjective(nn.Cell):
         self.loss, self.loss_numbers = objective.loss.function, objective.loss.numbers
         self.loss_constants = dict(objective.loss.constants)
         self.given = objective.given
-        self.mines = objective.mining is not None
+        self.mines, self.mines_by_label = objective.mining is not None, objective.mines_by_label
         if objective.mining is not None:
             self.mining, self.mining_numbers = objective.mining.function, objective.mining.numbers
             self.mining_constants = dict(objective.mining.constants)
@@ -27,15 +43,20 @@ class StackedObjective(nn.Cell):
         self.product = ops.BatchMatMul()
 
     def construct(
-        self, logits: Tensor, labels: Tensor, numbers: Tensor, given: Tensor, present: Tensor
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        numbers: tuple[Tensor, ...],
+        given: tuple[Tensor, ...],
+        present: Tensor,
     ) -> Tensor:
         """Losses, of mined batches n / kept times those of the kept examples and 0 for the others.
 
         Args:
             logits: (K, C, B).
             labels: (K, B) int32.
-            numbers: (H, K, B), the hyperparameters of the loss and then those of the mining.
-            given: (D, K, C), what the data knows.
+            numbers: H times (K, B), the hyperparameters of the loss and then those of the mining.
+            given: D times (K, C), what the data knows.
             present: (K, B), above 0 for examples and 0 in the empty places of a ragged last batch.
         """
         keywords = dict(self.loss_constants)
@@ -51,7 +72,9 @@ class StackedObjective(nn.Cell):
         for index in range(len(self.mining_numbers)):
             # Of each member, not of each example.
             keywords[self.mining_numbers[index]] = numbers[len(self.loss_numbers) + index][:, 0]
-        mask = self.mining(ops.stop_gradient(losses), labels, valid=valid, **keywords)
+        if self.mines_by_label:
+            keywords["labels"] = labels
+        mask = self.mining(ops.stop_gradient(losses), valid=valid, **keywords)
         kept = self.product(ops.expand_dims(mask, 1), self.column)
         number = self.product(ops.expand_dims(valid, 1), self.column)
         return losses * mask * ops.squeeze(number / kept, 1)
@@ -76,8 +99,8 @@ class TrainEpoch(nn.Cell):
         examples: Tensor,
         masks: Tensor,
         labels: Tensor,
-        numbers: Tensor,
-        given: Tensor,
+        numbers: tuple[Tensor, ...],
+        given: tuple[Tensor, ...],
         share: Tensor,
     ) -> Tensor:
         """What each example adds to its member's loss, (K, B); a method, since a closure cannot be derived."""
@@ -110,9 +133,11 @@ class TrainEpoch(nn.Cell):
             shares: (S, K, B), what an example counts in its batch: 1 / (size of the batch), times its class weight
                 where the loss leaves that to the fleet; 0 in the empty places of a ragged last batch.
             masks: (S, K, rows, B) for dropout, else anything.
-            numbers, given: as StackedObjective has them.
-            coefficients: (S, N, K, 1), from the optimizer.
+            numbers: (H, K, B), given: (D, K, C), as StackedObjective has them.
+            coefficients: (N, S, K, 1), from the optimizer.
         """
+        # Taken apart once: in the loop each slice would be a kernel a step.
+        numbers, given, coefficients = unstack(numbers), unstack(given), unstack(coefficients)
         total = ops.zeros_like(shares[0])
         while step < self.steps:
             examples = ops.gather(pool, plan[step], 0)
@@ -122,7 +147,12 @@ class TrainEpoch(nn.Cell):
                 parameters, examples, masks[step], labels[step], numbers, given, share, share
             )
             parameters, first_moment, second_moment = self.update(
-                parameters, first_moment, second_moment, gradient, coefficients[step], self.trainable
+                parameters,
+                first_moment,
+                second_moment,
+                gradient,
+                at_step(coefficients, step),
+                self.trainable,
             )
             total = total + losses * share
             step = step + 1

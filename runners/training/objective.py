@@ -39,13 +39,15 @@ class Objective:
         loss: of logits and labels.
         given: which of GIVEN it takes.
         times_class_weight: whether its values are still to be multiplied by the class weight of the label.
-        mining: of losses and labels; None where every example counts.
+        mining: of losses; None where every example counts.
+        mines_by_label: whether the mining looks at the labels too.
     """
 
     loss: Term
     given: tuple[str, ...]
     times_class_weight: bool
     mining: Term | None
+    mines_by_label: bool
 
     @classmethod
     def of(cls, loss: Part, mining: Part, *, stacked: bool) -> Objective:
@@ -67,6 +69,7 @@ class Objective:
             given=tuple(given),
             times_class_weight=form.times_class_weight,
             mining=None if mining.target is None else Term(mining.load(), *_constants_and_numbers(mining)),
+            mines_by_label="labels" in mining.inputs(),
         )
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from lossfleet.conf.schema import Config, Data, Part
 from lossfleet.losses.weights import class_weights
 from lossfleet.runners.data.builtin import Dataset
-from lossfleet.runners.data.samplers import index_plan, training_rows
+from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
 from lossfleet.runners.data.splits import Split, make_split
 from lossfleet.runners.data.tables import open_dataset
 from lossfleet.runners.streams import Stream, generator
@@ -136,7 +136,7 @@ class ReplicateFactory:
 
 def rows_key(sampler: Part, seed: int, split: int) -> tuple[object, ...]:
     """What names the training rows of a replicate: its split, and the sampler where it makes rows of its own."""
-    return (seed, split, sampler) if "features" in sampler.inputs() else (seed, split)
+    return (seed, split, sampler) if makes_rows(sampler) else (seed, split)
 
 
 def given_to_loss(loss: Part, class_counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -178,8 +178,9 @@ def dropout_masks(replicate: Replicate, epoch: int) -> list[np.ndarray]:
     ]
 
 
-def learning_rates(replicate: Replicate, step: np.ndarray) -> np.ndarray:
-    """The learning rate at steps, counted from 1 over the whole training; float64 in the shape of step."""
+def learning_rates(replicate: Replicate) -> np.ndarray:
+    """The learning rate of every step of a training, (epochs, S) float64."""
     config = replicate.config
-    factors = config.schedule.call(step=step, steps=config.budget.epochs * replicate.steps)
-    return config.optimizer["lr"] * np.asarray(factors, np.float64)
+    steps = np.arange(1, config.budget.epochs * replicate.steps + 1)
+    factors = config.schedule.call(step=steps, steps=len(steps))
+    return (config.optimizer["lr"] * np.asarray(factors, np.float64)).reshape(-1, replicate.steps)
