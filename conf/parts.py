@@ -6,6 +6,7 @@ import importlib.resources
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -203,8 +204,14 @@ class Part:
         inputs = self.inputs()
         named = {name: value for name, value in given.items() if name in inputs}
         function = self.load()
-        try:
+        with self.explained():
             return function(*positional, **named, **self.arguments)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns what a target raises that is not lossfleet's into UserError, with the file and the line."""
+        try:
+            yield
         except Exception as error:
             if isinstance(error, UserError) or str(self.target).startswith("lossfleet."):
                 raise

@@ -213,6 +213,14 @@ SECTIONS: dict[str, type] = {
 PART_GROUPS = tuple(each.name for each in fields(Config) if "group" in each.metadata)
 
 
+# The sections that hold a part of a group, with the settings of their own.
+SECTION_FIELDS = {
+    group: tuple(each.name for each in fields(section) if "group" not in each.metadata)
+    for group, section in SECTIONS.items()
+    if any("group" in each.metadata for each in fields(section))
+}
+
+
 def _build(cls: type, values: Any, prefix: str) -> Any:
     if not isinstance(values, Mapping):
         raise UserError(
@@ -266,7 +274,7 @@ def choose(group: str, name: str, **settings: Any) -> Any:
     Raises:
         UserError: there is no such file or setting, or a value is out of range.
     """
-    if group in SECTIONS and group != "engine":
+    if group in SECTION_FIELDS:
         return build_part(group, own_file(group, name) | settings)
     return named_part(group, name, **settings)
 

@@ -10,7 +10,7 @@ from lossfleet.conf.schema import Config, Data, Focal, Loss, Sampler, Smote, Wei
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.samplers import index_plan, training_rows
 from lossfleet.runners.data.splits import Split, make_split
-from lossfleet.runners.data.tables import open_dataset
+from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.models.initial import Parameters, initial_parameters
 from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.training.cache import ByteBoundedCache
