@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -71,3 +71,10 @@ class Metric:
 def own_metrics() -> dict[str, Metric]:
     """The metrics that lossfleet has, by name."""
     return {name: Metric.from_dict(own_file("metric", name)) for name in part_names("metric")}
+
+
+def sign_of(name: str, users: Iterable[Metric] = ()) -> int:
+    """1 where more of what a column such as `test_brier_score` holds is better, else -1."""
+    signs = {"train_loss": -1} | {each.name: each.sign for each in [*own_metrics().values(), *users]}
+    longest = max((known for known in signs if name.endswith(known)), key=len, default=None)
+    return 1 if longest is None else signs[longest]

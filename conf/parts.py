@@ -166,7 +166,7 @@ class Part:
                 )
         return rules
 
-    def replace(self, **settings: Any) -> Part:
+    def replace(self, /, **settings: Any) -> Part:
         """The part with other values of its settings.
 
         Raises:
@@ -248,7 +248,7 @@ class Part:
         )
 
 
-def named_part(group: str, name: str, **settings: Any) -> Part:
+def named_part(group: str, name: str, /, **settings: Any) -> Part:
     """A part of lossfleet's own by its name, with other values for some of its settings.
 
     Raises:

@@ -263,7 +263,7 @@ def build_part(path: str, value: Any) -> Any:
     return Part.from_dict(path, value) if path in PART_GROUPS else value
 
 
-def choose(group: str, name: str, **settings: Any) -> Any:
+def choose(group: str, name: str, /, **settings: Any) -> Any:
     """What a configuration has for a file of lossfleet's own: a Part, or a section such as Data with its part.
 
     Args:
