@@ -6,7 +6,8 @@ import importlib.resources
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,8 @@ GIVEN: dict[str, frozenset[str]] = {
     "search": frozenset({"seed"}),
     "pruner": frozenset({"n_warmup_steps", "min_resource", "max_resource"}),
 }
+# What the files of some groups say beside the settings of their target.
+SECTION_SETTINGS = ("class_names", "warmup_rungs", "direction")
 # A loss takes its first two parameters, logits and labels, by their place, whatever their names.
 POSITIONAL = {"loss": 2}
 # A loss that takes `class_weight` has the settings of this too: how class weights follow from class counts.
@@ -163,7 +166,7 @@ class Part:
                 )
         return rules
 
-    def replace(self, **settings: Any) -> Part:
+    def replace(self, /, **settings: Any) -> Part:
         """The part with other values of its settings.
 
         Raises:
@@ -194,10 +197,32 @@ class Part:
         Args:
             positional: what is given by its place, as the logits and labels of a loss.
             given: by name.
+
+        Raises:
+            UserError: a target that is not lossfleet's raises an exception; the message has the file and the line.
         """
         inputs = self.inputs()
         named = {name: value for name, value in given.items() if name in inputs}
-        return self.load()(*positional, **named, **self.arguments)
+        function = self.load()
+        with self.explained():
+            return function(*positional, **named, **self.arguments)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns what a target raises that is not lossfleet's into UserError, with the file and the line."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, UserError) or str(self.target).startswith("lossfleet."):
+                raise
+            raise UserError(
+                what=f"{self.group}={self.name} fails: {_reason(error)}",
+                expected=f"{self.target} to take {self._settings_text()}",
+                hint=f"correct its settings, or {self.signature.place}",
+            ) from error
+
+    def _settings_text(self) -> str:
+        return ", ".join(f"{name}={show(value)}" for name, value in self.arguments.items()) or "what it names"
 
     def _given(self) -> frozenset[str]:
         return GIVEN.get(self.group, frozenset())
@@ -223,20 +248,18 @@ class Part:
         )
 
 
-def named_part(group: str, name: str, **settings: Any) -> Part:
+def named_part(group: str, name: str, /, **settings: Any) -> Part:
     """A part of lossfleet's own by its name, with other values for some of its settings.
 
     Raises:
         UserError: there is no such part, or a setting that it does not have.
     """
-    names = part_names(group)
-    if name not in names:
-        raise UserError(
-            what=f"there is no {group} {name}",
-            expected=f"one of {', '.join(names)}",
-            hint=suggest(name, names),
-        )
     return _own_part(group, name).replace(**settings)
+
+
+def part_field(group: str, name: str) -> Any:
+    """A dataclass field that holds a part of a group, by default the one of this name."""
+    return field(default_factory=lambda: named_part(group, name), metadata={"group": group})
 
 
 def part_names(group: str) -> tuple[str, ...]:
@@ -249,10 +272,27 @@ def part_names(group: str) -> tuple[str, ...]:
 
 @lru_cache
 def _own_part(group: str, name: str) -> Part:
+    settings = own_file(group, name)
+    return Part.from_dict(group, {key: settings[key] for key in settings if key not in SECTION_SETTINGS})
+
+
+def own_file(group: str, name: str) -> dict[str, Any]:
+    """What a YAML file of lossfleet's own says, and its name.
+
+    Raises:
+        UserError: there is no such file.
+    """
     import yaml
 
+    names = part_names(group)
+    if name not in names:
+        raise UserError(
+            what=f"there is no {group} {name}",
+            expected=f"one of {', '.join(names)}",
+            hint=suggest(name, names),
+        )
     text = (importlib.resources.files("lossfleet.conf") / group / f"{name}.yaml").read_text(encoding="utf-8")
-    return Part.from_dict(group, {**yaml.safe_load(text), "name": name})
+    return {"name": name, **yaml.safe_load(text)}
 
 
 def unknown_setting(key: str, known: list[str]) -> UserError:
@@ -290,6 +330,11 @@ def load_target(group: str, target: str) -> Any:
     Raises:
         UserError: Hydra refuses it, or it cannot be imported; the message has the file and the line.
     """
+    return _load_target(group, target, tuple(sys.path))
+
+
+@lru_cache(maxsize=512)
+def _load_target(group: str, target: str, path: tuple[str, ...]) -> Any:
     # Late: what has no part to load needs no Hydra.
     from hydra.errors import InstantiationException
     from hydra.utils import get_object, instantiate
@@ -297,9 +342,7 @@ def load_target(group: str, target: str) -> Any:
     try:
         instantiate({"_target_": target, "_partial_": True})
         return get_object(target)
-    except InstantiationException as error:
-        raise _bad_target(group, target, _reason(error)) from None
-    except ImportError as error:
+    except (InstantiationException, ImportError) as error:
         raise _bad_target(group, target, _reason(error)) from None
 
 
@@ -309,7 +352,9 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = " ".join(str(error).split())
+    if type(error).__name__ != "InstantiationException":
+        text = f"{type(error).__name__}: {text}"
     not_theirs = (__file__, "<frozen", "/hydra/", "importlib/__init__.py")
     frames = [
         frame

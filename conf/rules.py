@@ -131,11 +131,6 @@ def setting(kind: type, default: Any, **rule: Any) -> Any:
     return field(default=default, metadata={"rule": Rule(kind, optional=default is None, **rule)})
 
 
-def fixed_name(name: str) -> Any:
-    """The name of a variant, which cannot be set."""
-    return field(default=name, init=False)
-
-
 def rules(part: Any) -> dict[str, Rule]:
     """The rules of a part's fields by name; fields without a rule are left out."""
     return {each.name: each.metadata["rule"] for each in fields(part) if "rule" in each.metadata}

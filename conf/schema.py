@@ -11,19 +11,15 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
-from lossfleet.conf.datasets import DATASET_CLASSES, TABLE, TABLE_SETTINGS, Data
+from lossfleet.conf.datasets import Data
 from lossfleet.conf.engines import Engine, check_engine
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.parts import Part, named_part, unknown_setting
+from lossfleet.conf.metrics import Metric
+from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
 from lossfleet.conf.rules import Rule, check_fields, setting, show
-from lossfleet.conf.searching import METRICS, MINIMISED, Constraint, Pruner, Search, check_search
+from lossfleet.conf.searching import Constraint, Pruner, Search, check_search
 
 __all__ = [
-    "DATASET_CLASSES",
-    "METRICS",
-    "MINIMISED",
-    "TABLE",
-    "TABLE_SETTINGS",
     "Budget",
     "Config",
     "Constraint",
@@ -34,6 +30,7 @@ __all__ = [
     "Pruner",
     "Search",
     "Tracking",
+    "choose",
 ]
 
 LARGEST_SEED = 2**31 - 1
@@ -136,16 +133,16 @@ class Config:
 
     strategy: str
     data: Data
-    loss: Part
-    mining: Part = field(default_factory=lambda: named_part("mining", "none"))
-    sampler: Part = field(default_factory=lambda: named_part("sampler", "shuffle"))
-    model: Part = field(default_factory=lambda: named_part("model", "mlp"))
-    optimizer: Part = field(default_factory=lambda: named_part("optimizer", "adamw"))
-    schedule: Part = field(default_factory=lambda: named_part("schedule", "constant"))
+    loss: Part = field(metadata={"group": "loss"})
+    mining: Part = part_field("mining", "none")
+    sampler: Part = part_field("sampler", "shuffle")
+    model: Part = part_field("model", "mlp")
+    optimizer: Part = part_field("optimizer", "adamw")
+    schedule: Part = part_field("schedule", "constant")
     batch_size: int = setting(int, 64, at_least=1)
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
-    pruner: Pruner = field(default_factory=Pruner)
+    pruner: Pruner = field(default_factory=lambda: choose("pruner", "median"))
     name: str | None = setting(str, None, pattern=NAME_PATTERN, example="first_try")
     seed: int = setting(int, 0, at_least=0, at_most=LARGEST_SEED)
     space: dict[str, Any] = field(default_factory=dict)
@@ -201,7 +198,6 @@ class Config:
         return to_plain(self)
 
 
-PART_GROUPS = ("loss", "mining", "sampler", "model", "optimizer", "schedule")
 SECTIONS: dict[str, type] = {
     "data": Data,
     "budget": Budget,
@@ -213,15 +209,32 @@ SECTIONS: dict[str, type] = {
 }
 
 
+# The groups whose part is a field of Config; those of the others are in a section, with settings beside it.
+PART_GROUPS = tuple(each.name for each in fields(Config) if "group" in each.metadata)
+
+
+# The sections that hold a part of a group, with the settings of their own.
+SECTION_FIELDS = {
+    group: tuple(each.name for each in fields(section) if "group" not in each.metadata)
+    for group, section in SECTIONS.items()
+    if any("group" in each.metadata for each in fields(section))
+}
+
+
 def _build(cls: type, values: Any, prefix: str) -> Any:
-    part = prefix.rstrip(".")
     if not isinstance(values, Mapping):
         raise UserError(
-            what=f"{part or 'the configuration'} is {show(values)}",
+            what=f"{prefix.rstrip('.') or 'the configuration'} is {show(values)}",
             expected="a mapping of settings",
             hint=f"set them one by one, for example {prefix}{fields(cls)[-1].name}=...",
         )
     known = {each.name: each for each in fields(cls) if each.init}
+    values = dict(values)
+    for name in part_fields(cls):
+        beside = {key: value for key, value in values.items() if key not in known or key == name}
+        values = {key: value for key, value in values.items() if key not in beside}
+        if beside:
+            values[name] = Part.from_dict(known[name].metadata["group"], beside)
     for name in values:
         if name not in known:
             raise unknown_setting(prefix + name, [prefix + each for each in known])
@@ -236,6 +249,13 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
     return cls(**{name: build_part(prefix + name, value) for name, value in values.items()})
 
 
+def part_fields(cls: type) -> tuple[str, ...]:
+    """The field of a section that holds its part, whose settings stand beside the section's own in YAML."""
+    if cls is Config:
+        return ()
+    return tuple(each.name for each in fields(cls) if "group" in each.metadata)
+
+
 def build_part(path: str, value: Any) -> Any:
     """A part of the tree such as `loss` from plain dicts and lists; a single value as it is."""
     if path in SECTIONS:
@@ -243,12 +263,34 @@ def build_part(path: str, value: Any) -> Any:
     return Part.from_dict(path, value) if path in PART_GROUPS else value
 
 
+def choose(group: str, name: str, /, **settings: Any) -> Any:
+    """What a configuration has for a file of lossfleet's own: a Part, or a section such as Data with its part.
+
+    Args:
+        group: the config group.
+        name: of the file.
+        settings: with other values than those of the file.
+
+    Raises:
+        UserError: there is no such file or setting, or a value is out of range.
+    """
+    if group in SECTION_FIELDS:
+        return build_part(group, own_file(group, name) | settings)
+    return named_part(group, name, **settings)
+
+
 def to_plain(value: Any) -> Any:
     """Dataclasses, mappings and sequences as dicts and lists."""
-    if isinstance(value, Part):
+    if isinstance(value, Part | Metric):
         return value.to_dict()
     if is_dataclass(value):
-        return {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
+        beside = part_fields(type(value))
+        plain = {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
+        parts = [plain.pop(name) for name in beside]
+        # Few sweeps have metrics of the user's.
+        if not plain.get("users_metrics", True):
+            del plain["users_metrics"]
+        return {key: item for part in parts for key, item in part.items()} | plain
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

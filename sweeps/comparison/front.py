@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfleet.conf.schema import MINIMISED
+from lossfleet.conf.metrics import sign_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def trade_offs(frame: pd.DataFrame) -> pd.DataFrame:
         trials = sweep.groupby(["strategy", "trial"])
         part = trials[[f"validation_{name}" for name in metrics]].mean().set_axis(metrics, axis=1)
         part["hyperparameters"] = [hyperparameters(rows.iloc[0]) for _, rows in trials]
-        gains = part[metrics] * [-1 if name in MINIMISED else 1 for name in metrics]
+        gains = part[metrics] * [sign_of(name) for name in metrics]
         part["pareto_overall"] = is_on_front(gains.to_numpy())
         part["pareto"] = False
         for rows in part.groupby("strategy").indices.values():

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.runners.metrics.evaluation import LOWER_IS_BETTER, final_metric_names
+from lossfleet.conf.metrics import sign_of
+from lossfleet.runners.metrics.evaluation import final_metric_names
 from lossfleet.runners.records import Record
 from lossfleet.runners.tracking.runs import replicate_rows
 from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
@@ -264,7 +265,7 @@ def check_metric_names(names: Sequence[str]) -> None:
 
 def sign(metric: str) -> int:
     """1 where more of a metric is better, -1 where less is."""
-    return -1 if metric.endswith(LOWER_IS_BETTER) else 1
+    return sign_of(metric)
 
 
 def latest_finals(frame: pd.DataFrame) -> pd.DataFrame:

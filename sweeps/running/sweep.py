@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import Failure, UserError
-from lossfleet.runners.data.tables import tell_notes
+from lossfleet.runners.data.loading import tell_notes
 from lossfleet.runners.environment import environment
 from lossfleet.runners.records import EndRecord, EngineRecord, Journal, Record, SweepRecord, TrialRecord
 from lossfleet.runners.tracking.store import require_active

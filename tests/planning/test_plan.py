@@ -124,14 +124,14 @@ def test_each_strategy_that_has_the_key_takes_the_value(argument, focal, weighte
 @pytest.mark.parametrize(
     ("arguments", "loss"),
     [
-        (["loss.tau=0.5"], WeightedCrossEntropy(tau=0.5)),
-        (["loss.alpha=0.25"], WeightedCrossEntropy(alpha=0.25)),
-        (["loss.beta=0.99"], WeightedCrossEntropy(beta=0.99)),
-        (["loss.class_weight=[1,9]"], WeightedCrossEntropy(class_weight=(1, 9))),
-        (["loss.tau=null"], WeightedCrossEntropy()),
-        (["loss.tau=null", "loss.alpha=0.25"], WeightedCrossEntropy(alpha=0.25)),
-        (["loss.alpha=0.25", "loss.alpha=0.75"], WeightedCrossEntropy(alpha=0.75)),
-        ([], WeightedCrossEntropy(tau=1.0)),
+        (["loss.tau=0.5"], choose("loss", "weighted_cross_entropy", tau=0.5)),
+        (["loss.alpha=0.25"], choose("loss", "weighted_cross_entropy", alpha=0.25)),
+        (["loss.beta=0.99"], choose("loss", "weighted_cross_entropy", beta=0.99)),
+        (["loss.class_weight=[1,9]"], choose("loss", "weighted_cross_entropy", class_weight=(1, 9))),
+        (["loss.tau=null"], choose("loss", "weighted_cross_entropy")),
+        (["loss.tau=null", "loss.alpha=0.25"], choose("loss", "weighted_cross_entropy", alpha=0.25)),
+        (["loss.alpha=0.25", "loss.alpha=0.75"], choose("loss", "weighted_cross_entropy", alpha=0.75)),
+        ([], choose("loss", "weighted_cross_entropy", tau=1.0)),
     ],
 )
 def test_a_given_weighting_takes_the_place_of_the_strategys_own(arguments, loss):
@@ -142,8 +142,8 @@ def test_a_given_weighting_takes_the_place_of_the_strategys_own(arguments, loss)
 
 def test_a_searched_weighting_takes_the_place_of_the_strategys_own():
     found = study("strategy=weighted_ce", "data=breast_cancer", "loss.alpha=interval(0.1,0.9)")
-    assert found.config.loss == WeightedCrossEntropy()
-    assert trial_config(found, {"loss.alpha": 0.3}).loss == WeightedCrossEntropy(alpha=0.3)
+    assert found.config.loss == choose("loss", "weighted_cross_entropy")
+    assert trial_config(found, {"loss.alpha": 0.3}).loss == choose("loss", "weighted_cross_entropy", alpha=0.3)
 
 
 def test_a_ratio_of_negatives_takes_the_place_of_the_kept_fraction():
@@ -187,18 +187,18 @@ def test_how_to_resample_is_a_choice_with_settings_of_its_own():
 @pytest.mark.parametrize(
     ("arguments", "space", "sampler"),
     [
-        (["sampler=smote"], {}, Smote()),
-        (["sampler=class_balanced"], {"sampler.exponent": "interval(0.0,1.0)"}, ClassBalanced()),
+        (["sampler=smote"], {}, choose("sampler", "smote")),
+        (["sampler=class_balanced"], {"sampler.exponent": "interval(0.0,1.0)"}, choose("sampler", "class_balanced")),
         (
             ["sampler=class_balanced", "sampler.exponent=0.5"],
             {},
-            ClassBalanced(exponent=0.5),
+            choose("sampler", "class_balanced", exponent=0.5),
         ),
-        (["sampler=smote,shuffle"], {"sampler": "choice(smote,shuffle)"}, Smote()),
+        (["sampler=smote,shuffle"], {"sampler": "choice(smote,shuffle)"}, choose("sampler", "smote")),
         (
             ["sampler=shuffle,class_balanced", "sampler.exponent=interval(0.2,0.4)"],
             {"sampler": "choice(shuffle,class_balanced)", "sampler.exponent": "interval(0.2,0.4)"},
-            Shuffle(),
+            choose("sampler", "shuffle"),
         ),
     ],
 )
@@ -216,8 +216,8 @@ def test_settings_of_a_searched_group_depend_on_it_without_being_told():
 
 def test_a_fixed_setting_of_a_searched_group_reaches_its_variant():
     found = study("strategy=resampling", "sampler.neighbors=3")
-    assert trial_config(found, {"sampler": "smote"}).sampler == Smote(neighbors=3)
-    assert trial_config(found, {"sampler": "class_balanced"}).sampler == ClassBalanced()
+    assert trial_config(found, {"sampler": "smote"}).sampler == choose("sampler", "smote", neighbors=3)
+    assert trial_config(found, {"sampler": "class_balanced"}).sampler == choose("sampler", "class_balanced")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_params_become_the_configuration_of_a_trial():
         "batch_size": 16,
     }
     trial = trial_config(found, params)
-    assert trial.loss == Focal(gamma=1.5, tau=0.7)
+    assert trial.loss == choose("loss", "focal", gamma=1.5, tau=0.7)
     assert (trial.optimizer.lr, trial.model.widths, trial.batch_size) == (0.03, (7, 5), 16)
     assert trial.optimizer.weight_decay == found.config.optimizer.weight_decay
     assert trial.space == {}
@@ -368,7 +368,7 @@ def test_the_files_of_a_user_are_found(tmp_path):
     assert (found.strategy, texts(found), found.config.loss) == (
         "mine",
         {"loss.gamma": "choice(1.0,3.0)"},
-        Focal(),
+        choose("loss", "focal"),
     )
 
 
@@ -422,7 +422,7 @@ def test_a_wrong_space_in_a_users_file_is_refused(tmp_path, space, part):
 
 def test_one_training_has_one_value_for_everything():
     config = training("strategy=focal", "loss.gamma=1", "sampler=smote", "sampler.neighbors=3", "data=wine")
-    assert (config.strategy, config.loss, config.sampler) == ("focal", Focal(gamma=1.0), Smote(neighbors=3))
+    assert (config.strategy, config.loss, config.sampler) == ("focal", choose("loss", "focal", gamma=1.0), choose("sampler", "smote", neighbors=3))
     assert config.space == {}
     assert training().strategy == "ce"
     with pytest.raises(UserError, match="has several values"):
@@ -483,5 +483,5 @@ def test_a_group_may_depend_on_a_group(tmp_path):
     config = trial_config(
         found, {"loss": "cross_entropy", "sampler": "class_balanced", "sampler.exponent": 0.5}
     )
-    assert config.sampler == ClassBalanced(exponent=0.5)
-    assert trial_config(found, {"loss": "focal", "loss.gamma": 3.0}).loss == Focal(gamma=3.0)
+    assert config.sampler == choose("sampler", "class_balanced", exponent=0.5)
+    assert trial_config(found, {"loss": "focal", "loss.gamma": 3.0}).loss == choose("loss", "focal", gamma=3.0)
