@@ -100,7 +100,9 @@ class StackedFocal(nn.Cell):
         one_minus_p = ops.maximum(of_others * reciprocal, self.smallest)
         modulation = ops.exp(gamma * ops.log(one_minus_p))
         p_label = of_label * reciprocal
-        coefficient = modulation * reciprocal * (1.0 + self.divide(gamma * p_label * cross_entropy, one_minus_p))
+        coefficient = (
+            modulation * reciprocal * (1.0 + self.divide(gamma * p_label * cross_entropy, one_minus_p))
+        )
         return modulation * cross_entropy, coefficient, others, of_others, one_hot
 
     def bprop(

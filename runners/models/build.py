@@ -32,7 +32,11 @@ def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] 
         return None
     made = model.call(features=features, input_shape=(features,), classes=classes)
     if not isinstance(made, (list, tuple)) or not all(isinstance(each, Layer) for each in made):
-        raise _no_model(model, f"gives {type(made).__name__}", "a list of lossfleet.runners.models.layers.Layer, or an nn.Cell")
+        raise _no_model(
+            model,
+            f"gives {type(made).__name__}",
+            "a list of lossfleet.runners.models.layers.Layer, or an nn.Cell",
+        )
     width = features
     try:
         for layer in made:

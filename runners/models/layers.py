@@ -83,7 +83,9 @@ class Dense(Layer):
     def width(self, inputs: int) -> int:
         """`outputs`; see Layer."""
         if inputs != self.inputs:
-            raise ValueError(f"Dense({self.inputs}, {self.outputs}) comes after {inputs} outputs; expected {self.inputs}")
+            raise ValueError(
+                f"Dense({self.inputs}, {self.outputs}) comes after {inputs} outputs; expected {self.inputs}"
+            )
         return self.outputs
 
     def stock(self) -> nn.Cell:
@@ -163,6 +165,16 @@ def dropouts(layers: Sequence[Layer], features: int) -> list[tuple[float, int]]:
         if isinstance(layer, Dropout):
             found.append((layer.rate, width))
     return found
+
+
+def units(layers: Sequence[Layer], features: int) -> int:
+    """The outputs of all layers with parameters: what an example's activations take in a step."""
+    total, width = 0, features
+    for layer in layers:
+        has_parameters = bool(layer.initial(width, np.random.default_rng(0)))
+        width = layer.width(width)
+        total += width * has_parameters
+    return total
 
 
 class StackedDense(nn.Cell):

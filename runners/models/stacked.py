@@ -101,7 +101,9 @@ def stacked_blocks(layers: Sequence[Layer], parameters: Sequence[Parameters]) ->
 
 def flatten_parameters(layers: Sequence[Layer], parameters: Sequence[Parameters]) -> np.ndarray:
     """A member's row (P,) of the buffer, from the parameters of its stock form."""
-    return np.concatenate([block.ravel() for block in stacked_blocks(layers, parameters) if block is not None])
+    return np.concatenate(
+        [block.ravel() for block in stacked_blocks(layers, parameters) if block is not None]
+    )
 
 
 def trainable(layers: Sequence[Layer], features: int) -> np.ndarray:

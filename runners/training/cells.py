@@ -100,7 +100,7 @@ class CellEpoch(nn.Cell):
 class Cells:
     """Slots that train replicates of one cell, an epoch at a time; the interface is that of Fleet."""
 
-    def __init__(self, shape: CellShape, *, slots: int, **_: Any) -> None:
+    def __init__(self, shape: CellShape, *, slots: int) -> None:
         """Args:
         shape: what all replicates have in common.
         slots: how many replicates are in training.

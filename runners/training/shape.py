@@ -49,7 +49,12 @@ class CellShape(Shape):
 def shape_of(config: Config, *, features: int, classes: int, train_rows: int) -> FleetShape | CellShape:
     """The shape that a configuration trains in, on data of this size."""
     layers = build_layers(config.model, features, classes)
-    sizes = {"features": features, "classes": classes, "train_rows": train_rows, "batch_size": config.batch_size}
+    sizes = {
+        "features": features,
+        "classes": classes,
+        "train_rows": train_rows,
+        "batch_size": config.batch_size,
+    }
     objective = Objective.of(config.loss, config.mining, stacked=True)
     optimizer = config.optimizer.call()
     if layers is None:

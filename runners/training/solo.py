@@ -125,7 +125,9 @@ def batch_loss(replicate: Replicate) -> Callable[[Tensor, Tensor], Tensor]:
         logits, labels = ops.expand_dims(logits.T, 0), ops.expand_dims(labels, 0)
         own = iter(numbers)
         settings = {name: ops.full(labels.shape, float(next(own))) for name in objective.loss.numbers}
-        losses = objective.loss.function(logits, labels, **dict(objective.loss.constants), **settings, **given)
+        losses = objective.loss.function(
+            logits, labels, **dict(objective.loss.constants), **settings, **given
+        )
         if objective.mining is None:
             return losses.mean()
         settings = {name: Tensor([float(next(own))], ms.float32) for name in objective.mining.numbers}

@@ -15,13 +15,14 @@ from lossfleet.runners.data.splits import Split
 from lossfleet.runners.metrics.classification import classification_metrics
 from lossfleet.runners.metrics.evaluation import Outputs, evaluate
 from lossfleet.runners.records import EngineRecord, Record, TrialRecord
+from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
 from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
-from lossfleet.runners.training.shape import FleetShape
+from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.jobs import Job, Run
-from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_use_smote
+from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
 from lossfleet.sweeps.running.stopwatch import Stopwatch
 
@@ -41,9 +42,9 @@ class JobSource(Protocol):
 
 @dataclass(eq=False)
 class FleetQueue:
-    """A fleet with the runs that wait for it and those that are in its slots."""
+    """A fleet, or cells, with the runs that wait for it and those that are in its slots."""
 
-    fleet: Fleet
+    fleet: Fleet | Cells
     waiting: deque[tuple[Job, Run]] = field(default_factory=deque)
     running: dict[int, tuple[Job, Run]] = field(default_factory=dict)
     epochs: int = 0
@@ -113,7 +114,7 @@ class LocalEngine:
         """
         self.plan = plan
         self.factory = factory
-        self.queues: dict[FleetShape, FleetQueue] = {}
+        self.queues: dict[FleetShape | CellShape, FleetQueue] = {}
         self._take = write
         self._watch = Stopwatch()
         self._started = time.time()
@@ -187,9 +188,9 @@ class LocalEngine:
         for job in {id(job): job for job in jobs}.values():
             self._admit(job, source)
 
-    def _shape(self, config: Config) -> FleetShape:
+    def _shape(self, config: Config) -> FleetShape | CellShape:
         split = self.factory.split(config.budget.search_seeds[0], 0)
-        return FleetShape.of(
+        return shape_of(
             config,
             features=split.train_features.shape[1],
             classes=len(split.class_counts),
@@ -204,8 +205,8 @@ class LocalEngine:
             self.queues[shape] = FleetQueue(self._fleet(shape))
         return self.queues[shape]
 
-    def _fleet(self, shape: FleetShape) -> Fleet:
-        """A fleet with slots and pages by the user's number or by the rules of `lossfleet.sweeps.running.slots`."""
+    def _fleet(self, shape: FleetShape | CellShape) -> Fleet | Cells:
+        """A fleet, or cells, with slots and pages by the user's number or by the rules of `lossfleet.sweeps.running.slots`."""
         studies = [
             study
             for study, own in zip(self.plan.studies, self._shapes, strict=True)
@@ -214,15 +215,17 @@ class LocalEngine:
         split = self.factory.split(self.plan.budget.search_seeds[0], 0)
         evaluation_rows = max(len(split.validation_labels), len(split.test_labels))
         slots = self.plan.fleet.slots
+        replicates = max(1, len(studies)) * self.plan.search.concurrent_trials * self.plan.budget.replicates
+        if isinstance(shape, CellShape):
+            return Cells(shape, slots=slots or replicates)
         if slots is None:
-            in_flight = self.plan.search.concurrent_trials * self.plan.budget.replicates
             slots = number_of_slots(
                 shape,
-                replicates=max(1, len(studies)) * in_flight,
+                replicates=replicates,
                 evaluated_rows=min(evaluation_rows, EVALUATED_ROWS),
             )
         page_rows = shape.train_rows
-        if any(may_use_smote(study) for study in studies):
+        if any(may_make_rows(study) for study in studies):
             page_rows = len(split.class_counts) * int(split.class_counts.max())
         pages = number_of_pages(
             shape,
@@ -283,7 +286,7 @@ class LocalEngine:
                 self._measure(queue.fleet, at_rung, losses)
         return at_rung
 
-    def _measure(self, fleet: Fleet, at_rung: dict[int, tuple[Job, Run]], losses: np.ndarray) -> None:
+    def _measure(self, fleet: Fleet | Cells, at_rung: dict[int, tuple[Job, Run]], losses: np.ndarray) -> None:
         """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
 
         A final evaluation is measured on the test part too, at its last epoch and then only.
