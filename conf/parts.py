@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -295,12 +295,20 @@ def own_file(group: str, name: str) -> dict[str, Any]:
     return {"name": name, **yaml.safe_load(text)}
 
 
-def unknown_setting(key: str, known: list[str]) -> UserError:
-    """The error for a dotted key that nothing has."""
+def unknown_setting(key: str, known: Iterable[str], *, of: str = "", hint: str | None = None) -> UserError:
+    """The error for a dotted key that nothing has.
+
+    Args:
+        key: what was set.
+        known: the keys that there are.
+        of: who does not have it.
+        hint: in place of the closest of the known keys.
+    """
+    known = list(known)
     return UserError(
-        what=f"there is no setting {key}",
+        what=f"there is no setting {key}" + (f" for {of}" if of else ""),
         expected=f"one of {', '.join(known)}" if known else "no settings here",
-        hint=suggest(key, known) if known else f"leave {key} out",
+        hint=hint or (suggest(key, known) if known else f"leave {key} out"),
     )
 
 

@@ -337,12 +337,12 @@ def _unknown(composer: Composer, key: str, configs: Sequence[Config]) -> UserErr
         )
     owner_parts = [getattr(config, part, config) if part else config for config in configs]
     known = {f"{part}.{each}" if part else each for owner in owner_parts for each in setting_rules(owner)}
-    error = unknown_setting(key, sorted(known))
-    error.what += f" for strategy {names}"
-    for group in PART_GROUPS:
-        for name in composer.owners(group, setting) if group != part else ():
-            error.hint = f"did you mean {group}.{setting}, of {group}={name}?"
-    return error
+    elsewhere = [
+        f"did you mean {group}.{setting}, of {group}={name}?"
+        for group in PART_GROUPS
+        for name in composer.owners(group, setting)
+    ]
+    return unknown_setting(key, sorted(known), of=f"strategy {names}", hint=next(iter(elsewhere), None))
 
 
 def _not_in_space(strategy: str, key: str) -> UserError:

@@ -118,11 +118,9 @@ class Composer:
         known = {*SECTION_FIELDS[group], *map(str, composed[group])} - {"_target_", "name"}
         if setting.partition(".")[0] in known:
             return
-        error = unknown_setting(key, [f"{group}.{name}" for name in sorted(known)])
         owners = self.owners(group, setting)
-        if owners:
-            error.hint = f"write {group}={' or '.join(owners)}, or leave {key} out"
-        raise error
+        hint = f"write {group}={' or '.join(owners)}, or leave {key} out" if owners else None
+        raise unknown_setting(key, [f"{group}.{name}" for name in sorted(known)], hint=hint)
 
     def chosen(self, choices: Mapping[str, str]) -> dict[str, str]:
         """The file of every group that these choices and the defaults lead to."""

@@ -108,7 +108,10 @@ def test_every_example_in_a_message_is_accepted(part, variant, name, rule):
     ("make", "part"),
     [
         (lambda: choose("loss", "focal", tau=1, alpha=0.3), "loss.tau=1.0 and loss.alpha=0.3"),
-        (lambda: choose("loss", "weighted_cross_entropy", beta=0.9, class_weight=(1, 2)), "loss.beta=0.9 and loss.class_weight"),
+        (
+            lambda: choose("loss", "weighted_cross_entropy", beta=0.9, class_weight=(1, 2)),
+            "loss.beta=0.9 and loss.class_weight",
+        ),
         (lambda: Budget(epochs=3, rungs=5), "budget.rungs is 5"),
         (lambda: Budget(replicates=6), "budget.replicates is 6"),
         (lambda: Budget(final_replicates=11), "budget.final_replicates is 11"),
