@@ -104,7 +104,7 @@ def wait_until(
 
 
 def children(pid: int, kind: str) -> list[int]:
-    """The processes that a process started: its "spawn_main" (trainers) or its "tracking.writer"."""
+    """The processes that a process started: its "running.processes" (trainers) or its "tracking.writer"."""
     try:
         own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except FileNotFoundError:

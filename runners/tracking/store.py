@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -52,6 +53,11 @@ def is_local(uri: str) -> bool:
 def shown_uri(uri: str) -> str:
     """A URI without the password that it may hold."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
+def absolute_uri(uri: str) -> str:
+    """The URI as it means the same from any working directory."""
+    return f"sqlite:///{database_path(uri).absolute()}" if is_local(uri) else uri
 
 
 def database_path(uri: str) -> Path:
@@ -176,15 +182,24 @@ def serve_ui(uri: str | None, port: int) -> None:
         runs = f"{address}/#/experiments/{identifier}/runs?workflowType=machine_learning"
         print(f"  {name}: {runs}", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(
-        [*command, "--backend-store-uri", chosen, "--workers", "1"],
-        # Nine more processes wait for jobs of language models otherwise.
-        env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-    )
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.terminate()
-        server.wait()
+    command += ["--backend-store-uri", absolute_uri(chosen), "--workers", "1"]
+    command += ["--artifacts-destination", str(Path("mlartifacts").absolute())]
+    # The server and what it starts look for modules in their working directory first, whatever files are there.
+    with tempfile.TemporaryDirectory() as empty:
+        server = subprocess.Popen(
+            command,
+            cwd=empty,
+            # Nine more processes wait for jobs of language models otherwise.
+            env={
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                **os.environ,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+            },
+        )
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            server.terminate()
+            server.wait()
