@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from lossfleet.runners.records import Journal, ReplicateRecord, TrialRecord
-from lossfleet.sweeps.comparison.summary import frame, frame_from_records, summary
+from lossfleet.sweeps.comparison.frame import frame, frame_from_records
+from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import markdown_table
 
 

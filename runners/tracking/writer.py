@@ -6,8 +6,6 @@ MLflow does not take now it takes later; the journal keeps everything.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gc
 import os
 import signal
@@ -16,11 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.runners.children import end_of_parent, start_child
+from lossfleet.runners.locks import locked
 from lossfleet.runners.records import Journal
 from lossfleet.runners.tracking.runs import Run, RunTree
 from lossfleet.runners.tracking.store import is_local, shown_uri, tracking_uri
@@ -140,9 +139,9 @@ def writer_locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: a writer is at work.
     """
-    with (folder / LOCK_FILE).open("w") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(folder / LOCK_FILE, wait=False))
         except BlockingIOError:
             raise UserError(
                 what=f"the runs of {folder.name} are being sent to MLflow by another process",
@@ -201,7 +200,7 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
                 time.sleep(min(delay, max(0.1, give_up - time.monotonic())))
             else:
                 # The disk of the log may be full.
-                with contextlib.suppress(OSError):
+                with suppress(OSError):
                     print(gist(error), file=sys.stderr, flush=True)
                 ending.wait(delay)
 
@@ -212,9 +211,8 @@ def main(folder: str, experiment: str) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     os.nice(NICENESS)
     ending = end_of_parent()
-    with (Path(folder) / LOCK_FILE).open("w") as lock:
-        # The writer of a killed sweep may still be draining when the sweep runs again.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # The writer of a killed sweep may still be draining when the sweep runs again.
+    with locked(Path(folder) / LOCK_FILE):
         try:
             mirror(Path(folder), tracking_uri(None), experiment, ending)
         except Exception as error:

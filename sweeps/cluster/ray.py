@@ -18,9 +18,9 @@ from lossfleet.runners.records import TrialRecord
 from lossfleet.sweeps.cluster.shared import put_up
 from lossfleet.sweeps.cluster.worker import is_complete, run_worker
 from lossfleet.sweeps.planning.plan import Plan, total_trials
+from lossfleet.sweeps.report.conclusion import conclude
 from lossfleet.sweeps.running.folder import STUDIES
 from lossfleet.sweeps.running.progress import SweepProgress
-from lossfleet.sweeps.running.sweep import conclude
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 5

@@ -23,7 +23,7 @@ from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.jobs import Job, Run
 from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_use_smote
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
-from lossfleet.sweeps.running.stopwatch import Stopwatch
+from lossfleet.sweeps.running.speed import Stopwatch
 
 
 class JobSource(Protocol):

@@ -8,21 +8,21 @@ best and 0.45 at the median (2 cores of an AMD EPYC). Two fleets in threads of o
 from __future__ import annotations
 
 import errno
-import fcntl
 import gc
 import os
 import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from lossfleet.conf.errors import Failure
 from lossfleet.runners.children import start_child
+from lossfleet.runners.locks import locked
 from lossfleet.runners.records import Journal, Record, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
@@ -202,7 +202,8 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     parent = sys.stdin.fileno()
-    with at_work(folder):
+    # That this process trains in the folder is shown by a shared lock.
+    with locked(folder / TRAINERS_LOCK, shared=True):
         # The lock first: a parent that is alive now will be missed by none who waits for the lock.
         if wait([parent], 0):
             return
@@ -216,18 +217,10 @@ def main() -> None:
         gc.freeze()
 
 
-@contextmanager
-def at_work(folder: Path) -> Iterator[None]:
-    """Show, by a shared lock, that a process trains in the folder."""
-    with (folder / TRAINERS_LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
-
-
 def wait_for_trainers(folder: Path) -> None:
     """Wait until the trainers of a killed sweep have seen that it is gone."""
-    with (folder / TRAINERS_LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(folder / TRAINERS_LOCK):
+        pass
 
 
 def end_with(pipe: int) -> None:

@@ -331,7 +331,7 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
 
 def test_a_whole_sweep_with_processes_of_its_own(path):
     """Words, gaps, two training processes: all is recorded under the table's name, every replicate on its rows."""
-    from lossfleet.sweeps.comparison.summary import frame
+    from lossfleet.sweeps.comparison.frame import frame
 
     plan = plan_of(f"data.path={path}")
     budget = ("trials=1", "replicates=2", "epochs=2", "rungs=1", "final_replicates=2")

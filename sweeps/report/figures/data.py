@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lossfleet.sweeps.comparison.statistics import ALPHA, BOOTSTRAP_SAMPLES
-from lossfleet.sweeps.comparison.summary import latest_finals, scored, sign
+from lossfleet.sweeps.comparison.frame import latest_finals, scored, sign
+from lossfleet.sweeps.comparison.statistics import bootstrap_interval
 
 CURVES = "curves."
 CONFUSION = "test_confusion_"
@@ -20,7 +20,7 @@ def trials(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The trials of the search.
 
     Args:
-        frame: of `compare.frame`, one data set.
+        frame: of `frame.frame`, one data set.
         metric: the validation metric's name, without `validation_`.
 
     Returns:
@@ -57,33 +57,16 @@ def intervals(frame: pd.DataFrame, score: str) -> pd.DataFrame:
     """A row a strategy, the best first: mean over the final replicates, low and high (95 % bootstrap).
 
     Args:
-        frame: of `compare.frame`, one data set.
+        frame: of `frame.frame`, one data set.
         score: the column that is compared.
     """
     rows = []
     for strategy, part in scored(latest_finals(frame), score).groupby("strategy"):
         scores = part[score].to_numpy(dtype=float)
         low, high = bootstrap_interval(scores)
-        rows.append({"strategy": strategy, "mean": scores.mean(), "low": low, "high": high})
+        rows.append({"strategy": strategy, "mean": scores.mean(), "low": float(low), "high": float(high)})
     table = pd.DataFrame(rows, columns=["strategy", "mean", "low", "high"])
     return table.sort_values("mean", ascending=sign(score) < 0, kind="stable", ignore_index=True)
-
-
-def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean; NaN for fewer than two scores."""
-    from scipy import stats
-
-    if len(scores) < 2:
-        return np.nan, np.nan
-    interval = stats.bootstrap(
-        (scores,),
-        np.mean,
-        confidence_level=1 - ALPHA,
-        method="percentile",
-        n_resamples=BOOTSTRAP_SAMPLES,
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
 
 
 def curve_points(frame: pd.DataFrame, curve: str) -> pd.DataFrame:

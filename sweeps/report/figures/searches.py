@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lossfleet.sweeps.comparison.summary import sign
+from lossfleet.sweeps.comparison.frame import sign
 from lossfleet.sweeps.report.figures.marks import (
     CHOSEN,
     DARK,
