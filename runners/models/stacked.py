@@ -38,7 +38,7 @@ class StackedModel(nn.Cell):
         self.mask_slices = mask_slices(layers, features)
         shapes = [block.shape for block in blocks if block is not None]
         self.slices = tuple(pairwise([0, *np.cumsum([rows * columns for rows, columns in shapes]).tolist()]))
-        self.split = Split(tuple((members, *shape) for shape in shapes), self.slices)
+        self.split = Split(tuple((members, rows, columns) for rows, columns in shapes), self.slices)
 
     @property
     def size(self) -> int:
@@ -61,7 +61,7 @@ class StackedModel(nn.Cell):
                 block += 1
             elif self.drops[index]:
                 start, end = self.mask_slices[dropout]
-                outputs = self.layers[index](outputs, masks[:, start:end])
+                outputs = self.layers[index](outputs, masks[:, start:end])  # type: ignore[index]
                 dropout += 1
             else:
                 outputs = self.layers[index](outputs)

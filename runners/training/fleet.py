@@ -113,7 +113,6 @@ class Fleet:
 
     def train_epoch(self) -> np.ndarray:
         """Train every occupied slot for one epoch; returns the mean training loss (K,), NaN in free slots."""
-        shape = self.shape
         self._admit()
         plan = self._plan()
         labels = self._pool.labels[plan]

@@ -1,4 +1,4 @@
-"""The compiled graphs of a fleet: an epoch of training, and prediction. They know no loss, layer or optimizer by name."""
+"""The compiled graphs of a fleet, which know no loss, layer or optimizer by name: an epoch, and prediction."""
 
 from __future__ import annotations
 

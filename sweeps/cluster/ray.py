@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from collections.abc import Sequence
 from types import ModuleType
 
 from lossfleet.conf.errors import Failure, UserError
@@ -16,9 +18,9 @@ from lossfleet.runners.records import TrialRecord
 from lossfleet.sweeps.cluster.shared import put_up
 from lossfleet.sweeps.cluster.worker import is_complete, run_worker
 from lossfleet.sweeps.planning.plan import Plan, total_trials
+from lossfleet.sweeps.report.conclusion import conclude
 from lossfleet.sweeps.running.folder import STUDIES
 from lossfleet.sweeps.running.progress import SweepProgress
-from lossfleet.sweeps.running.sweep import conclude
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 5
@@ -30,10 +32,17 @@ NAMESPACE = "lossfleet"
 class RayWorker:
     """What Ray makes an actor of: a worker of one sweep."""
 
-    def train(self, sweep: str, url: str) -> None:
-        """Train until the sweep is complete, then leave the cluster, whether or not somebody still watches."""
+    def train(self, sweep: str, url: str, path: Sequence[str]) -> None:
+        """Train until the sweep is complete, then leave the cluster, whether or not somebody still watches.
+
+        Args:
+            sweep: its name.
+            url: of the storage.
+            path: where the process that started the sweep looks for modules.
+        """
         import ray
 
+        sys.path += [entry for entry in path if entry and entry not in sys.path]
         run_worker(sweep, url)
         ray.actor.exit_actor()
 
@@ -79,7 +88,7 @@ def train(ray: ModuleType, plan: Plan, url: str, ledger: Ledger) -> None:
         ).remote()
         for number in range(count)
     ]
-    running = [worker.train.remote(plan.sweep, url) for worker in workers]
+    running = [worker.train.remote(plan.sweep, url, sys.path) for worker in workers]
     total = sum(total_trials(study) + 1 for study in plan.studies)
     known = ledger.ended_trials()
     with SweepProgress(total, len(known)) as progress:
@@ -153,7 +162,9 @@ def connect(ray: ModuleType, address: str | None) -> None:
     Raises:
         UserError: there is no cluster to join.
     """
-    options = {"log_to_driver": False, "logging_level": "error", "namespace": NAMESPACE}
+    # Of any other job Ray puts the working directory first on the workers' path, before what they import.
+    job = ray.job_config.JobConfig(_client_job=True)
+    options = {"log_to_driver": False, "logging_level": "error", "namespace": NAMESPACE, "job_config": job}
     try:
         if address is None:
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)

@@ -14,7 +14,7 @@ from lossfleet.runners.cluster.database import hide_password
 from lossfleet.runners.cluster.ledger import END, OPEN, Count, Ledger, Ticket
 from lossfleet.runners.environment import environment
 from lossfleet.runners.records import EngineRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
-from lossfleet.runners.tracking.store import require_answer, tracking_uri
+from lossfleet.runners.tracking.store import absolute_uri, require_answer, tracking_uri
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study, total_trials, trial_config
 from lossfleet.sweeps.running.folder import STUDIES, differences
@@ -94,9 +94,7 @@ def default_storage(plan: Plan) -> str:
 
 def with_places(plan: Plan, storage: str) -> Plan:
     """The plan with places that mean the same from any working directory, and without a password."""
-    uri = tracking_uri(plan.tracking.uri)
-    if uri.startswith("sqlite:///"):
-        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    uri = absolute_uri(tracking_uri(plan.tracking.uri))
     engine = replace(plan.engine, storage=hide_password(storage))
     tracking = replace(plan.tracking, uri=uri)
     data = plan.data

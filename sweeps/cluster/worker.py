@@ -18,9 +18,9 @@ from lossfleet.runners.tracking.store import require_answer, tracking_uri
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.cluster.shared import PAUSE, SharedSource, stored_plan
 from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.report.conclusion import conclude
 from lossfleet.sweeps.running.folder import STUDIES
 from lossfleet.sweeps.running.processes import usable_cores
-from lossfleet.sweeps.running.sweep import conclude
 
 # Without a sign of life for so many heartbeats a worker is given up.
 SILENT_BEATS = 6

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
+from lossfleet.sweeps.comparison.printing import Format
 
 if TYPE_CHECKING:
     from lossfleet.sweeps.planning.plan import Plan
-
-Format = Literal["terminal", "md", "csv", "latex"]
 
 
 def sweep(overrides: Sequence[str], *, print_config: bool, fresh: bool = False) -> int:
@@ -94,7 +93,7 @@ def compare(
     from lossfleet.sweeps.report.html import check_targets, report_from_mlflow
 
     check_targets(figures, html)
-    from lossfleet.sweeps.comparison.summary import print_comparison
+    from lossfleet.sweeps.comparison.printing import print_comparison
 
     print_comparison(list(experiments), format, uri, sweep, metrics)
     if figures or html:
@@ -121,7 +120,7 @@ def plot(figure: str, *, output: Path | None) -> None:
 
 def ui(*, uri: str | None, port: int) -> None:
     """Serves the MLflow UI on this machine until it is interrupted."""
-    from lossfleet.runners.tracking.tracker import serve_ui
+    from lossfleet.runners.tracking.ui import serve_ui
 
     serve_ui(uri, port)
 

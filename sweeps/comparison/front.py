@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfleet.conf.metrics import sign_of
+from lossfleet.sweeps.comparison.frame import hyperparameters
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lossfleet.sweeps.comparison.summary import Comparison
+    from lossfleet.sweeps.comparison.frame import Comparison
 
 # Columns of `trade_offs` beside the metrics.
 COLUMNS = ("data", "strategy", "trial", "hyperparameters", "pareto", "pareto_overall")
@@ -35,7 +36,7 @@ def trade_offs(frame: pd.DataFrame) -> pd.DataFrame:
     """The complete trials of searches for several metrics, with the means of these over the replicates.
 
     Args:
-        frame: as `compare.frame` gives it.
+        frame: as `frame.frame` gives it.
 
     Returns:
         A row a trial that holds its constraints: data, strategy, trial, hyperparameters, `pareto` (on the
@@ -43,8 +44,6 @@ def trade_offs(frame: pd.DataFrame) -> pd.DataFrame:
         metric; no rows where one metric is optimised. It is what a figure of the fronts needs.
     """
     import pandas as pd
-
-    from lossfleet.sweeps.comparison.summary import hyperparameters
 
     searched = frame[
         (frame["stage"] == "search")

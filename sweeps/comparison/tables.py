@@ -17,7 +17,7 @@ from lossfleet.sweeps.comparison.statistics import ALPHA
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lossfleet.sweeps.comparison.summary import Comparison
+    from lossfleet.sweeps.comparison.frame import Comparison
 
 MARK = "*"
 NOTE = f"{MARK} the best is better: corrected t-test, Holm's correction, p < {ALPHA:g}"

@@ -24,7 +24,7 @@ from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.jobs import Job, Run
 from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
-from lossfleet.sweeps.running.stopwatch import Stopwatch
+from lossfleet.sweeps.running.speed import Stopwatch
 
 
 class JobSource(Protocol):
@@ -206,7 +206,7 @@ class LocalEngine:
         return self.queues[shape]
 
     def _fleet(self, shape: FleetShape | CellShape) -> Fleet | Cells:
-        """A fleet, or cells, with slots and pages by the user's number or by the rules of `lossfleet.sweeps.running.slots`."""
+        """A fleet, or cells, with slots and pages by the user's number or by the rules of `slots`."""
         studies = [
             study
             for study, own in zip(self.plan.studies, self._shapes, strict=True)

@@ -9,8 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from neighbours import LOSSFLEET, folder_with
 from postgres import postgres_server
-from shared_sweeps import FAST, SMALL, check_complete, command, mlflow_server, run, wait_for
+from shared_sweeps import FAST, SMALL, check_complete, mlflow_server, run, wait_for
 
 from lossfleet.runners.cluster.ledger import Ledger
 from lossfleet.sweeps.cluster.worker import is_complete
@@ -63,7 +64,8 @@ def test_a_sweep_on_two_nodes_outlives_one_node_and_the_driver(cluster, tmp_path
         storage = server.url("optuna")
         places = (f"engine.address={ray_cluster.address}", f"engine.storage={storage}", f"tracking.uri={uri}")
         sweep = ("sweep", *SMALL, FAST, "engine=ray", *places)
-        driver = subprocess.Popen(command(*sweep), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        folder = folder_with(tmp_path / "user")
+        driver = subprocess.Popen([LOSSFLEET, *sweep], cwd=folder, stderr=subprocess.PIPE, text=True)
         try:
             ledger = Ledger(storage, "small", create=True)
             wait_for(lambda: len(ledger_beats(ledger, driver)) == 2, "two workers")

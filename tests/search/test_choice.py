@@ -14,8 +14,9 @@ from hypothesis.extra.numpy import arrays
 
 from lossfleet.conf.schema import Budget, Config, Constraint, Search, choose
 from lossfleet.runners.records import TrialRecord
+from lossfleet.sweeps.comparison.frame import frame_from_records
 from lossfleet.sweeps.comparison.front import front_members, is_on_front, trade_offs
-from lossfleet.sweeps.comparison.summary import frame_from_records, summary
+from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import markdown_table
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.planning.space import Dimension

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import Failure
+from lossfleet.runners.children import end_of_parent, start_child
 from lossfleet.runners.cluster.ledger import END, OPEN, Ledger, Ticket
 from lossfleet.runners.records import EndRecord, SweepRecord
 from lossfleet.runners.tracking.runs import RunTree
@@ -55,21 +55,14 @@ class Keeper:
 
     def __init__(self, duty: Duty, log_file: Path) -> None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
         self._log_file = log_file
         with log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "lossfleet.runners.cluster.keeper"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                # Ctrl-C is for the worker; the keeper ends after it.
-                start_new_session=True,
+            # Ctrl-C is for the worker; the keeper ends after it.
+            self._process = start_child(
+                "lossfleet.runners.cluster.keeper",
+                output=log,
+                environment={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+                is_session=True,
             )
         # Not as an argument: the storage's URL may hold a password.
         assert self._process.stdin is not None
@@ -219,15 +212,4 @@ def attempt(action: Callable[[], None]) -> bool:
 def main() -> None:
     """The keeper's process: its duty is the first line of its standard input, its end the end of that."""
     duty = Duty(**json.loads(sys.stdin.buffer.readline()))
-    ending = threading.Event()
-
-    def wait_for_end() -> None:
-        sys.stdin.buffer.read()
-        ending.set()
-
-    threading.Thread(target=wait_for_end, daemon=True).start()
-    keep(duty, ending)
-
-
-if __name__ == "__main__":
-    main()
+    keep(duty, end_of_parent())
