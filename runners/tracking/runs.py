@@ -1,6 +1,6 @@
 """What MLflow is to show of a sweep: the records of its journal as a tree of runs (no mlflow in here).
 
-The sweep is the parent run, a trial hangs under it and the trial's replicates under the trial.
+The sweep's run is the parent of its trials' runs, and a trial's run that of its replicates' runs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """An MLflow run that has ended; `parent` is the key of the run it hangs under, times are unix seconds."""
+    """An MLflow run that has ended; `parent` is the key of its parent run, times are unix seconds."""
 
     key: str
     parent: str

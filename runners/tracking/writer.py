@@ -167,12 +167,12 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
     waiting: list[Run] = []
     tracker: Tracker | None = None
     offset = failures = sent = 0
-    give_up: float | None = None
+    deadline: float | None = None
     while True:
         # Asked before the journal is read: what was appended before the end is then read after it.
         is_last = ending.wait(PAUSE)
-        if is_last and give_up is None:
-            give_up = time.monotonic() + SECONDS_AT_THE_END
+        if is_last and deadline is None:
+            deadline = time.monotonic() + SECONDS_AT_THE_END
         records, offset = journal.follow(offset)
         waiting += tree.add(records)
         if tree.sweep is None and not is_last:
@@ -190,14 +190,14 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
                 return sent
             failures = 0
         except Exception as error:
-            if give_up is not None and time.monotonic() >= give_up:
+            if deadline is not None and time.monotonic() >= deadline:
                 raise
             # A new Tracker asks MLflow what it has.
             tracker = None
             failures = min(failures + 1, 10)
             delay = min(0.5 * 2**failures, LONGEST_DELAY)
-            if give_up is not None:
-                time.sleep(min(delay, max(0.1, give_up - time.monotonic())))
+            if deadline is not None:
+                time.sleep(min(delay, max(0.1, deadline - time.monotonic())))
             else:
                 # The disk of the log may be full.
                 with suppress(OSError):

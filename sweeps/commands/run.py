@@ -47,15 +47,15 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
         from lossfleet.sweeps.cluster.ray import run_on_ray
 
         return run_on_ray(plan)
-    from lossfleet.sweeps.cluster.shared import put_up
+    from lossfleet.sweeps.cluster.shared import publish
 
-    put_up(plan)
+    publish(plan)
     print(f"{plan.sweep} waits for workers: lossfleet worker {plan.sweep} --storage URL")
     return True
 
 
 def worker(sweep: str, *, storage: str, uri: str | None) -> bool:
-    """Trains a part of a sweep that was put up for workers; returns whether the sweep could be compared."""
+    """Trains a part of a sweep that was published for workers; returns whether the sweep could be compared."""
     from lossfleet.sweeps.cluster.worker import run_worker
 
     end = run_worker(sweep, storage, uri)

@@ -21,7 +21,7 @@ from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
 from lossfleet.sweeps.planning.plan import Plan
-from lossfleet.sweeps.running.jobs import Job, Run
+from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
 from lossfleet.sweeps.running.speed import Stopwatch
@@ -45,8 +45,8 @@ class FleetQueue:
     """A fleet, or cells, with the runs that wait for it and those that are in its slots."""
 
     fleet: Fleet | Cells
-    waiting: deque[tuple[Job, Run]] = field(default_factory=deque)
-    running: dict[int, tuple[Job, Run]] = field(default_factory=dict)
+    waiting: deque[tuple[Job, ReplicateState]] = field(default_factory=deque)
+    running: dict[int, tuple[Job, ReplicateState]] = field(default_factory=dict)
     epochs: int = 0
     occupied_epochs: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -177,7 +177,7 @@ class LocalEngine:
             except Exception as error:
                 job.start_over(error)
             else:
-                waiting.extend((job, run) for run in job.runs if run.record is None)
+                waiting.extend((job, run) for run in job.replicates if run.record is None)
                 break
         self._finish_if_done(job, source)
 
@@ -252,7 +252,7 @@ class LocalEngine:
         for slot, (job, run) in at_rung.items():
             if run.epochs == job.config.budget.epochs:
                 queue.free(slot)
-                self._write(job.finish_run(run, "COMPLETE"))
+                self._write(job.finish_replicate(run, "COMPLETE"))
                 continue
             if self._is_pruned(job, run.epochs, source):
                 job.stop("PRUNED", f"pruned at epoch {run.epochs}")
@@ -269,7 +269,7 @@ class LocalEngine:
         with self._watch("search"):
             return source.report(job, epoch, value)
 
-    def _train(self, queue: FleetQueue) -> dict[int, tuple[Job, Run]]:
+    def _train(self, queue: FleetQueue) -> dict[int, tuple[Job, ReplicateState]]:
         """Train one epoch and measure; returns the runs that are at a rung, by slot."""
         losses = queue.train_epoch()
         for slot, (job, run) in queue.running.items():
@@ -286,7 +286,9 @@ class LocalEngine:
                 self._measure(queue.fleet, at_rung, losses)
         return at_rung
 
-    def _measure(self, fleet: Fleet | Cells, at_rung: dict[int, tuple[Job, Run]], losses: np.ndarray) -> None:
+    def _measure(
+        self, fleet: Fleet | Cells, at_rung: dict[int, tuple[Job, ReplicateState]], losses: np.ndarray
+    ) -> None:
         """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
 
         A final evaluation is measured on the test part too, at its last epoch and then only.
@@ -310,7 +312,7 @@ class LocalEngine:
             run.measure({"train_loss": float(losses[slot])}, rung=True)
 
     def _validate(
-        self, logits: np.ndarray, splits: list[Split], members: list[tuple[Job, Run]], at_end: bool
+        self, logits: np.ndarray, splits: list[Split], members: list[tuple[Job, ReplicateState]], at_end: bool
     ) -> None:
         """Metrics of logits (K, C, N) on the validation parts of K runs."""
         metrics = classification_metrics(
@@ -325,7 +327,11 @@ class LocalEngine:
                 run.measure({f"validation_{name}": float(values[index])}, rung=name in curves)
 
     def _evaluate(
-        self, validation: np.ndarray, test: np.ndarray, splits: list[Split], members: list[tuple[Job, Run]]
+        self,
+        validation: np.ndarray,
+        test: np.ndarray,
+        splits: list[Split],
+        members: list[tuple[Job, ReplicateState]],
     ) -> None:
         """Metrics and diagrams of K runs on their test parts, from the logits (K, C, N) of both parts."""
         metrics, diagrams = evaluate(
@@ -346,8 +352,12 @@ class LocalEngine:
         """Write and tell the end of a job that was stopped or whose runs have all ended."""
         ended: list[Record] = []
         if job.state is not None:
-            ended += [job.finish_run(run, job.state, job.reason) for run in job.runs if run.record is None]
-        if all(run.record is not None for run in job.runs) and not job.told:
+            ended += [
+                job.finish_replicate(run, job.state, job.reason)
+                for run in job.replicates
+                if run.record is None
+            ]
+        if all(run.record is not None for run in job.replicates) and not job.told:
             job.told = True
             record = job.finish()
             self._write(*ended, record)

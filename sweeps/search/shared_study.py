@@ -26,7 +26,7 @@ def open_shared_storage(url: str) -> BaseStorage:
 class SharedSearch(StudySearch):
     """A study whose trials wait from the beginning, so that their numbers are known before they are asked for.
 
-    Who may ask for a trial is not decided here: `runners.cluster.ledger` gives each number to one worker at a time.
+    Who may ask for a trial is not decided here: `runners.cluster.work_queue` gives each number to one worker at a time.
     """
 
     def __init__(self, study: Study, storage: BaseStorage, sweep: str) -> None:

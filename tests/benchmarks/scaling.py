@@ -71,22 +71,23 @@ def optuna_costs(make_storage: Callable[[], object], trials: int) -> dict[str, f
     }
 
 
-def ledger_costs(url: str) -> dict[str, float]:
-    """Milliseconds of claiming a ticket, storing a record, handing in, and of a sign of life."""
+def queue_costs(url: str) -> dict[str, float]:
+    """Milliseconds of claiming a task, storing a record, handing in, and of a heartbeat."""
     from sweep_records import trial
 
-    from lossfleet.runners.cluster.ledger import Ledger, Ticket
+    from lossfleet.runners.cluster.tables import Task
+    from lossfleet.runners.cluster.work_queue import WorkQueue
 
-    ledger = Ledger(url, "first", create=True)
-    ledger.issue(Ticket("ce", "search", number) for number in range(10 * REPEATS))
-    worker = ledger.join()
-    held: list[Ticket] = []
+    queue = WorkQueue(url, "first", create=True)
+    queue.add(Task("ce", "search", number) for number in range(10 * REPEATS))
+    worker = queue.workers.join()
+    held: list[Task] = []
     records = iter([record for number in range(REPEATS) for record in trial("ce", number)])
     return {
-        "claim": median_ms(lambda: held.append(ledger.claim(worker, "ce", "search"))),
-        "record": median_ms(lambda: ledger.append(next(records))),
-        "hand in": median_ms(lambda: ledger.finish(worker, held.pop(), tracked=False)),
-        "sign of life": median_ms(lambda: ledger.beat(worker)),
+        "claim": median_ms(lambda: held.append(queue.claim(worker, "ce", "search"))),
+        "record": median_ms(lambda: queue.records.append(next(records))),
+        "hand in": median_ms(lambda: queue.finish(worker, held.pop(), tracked=False)),
+        "heartbeat": median_ms(lambda: queue.workers.heartbeat(worker)),
     }
 
 
@@ -174,7 +175,7 @@ def print_table(rows: list[dict[str, object]]) -> None:
 
 
 def storages(server, folder: Path) -> Iterator[tuple[str, Callable[[], object], str | None]]:
-    """Name, Optuna storage, and the ledger's URL where it can have one."""
+    """Name, Optuna storage, and the queue's URL where it can have one."""
     from lossfleet.sweeps.search.shared_study import open_shared_storage
     from lossfleet.sweeps.search.study import open_storage
 
@@ -199,10 +200,10 @@ def main() -> None:
                 for trials in (100, 1000)
                 for call, cost in optuna_costs(make_storage, trials).items()
             }
-            ledger = ledger_costs(url) if url else {}
-            calls.append({"ms": storage, **costs, **ledger})
-            if not ledger:
-                calls[-1] |= dict.fromkeys(("claim", "record", "hand in", "sign of life"), "")
+            queue = queue_costs(url) if url else {}
+            calls.append({"ms": storage, **costs, **queue})
+            if not queue:
+                calls[-1] |= dict.fromkeys(("claim", "record", "hand in", "heartbeat"), "")
         print_table(calls)
         with mlflow_server(server.url("mlflow"), folder) as address:
             runs = {
@@ -211,7 +212,7 @@ def main() -> None:
             }
         print_table([{"MLflow": way, "ms a run": cost} for way, cost in runs.items()])
         postgres = calls[-1]
-        # A trial: its ticket, ask, ten reports, three replicates and itself, tell, ticket.
+        # A trial: its task, ask, ten reports, three replicates and itself, tell, task.
         database_ms = sum(
             times * float(str(postgres[call]))
             for call, times in {

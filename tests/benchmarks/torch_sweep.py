@@ -33,7 +33,7 @@ from lossfleet.conf.schema import (
     WeightedCrossEntropy,
 )
 from lossfleet.runners.environment import environment
-from lossfleet.runners.tracking.runs import SWEEP_SETTINGS, flatten
+from lossfleet.runners.tracking.runs import SWEEP_SETTINGS, as_params
 from tests.benchmarks.torch_training import Trained, train
 
 STRATEGIES = ("ce", "weighted_ce", "ohem", "resampling", "focal")
@@ -81,7 +81,7 @@ class Tracker:
     def log(self, config: Config, stage: str, number: int, replicates: list[Trained]) -> None:
         """A trial and its replicates."""
         settings = {name: part for name, part in config.to_dict().items() if name not in SWEEP_SETTINGS}
-        params = flatten(settings)
+        params = as_params(settings)
         tags = {"strategy": config.strategy, "stage": stage, "trial": str(number), "data": config.data.name}
         tags |= {"loss": config.loss.name, "sampler": config.sampler.name}
         name = f"{config.strategy} {stage} {number}"

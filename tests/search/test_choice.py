@@ -20,7 +20,7 @@ from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import markdown_table
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.planning.space import Dimension
-from lossfleet.sweeps.running.jobs import Job, Run
+from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.search.choice import best_trial, trials_without_improvement
 from lossfleet.sweeps.search.stopping import Stop, remarks, searched_seconds
 
@@ -174,7 +174,7 @@ def test_a_job_has_a_value_for_each_metric_and_each_constraint():
     metrics = [(0.5, 0.25, 0.25), (0.75, 0.5, 0.5)]
     names = ("validation_mcc", "validation_brier_score", "validation_rarest_recall")
     runs = [
-        Run(number, number, number, metrics=dict(zip(names, row, strict=True)))
+        ReplicateState(number, number, number, metrics=dict(zip(names, row, strict=True)))
         for number, row in enumerate(metrics)
     ]
     ended = Job("ce", "search", 3, {}, config, runs).finish()
