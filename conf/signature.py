@@ -79,6 +79,8 @@ def _read_signature(target: str, path: tuple[str, ...]) -> Signature | None:
     if isinstance(definition, ast.ClassDef):
         methods = {each.name: each for each in definition.body if isinstance(each, ast.FunctionDef)}
         if "__init__" not in methods:
+            if [_decorator(each) for each in definition.decorator_list] == ["dataclass"]:
+                return Signature(_fields(module, definition), str(module.file), definition.lineno)
             bases = [ast.unparse(each).removeprefix("abc.") for each in definition.bases]
             if definition.decorator_list or len(bases) > 1:
                 return _imported_signature(target)
@@ -93,6 +95,23 @@ def _read_signature(target: str, path: tuple[str, ...]) -> Signature | None:
         for each, default in list(_arguments(definition.args))[first:]
     }
     return Signature(parameters, str(module.file), definition.lineno)
+
+
+def _decorator(node: ast.expr) -> str:
+    """The name of a decorator, called or not, without that of its module."""
+    return ast.unparse(node.func if isinstance(node, ast.Call) else node).removeprefix("dataclasses.")
+
+
+def _fields(module: Scope, definition: ast.ClassDef) -> dict[str, Parameter]:
+    """The parameters of a dataclass, from its own fields; it may only have bases without fields."""
+    return {
+        each.target.id: Parameter(
+            each.value is None,
+            rule_of(module.evaluate(each.annotation), MISSING if each.value is None else _literal(each.value)),
+        )
+        for each in definition.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
 
 
 def _arguments(arguments: ast.arguments) -> Iterator[tuple[ast.arg, Any]]:

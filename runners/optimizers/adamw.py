@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,8 +25,8 @@ class AdamW(Optimizer):
     Reference: Loshchilov and Hutter 2019, arXiv 1711.05101; Kingma and Ba 2015, arXiv 1412.6980.
     """
 
-    lr: Annotated[float, Gt(0)] = field(default=1e-2, compare=False)
-    weight_decay: Annotated[float, Ge(0)] = field(default=1e-4, compare=False)
+    lr: Annotated[float, Gt(0)] = 1e-2
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
     beta1: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Interval(ge=0, lt=1)] = 0.999
     epsilon: Annotated[float, Gt(0)] = 1e-8

@@ -12,8 +12,8 @@ from mindspore import Parameter, Tensor
 class Optimizer(ABC):
     """An optimizer of many members; a frozen dataclass whose fields are its settings.
 
-    `lr` and `weight_decay` are each member's own and not compared. The other settings are numbers in the graph: two
-    optimizers that are equal can share one.
+    `lr` and `weight_decay` are each member's own, and come as coefficients; the other settings are numbers in the
+    graph.
     """
 
     lr: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,8 +23,8 @@ class SGD(Optimizer):
     Reference: Sutskever et al. 2013 (ICML), in the form of PyTorch and MindSpore.
     """
 
-    lr: Annotated[float, Gt(0)] = field(default=1e-1, compare=False)
-    weight_decay: Annotated[float, Ge(0)] = field(default=1e-4, compare=False)
+    lr: Annotated[float, Gt(0)] = 1e-1
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     nesterov: bool = False
 

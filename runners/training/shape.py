@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossfleet.conf.parts import Part
 from lossfleet.conf.schema import Config
@@ -33,7 +33,7 @@ class Shape:
 class FleetShape(Shape):
     """All that shapes a fleet's graph: replicates of equal shape can share a fleet.
 
-    Layers and optimizers are equal where they differ in each member's own numbers alone.
+    Layers are equal where they differ in each member's own numbers alone.
     """
 
     layers: tuple[Layer, ...]
@@ -56,7 +56,8 @@ def shape_of(config: Config, *, features: int, classes: int, train_rows: int) ->
         "batch_size": config.batch_size,
     }
     objective = Objective.of(config.loss, config.mining, stacked=True)
-    optimizer = config.optimizer.call()
+    # Each member has its own learning rate and decay, as data.
+    optimizer = replace(config.optimizer.call(), lr=1.0, weight_decay=0.0)
     if layers is None:
         return CellShape(**sizes, optimizer=optimizer, objective=objective, model=config.model)
     return FleetShape(**sizes, optimizer=optimizer, objective=objective, layers=layers)
