@@ -125,11 +125,10 @@ class LocalEngine:
         self._homes = fleet_shapes(self._shapes)
 
     def run(self, source: JobSource) -> None:
-        """Train until the source is dry, then write how the time was spent."""
+        """Train until the source is dry."""
         while self._step(source):
             pass
         publish_kernels()
-        self._write(self.profile())
 
     def _step(self, source: JobSource) -> bool:
         """Start what can start and train each fleet for an epoch; returns whether there was anything to do."""
