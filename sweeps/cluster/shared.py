@@ -99,8 +99,8 @@ def with_places(plan: Plan, storage: str) -> Plan:
     engine = replace(plan.engine, storage=hide_password(storage))
     tracking = replace(plan.tracking, uri=uri)
     data = plan.data
-    if data.path is not None:
-        data = replace(data, path=str(Path(data.path).absolute()))
+    if data.is_table:
+        data = replace(data, source=data.source.replace(path=str(Path(data.source["path"]).absolute())))
     studies = [
         replace(study, config=replace(study.config, data=data, engine=engine, tracking=tracking))
         for study in plan.studies
