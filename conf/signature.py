@@ -169,7 +169,7 @@ class Scope(Mapping[str, Any]):
     name: str
     file: Path | None
     statements: Mapping[str, ast.stmt]
-    values: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, Any] = field(default_factory=dict)
 
     def evaluate(self, node: ast.expr | None) -> Any:
         """An annotation as a typing object; MISSING for none."""
@@ -183,8 +183,8 @@ class Scope(Mapping[str, Any]):
             return Unknown()
 
     def __getitem__(self, name: str) -> Any:
-        if name in self.values:
-            return self.values[name]
+        if name in self.known:
+            return self.known[name]
         statement = self.statements.get(name)
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             return self.evaluate(statement.value)
