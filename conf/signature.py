@@ -107,7 +107,9 @@ def _fields(module: Scope, definition: ast.ClassDef) -> dict[str, Parameter]:
     return {
         each.target.id: Parameter(
             each.value is None,
-            rule_of(module.evaluate(each.annotation), MISSING if each.value is None else _literal(each.value)),
+            rule_of(
+                module.evaluate(each.annotation), MISSING if each.value is None else _literal(each.value)
+            ),
         )
         for each in definition.body
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
