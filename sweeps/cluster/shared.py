@@ -13,7 +13,7 @@ from lossfleet.runners.cluster.database import hide_password
 from lossfleet.runners.cluster.tables import END, OPEN, Task
 from lossfleet.runners.cluster.work_queue import Count, WorkQueue
 from lossfleet.runners.environment import environment
-from lossfleet.runners.records import EngineRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.records import ReplicateRecord, SweepRecord, TrialRecord
 from lossfleet.runners.tracking.store import absolute_uri, require_answer, tracking_uri
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study, total_trials, trial_config
@@ -173,10 +173,6 @@ class SharedSource:
             return False
         asked = self._asked[_task(job)]
         return self._searches[job.strategy].report(asked, epoch, value, job.rung_values(epoch))
-
-    def write(self, *records: Record) -> None:
-        """Store records for all workers. How an engine spent its time is of no use to the others."""
-        self._queue.records.append(*[record for record in records if not isinstance(record, EngineRecord)])
 
     def finished(self, job: Job, record: TrialRecord) -> None:
         """Tell Optuna how a trial ended, and hand in its task. Its records are in the queue by now."""

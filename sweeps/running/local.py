@@ -11,9 +11,6 @@ from typing import Protocol
 import numpy as np
 
 from lossfleet.conf.schema import Config
-from lossfleet.runners.data.splits import Split
-from lossfleet.runners.metrics.classification import classification_metrics
-from lossfleet.runners.metrics.evaluation import Outputs, evaluate
 from lossfleet.runners.records import EngineRecord, Record, TrialRecord
 from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
@@ -22,6 +19,7 @@ from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
+from lossfleet.sweeps.running.measuring import measure
 from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
 from lossfleet.sweeps.running.speed import Stopwatch
@@ -125,11 +123,10 @@ class LocalEngine:
         self._homes = fleet_shapes(self._shapes)
 
     def run(self, source: JobSource) -> None:
-        """Train until the source is dry, then write how the time was spent."""
+        """Train until the source is dry."""
         while self._step(source):
             pass
         publish_kernels()
-        self._write(self.profile())
 
     def _step(self, source: JobSource) -> bool:
         """Start what can start and train each fleet for an epoch; returns whether there was anything to do."""
@@ -283,70 +280,8 @@ class LocalEngine:
         }
         if at_rung:
             with self._watch("measure"):
-                self._measure(queue.fleet, at_rung, losses)
+                measure(queue.fleet, at_rung, losses)
         return at_rung
-
-    def _measure(
-        self, fleet: Fleet | Cells, at_rung: dict[int, tuple[Job, ReplicateState]], losses: np.ndarray
-    ) -> None:
-        """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
-
-        A final evaluation is measured on the test part too, at its last epoch and then only.
-        """
-        logits = fleet.logits("validation")
-        last = {slot: run.epochs == job.config.budget.epochs for slot, (job, run) in at_rung.items()}
-        for at_end in (False, True):
-            slots = [slot for slot in at_rung if last[slot] == at_end]
-            if slots:
-                splits = [fleet.split(slot) for slot in slots]
-                self._validate(logits[slots], splits, [at_rung[slot] for slot in slots], at_end)
-        final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
-        if final:
-            self._evaluate(
-                logits[final],
-                fleet.logits("test")[final],
-                [fleet.split(slot) for slot in final],
-                [at_rung[slot] for slot in final],
-            )
-        for slot, (_, run) in at_rung.items():
-            run.measure({"train_loss": float(losses[slot])}, rung=True)
-
-    def _validate(
-        self, logits: np.ndarray, splits: list[Split], members: list[tuple[Job, ReplicateState]], at_end: bool
-    ) -> None:
-        """Metrics of logits (K, C, N) on the validation parts of K runs."""
-        metrics = classification_metrics(
-            logits,
-            np.stack([split.validation_labels for split in splits]),
-            rarest_class=splits[0].rarest_class,
-            names=None if at_end else rung_metrics(members[0][0].config),
-        )
-        for index, (job, run) in enumerate(members):
-            curves = rung_metrics(job.config)
-            for name, values in metrics.items():
-                run.measure({f"validation_{name}": float(values[index])}, rung=name in curves)
-
-    def _evaluate(
-        self,
-        validation: np.ndarray,
-        test: np.ndarray,
-        splits: list[Split],
-        members: list[tuple[Job, ReplicateState]],
-    ) -> None:
-        """Metrics and diagrams of K runs on their test parts, from the logits (K, C, N) of both parts."""
-        metrics, diagrams = evaluate(
-            Outputs(validation, np.stack([split.validation_labels for split in splits])),
-            Outputs(test, np.stack([split.test_labels for split in splits])),
-            class_counts=splits[0].class_counts,
-            rarest_class=splits[0].rarest_class,
-            metric=members[0][0].config.search.metric,
-        )
-        for index, ((_, run), split) in enumerate(zip(members, splits, strict=True)):
-            run.measure({name: float(values[index]) for name, values in metrics.items()}, rung=False)
-            run.curves |= {name: curves[index] for name, curves in diagrams.items()}
-            # The corrected t-test of the comparison needs both.
-            rows = {"train_rows": len(split.train_labels), "test_rows": len(split.test_labels)}
-            run.measure(rows, rung=False)
 
     def _finish_if_done(self, job: Job, source: JobSource) -> None:
         """Write and tell the end of a job that was stopped or whose runs have all ended."""
@@ -363,8 +298,3 @@ class LocalEngine:
             self._write(*ended, record)
             with self._watch("search"):
                 source.finished(job, record)
-
-
-def rung_metrics(config: Config) -> tuple[str, ...]:
-    """The metrics that are measured at every rung."""
-    return tuple(dict.fromkeys((config.search.metric, "balanced_accuracy", "macro_f1", "rarest_recall")))

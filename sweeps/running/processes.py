@@ -94,7 +94,9 @@ def train_studies(
                 finished(record)
 
     try:
-        LocalEngine(plan, factory, write).run(source)
+        engine = LocalEngine(plan, factory, write)
+        engine.run(source)
+        journal.append(engine.profile())
     finally:
         journal.close()
 
