@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part, own_file, part_names
@@ -25,7 +25,7 @@ class Metric:
     """
 
     part: Part = field(metadata={"group": "metric"})
-    direction: str = setting(str, "maximize", choices=("maximize", "minimize"))
+    direction: Literal["maximize", "minimize"] = setting(str, "maximize", choices=("maximize", "minimize"))
 
     def __post_init__(self) -> None:
         check_fields(self, f"metric {self.part.name}: ")
