@@ -183,6 +183,7 @@ def _run(arguments: list[str]) -> int:
             metrics=options.metrics,
             figures=options.figures,
             html=options.html,
+            config_dirs=options.config_dir,
         )
     elif options.command == "sync":
         commands.sync([*options.sweeps, *rest], uri=options.uri)
@@ -244,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--sweep", help="the name of one sweep (the latest of each experiment)")
     command.add_argument("--figures", metavar="FOLDER", help="write the figures there, PNG and HTML")
     command.add_argument("--html", metavar="FILE", help="write a report there, one file that can be mailed")
+    _add_config_dir(command)
     _add_uri(command)
 
     command = add("plot", "draw a figure of the losses", PLOT_EXAMPLES)

@@ -104,18 +104,23 @@ def compare(
     metrics: Sequence[str] | None,
     figures: str | None,
     html: str | None,
+    config_dirs: Sequence[str] = (),
 ) -> None:
     """Prints the comparison of the strategies in the recorded sweeps; draws and reports it where asked to."""
+    from lossfleet.conf.folders import importable
+    from lossfleet.conf.metrics import metrics_in, remember
     from lossfleet.sweeps.report.html import check_targets, report_from_mlflow
 
     check_targets(figures, html)
     from lossfleet.sweeps.comparison.printing import print_comparison
 
-    print_comparison(list(experiments), format, uri, sweep, metrics)
-    if figures or html:
-        report_from_mlflow(
-            list(experiments), uri=uri, sweep=sweep, metrics=metrics, figures=figures, html=html
-        )
+    with importable(config_dirs) as folders:
+        remember(metrics_in(folders))
+        print_comparison(list(experiments), format, uri, sweep, metrics)
+        if figures or html:
+            report_from_mlflow(
+                list(experiments), uri=uri, sweep=sweep, metrics=metrics, figures=figures, html=html
+            )
 
 
 def sync(sweeps: Sequence[str], *, uri: str | None) -> None:
