@@ -265,6 +265,8 @@ def part_field(group: str, name: str) -> Any:
 def part_names(group: str) -> tuple[str, ...]:
     """The names of lossfleet's own parts of a config group."""
     folder = importlib.resources.files("lossfleet.conf") / group
+    if not folder.is_dir():
+        return ()
     return tuple(
         sorted(each.name.removesuffix(".yaml") for each in folder.iterdir() if each.name.endswith(".yaml"))
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.metrics import Metric, own_metrics
+from lossfleet.conf.metrics import Metric, own_metrics, remember
 from lossfleet.conf.parts import Part, part_field
 from lossfleet.conf.rules import check_fields, setting, show
 
@@ -85,6 +85,7 @@ class Search:
             object.__setattr__(self, "constraint", (self.constraint,))
         check_fields(self, "search.")
         object.__setattr__(self, "users_metrics", tuple(map(_as_metric, self.users_metrics)))
+        remember(self.users_metrics)
         for key, names in (("metric", (self.metric,)), ("metrics", self.metrics or ())):
             for name in names:
                 self._check_metric(f"search.{key}", name)
@@ -134,7 +135,7 @@ class Search:
 
     @property
     def all_metrics(self) -> dict[str, Metric]:
-        """Every metric there is, by name; one of the user's takes the place of ours of the same name."""
+        """Every metric there is, by name."""
         return own_metrics() | {each.name: each for each in self.users_metrics}
 
     @property

@@ -107,7 +107,9 @@ def _fields(module: Scope, definition: ast.ClassDef) -> dict[str, Parameter]:
     return {
         each.target.id: Parameter(
             each.value is None,
-            rule_of(module.evaluate(each.annotation), MISSING if each.value is None else _literal(each.value)),
+            rule_of(
+                module.evaluate(each.annotation), MISSING if each.value is None else _literal(each.value)
+            ),
         )
         for each in definition.body
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
@@ -169,7 +171,7 @@ class Scope(Mapping[str, Any]):
     name: str
     file: Path | None
     statements: Mapping[str, ast.stmt]
-    values: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, Any] = field(default_factory=dict)
 
     def evaluate(self, node: ast.expr | None) -> Any:
         """An annotation as a typing object; MISSING for none."""
@@ -183,8 +185,8 @@ class Scope(Mapping[str, Any]):
             return Unknown()
 
     def __getitem__(self, name: str) -> Any:
-        if name in self.values:
-            return self.values[name]
+        if name in self.known:
+            return self.known[name]
         statement = self.statements.get(name)
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             return self.evaluate(statement.value)
