@@ -10,56 +10,52 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from lossfleet.conf.schema import Budget, Config, Data, Focal, Optimizer
-from lossfleet.runners.data.splits import Split
-from lossfleet.runners.models.initial import initial_parameters
-from lossfleet.runners.training.replicate import Replicate, ReplicateFactory
+from lossfleet.runners.training.replicate import Replicate
+from tests.benchmarks.work import configuration, factory, with_settings
 
 ROWS, FEATURES, CLASSES = 400, 30, 2
 WIDTHS = (32, 32)
+GAMMA = 2.0
+# Of the 569 rows of breast_cancer 400 are for training.
+WORK = (
+    "data=breast_cancer",
+    "data.validation_fraction=0.15",
+    "data.test_fraction=0.146",
+    "strategy=focal",
+    f"loss.gamma={GAMMA}",
+    f"model.widths=[{WIDTHS[0]},{WIDTHS[1]}]",
+    "batch_size=64",
+    "budget.rungs=1",
+)
 # Forward, and backward with regard to weights and inputs; two floating point operations a product.
 FLOPS = 3 * 2 * ROWS * (FEATURES * WIDTHS[0] + WIDTHS[0] * WIDTHS[1] + WIDTHS[1] * CLASSES)
-GAMMA = 2.0
-# Index plans start over after this many epochs.
-PLANNED_EPOCHS = 16
+# Index plans start over after this many epochs; those of a solo run are long enough never to end.
+PLANNED_EPOCHS, SOLO_EPOCHS = 16, 10_000
 SGEMM_SIZE = 2048
 
 Epoch = Callable[[], object]
 
 
-def replicates(count: int) -> list[Replicate]:
-    """The reference work of some models, on random examples that they share; learning rates differ."""
-    random = np.random.default_rng(0)
-    features = random.normal(size=(ROWS, FEATURES)).astype(np.float32)
-    labels = (features[:, 0] + random.normal(size=ROWS) > 1).astype(np.int32)
-    split = Split(features, labels, features, labels, features, labels, np.bincount(labels), 1)
-    config = Config(
-        strategy="focal",
-        data=Data(name="breast_cancer"),
-        loss=Focal(gamma=GAMMA),
-        budget=Budget(epochs=PLANNED_EPOCHS, rungs=1),
-    )
-    return [
-        Replicate(
-            config=replace(config, optimizer=Optimizer(lr=float(lr))),
-            seed=seed,
-            split_number=0,
-            split=split,
-            features=features,
-            labels=labels,
-            rows_key=(),
-            plan=np.stack([random.permutation(ROWS) for _ in range(PLANNED_EPOCHS)]).astype(np.int32),
-            class_weight=np.ones(CLASSES, np.float32),
-            initial=initial_parameters(config.model, FEATURES, CLASSES, seed=seed),
-        )
-        for seed, lr in enumerate(np.geomspace(1e-4, 1e-2, count))
+def replicates(count: int, *, epochs: int = PLANNED_EPOCHS) -> list[Replicate]:
+    """The reference work of some models, on examples that they share; learning rates differ."""
+    config = configuration(*WORK, f"budget.epochs={epochs}")
+    made = [
+        factory(config.data).replicate(with_settings(config, {"optimizer.lr": float(lr)}), seed=0, split=0)
+        for lr in np.geomspace(1e-4, 1e-2, count)
     ]
+    assert made[0].features.shape == (ROWS, FEATURES)
+    return made
+
+
+def optimizer_of(replicate: Replicate) -> dict[str, float]:
+    """The settings of a replicate's optimizer."""
+    settings: dict[str, float] = replicate.config.to_dict()["optimizer"]
+    return settings
 
 
 def fleet(models: int) -> Epoch:
@@ -71,7 +67,7 @@ def fleet(models: int) -> Epoch:
     fuse_kernels()
     work = replicates(models)
     shape = FleetShape.of(work[0].config, features=FEATURES, classes=CLASSES, train_rows=ROWS)
-    made = Fleet(shape, slots=models, pages=1, page_rows=ROWS, evaluation_rows=ROWS)
+    made = Fleet(shape, slots=models, pages=1, page_rows=ROWS, evaluation_rows=1)
     for slot, replicate in enumerate(work):
         made.enter(slot, replicate)
     made.train_epoch()
@@ -90,12 +86,12 @@ def torch_stacked(models: int) -> Epoch:
     from torch.nn import functional
 
     work = replicates(models)
-    config = work[0].config
-    optimizer, batch_size = config.optimizer, config.batch_size
+    optimizer, batch_size = optimizer_of(work[0]), work[0].config.batch_size
+    beta1, beta2 = optimizer["beta1"], optimizer["beta2"]
     features, labels = torch.from_numpy(work[0].features), torch.from_numpy(work[0].labels).long()
     plan = torch.from_numpy(np.stack([replicate.plan for replicate in work], axis=1)).long()
-    lr = torch.tensor([[[replicate.config.optimizer.lr]] for replicate in work])
-    decay = 1 - lr * optimizer.weight_decay
+    lr = torch.tensor([[[optimizer_of(replicate)["lr"]]] for replicate in work])
+    decay = 1 - lr * optimizer["weight_decay"]
     layers = []
     for layer in range(len(WIDTHS) + 1):
         weights, biases = zip(*(replicate.initial[layer] for replicate in work), strict=True)
@@ -117,15 +113,15 @@ def torch_stacked(models: int) -> Epoch:
         log_p = functional.log_softmax(hidden, -1).gather(2, labels[rows][..., None])[..., 0]
         losses = (-((1 - log_p.exp()) ** GAMMA) * log_p).mean(1)
         gradients = torch.autograd.grad(losses.sum(), parameters)
-        step_size = lr / (1 - optimizer.beta1**step)
-        correction = (1 - optimizer.beta2**step) ** 0.5
+        step_size = lr / (1 - beta1**step)
+        correction = (1 - beta2**step) ** 0.5
         with torch.no_grad():
             for parameter, gradient, first, second in zip(
                 parameters, gradients, first_moments, second_moments, strict=True
             ):
-                first.lerp_(gradient, 1 - optimizer.beta1)
-                second.mul_(optimizer.beta2).addcmul_(gradient, gradient, value=1 - optimizer.beta2)
-                denominator = second.sqrt().div_(correction).add_(optimizer.epsilon)
+                first.lerp_(gradient, 1 - beta1)
+                second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+                denominator = second.sqrt().div_(correction).add_(optimizer["epsilon"])
                 parameter.mul_(decay).sub_(first.div(denominator).mul_(step_size))
         return losses.detach()
 
@@ -162,11 +158,9 @@ def torch_eager(models: int) -> Epoch:
         sizes = (FEATURES, *WIDTHS, CLASSES)
         dense = [nn.Linear(*pair) for pair in pairwise(sizes)]
         model = nn.Sequential(dense[0], nn.ReLU(), dense[1], nn.ReLU(), dense[2])
+        settings = optimizer_of(replicate)
         optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=replicate.config.optimizer.lr,
-            weight_decay=replicate.config.optimizer.weight_decay,
-            fused=True,
+            model.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True
         )
         trainings.append((model, optimizer, torch.from_numpy(replicate.plan).long()))
     batch_size = work[0].config.batch_size
@@ -198,9 +192,8 @@ def solo(models: int) -> Epoch:
     """lossfleet's solo engine: stock MindSpore layers in PyNative mode, launches synchronised."""
     from lossfleet.runners.training.solo import train_solo
 
-    (replicate,) = replicates(models)
-    # Long enough never to end.
-    progress = train_solo(replace(replicate, plan=np.tile(replicate.plan, (1000, 1))))
+    (replicate,) = replicates(models, epochs=SOLO_EPOCHS)
+    progress = train_solo(replicate)
     return lambda: next(progress)
 
 
@@ -214,9 +207,8 @@ def pynative_page_blocks(models: int) -> Epoch:
     """The same on Page Blocks, an epoch of a replicate of the main job."""
     from lossfleet.runners.training.solo import train_solo
 
-    data = Data(name="page_blocks")
-    config = Config(strategy="focal", data=data, loss=Focal(), budget=Budget(epochs=1000))
-    progress = train_solo(ReplicateFactory(data).replicate(config, seed=0, split=0))
+    config = configuration("data=page_blocks", "strategy=focal", f"budget.epochs={SOLO_EPOCHS}")
+    progress = train_solo(factory(config.data).replicate(config, seed=0, split=0))
     return _unsynchronised(lambda: next(progress))
 
 
@@ -231,9 +223,7 @@ def _unsynchronised(epoch: Epoch) -> Epoch:
 
 def sgemm(models: int) -> Epoch:
     """Not training: one large float32 matrix product, for the arithmetic limit of this machine."""
-    import torch
-
-    left, right = torch.rand(2, SGEMM_SIZE, SGEMM_SIZE)
+    left, right = np.random.default_rng(0).random((2, SGEMM_SIZE, SGEMM_SIZE), np.float32)
     return lambda: left @ right
 
 
