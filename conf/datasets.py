@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import check_fields, setting, show
 
-# The number of classes is known before the data is loaded, so that alpha on five classes fails at once.
-DATASET_CLASSES = {"page_blocks": 5, "page_blocks_binary": 2, "breast_cancer": 2, "wine": 3, "digits": 10}
-# The data set whose table the user brings, and how its file may end.
-TABLE = "csv"
+# The function that reads a table which the user brings, and how its file may end.
+TABLE = "lossfleet.runners.data.tables.read_table"
 TABLE_ENDINGS = (".csv", ".csv.gz", ".parquet")
-TABLE_SETTINGS = ("path", "target", "drop", "categorical", "digest", "class_names")
 LONGEST_STEM = 50
 
 
@@ -24,15 +22,12 @@ LONGEST_STEM = 50
 class Data:
     """A data set and how it is split; `long_tail` thins the training part to this largest/smallest ratio.
 
-    `path`, `target`, `drop` and `categorical` belong to `csv`, a table of the user's own. Reading it gives
-    `digest`, of the file's content, and `class_names`; where they are given the file must have them.
+    The classes of our own data sets are known before they are loaded, so that alpha on five classes fails at once.
+    Of the user's, reading tells `class_names`, and `digest`, of their content; where these are given they must be
+    those of the data.
     """
 
-    name: str = setting(str, "page_blocks", choices=(*DATASET_CLASSES, TABLE))
-    path: str | None = setting(str, None, example="table.csv")
-    target: str | None = setting(str, None, example="label")
-    drop: tuple[str, ...] = setting(str, (), many=True, example="[id]")
-    categorical: tuple[str, ...] = setting(str, (), many=True, example="[zip_code]")
+    source: Part = field(metadata={"group": "data"})
     validation_fraction: float = setting(float, 0.2, above=0, below=1)
     test_fraction: float = setting(float, 0.2, above=0, below=1)
     long_tail: float | None = setting(float, None, above=1, example="100")
@@ -51,50 +46,59 @@ class Data:
             )
 
     def _check_table(self) -> None:
-        if self.name != TABLE:
-            for setting_name in TABLE_SETTINGS:
-                value = getattr(self, setting_name)
-                if value not in (None, ()):
-                    raise UserError(
-                        what=f"data.{setting_name} is {show(value)} on data={self.name}",
-                        expected=f"a data set of your own where data.{setting_name} is set",
-                        hint=f"write data={TABLE}, or leave data.{setting_name} out",
-                    )
+        if not self.is_table:
             return
-        for setting_name in ("path", "target"):
-            if getattr(self, setting_name) is None:
+        for name in ("path", "target"):
+            if self.source.get(name) is None:
                 raise UserError(
-                    what=f"data={TABLE} has no data.{setting_name}",
+                    what=f"data={self.name} has no data.{name}",
                     expected="data.path, a file, and data.target, the column with the classes",
-                    hint=f"write for example data={TABLE} data.path=table.csv data.target=label",
+                    hint=f"write for example data={self.name} data.path=table.csv data.target=label",
                 )
-        if not str(self.path).endswith(TABLE_ENDINGS):
+        path, target = self.source["path"], self.source["target"]
+        if not path.endswith(TABLE_ENDINGS):
             raise UserError(
-                what=f"data.path is {show(self.path)}",
+                what=f"data.path is {show(path)}",
                 expected=f"a file that ends in {', '.join(TABLE_ENDINGS)}",
                 hint="write the table as CSV or Parquet, or name the file by what it is",
             )
-        for setting_name in ("drop", "categorical"):
-            if self.target in getattr(self, setting_name):
+        for name in ("drop", "categorical"):
+            if target in self.source.get(name, ()):
                 raise UserError(
-                    what=f"data.{setting_name} contains {show(self.target)}, the target",
+                    what=f"data.{name} contains {show(target)}, the target",
                     expected="columns other than the target",
-                    hint=f"take {self.target} out of data.{setting_name}, or choose another data.target",
+                    hint=f"take {target} out of data.{name}, or choose another data.target",
                 )
 
     @property
+    def name(self) -> str:
+        """Of its file in the config group."""
+        return self.source.name
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table that the user brings."""
+        return self.source.target == TABLE
+
+    @property
+    def is_users(self) -> bool:
+        """Whether only reading it tells its classes and its digest."""
+        return self.is_table or not str(self.source.target).startswith("lossfleet.")
+
+    @property
     def classes(self) -> int | None:
-        """The number of classes; None for a table that was not read yet."""
-        if self.name != TABLE:
-            return DATASET_CLASSES[self.name]
+        """The number of classes; None for data of the user's that was not read yet."""
         return None if self.class_names is None else len(self.class_names)
 
     @property
     def label(self) -> str:
-        """What results are filed under: the name, or a table's file name with a digest of what is in it."""
-        if self.name != TABLE:
+        """What results are filed under: the name, for data of the user's with a digest of what is in it."""
+        if not self.is_users:
             return self.name
-        stem = PurePath(str(self.path)).name.removesuffix(".gz").rpartition(".")[0]
-        content = json.dumps([self.digest, self.target, self.drop, self.categorical])
-        word = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:LONGEST_STEM].strip("_-") or TABLE
+        stem = self.name
+        if self.is_table:
+            stem = PurePath(str(self.source["path"])).name.removesuffix(".gz").rpartition(".")[0]
+        settings = [value for name, value in self.source.items if name != "path"]
+        content = json.dumps([self.digest, *settings])
+        word = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:LONGEST_STEM].strip("_-") or self.name
         return f"{word}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"

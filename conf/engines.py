@@ -19,7 +19,7 @@ class Engine:
         address: of the Ray cluster; None starts one on this machine.
         storage: the database that the workers share; None stands for SQLite in the sweep's folder.
         workers: how many; None for one a CPU of the Ray cluster.
-        heartbeat: seconds between a worker's signs of life; after six without one it is given up.
+        heartbeat: seconds between a worker's heartbeats; after six without one it has expired.
     """
 
     name: str = setting(str, "local", choices=("local", "ray", "workers"))

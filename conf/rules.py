@@ -9,6 +9,14 @@ from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
 
+NOUNS = {
+    object: "a value",
+    float: "a number",
+    int: "a whole number",
+    str: "text",
+    bool: "true or false",
+}
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -38,17 +46,19 @@ class Rule:
         if value is None and self.optional:
             return None
         if not self.many:
-            if not self._accepts(value):
+            if not self.accepts(value):
                 raise self._error(f"{path} is {show(value)}", path, value)
             return self._converted(value)
         if not isinstance(value, (list, tuple)):
             raise self._error(f"{path} is {show(value)}", path, value)
         for item in value:
-            if not self._accepts(item):
+            if not self.accepts(item):
                 raise self._error(f"{path} contains {show(item)}", path, item)
         return tuple(self._converted(item) for item in value)
 
-    def _accepts(self, value: Any) -> bool:
+    def accepts(self, value: Any) -> bool:
+        if self.kind is object:
+            return True
         if self.kind is bool:
             return isinstance(value, bool)
         if self.kind is str:
@@ -78,7 +88,13 @@ class Rule:
         elif self.pattern is not None:
             words = "letters, digits, '.', '_' and '-'"
         else:
-            noun = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}[self.kind]
+            noun = {
+                object: "a value",
+                float: "a number",
+                int: "a whole number",
+                str: "text",
+                bool: "true or false",
+            }[self.kind]
             words = f"a list, each {noun}" if self.many else noun
             limits = {
                 "of at least": self.at_least,
@@ -113,11 +129,6 @@ def setting(kind: type, default: Any, **rule: Any) -> Any:
     """A dataclass field with a rule; a default of None allows null."""
     rule.setdefault("example", show(default).replace(" ", "").strip("'"))
     return field(default=default, metadata={"rule": Rule(kind, optional=default is None, **rule)})
-
-
-def fixed_name(name: str) -> Any:
-    """The name of a variant, which cannot be set."""
-    return field(default=name, init=False)
 
 
 def rules(part: Any) -> dict[str, Rule]:

@@ -7,95 +7,35 @@ configurations compare equal however they were written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
-from lossfleet.conf.datasets import DATASET_CLASSES, TABLE, TABLE_SETTINGS, Data
+from lossfleet.conf.datasets import Data
 from lossfleet.conf.engines import Engine, check_engine
-from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.metrics import Metric
+from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
 from lossfleet.conf.rules import Rule, check_fields, setting, show
-from lossfleet.conf.searching import METRICS, MINIMISED, Constraint, Pruner, Search, check_search
-from lossfleet.conf.variants import (
-    LOSSES,
-    SAMPLERS,
-    WEIGHT_FIELDS,
-    ClassBalanced,
-    CrossEntropy,
-    Focal,
-    Loss,
-    Ohem,
-    Oversample,
-    Sampler,
-    Shuffle,
-    Smote,
-    Undersample,
-    WeightedCrossEntropy,
-)
+from lossfleet.conf.searching import Constraint, Pruner, Search, check_search
 
 __all__ = [
-    "DATASET_CLASSES",
-    "LOSSES",
-    "METRICS",
-    "MINIMISED",
-    "SAMPLERS",
-    "TABLE",
-    "TABLE_SETTINGS",
-    "WEIGHT_FIELDS",
     "Budget",
-    "ClassBalanced",
     "Config",
     "Constraint",
-    "CrossEntropy",
     "Data",
     "Engine",
     "Fleet",
-    "Focal",
-    "Loss",
-    "Model",
-    "Ohem",
-    "Optimizer",
-    "Oversample",
+    "Part",
     "Pruner",
-    "Sampler",
     "Search",
-    "Shuffle",
-    "Smote",
     "Tracking",
-    "Undersample",
-    "WeightedCrossEntropy",
+    "choose",
 ]
 
 LARGEST_SEED = 2**31 - 1
 # A sweep's name is a folder's name too.
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-
-
-@dataclass(frozen=True)
-class Model:
-    """A multilayer perceptron; without widths it is a logistic regression."""
-
-    name: str = setting(str, "mlp", choices=("mlp",))
-    widths: tuple[int, ...] = setting(int, (32, 32), at_least=1, many=True)
-    dropout: float = setting(float, 0.0, at_least=0, below=1)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "model.")
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW."""
-
-    name: str = setting(str, "adamw", choices=("adamw",))
-    lr: float = setting(float, 1e-2, above=0)
-    weight_decay: float = setting(float, 1e-4, at_least=0)
-    beta1: float = setting(float, 0.9, at_least=0, below=1)
-    beta2: float = setting(float, 0.999, at_least=0, below=1)
-    epsilon: float = setting(float, 1e-8, above=0)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "optimizer.")
 
 
 @dataclass(frozen=True)
@@ -193,14 +133,16 @@ class Config:
 
     strategy: str
     data: Data
-    loss: Loss
-    sampler: Sampler = field(default_factory=Shuffle)
-    model: Model = field(default_factory=Model)
-    optimizer: Optimizer = field(default_factory=Optimizer)
+    loss: Part = field(metadata={"group": "loss"})
+    mining: Part = part_field("mining", "none")
+    sampler: Part = part_field("sampler", "shuffle")
+    model: Part = part_field("model", "mlp")
+    optimizer: Part = part_field("optimizer", "adamw")
+    schedule: Part = part_field("schedule", "constant")
     batch_size: int = setting(int, 64, at_least=1)
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
-    pruner: Pruner = field(default_factory=Pruner)
+    pruner: Pruner = field(default_factory=lambda: choose("pruner", "median"))
     name: str | None = setting(str, None, pattern=NAME_PATTERN, example="first_try")
     seed: int = setting(int, 0, at_least=0, at_most=LARGEST_SEED)
     space: dict[str, Any] = field(default_factory=dict)
@@ -219,16 +161,18 @@ class Config:
         classes = self.data.classes
         if classes is None:
             return
-        for name in ("alpha", "negatives_per_positive"):
-            value = getattr(self.loss, name, None)
+        weights = {name: self.loss[name] for name in self.loss.class_weights}
+        for key, value in (
+            ("loss.alpha", weights.get("alpha")),
+            ("mining.negatives_per_positive", self.mining.get("negatives_per_positive")),
+        ):
             if value is not None and classes != 2:
                 raise UserError(
-                    what=f"loss.{name} is {value} on {self.data.label} with {classes} classes",
+                    what=f"{key} is {value} on {self.data.label} with {classes} classes",
                     expected="two classes",
-                    hint=f"write loss.{name}=null or choose a data set of two classes, "
-                    "for example data=breast_cancer",
+                    hint=f"leave {key} out or choose a data set of two classes, for example data=breast_cancer",
                 )
-        class_weight = getattr(self.loss, "class_weight", None)
+        class_weight = weights.get("class_weight")
         if class_weight is not None and len(class_weight) != classes:
             raise UserError(
                 what=f"loss.class_weight has {len(class_weight)} numbers",
@@ -254,10 +198,8 @@ class Config:
         return to_plain(self)
 
 
-PARTS: dict[str, type] = {
+SECTIONS: dict[str, type] = {
     "data": Data,
-    "model": Model,
-    "optimizer": Optimizer,
     "budget": Budget,
     "search": Search,
     "pruner": Pruner,
@@ -265,18 +207,34 @@ PARTS: dict[str, type] = {
     "engine": Engine,
     "tracking": Tracking,
 }
-VARIANTS: dict[str, dict[str, type]] = {"loss": LOSSES, "sampler": SAMPLERS}
+
+
+# The groups whose part is a field of Config; those of the others are in a section, with settings beside it.
+PART_GROUPS = tuple(each.name for each in fields(Config) if "group" in each.metadata)
+
+
+# The sections that hold a part of a group, with the settings of their own.
+SECTION_FIELDS = {
+    group: tuple(each.name for each in fields(section) if "group" not in each.metadata)
+    for group, section in SECTIONS.items()
+    if any("group" in each.metadata for each in fields(section))
+}
 
 
 def _build(cls: type, values: Any, prefix: str) -> Any:
-    part = prefix.rstrip(".")
     if not isinstance(values, Mapping):
         raise UserError(
-            what=f"{part or 'the configuration'} is {show(values)}",
+            what=f"{prefix.rstrip('.') or 'the configuration'} is {show(values)}",
             expected="a mapping of settings",
             hint=f"set them one by one, for example {prefix}{fields(cls)[-1].name}=...",
         )
     known = {each.name: each for each in fields(cls) if each.init}
+    values = dict(values)
+    for name in part_fields(cls):
+        beside = {key: value for key, value in values.items() if key not in known or key == name}
+        values = {key: value for key, value in values.items() if key not in beside}
+        if beside:
+            values[name] = Part.from_dict(known[name].metadata["group"], beside)
     for name in values:
         if name not in known:
             raise unknown_setting(prefix + name, [prefix + each for each in known])
@@ -291,43 +249,48 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
     return cls(**{name: build_part(prefix + name, value) for name, value in values.items()})
 
 
-def unknown_setting(key: str, known: Iterable[str]) -> UserError:
-    """The error for a dotted key that nothing has."""
-    known = list(known)
-    return UserError(
-        what=f"there is no setting {key}",
-        expected=f"one of {', '.join(known)}" if known else "no settings here",
-        hint=suggest(key, known) if known else f"leave {key} out",
-    )
+def part_fields(cls: type) -> tuple[str, ...]:
+    """The field of a section that holds its part, whose settings stand beside the section's own in YAML."""
+    if cls is Config:
+        return ()
+    return tuple(each.name for each in fields(cls) if "group" in each.metadata)
 
 
 def build_part(path: str, value: Any) -> Any:
     """A part of the tree such as `loss` from plain dicts and lists; a single value as it is."""
-    if path in PARTS:
-        return _build(PARTS[path], value, f"{path}.")
-    if path not in VARIANTS:
-        return value
-    if not isinstance(value, Mapping) or "name" not in value:
-        raise UserError(
-            what=f"{path} is {show(value)}",
-            expected="a mapping with a name",
-            hint=f"choose a file of the group, for example {path}={next(iter(VARIANTS[path]))}",
-        )
-    settings = dict(value)
-    name = settings.pop("name")
-    if name not in VARIANTS[path]:
-        raise UserError(
-            what=f"{path}.name is {show(name)}",
-            expected=f"one of {', '.join(VARIANTS[path])}",
-            hint=suggest(str(name), VARIANTS[path]),
-        )
-    return _build(VARIANTS[path][name], settings, f"{path}.")
+    if path in SECTIONS:
+        return _build(SECTIONS[path], value, f"{path}.")
+    return Part.from_dict(path, value) if path in PART_GROUPS else value
+
+
+def choose(group: str, name: str, /, **settings: Any) -> Any:
+    """What a configuration has for a file of lossfleet's own: a Part, or a section such as Data with its part.
+
+    Args:
+        group: the config group.
+        name: of the file.
+        settings: with other values than those of the file.
+
+    Raises:
+        UserError: there is no such file or setting, or a value is out of range.
+    """
+    if group in SECTION_FIELDS:
+        return build_part(group, own_file(group, name) | settings)
+    return named_part(group, name, **settings)
 
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, mappings and sequences as dicts and lists."""
+    if isinstance(value, Part | Metric):
+        return value.to_dict()
     if is_dataclass(value):
-        return {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
+        beside = part_fields(type(value))
+        plain = {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
+        parts = [plain.pop(name) for name in beside]
+        # Few sweeps have metrics of the user's.
+        if not plain.get("users_metrics", True):
+            del plain["users_metrics"]
+        return {key: item for part in parts for key, item in part.items()} | plain
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

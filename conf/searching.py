@@ -8,22 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.metrics import Metric, own_metrics
+from lossfleet.conf.parts import Part, part_field
 from lossfleet.conf.rules import check_fields, setting, show
 
-SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp", "nsga2")
-PRUNERS = ("median", "percentile", "successive_halving", "hyperband", "wilcoxon", "none")
-METRICS = (
-    "balanced_accuracy",
-    "macro_f1",
-    "macro_average_precision",
-    "rarest_recall",
-    "mcc",
-    "g_mean",
-    "expected_calibration_error",
-    "brier_score",
-)
-# Of all others more is better.
-MINIMISED = ("expected_calibration_error", "brier_score")
+# Those of Optuna's classes that not every configuration can have.
+BRUTE_FORCE = "optuna.samplers.BruteForceSampler"
+CMA_ES = "optuna.samplers.CmaEsSampler"
+NO_PRUNER = "optuna.pruners.NopPruner"
+WILCOXON = "optuna.pruners.WilcoxonPruner"
 CONSTRAINT_PATTERN = r"\s*(\w+)\s*(>=|<=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*"
 
 
@@ -40,7 +33,7 @@ class Constraint:
         """Reads `metric >= number` or `metric <= number`.
 
         Raises:
-            UserError: another form, an unknown metric, or no number.
+            UserError: another form, or no number.
         """
         found = re.fullmatch(CONSTRAINT_PATTERN, text)
         try:
@@ -52,12 +45,6 @@ class Constraint:
                 expected="a metric, >= or <=, and a number",
                 hint="write for example \"search.constraint='rarest_recall >= 0.5'\"",
             ) from None
-        if metric not in METRICS:
-            raise UserError(
-                what=f"search.constraint names the metric {metric}",
-                expected=f"one of {', '.join(METRICS)}",
-                hint=suggest(metric, METRICS),
-            )
         return cls(metric, comparison, number)
 
     def __str__(self) -> str:
@@ -80,25 +67,42 @@ class Search:
         enqueue: points to try first, each a mapping of hyperparameters to values; what a point leaves out is
             sampled.
         concurrent_trials: a study's trials in flight.
+        users_metrics: metrics beside lossfleet's own, from config folders of the user's.
     """
 
-    sampler: str = setting(str, "tpe", choices=SAMPLERS)
-    metric: str = setting(str, "balanced_accuracy", choices=METRICS)
+    sampler: Part = part_field("search", "tpe")
+    metric: str = setting(str, "balanced_accuracy")
     metrics: tuple[str, ...] | None = setting(
-        str, None, choices=METRICS, many=True, example="[balanced_accuracy,expected_calibration_error]"
+        str, None, many=True, example="[balanced_accuracy,expected_calibration_error]"
     )
     constraint: tuple[str, ...] = setting(str, (), many=True, example="['rarest_recall >= 0.5']")
     enqueue: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     concurrent_trials: int = setting(int, 4, at_least=1)
+    users_metrics: tuple[Metric, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.constraint, str):
             object.__setattr__(self, "constraint", (self.constraint,))
         check_fields(self, "search.")
+        object.__setattr__(self, "users_metrics", tuple(map(_as_metric, self.users_metrics)))
+        for key, names in (("metric", (self.metric,)), ("metrics", self.metrics or ())):
+            for name in names:
+                self._check_metric(f"search.{key}", name)
         self._check_metrics()
-        texts = tuple(str(Constraint.parse(text)) for text in self.constraint)
-        object.__setattr__(self, "constraint", texts)
+        constraints = [Constraint.parse(text) for text in self.constraint]
+        for each in constraints:
+            self._check_metric("search.constraint", each.metric)
+        object.__setattr__(self, "constraint", tuple(map(str, constraints)))
         self._check_enqueue()
+
+    def _check_metric(self, key: str, name: str) -> None:
+        known = self.all_metrics
+        if name not in known:
+            raise UserError(
+                what=f"{key} names the metric {show(name)}",
+                expected=f"one of {', '.join(known)}",
+                hint=suggest(name, known),
+            )
 
     def _check_metrics(self) -> None:
         if self.metrics is None:
@@ -129,6 +133,21 @@ class Search:
         object.__setattr__(self, "enqueue", tuple(dict(each) for each in points))
 
     @property
+    def all_metrics(self) -> dict[str, Metric]:
+        """Every metric there is, by name; one of the user's takes the place of ours of the same name."""
+        return own_metrics() | {each.name: each for each in self.users_metrics}
+
+    @property
+    def measures(self) -> tuple[Metric, ...]:
+        """The metrics that are optimised, the first one first."""
+        return tuple(self.all_metrics[name] for name in self.objectives)
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether every point of a finite space is tried once."""
+        return self.sampler.target == BRUTE_FORCE
+
+    @property
     def objectives(self) -> tuple[str, ...]:
         """The metrics that are optimised, the first one first."""
         return self.metrics or (self.metric,)
@@ -144,23 +163,31 @@ class Pruner:
     """When a trial stops early.
 
     Attributes:
-        name: Optuna's pruner.
-        startup_trials: median and percentile prune nothing before so many trials are complete.
-        warmup_rungs: median and percentile prune nothing before a trial has passed so many rungs.
-        percentile: percentile keeps this best share of the trials, in percent.
-        reduction_factor: of successive halving and Hyperband; one trial of so many goes on.
-        p_threshold: wilcoxon stops a trial whose replicates are worse than the best trial's at this p.
+        part: Optuna's pruner. Where they are null it is given n_warmup_steps, the epoch of `warmup_rungs`,
+            min_resource, the epoch of the first rung, and max_resource, that of the last.
+        warmup_rungs: nothing is pruned before a trial has passed so many rungs; None: from the start.
     """
 
-    name: str = setting(str, "median", choices=PRUNERS)
-    startup_trials: int = setting(int, 5, at_least=0)
-    warmup_rungs: int = setting(int, 2, at_least=0)
-    percentile: float = setting(float, 25.0, above=0, below=100)
-    reduction_factor: int = setting(int, 3, at_least=2)
-    p_threshold: float = setting(float, 0.1, above=0, below=1)
+    part: Part = field(metadata={"group": "pruner"})
+    warmup_rungs: int | None = setting(int, None, at_least=0, example="2")
 
     def __post_init__(self) -> None:
         check_fields(self, "pruner.")
+        if self.warmup_rungs is not None and "n_warmup_steps" not in self.part.signature.parameters:
+            raise UserError(
+                what=f"pruner.warmup_rungs is {self.warmup_rungs} on pruner={self.name}, which has no warm-up",
+                expected="it with a pruner such as pruner=median",
+                hint="leave pruner.warmup_rungs out",
+            )
+
+    @property
+    def name(self) -> str:
+        """Of its file in the config group."""
+        return self.part.name
+
+
+def _as_metric(metric: Metric | Mapping[str, Any]) -> Metric:
+    return metric if isinstance(metric, Metric) else Metric.from_dict(metric)
 
 
 def check_search(search: Search, pruner: Pruner, replicates: int, trials: int) -> None:
@@ -177,13 +204,13 @@ def check_search(search: Search, pruner: Pruner, replicates: int, trials: int) -
             than trials.
     """
     several = f"search.metrics=[{','.join(search.objectives)}]"
-    if len(search.objectives) > 1 and search.sampler == "cmaes":
+    if len(search.objectives) > 1 and search.sampler.target == CMA_ES:
         raise UserError(
-            what=f"search=cmaes with {several}",
+            what=f"search={search.sampler.name} with {several}",
             expected="one metric, since CMA-ES optimises one",
             hint="write search=nsga2, search=tpe, search=gp or search=random",
         )
-    if len(search.objectives) > 1 and pruner.name != "none":
+    if len(search.objectives) > 1 and pruner.part.target != NO_PRUNER:
         raise UserError(
             what=f"pruner={pruner.name} with {several}",
             expected="no pruner, since a trial cannot fall behind in several metrics at once",
@@ -191,12 +218,13 @@ def check_search(search: Search, pruner: Pruner, replicates: int, trials: int) -
         )
     # The one-sided signed-rank test of n pairs has no p below 2^-n.
     smallest = 0.5**replicates
-    if pruner.name == "wilcoxon" and (replicates < 2 or smallest >= pruner.p_threshold):
-        needed = next(count for count in range(2, 64) if 0.5**count < pruner.p_threshold)
+    threshold = pruner.part.get("p_threshold", 0.1)
+    if pruner.part.target == WILCOXON and (replicates < 2 or smallest >= threshold):
+        needed = next(count for count in range(2, 64) if 0.5**count < threshold)
         raise UserError(
-            what=f"pruner=wilcoxon with budget.replicates={replicates} can never prune: the smallest p of its "
+            what=f"pruner={pruner.name} with budget.replicates={replicates} can never prune: the smallest p of its "
             f"test is {smallest:g}",
-            expected=f"a p below pruner.p_threshold={pruner.p_threshold:g}",
+            expected=f"a p below pruner.p_threshold={threshold:g}",
             hint=f"write budget.replicates={needed}, or a larger pruner.p_threshold",
         )
     if len(search.enqueue) > trials:

@@ -25,19 +25,44 @@ is the mean over the classes that may be true: see `lossfleet.losses.softmax` an
     Tensor(shape=[], dtype=Float32, value= 0.125166)
 """  # noqa: E501
 
-from lossfleet.losses.cells import (
-    CrossEntropyLoss,
-    FocalLoss,
-    OHEMLoss,
-    SigmoidFocalLoss,
-    WeightedCrossEntropyLoss,
-)
-from lossfleet.losses.detection import box_iou, nms_mask, ohem_with_nms
-from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
-from lossfleet.losses.reductions import reduce_losses
-from lossfleet.losses.sigmoid import focal_star_loss, sigmoid_cross_entropy, sigmoid_focal_loss
-from lossfleet.losses.softmax import softmax_cross_entropy, softmax_focal_loss
+from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lossfleet.losses.cells import (
+        CrossEntropyLoss,
+        FocalLoss,
+        OHEMLoss,
+        SigmoidFocalLoss,
+        WeightedCrossEntropyLoss,
+    )
+    from lossfleet.losses.detection import box_iou, nms_mask, ohem_with_nms
+    from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
+    from lossfleet.losses.reductions import reduce_losses
+    from lossfleet.losses.sigmoid import focal_star_loss, sigmoid_cross_entropy, sigmoid_focal_loss
+    from lossfleet.losses.softmax import softmax_cross_entropy, softmax_focal_loss
+
+# Imported when they are asked for: MindSpore takes seconds, and class weights need none.
+_MODULES = {
+    "CrossEntropyLoss": "cells",
+    "FocalLoss": "cells",
+    "OHEMLoss": "cells",
+    "SigmoidFocalLoss": "cells",
+    "WeightedCrossEntropyLoss": "cells",
+    "box_iou": "detection",
+    "focal_star_loss": "sigmoid",
+    "hard_example_mask": "mining",
+    "hard_example_mask_ratio": "mining",
+    "nms_mask": "detection",
+    "ohem_with_nms": "detection",
+    "reduce_losses": "reductions",
+    "sigmoid_cross_entropy": "sigmoid",
+    "sigmoid_focal_loss": "sigmoid",
+    "softmax_cross_entropy": "softmax",
+    "softmax_focal_loss": "softmax",
+}
 __all__ = [
     "CrossEntropyLoss",
     "FocalLoss",
@@ -56,3 +81,9 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_focal_loss",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -6,17 +6,24 @@ no gradient: multiply the losses by one, and divide the sum by the number of kep
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import mindspore as ms
+from annotated_types import Gt, Le
 from mindspore import Tensor, ops
 
 from lossfleet.losses.checks import check_number, check_same_shape
 from lossfleet.losses.numerics import over_leading_axes
+from lossfleet.losses.stacked import keeps_all_at
 
 # What a count is scaled by before it is rounded up: 0.3 of 10 examples are 3, though float32 says 3.0000001.
 _ROUNDING = 1.0 - 2.0**-22
 
 
-def hard_example_mask(losses: Tensor, *, keep: float | Tensor, valid: Tensor | None = None) -> Tensor:
+@keeps_all_at(keep=1.0)
+def hard_example_mask(
+    losses: Tensor, *, keep: Annotated[float, Gt(0), Le(1)] | Tensor, valid: Tensor | None = None
+) -> Tensor:
     """Marks the hardest examples of each row.
 
         those among the ceil(keep * n) highest losses of n
@@ -47,7 +54,11 @@ def hard_example_mask(losses: Tensor, *, keep: float | Tensor, valid: Tensor | N
 
 
 def hard_example_mask_ratio(
-    losses: Tensor, labels: Tensor, *, negatives_per_positive: float | Tensor, valid: Tensor | None = None
+    losses: Tensor,
+    labels: Tensor,
+    *,
+    negatives_per_positive: Annotated[float, Gt(0)] | Tensor,
+    valid: Tensor | None = None,
 ) -> Tensor:
     """Marks all positives of each row and a number of hardest negatives for each.
 

@@ -15,9 +15,10 @@ replaces y by (1 - e) y + e / C.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import mindspore as ms
+from annotated_types import Ge
 from mindspore import Tensor, ops
 
 from lossfleet.losses.checks import check_class_weight, check_number, check_softmax
@@ -29,8 +30,10 @@ from lossfleet.losses.numerics import (
     over_leading_axes,
     sum_of_classes,
 )
+from lossfleet.losses.stacked import stacked_as, stacked_focal
 
 
+@stacked_as(stacked_focal, gamma=0.0, times_class_weight=True)
 def softmax_cross_entropy(
     logits: Tensor,
     labels: Tensor,
@@ -62,11 +65,12 @@ def softmax_cross_entropy(
     return _loss(logits, labels, 0.0, class_weight, label_smoothing, ignore_index)
 
 
+@stacked_as(stacked_focal, times_class_weight=True)
 def softmax_focal_loss(
     logits: Tensor,
     labels: Tensor,
     *,
-    gamma: float | Tensor,
+    gamma: Annotated[float, Ge(0)] | Tensor,
     class_weight: Tensor | None = None,
     label_smoothing: float | Tensor = 0.0,
     ignore_index: int | None = None,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import ArrayLike
 
 Normalization = Literal["mean over examples", "mean over classes", "sum over classes", "none"]
@@ -170,6 +171,41 @@ def normalize_weights(
         "none": 1.0,
     }
     return array * scale[to]
+
+
+def class_weights(
+    class_counts: np.ndarray,
+    *,
+    tau: Annotated[float, Ge(0), Le(3)] | None = None,
+    alpha: Annotated[float, Gt(0), Lt(1)] | None = None,
+    beta: Annotated[float, Ge(0), Lt(1)] | None = None,
+    class_weight: tuple[Annotated[float, Gt(0)], ...] | None = None,
+) -> np.ndarray:
+    """The class weights that at most one of four settings says, their mean over the training examples being 1.
+
+    Args:
+        class_counts: (C,) int, examples of each class before any resampling, each at least 1.
+        tau: weights n_c^-tau, see `power_weights`.
+        alpha: two classes, see `alpha_weights`.
+        beta: see `effective_number_weights`.
+        class_weight: given, (C,).
+
+    Returns:
+        (C,) float64; 1 for each class where nothing is set.
+
+    Raises:
+        ValueError: a value that the named function refuses.
+    """
+    weights = np.ones(len(class_counts))
+    if tau is not None:
+        weights = power_weights(class_counts, tau=tau)
+    elif alpha is not None:
+        weights = alpha_weights(alpha)
+    elif beta is not None:
+        weights = effective_number_weights(class_counts, beta=beta)
+    elif class_weight is not None:
+        weights = np.asarray(class_weight, np.float64)
+    return normalize_weights(weights, class_counts)
 
 
 def given_weights(weights: ArrayLike | Sequence[float], *, classes: int) -> np.ndarray:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
 from lossfleet.conf.errors import UserError
+from lossfleet.runners.locks import lock, unlock
 
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
@@ -156,7 +157,7 @@ class Journal:
             self._file = FileIO(self.path, "a+")
         descriptor = self._file.fileno()
         # Several processes write to the journal of a sweep.
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         try:
             end = end_of_last_line(descriptor)
             os.ftruncate(descriptor, end)
@@ -169,7 +170,7 @@ class Journal:
                 os.ftruncate(descriptor, end)
                 raise
         finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            unlock(descriptor)
 
     def read(self) -> list[Record]:
         """All records; none where there is no file yet.
@@ -242,6 +243,14 @@ def decode_record(line: bytes | str) -> Record:
     if not isinstance(fields, dict):
         raise TypeError(f"it is a {type(fields).__name__}")
     return KINDS[fields.pop("kind")](**fields)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings, such as a configuration, as one mapping of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _to_json(value: Any) -> Any:

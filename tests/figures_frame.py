@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lossfleet.sweeps.comparison.summary import FIELDS, SHOWN
+from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN
 
 STRATEGIES = ("ce", "focal", "mine")
 # Hidden in every name that is data: none may be read as HTML or as a formula.

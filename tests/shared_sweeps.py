@@ -16,7 +16,7 @@ import optuna
 from mlflow import MlflowClient
 from postgres import free_port
 
-from lossfleet.runners.cluster.ledger import Ledger
+from lossfleet.runners.cluster.work_queue import WorkQueue
 from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, TrialRecord
 
 STRATEGIES, TRIALS, REPLICATES, FINAL = ("ce", "focal"), 4, 2, 3
@@ -104,9 +104,9 @@ def results(records: list[Record]) -> dict[tuple, tuple]:
 
 
 def check_complete(storage: str, uri: str) -> None:
-    """Every trial and replicate once, in the ledger, in Optuna and in MLflow, none left running."""
-    ledger = Ledger(storage, "small")
-    records = ledger.read()
+    """Every trial and replicate once, in the queue, in Optuna and in MLflow, none left running."""
+    queue = WorkQueue(storage, "small")
+    records = queue.records.read()
     kinds = Counter(
         (type(record).__name__, record.stage, record.state)
         for record in records
@@ -121,8 +121,8 @@ def check_complete(storage: str, uri: str) -> None:
     }
     assert isinstance(records[-1], EndRecord)
     assert records[-1].state == "FINISHED"
-    assert all(count.total == count.done == count.tracked for count in ledger.counts().values())
-    assert ledger.beats() == {}
+    assert all(count.total == count.done == count.tracked for count in queue.counts().values())
+    assert queue.workers.heartbeats() == {}
 
     values = {key: result[1] for key, result in results(records).items() if key[1:2] == ("search",)}
     for strategy in STRATEGIES:

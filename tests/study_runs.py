@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from optuna.storages import BaseStorage, InMemoryStorage
 
-from lossfleet.conf.schema import Budget, Config, CrossEntropy, Data, Pruner, Search
+from lossfleet.conf.schema import Budget, Config, choose
 from lossfleet.sweeps.planning.plan import Study
 from lossfleet.sweeps.planning.space import Dimension
 from lossfleet.sweeps.search.study import Asked, StudySearch
@@ -21,6 +21,9 @@ BATCH = Dimension("batch_size", "int", 16, 64, step=16)
 STEPS = Dimension("optimizer.weight_decay", "float", 0.0, 1.0, step=0.25)
 EXPONENTS = Dimension("sampler.exponent", "float", 0.0, 1.0, step=0.5, when={"sampler": ("class_balanced",)})
 
+# Pruners that wait do so for as short as they can, so that a short study shows what they do.
+EARLY = {"n_startup_trials": 2, "warmup_rungs": 0}
+
 Story = list[tuple[int, dict, str]]
 
 
@@ -30,14 +33,15 @@ def make_study(
     seed: int = 0,
     pruner: str = "none",
     budget: Budget | None = None,
+    sampler: str = "tpe",
     **search: object,
 ) -> Study:
     config = Config(
         strategy="ce",
-        data=Data(name="wine"),
-        loss=CrossEntropy(),
-        search=Search(**search),
-        pruner=Pruner(name=pruner, startup_trials=2, warmup_rungs=0),
+        data=choose("data", "wine"),
+        loss=choose("loss", "cross_entropy"),
+        search=choose("search", sampler, **search),
+        pruner=choose("pruner", pruner, **(EARLY if pruner in ("median", "percentile") else {})),
         budget=budget or Budget(trials=trials, epochs=4, rungs=2),
         seed=seed,
     )

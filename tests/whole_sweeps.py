@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from lossfleet.runners.records import Journal, ReplicateRecord, TrialRecord
-from lossfleet.sweeps.comparison.summary import frame, frame_from_records, summary
+from lossfleet.sweeps.comparison.frame import frame, frame_from_records
+from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import markdown_table
 
 
@@ -104,7 +105,7 @@ def wait_until(
 
 
 def children(pid: int, kind: str) -> list[int]:
-    """The processes that a process started: its "spawn_main" (trainers) or its "tracking.writer"."""
+    """The processes that a process started: its "running.processes" (trainers) or its "tracking.writer"."""
     try:
         own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except FileNotFoundError:

@@ -71,8 +71,8 @@ def missing_file(database: str | None) -> UserError:
     """The error for a file of SQLite that should be there."""
     return UserError(
         what=f"there is no database {database or 'in memory that others could see'}",
-        expected="the storage of a sweep that was put up for workers",
-        hint="put it up with lossfleet sweep engine=workers engine.storage=...",
+        expected="the storage of a sweep that was published for workers",
+        hint="publish it with lossfleet sweep engine=workers engine.storage=...",
     )
 
 

@@ -1,16 +1,13 @@
-"""The data sets, by name. A new one is a loader and a row in LOADERS."""
+"""The data sets that come with lossfleet: a function each, named in `conf/data/`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from lossfleet.conf.errors import UserError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,28 +59,8 @@ class Dataset:
         }
 
 
-def load_dataset(name: str) -> Dataset:
-    """Load a data set by its name.
-
-    Args:
-        name: one of LOADERS.
-
-    Returns:
-        The data set, mended where `notes` says so.
-
-    Raises:
-        UserError: for an unknown name.
-    """
-    if name not in LOADERS:
-        raise UserError(
-            what=f"data.name is {name!r}",
-            expected=f"one of {', '.join(LOADERS)}",
-            hint=suggest(name, LOADERS),
-        )
-    return LOADERS[name]()
-
-
-def _page_blocks() -> Dataset:
+def page_blocks() -> Dataset:
+    """Blocks of page layouts, five classes, 90 % of them text; mended where `notes` says so."""
     import pandas as pd
 
     with (resources.files("lossfleet.runners.data.datasets") / "page_blocks.csv.gz").open("rb") as file:
@@ -113,8 +90,9 @@ def _mend_page_blocks(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...
     return table[~repeated].reset_index(drop=True), tuple(notes)
 
 
-def _page_blocks_binary() -> Dataset:
-    blocks = _page_blocks()
+def page_blocks_binary() -> Dataset:
+    """`page_blocks` with the four classes other than text joined."""
+    blocks = page_blocks()
     return Dataset(
         name="page_blocks_binary",
         features=blocks.features,
@@ -139,7 +117,8 @@ def _from_sklearn(name: str) -> Dataset:
     )
 
 
-def _breast_cancer() -> Dataset:
+def breast_cancer() -> Dataset:
+    """Tumours of the breast, benign and malignant."""
     tumours = _from_sklearn("breast_cancer")
     return replace(
         tumours,
@@ -151,10 +130,11 @@ def _breast_cancer() -> Dataset:
     )
 
 
-LOADERS: dict[str, Callable[[], Dataset]] = {
-    "page_blocks": _page_blocks,
-    "page_blocks_binary": _page_blocks_binary,
-    "breast_cancer": _breast_cancer,
-    "wine": lambda: _from_sklearn("wine"),
-    "digits": lambda: _from_sklearn("digits"),
-}
+def wine() -> Dataset:
+    """Wines of three growers."""
+    return _from_sklearn("wine")
+
+
+def digits() -> Dataset:
+    """Handwritten digits of 8 x 8 pixels."""
+    return _from_sklearn("digits")

@@ -1,58 +1,75 @@
 """Samplers: which training examples each epoch draws, as indices.
 
 Every sampler gives the same number of draws an epoch, the size of the training part, so that strategies are
-compared at equal budgets. Two random streams depend on the seed alone: RESAMPLE chooses or makes the examples,
-PLAN orders the draws; all samplers of a seed use the same PLAN stream.
+compared at equal budgets. A sampler is a function of the labels and of what it names of
+
+- draws: how many indices it returns, those of all epochs;
+- random: a generator on the stream PLAN, which orders the draws: all samplers of a seed use the same one;
+- random_state: an integer of the stream RESAMPLE, which chooses or makes the examples.
+
+One that names `features` returns new rows, features and labels, instead of indices; each of them is drawn once a
+round. Both streams depend on the seed alone.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Interval
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.schema import ClassBalanced, Sampler, Smote
+from lossfleet.conf.parts import Part
+from lossfleet.runners import streams
 from lossfleet.runners.data.splits import Split
-from lossfleet.runners.streams import Stream, generator, random_state
+from lossfleet.runners.streams import Stream
 
 
-def training_rows(sampler: Sampler, split: Split, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The examples that index plans point into: the training part, or SMOTE's synthetic set.
+def makes_rows(sampler: Part) -> bool:
+    """Whether a sampler makes rows of its own instead of drawing from the training part."""
+    return "features" in sampler.inputs()
 
-    SMOTE adds to each class, up to the size of the largest, points between its examples and their k nearest
-    neighbours of the class, k = min(neighbors, smallest class - 1); a lowered k is told by a warning.
+
+def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The examples that index plans point into: the training part, or the rows that the sampler makes of it.
 
     Args:
-        sampler: configuration of the sampler.
+        sampler: of the group `sampler`.
         split: the split to train on.
-        seed: integer of at least 0; SMOTE's points depend on it.
+        seed: integer of at least 0; made rows depend on it.
 
     Returns:
-        features (M, F) float32 and labels (M,) int32; M is n, or for SMOTE C times the largest class.
+        features (M, F) float32 and labels (M,) int32.
 
     Raises:
-        UserError: for SMOTE where a class has a single example.
-
-    Reference: Chawla et al. 2002, arXiv 1106.1813 (SMOTE).
+        UserError: the sampler cannot make rows of this split, or what it makes are no rows.
     """
-    if isinstance(sampler, Smote):
-        return _synthetic_rows(sampler, split, seed)
-    return split.train_features, split.train_labels
+    if not makes_rows(sampler):
+        return split.train_features, split.train_labels
+    rows = sampler.call(
+        features=split.train_features,
+        labels=split.train_labels,
+        random=streams.generator(Stream.PLAN, seed),
+        random_state=streams.random_state(Stream.RESAMPLE, seed),
+    )
+    columns = split.train_features.shape[1]
+    shapes = [np.shape(each) for each in rows] if isinstance(rows, tuple) else [np.shape(rows)]
+    if len(shapes) != 2 or shapes[1] != (shapes[0][0],) or shapes[0][1:] != (columns,) or not shapes[1][0]:
+        raise _wrong(sampler, f"shapes {shapes}", f"features (M, {columns}) and labels (M,)")
+    features, labels = (np.asarray(each) for each in rows)
+    if not set(np.unique(labels)) <= set(range(len(split.class_counts))):
+        raise _wrong(
+            sampler, f"the labels {np.unique(labels)}", f"labels in 0..{len(split.class_counts) - 1}"
+        )
+    return features.astype(np.float32, copy=False), labels.astype(np.int32, copy=False)
 
 
-def index_plan(sampler: Sampler, split_n: int, labels: np.ndarray, *, seed: int, epochs: int) -> np.ndarray:
+def index_plan(sampler: Part, split_n: int, labels: np.ndarray, *, seed: int, epochs: int) -> np.ndarray:
     """The examples to draw, epoch by epoch.
 
-    shuffle and smote draw from all examples, oversample and undersample from imbalanced-learn's choice, made
-    once a seed: their epochs are consecutive pieces of a stream of fresh permutations of it. class_balanced
-    draws with replacement, example i with probability ~ n_c^-exponent for its class c, so that class c comes
-    with probability ~ n_c^(1 - exponent).
-
     Args:
-        sampler: configuration of the sampler.
+        sampler: of the group `sampler`.
         split_n: draws an epoch, the size of the training part.
         labels: (M,) int, the labels that `training_rows` returned.
         seed: integer of at least 0.
@@ -60,72 +77,157 @@ def index_plan(sampler: Sampler, split_n: int, labels: np.ndarray, *, seed: int,
 
     Returns:
         (epochs, split_n) int32, indices into `training_rows`.
+
+    Raises:
+        UserError: the sampler does not return so many indices.
     """
-    plan = _PLANS[sampler.name](sampler, labels, epochs * split_n, seed)
+    draws = epochs * split_n
+    random = streams.generator(Stream.PLAN, seed)
+    if makes_rows(sampler):
+        plan = shuffle(labels, draws=draws, random=random)
+    else:
+        state = streams.random_state(Stream.RESAMPLE, seed)
+        plan = np.asarray(sampler.call(labels=labels, draws=draws, random=random, random_state=state))
+        if plan.shape != (draws,) or plan.dtype.kind not in "iu":
+            raise _wrong(sampler, f"{plan.dtype} of shape {plan.shape}", f"{draws} integers, the draws")
+        if plan.min() < 0 or plan.max() >= len(labels):
+            raise _wrong(
+                sampler, f"indices from {plan.min()} to {plan.max()}", f"indices in 0..{len(labels) - 1}"
+            )
     return plan.astype(np.int32).reshape(epochs, split_n)
 
 
-def _synthetic_rows(sampler: Smote, split: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def shuffle(labels: np.ndarray, *, draws: int, random: np.random.Generator) -> np.ndarray:
+    """Each example once an epoch: consecutive pieces of a stream of fresh permutations.
+
+    Args:
+        labels: (N,) int.
+        draws: the number of indices to return.
+        random: orders the draws.
+
+    Returns:
+        (draws,) indices.
+    """
+    return _permutations(np.arange(len(labels)), draws, random)
+
+
+def oversample(
+    labels: np.ndarray, *, draws: int, random: np.random.Generator, random_state: int
+) -> np.ndarray:
+    """Every class drawn equally often; the rare ones repeat.
+
+    Args:
+        labels: (N,) int.
+        draws: the number of indices to return.
+        random: orders the draws.
+        random_state: decides which examples repeat, once for all epochs.
+
+    Returns:
+        (draws,) indices.
+    """
+    from imblearn.over_sampling import RandomOverSampler
+
+    return _permutations(_chosen(RandomOverSampler(random_state=random_state), labels), draws, random)
+
+
+def undersample(
+    labels: np.ndarray, *, draws: int, random: np.random.Generator, random_state: int
+) -> np.ndarray:
+    """Every class drawn equally often from as many examples as the rarest class has.
+
+    Args:
+        labels: (N,) int.
+        draws: the number of indices to return.
+        random: orders the draws.
+        random_state: decides which examples are used, once for all epochs.
+
+    Returns:
+        (draws,) indices.
+    """
+    from imblearn.under_sampling import RandomUnderSampler
+
+    return _permutations(_chosen(RandomUnderSampler(random_state=random_state), labels), draws, random)
+
+
+def class_balanced(
+    labels: np.ndarray,
+    *,
+    draws: int,
+    random: np.random.Generator,
+    exponent: Annotated[float, Interval(ge=0, le=1)] = 1.0,
+) -> np.ndarray:
+    """Draws with replacement, class c with probability ~ n_c^(1 - exponent): 0 is uniform over examples, 1 over classes.
+
+    Args:
+        labels: (N,) int.
+        draws: the number of indices to return.
+        random: draws.
+        exponent: in [0, 1].
+
+    Returns:
+        (draws,) indices.
+    """  # noqa: E501
+    weight = np.bincount(labels)[labels] ** -exponent
+    return random.choice(len(labels), size=draws, p=weight / weight.sum())
+
+
+def smote(
+    features: np.ndarray, labels: np.ndarray, *, random_state: int, neighbors: Annotated[int, Ge(1)] = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Synthetic examples of the rare classes between nearest neighbours.
+
+    Adds to each class, up to the size of the largest, points between its examples and their k nearest neighbours of
+    the class, k = min(neighbors, smallest class - 1); a lowered k is told by a warning.
+
+    Args:
+        features: (N, F).
+        labels: (N,) int.
+        random_state: decides where the points lie.
+        neighbors: at least 1.
+
+    Returns:
+        features (M, F) and labels (M,), the examples first; M is C times the largest class.
+
+    Raises:
+        UserError: a class has a single example.
+
+    Reference: Chawla et al. 2002, arXiv 1106.1813.
+    """
     from imblearn.over_sampling import SMOTE
 
-    smallest = int(split.class_counts.min())
+    counts = np.bincount(labels)
+    rarest, smallest = int(counts.argmin()), int(counts.min())
     if smallest < 2:
         raise UserError(
-            what=f"sampler=smote cannot interpolate within class {split.rarest_class}, "
-            f"which has {smallest} training row",
+            what=f"sampler=smote cannot interpolate within class {rarest}, which has {smallest} training row",
             expected="at least 2 rows a class",
             hint="write for example sampler=oversample",
         )
-    neighbors = min(sampler.neighbors, smallest - 1)
-    if neighbors < sampler.neighbors:
+    lowered = min(neighbors, smallest - 1)
+    if lowered < neighbors:
         warnings.warn(
-            f"sampler.neighbors lowered from {sampler.neighbors} to {neighbors}: "
-            f"class {split.rarest_class} has {smallest} training rows",
-            stacklevel=3,
+            f"sampler.neighbors lowered from {neighbors} to {lowered}: "
+            f"class {rarest} has {smallest} training rows",
+            stacklevel=4,
         )
-    smote = SMOTE(k_neighbors=neighbors, random_state=random_state(Stream.RESAMPLE, seed))
-    return smote.fit_resample(split.train_features, split.train_labels)
+    return SMOTE(k_neighbors=lowered, random_state=random_state).fit_resample(features, labels)
 
 
-def _all(sampler: Sampler, labels: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    return _permutations(np.arange(len(labels)), draws, seed)
-
-
-def _oversample(sampler: Sampler, labels: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    from imblearn.over_sampling import RandomOverSampler
-
-    return _permutations(_chosen(RandomOverSampler, labels, seed), draws, seed)
-
-
-def _undersample(sampler: Sampler, labels: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    from imblearn.under_sampling import RandomUnderSampler
-
-    return _permutations(_chosen(RandomUnderSampler, labels, seed), draws, seed)
-
-
-def _class_balanced(sampler: ClassBalanced, labels: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    weight = np.bincount(labels)[labels] ** -sampler.exponent
-    return generator(Stream.PLAN, seed).choice(len(labels), size=draws, p=weight / weight.sum())
-
-
-def _chosen(resampler_class: Any, labels: np.ndarray, seed: int) -> np.ndarray:
+def _chosen(resampler: Any, labels: np.ndarray) -> np.ndarray:
     """The rows that a resampler of imbalanced-learn keeps or repeats; it looks at the labels only."""
-    resampler = resampler_class(random_state=random_state(Stream.RESAMPLE, seed))
     resampler.fit_resample(np.zeros((len(labels), 1)), labels)
     return resampler.sample_indices_
 
 
-def _permutations(indices: np.ndarray, draws: int, seed: int) -> np.ndarray:
+def _permutations(indices: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:
     """The first `draws` of a stream of fresh permutations of `indices`."""
-    random = generator(Stream.PLAN, seed)
     rounds = -(-draws // len(indices))
     return np.concatenate([random.permutation(indices) for _ in range(rounds)])[:draws]
 
 
-_PLANS: dict[str, Callable[..., np.ndarray]] = {
-    "shuffle": _all,
-    "oversample": _oversample,
-    "undersample": _undersample,
-    "class_balanced": _class_balanced,
-    "smote": _all,
-}
+def _wrong(sampler: Part, what: str, expected: str) -> UserError:
+    return UserError(
+        what=f"sampler={sampler.name} returned {what}",
+        expected=expected,
+        hint=f"correct {sampler.target} ({sampler.signature.place})",
+    )

@@ -7,9 +7,7 @@ arrays of the right size. So a table needs about the memory of its numbers, howe
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.rules import show
-from lossfleet.conf.schema import TABLE, Data
-from lossfleet.runners.data.builtin import Dataset, load_dataset
+from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.table_columns import MOST_CATEGORIES, Categories, ColumnProfile, as_numbers
 from lossfleet.runners.data.table_file import TableFile, file_digest, no_rows, open_table_file
 
@@ -33,71 +29,37 @@ CLASSES_OF_A_SMALL_TABLE = 20
 FEW = 5
 
 
-def open_dataset(data: Data) -> Dataset:
-    """The data set that a configuration chooses: one of ours, or the user's table."""
-    return read_table(data) if data.name == TABLE else load_dataset(data.name)
-
-
-def read_table(data: Data) -> Dataset:
+def read_table(
+    path: str | None,
+    target: str | None,
+    drop: tuple[str, ...] = (),
+    categorical: tuple[str, ...] = (),
+) -> Dataset:
     """The table of `data=csv`, checked cell by cell.
 
     Columns of numbers are float64, NaN where missing; the others are categorical. Classes are numbered from the
     largest to the smallest, so that with two of them alpha weighs the rare one. Of equal rows the first is kept.
 
     Args:
-        data: names path and target; the digest and class names that it may have must be those of the file.
+        path: of a CSV or Parquet file.
+        target: the column with the classes.
+        drop: columns to leave out.
+        categorical: columns of numbers that are codes.
 
     Returns:
         The data set; `notes` says what was left out.
 
     Raises:
-        UserError: a file or a column that cannot be used, or a file that has changed.
+        UserError: a file or a column that cannot be used.
     """
-    path = absolute(data)
-    digest = file_digest(path)
-    if data.digest not in (None, digest):
-        raise UserError(
-            what=f"{path} has changed: its digest is {digest} and was {data.digest}",
-            expected="the file that the configuration was made for",
-            hint="leave data.digest out for a new sweep, or bring the old file back",
-        )
-    found = replace(data, path=str(path), digest=digest)
-    dataset = _read(path, digest, str(data.target), data.drop, data.categorical, found.label)
-    if data.class_names not in (None, dataset.class_names):
-        raise UserError(
-            what=f"data.class_names is {show(data.class_names)}",
-            expected=f"those of {path.name}, the largest class first: {show(dataset.class_names)}",
-            hint="leave data.class_names out",
-        )
-    return dataset
-
-
-def described(data: Data) -> Data:
-    """The same choice of a table with what only reading it tells: absolute path, digest and class names.
-
-    Raises:
-        UserError: as `read_table`.
-    """
-    path = absolute(data)
-    return replace(data, path=str(path), digest=file_digest(path), class_names=read_table(data).class_names)
-
-
-def tell_notes(data: Data, dataset: Dataset) -> None:
-    """Say on standard error what was left out of a table of the user's own."""
-    if data.name == TABLE:
-        for note in dataset.notes:
-            print(f"{Path(str(data.path)).name}: {note}", file=sys.stderr)
-
-
-def absolute(data: Data) -> Path:
-    """The table's path, so that it is found from another working directory too."""
-    return Path(os.path.abspath(os.path.expanduser(str(data.path))))
+    file = Path(os.path.abspath(os.path.expanduser(str(path))))
+    return _read(file, file_digest(file), str(target), drop, categorical)
 
 
 # The digest is in the key, so the one table that is kept is never an old one.
 @lru_cache(maxsize=1)
 def _read(
-    path: Path, digest: str, target: str, drop: tuple[str, ...], categorical: tuple[str, ...], label: str
+    path: Path, digest: str, target: str, drop: tuple[str, ...], categorical: tuple[str, ...]
 ) -> Dataset:
     file = open_table_file(path)
     _check_chosen(file, target, drop, categorical)
@@ -127,7 +89,7 @@ def _read(
         notes.append(
             f"{repeated} rows left out that repeat an earlier row exactly: they would leak across splits"
         )
-    return Dataset(label, table, labels, class_names, tuple(notes), f"{path}, SHA-256 {digest}...")
+    return Dataset(path.stem, table, labels, class_names, tuple(notes), f"{path}, SHA-256 {digest}...")
 
 
 def _fill(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from lossfleet.conf.metrics import Metric
 from lossfleet.runners.metrics.calibration import (
     brier_score,
     expected_calibration_error,
@@ -14,20 +16,18 @@ from lossfleet.runners.metrics.calibration import (
     softmax,
 )
 from lossfleet.runners.metrics.classification import (
-    CHEAP_METRICS,
     classification_metrics,
     confusion_matrix,
+    decision_metrics,
     metric_names,
-    precision_at_recall,
 )
 from lossfleet.runners.metrics.prior_correction import correct_for_prior, fit_exponent
+from lossfleet.runners.metrics.ranking import precision_at_recall
 
 # Curves whose steps are no epochs: recall in percent, bins from 1.
 PRECISION_AT_RECALL = "test_precision_at_recall"
 RELIABILITY = ("test_reliability_count", "test_reliability_accuracy", "test_reliability_confidence")
 DIAGRAMS = (PRECISION_AT_RECALL, *RELIABILITY)
-
-LOWER_IS_BETTER = ("calibration_error", "brier_score", "train_loss")
 
 Curve = list[tuple[int, float]]
 
@@ -40,7 +40,13 @@ class Outputs(NamedTuple):
 
 
 def evaluate(
-    validation: Outputs, test: Outputs, *, class_counts: np.ndarray, rarest_class: int, metric: str
+    validation: Outputs,
+    test: Outputs,
+    *,
+    class_counts: np.ndarray,
+    rarest_class: int,
+    metric: str,
+    users: Sequence[Metric] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, list[Curve]]]:
     """Metrics and diagrams of each member on its test part, tuned on its validation part alone.
 
@@ -57,7 +63,8 @@ def evaluate(
         validation, test: of the same members.
         class_counts: (C,), of the training part.
         rarest_class: in 0..C-1.
-        metric: what the correction for the prior maximises on the validation part.
+        metric: what the correction for the prior is fitted to on the validation part.
+        users: metrics beside lossfleet's own.
 
     Returns:
         Metrics (K,) and curves of (step, value), one a member, by name. A member whose logits are not all
@@ -68,10 +75,10 @@ def evaluate(
         part._replace(logits=np.where(finite[:, None, None], part.logits, 0)) for part in (validation, test)
     )
     metrics = (
-        _named("test_", classification_metrics(*test, rarest_class=rarest_class))
+        _named("test_", classification_metrics(*test, rarest_class=rarest_class, users=users))
         | _confusion(test)
         | _scaled(validation, test)
-        | _corrected(validation, test, class_counts, rarest_class, metric)
+        | _corrected(validation, test, class_counts, rarest_class, metric, users)
     )
     diagrams = _diagrams(softmax(test.logits), test.labels, rarest_class)
     return (
@@ -83,13 +90,13 @@ def evaluate(
     )
 
 
-def final_metric_names(classes: int) -> tuple[str, ...]:
+def final_metric_names(classes: int, users: Sequence[Metric] = ()) -> tuple[str, ...]:
     """All metrics that a final replicate has, those of both parts."""
-    plain = metric_names(classes)
+    plain = metric_names(classes, users)
     scaled = ("expected_calibration_error", "brier_score")
     return (
         *(f"{part}_{name}" for part in ("test", "validation") for name in plain),
-        *(f"test_corrected_{name}" for name in CHEAP_METRICS),
+        *(f"test_corrected_{name}" for name in decision_metrics(users)),
         *(f"test_scaled_{name}" for name in scaled),
         *(f"test_confusion_{i}_{j}" for i in range(classes) for j in range(classes)),
         *("train_loss", "temperature", "prior_exponent", "train_rows", "test_rows"),
@@ -107,11 +114,18 @@ def _scaled(validation: Outputs, test: Outputs) -> dict[str, np.ndarray]:
 
 
 def _corrected(
-    validation: Outputs, test: Outputs, class_counts: np.ndarray, rarest_class: int, metric: str
+    validation: Outputs,
+    test: Outputs,
+    class_counts: np.ndarray,
+    rarest_class: int,
+    metric: str,
+    users: Sequence[Metric],
 ) -> dict[str, np.ndarray]:
-    exponent = fit_exponent(*validation, class_counts, rarest_class=rarest_class, metric=metric)
+    exponent = fit_exponent(*validation, class_counts, rarest_class=rarest_class, metric=metric, users=users)
     logits = correct_for_prior(test.logits, exponent, class_counts)
-    values = classification_metrics(logits, test.labels, rarest_class=rarest_class, names=CHEAP_METRICS)
+    values = classification_metrics(
+        logits, test.labels, rarest_class=rarest_class, names=decision_metrics(users), users=users
+    )
     return {"prior_exponent": exponent} | _named("test_corrected_", values)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from lossfleet.runners.metrics.classification import CHEAP_METRICS, classification_metrics
+from lossfleet.conf.metrics import Metric, own_metrics
+from lossfleet.runners.metrics.classification import classification_metrics
 
 # Nearest to 0 first, which is the argmax: of equal exponents the smallest correction wins.
 EXPONENTS = np.array(sorted(np.arange(-10, 21) / 10, key=abs))
@@ -37,28 +40,34 @@ def fit_exponent(
     *,
     rarest_class: int,
     metric: str,
+    users: Sequence[Metric] = (),
 ) -> np.ndarray:
-    """The kappa of `correct_for_prior` with the highest metric, among -1, -0.9, ..., 2.
+    """The kappa of `correct_for_prior` with the best metric, among -1, -0.9, ..., 2.
 
     Args:
         logits: (..., C, N) floats, of examples that were neither trained on nor will be tested on.
         labels: (..., N) integers in 0..C-1.
         class_counts: (C,) positive, of the training part.
         rarest_class: in 0..C-1.
-        metric: what to maximise; where it does not depend on decisions, balanced accuracy is taken.
+        metric: by which exponents are compared; where it does not depend on decisions alone, balanced accuracy is
+            taken.
+        users: metrics beside lossfleet's own.
 
     Returns:
         (...) float64, the one nearest to 0 where several are best; 0 for a member without a finite metric.
     """
-    metric = metric if metric in CHEAP_METRICS else "balanced_accuracy"
+    known = own_metrics() | {each.name: each for each in users}
+    measure = known[metric] if known[metric].is_of_decisions else known["balanced_accuracy"]
     leading = labels.shape[:-1]
     scores = [
-        classification_metrics(
+        measure.sign
+        * classification_metrics(
             correct_for_prior(logits, np.full(leading, exponent), class_counts),
             labels,
             rarest_class=rarest_class,
-            names=(metric,),
-        )[metric]
+            names=(measure.name,),
+            users=users,
+        )[measure.name]
         for exponent in EXPONENTS
     ]
     return EXPONENTS[np.nan_to_num(np.stack(scores), nan=-np.inf).argmax(axis=0)]

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 
-import numpy as np
-
-from lossfleet.conf.schema import Model
+from lossfleet.runners.models.layers import Arrays, Layer
 from lossfleet.runners.streams import Stream, generator
 
-Parameters = list[tuple[np.ndarray, np.ndarray]]
+Parameters = Arrays
 
 
-def initial_parameters(model: Model, features: int, classes: int, *, seed: int) -> Parameters:
-    """Initial weights and biases of a multilayer perceptron with ReLU.
+def initial_parameters(layers: Sequence[Layer], features: int, *, seed: int) -> list[Parameters]:
+    """The first parameters of each layer, in its stock form.
 
-    Hidden layers: weight ~ U(-a, a), a = sqrt(6 / fan_in), which keeps the variance through a ReLU (He).
-    Last layer: a = sqrt(6 / (fan_in + fan_out)) (Glorot). Biases: 0. Frameworks disagree on their defaults,
-    so none of them is followed. Each layer has a stream of its own, so that a further layer leaves the hidden
-    ones before it as they were.
+    Each layer that has parameters has a stream of its own, so that a further layer leaves those before it as they
+    were.
 
     Args:
-        model: widths of the hidden layers, possibly none.
-        features, classes: inputs and outputs, at least 1.
+        layers: the model.
+        features: its inputs.
         seed: integer of at least 0.
 
     Returns:
-        A pair for each layer: weight (out, in) float32 and bias (out,) float32.
-
-    Reference: He et al. 2015, arXiv 1502.01852; Glorot and Bengio 2010 (AISTATS).
+        One tuple a layer, empty where it has no parameters.
     """
-    sizes = (features, *model.widths, classes)
-    last = len(model.widths)
-    parameters = []
-    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        bound = np.sqrt(6 / (fan_in + fan_out if layer == last else fan_in))
-        weight = generator(Stream.INITIAL, seed, layer).uniform(-bound, bound, (fan_out, fan_in))
-        parameters.append((weight.astype(np.float32), np.zeros(fan_out, np.float32)))
+    parameters: list[Parameters] = []
+    width, stream = features, 0
+    for layer in layers:
+        arrays = layer.initial(width, generator(Stream.INITIAL, seed, stream))
+        stream += bool(arrays)
+        width = layer.width(width)
+        parameters.append(arrays)
     return parameters

@@ -1,72 +1,77 @@
-"""AdamW for a fleet: every slot has its own learning rate, weight decay and step count."""
+"""AdamW."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated, Any
+
 import numpy as np
-from mindspore import Tensor, ops
+from annotated_types import Ge, Gt, Interval
+from mindspore import Parameter, Tensor, ops
+from mindspore.experimental import optim
+
+from lossfleet.runners.optimizers.optimizer import Optimizer
 
 
-def adamw_coefficients(
-    learning_rate: np.ndarray,
-    first_step: np.ndarray,
-    steps: int,
-    *,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The bias-corrected step size and epsilon of each slot at each step of an epoch.
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay.
 
-    The fleet keeps moments without their factors, M_t = beta1 M_(t-1) + g = m_t / (1 - beta1) and
-    V_t = beta2 V_(t-1) + g^2 = v_t / (1 - beta2), which spares two operations on the buffer a moment. Then
-    lr m_hat / (sqrt(v_hat) + epsilon) = step_size M / (sqrt(V) + shifted_epsilon), where, with
-    r = sqrt((1 - beta2^t) / (1 - beta2)), step_size = lr r (1 - beta1) / (1 - beta1^t) and
-    shifted_epsilon = epsilon r.
-    Computed here in float64: 1 - beta2^t loses four digits in float32 at the first steps.
+        m_t = beta1 m_(t-1) + (1 - beta1) g_t,  v_t = beta2 v_(t-1) + (1 - beta2) g_t^2,
+        x_t = (1 - lr weight_decay) x_(t-1) - lr m_hat / (sqrt(v_hat) + epsilon)
 
-    Args:
-        learning_rate: (K,).
-        first_step: (K,) int, the t of the epoch's first step, at least 1.
-        steps: S, steps of the epoch.
-
-    Returns:
-        step_size and shifted_epsilon, each (S, K, 1) float32.
+    with m_hat = m_t / (1 - beta1^t) and v_hat = v_t / (1 - beta2^t).
 
     Reference: Loshchilov and Hutter 2019, arXiv 1711.05101; Kingma and Ba 2015, arXiv 1412.6980.
     """
-    step = first_step + np.arange(steps)[:, None]
-    root = np.sqrt(_sum_of_powers(beta2, step))
-    step_size = learning_rate * root / _sum_of_powers(beta1, step)
-    return step_size[..., None].astype(np.float32), (epsilon * root)[..., None].astype(np.float32)
 
+    lr: Annotated[float, Gt(0)] = 1e-2
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    beta1: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Interval(ge=0, lt=1)] = 0.999
+    epsilon: Annotated[float, Gt(0)] = 1e-8
 
-def adamw_update(
-    parameters: Tensor,
-    first_moment: Tensor,
-    second_moment: Tensor,
-    gradient: Tensor,
-    *,
-    step_size: Tensor,
-    shifted_epsilon: Tensor,
-    decay: Tensor,
-    beta1: float,
-    beta2: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of AdamW on the buffers (K, P) of all slots.
+    def coefficients(
+        self, learning_rate: np.ndarray, weight_decay: np.ndarray, step: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """Step size, shifted epsilon and decay; see Optimizer.
 
-    Args:
-        parameters, first_moment, second_moment, gradient: (K, P); moments as `adamw_coefficients` says.
-        step_size: (K, P), from `adamw_coefficients`, 0 where nothing is trained.
-        shifted_epsilon: (K, 1), from `adamw_coefficients`.
-        decay: (K, P), 1 - lr weight_decay.
+        Moments are kept without their factors, M_t = beta1 M_(t-1) + g = m_t / (1 - beta1) and
+        V_t = beta2 V_(t-1) + g^2 = v_t / (1 - beta2), which spares two operations on the buffer a moment. Then
+        lr m_hat / (sqrt(v_hat) + epsilon) = step_size M / (sqrt(V) + shifted_epsilon), where, with
+        r = sqrt((1 - beta2^t) / (1 - beta2)), step_size = lr r (1 - beta1) / (1 - beta1^t) and
+        shifted_epsilon = epsilon r. In float32 1 - beta2^t would lose four digits at the first steps.
+        """
+        root = np.sqrt(_sum_of_powers(self.beta2, step))
+        step_size = learning_rate * root / _sum_of_powers(self.beta1, step)
+        return step_size, self.epsilon * root, learning_rate * weight_decay
 
-    Returns:
-        The new parameters, first_moment and second_moment.
-    """
-    first_moment = beta1 * first_moment + gradient
-    second_moment = beta2 * second_moment + gradient * gradient
-    direction = ops.RealDiv()(first_moment, ops.sqrt(second_moment) + shifted_epsilon)
-    return parameters * decay - step_size * direction, first_moment, second_moment
+    def update(
+        self,
+        parameters: Tensor,
+        first_moment: Tensor,
+        second_moment: Tensor,
+        gradient: Tensor,
+        coefficients: tuple[Tensor, ...],
+        trainable: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See Optimizer."""
+        step_size, shifted_epsilon, decay = coefficients
+        first_moment = self.beta1 * first_moment + gradient
+        second_moment = self.beta2 * second_moment + gradient * gradient
+        direction = ops.RealDiv()(first_moment, ops.sqrt(second_moment) + shifted_epsilon)
+        kept = parameters * (1.0 - decay * trainable)
+        return kept - step_size * trainable * direction, first_moment, second_moment
+
+    def stock(self, parameters: list[Parameter]) -> Any:
+        """`mindspore.experimental.optim.AdamW`."""
+        return optim.AdamW(
+            parameters,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.epsilon,
+            weight_decay=self.weight_decay,
+        )
 
 
 def _sum_of_powers(beta: float, count: np.ndarray) -> np.ndarray:

@@ -1,11 +1,10 @@
 """What MLflow is to show of a sweep: the records of its journal as a tree of runs (no mlflow in here).
 
-The sweep is the parent run, a trial hangs under it and the trial's replicates under the trial.
+The sweep's run is the parent of its trials' runs, and a trial's run that of its replicates' runs.
 """
 
 from __future__ import annotations
 
-import getpass
 import json
 import math
 from collections import defaultdict
@@ -14,21 +13,22 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lossfleet.runners.metrics.evaluation import DIAGRAMS
-from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
-
-# By these tags lossfleet finds its own runs again; the others are for the reader of the UI.
-KEY_TAG = "lossfleet.key"
-KIND_TAG = "lossfleet.kind"
-SWEEP_TAG = "lossfleet.sweep"
-SAMPLED_TAG = "lossfleet.sampled"
-CURVES_TAG = "lossfleet.curves"
-OBJECTIVES_TAG = "objectives"
-FRONT_TAG = "pareto"
+from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord, flatten
+from lossfleet.runners.tracking.tags import (
+    CURVES_TAG,
+    KEY_TAG,
+    KIND_TAG,
+    OBJECTIVES_TAG,
+    SAMPLED_TAG,
+    common_tags,
+    error_tags,
+    state_tags,
+    sweep_key,
+)
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-# MLflow's limits; a reason can be a whole traceback.
+# MLflow's limit.
 LONGEST_PARAM = 6000
-LONGEST_REASON = 5000
 # The same for all trials of a sweep, so they are shown once, on the sweep's run.
 SWEEP_SETTINGS = ("budget", "search", "pruner", "space", "fleet", "engine", "tracking", "name", "seed")
 
@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """An MLflow run that has ended; `parent` is the key of the run it hangs under, times are unix seconds."""
+    """An MLflow run that has ended; `parent` is the key of its parent run, times are unix seconds."""
 
     key: str
     parent: str
@@ -86,117 +86,11 @@ class RunTree:
         return runs
 
 
-def sweep_key(sweep: SweepRecord) -> str:
-    """What tells this sweep from another of the same name in the same store."""
-    return f"{sweep.sweep}@{sweep.started:.3f}"
-
-
-def front_keys(sweep: SweepRecord, end: EndRecord) -> set[str]:
-    """The keys of the trials that are on the Pareto front of their study."""
-    return {f"{sweep_key(sweep)}/{strategy}/search/{trial}" for strategy, trial in end.front}
-
-
-def sweep_tags(sweep: SweepRecord) -> dict[str, str]:
-    """The tags of the sweep's own run, the environment among them."""
-    environment = {f"environment.{name}": str(value) for name, value in sweep.environment.items()}
-    return {**_common_tags(sweep), **environment, KEY_TAG: sweep_key(sweep), KIND_TAG: "sweep"}
-
-
-def experiment_tags(name: str) -> dict[str, str]:
-    """The tags of a new experiment: its description, and its kind."""
-    note = (
-        f"Which way of handling class imbalance is best on **{name}**? Each sweep is a run: its description "
-        "has the answer and its artifacts the figures. Under it are the trials of each strategy, under a "
-        f"trial its replicates.\n\n`lossfleet compare {name}` prints the table of the latest sweep."
-    )
-    # The kind makes the UI open on training runs instead of on traces.
-    return {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
-
-
-def end_tags(end: EndRecord, *, has_figures: bool) -> dict[str, str]:
-    """What the sweep's run says of its result: the winner, and the description in Markdown."""
-    tags = {"winner": end.winner} if end.winner else {}
-    if end.sentence:
-        note = f"{end.sentence}\n\n{end.table}"
-        if has_figures:
-            note += (
-                "\n\nFigures: under Artifacts, in `figures/`; `figures.html` has all of them, interactive."
-            )
-        tags["mlflow.note.content"] = note
-    return tags
-
-
-def replicate_row(
-    tags: Mapping[str, str],
-    metrics: Mapping[str, float],
-    curves: Mapping[str, tuple[tuple[int, float], ...]],
-    *,
-    class_names: Iterable[str],
-    started: int,
-    ended: int,
-) -> dict[str, Any]:
-    """A replicate's run as a row to compare.
-
-    Args:
-        tags: as `RunTree` gives them.
-        metrics: the last values.
-        curves: of (step, value).
-        class_names: of the data set.
-        started: in unix milliseconds, as MLflow keeps it; `ended` likewise.
-
-    Returns:
-        sweep, data, strategy, stage, state, search_metric (the validation metric that the search optimised, of
-        several the first one), trial, replicate, seed, split, epochs, started and ended (unix seconds),
-        class_names, objectives (the metrics that are optimised together, with commas), feasible (whether the
-        trial holds its constraints), params (the sampled hyperparameters), metrics and curves.
-    """
-    row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
-    row["search_metric"] = tags["search_metric"]
-    row |= {name: int(tags[name]) for name in ("trial", "replicate", "seed", "split", "epochs")}
-    row |= {"started": started / 1000, "ended": ended / 1000, "class_names": tuple(class_names)}
-    row |= {"objectives": tags.get(OBJECTIVES_TAG, ""), "feasible": tags.get("feasible", "true") == "true"}
-    last = {name: value for name, value in metrics.items() if name not in DIAGRAMS}
-    return {**row, "params": json.loads(tags[SAMPLED_TAG]), "metrics": last, "curves": dict(curves)}
-
-
-def curve_names(tags: Mapping[str, str]) -> list[str]:
-    """Which metrics of a replicate's run are curves."""
-    return json.loads(tags.get(CURVES_TAG, "[]"))
-
-
-def replicate_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """The replicates of a journal's ended trials, as `replicate_row` gives them."""
-    tree = RunTree()
-    rows = []
-    for run in tree.add(records):
-        if run.tags[KIND_TAG] != "replicate":
-            continue
-        histories: dict[str, tuple[tuple[int, float], ...]] = dict.fromkeys(curve_names(run.tags), ())
-        for point in sorted(run.points, key=lambda point: point.step):
-            histories[point.name] = (*histories.get(point.name, ()), (point.step, point.value))
-        rows.append(
-            replicate_row(
-                run.tags,
-                {name: history[-1][1] for name, history in histories.items() if history},
-                {name: histories[name] for name in curve_names(run.tags)},
-                class_names=tree.sweep.dataset.get("class_names", ()) if tree.sweep else (),
-                started=milliseconds(run.started),
-                ended=milliseconds(run.ended),
-            )
-        )
-    return rows
-
-
-def milliseconds(seconds: float) -> int:
-    """Unix seconds as MLflow counts time."""
-    return round(1000 * seconds)
-
-
 def sweep_params(sweep: SweepRecord) -> dict[str, str]:
     """The sweep's configuration; what all of its studies share is said once."""
     config = dict(sweep.config)
-    studies = {name: flatten(study) for name, study in config.pop("studies", {}).items()}
-    params = flatten(config)
+    studies = {name: as_params(study) for name, study in config.pop("studies", {}).items()}
+    params = as_params(config)
     for strategy, settings in studies.items():
         for name, value in settings.items():
             is_shared = all(other.get(name) == value for other in studies.values())
@@ -204,15 +98,16 @@ def sweep_params(sweep: SweepRecord) -> dict[str, str]:
     return params
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names and strings; what is None is left out."""
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        elif value is not None:
-            flat[f"{prefix}{name}"] = str(value)[:LONGEST_PARAM]
-    return flat
+def as_params(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Nested settings as MLflow's params, dotted names and strings; what is None is left out."""
+    return {
+        name: str(value)[:LONGEST_PARAM] for name, value in flatten(settings).items() if value is not None
+    }
+
+
+def milliseconds(seconds: float) -> int:
+    """Unix seconds as MLflow counts time."""
+    return round(1000 * seconds)
 
 
 def _trial_of(record: TrialRecord | ReplicateRecord) -> tuple[str, str, int]:
@@ -223,9 +118,9 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
     key = f"{sweep_key(sweep)}/{trial.strategy}/{trial.stage}/{trial.trial}"
     number = "final" if trial.stage == "final" else f"{trial.trial:03d}"
     config = {name: value for name, value in trial.config.items() if name not in SWEEP_SETTINGS}
-    params = flatten(config) | flatten(trial.params)
+    params = as_params(config) | as_params(trial.params)
     search = trial.config.get("search", {})
-    tags = _common_tags(sweep) | {
+    tags = common_tags(sweep) | {
         "strategy": trial.strategy,
         "study": f"{sweep.sweep}/{trial.strategy}",
         "stage": trial.stage,
@@ -246,7 +141,7 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
         started=trial.started,
         ended=trial.ended,
         params=params,
-        tags=tags | _state_tags(trial) | _error_tags(trial) | {KEY_TAG: key, KIND_TAG: "trial"},
+        tags=tags | state_tags(trial) | error_tags(trial) | {KEY_TAG: key, KIND_TAG: "trial"},
         points=_trial_points(trial, replicates),
     )
     return [trial_run] + [
@@ -259,7 +154,7 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
             ended=replicate.ended,
             params=params,
             tags=tags
-            | _state_tags(replicate)
+            | state_tags(replicate)
             | {
                 "replicate": str(replicate.replicate),
                 "seed": str(replicate.seed),
@@ -273,46 +168,6 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
         )
         for replicate in replicates
     ]
-
-
-def _common_tags(sweep: SweepRecord) -> dict[str, str]:
-    environment = sweep.environment
-    tags = {
-        "sweep": sweep.sweep,
-        "data": sweep.data,
-        "search_metric": _search_metric(sweep),
-        SWEEP_TAG: sweep_key(sweep),
-        "mlflow.user": _user(),
-        "mlflow.source.name": "lossfleet",
-        "mlflow.source.type": "LOCAL",
-    }
-    if "lossfleet" in environment:
-        tags["version"] = environment["lossfleet"]
-    if environment.get("git_commit"):
-        tags["git_commit"] = tags["mlflow.source.git.commit"] = environment["git_commit"]
-    return tags
-
-
-def _search_metric(sweep: SweepRecord) -> str:
-    """The metric that all studies maximise."""
-    return next(iter(sweep.config["studies"].values()))["search"]["metric"]
-
-
-def _state_tags(record: TrialRecord | ReplicateRecord) -> dict[str, str]:
-    return {"state": record.state} | ({"reason": record.reason[:LONGEST_REASON]} if record.reason else {})
-
-
-def _error_tags(trial: TrialRecord) -> dict[str, str]:
-    # The end of a traceback says most.
-    return {"error": trial.error[-LONGEST_REASON:]} if trial.error else {}
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):
-        # A container's user id need not have a name.
-        return "unknown"
 
 
 def _values(replicate: ReplicateRecord) -> dict[tuple[str, int], float]:

@@ -1,13 +1,10 @@
-"""Where MLflow records, and its UI (no mlflow in here)."""
+"""Where MLflow records (no mlflow in here)."""
 
 from __future__ import annotations
 
 import os
 import re
-import socket
 import sqlite3
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -54,6 +51,11 @@ def shown_uri(uri: str) -> str:
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
+def absolute_uri(uri: str) -> str:
+    """The URI as it means the same from any working directory."""
+    return f"sqlite:///{database_path(uri).absolute()}" if is_local(uri) else uri
+
+
 def database_path(uri: str) -> Path:
     """The file of a local database."""
     return Path(uri.partition("://")[2].removeprefix("/"))
@@ -85,7 +87,7 @@ def require_active(uri: str, experiment: str) -> None:
     path = database_path(uri)
     if not is_local(uri) or not path.is_file() or not _has_experiments(path):
         return
-    with closing(_open(path)) as connection:
+    with closing(open_database(path)) as connection:
         query = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'deleted'"
         found = connection.execute(query, (experiment,)).fetchone()
     if found is not None:
@@ -122,69 +124,15 @@ def require_answer(uri: str) -> None:
         ) from None
 
 
-def _has_experiments(path: Path) -> bool:
-    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'experiments'"
-    try:
-        with closing(_open(path)) as connection:
-            return connection.execute(query).fetchone() is not None
-    except sqlite3.DatabaseError:
-        return False
-
-
-def _open(path: Path) -> sqlite3.Connection:
+def open_database(path: Path) -> sqlite3.Connection:
+    """A connection to a local database that only reads."""
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
 
 
-def experiments(uri: str) -> dict[str, int]:
-    """The ids of the experiments with sweeps in a local database, by name; none of another store."""
-    if not is_local(uri):
-        return {}
-    with closing(_open(database_path(uri))) as connection:
-        query = (
-            "SELECT DISTINCT e.name, e.experiment_id FROM experiments e JOIN runs r USING (experiment_id) "
-            "JOIN tags t USING (run_uuid) WHERE t.key = 'lossfleet.kind' AND t.value = 'sweep' "
-            "AND e.lifecycle_stage = 'active' AND r.lifecycle_stage = 'active' ORDER BY e.name"
-        )
-        return dict(connection.execute(query).fetchall())
-
-
-def serve_ui(uri: str | None, port: int) -> None:
-    """Serves MLflow's UI on 127.0.0.1 until it is interrupted.
-
-    Raises:
-        UserError: the store does not exist, or the port is taken.
-    """
-    chosen = tracking_uri(uri)
-    if chosen.startswith("http"):
-        print(f"MLflow is served at {chosen}")
-        return
-    require_store(chosen)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(
-                what=f"port {port} cannot be used ({error.strerror})",
-                expected="a free port",
-                hint=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
-            ) from error
-    address = f"http://127.0.0.1:{port}"
-    print(f"MLflow UI: {address}, choose 'Model training' at the top left (Ctrl-C ends it)", flush=True)
-    for name, identifier in experiments(chosen).items():
-        # Without the workflow the UI opens on its pages for language models.
-        runs = f"{address}/#/experiments/{identifier}/runs?workflowType=machine_learning"
-        print(f"  {name}: {runs}", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(
-        [*command, "--backend-store-uri", chosen, "--workers", "1"],
-        # Nine more processes wait for jobs of language models otherwise.
-        env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-    )
+def _has_experiments(path: Path) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'experiments'"
     try:
-        server.wait()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.terminate()
-        server.wait()
+        with closing(open_database(path)) as connection:
+            return connection.execute(query).fetchone() is not None
+    except sqlite3.DatabaseError:
+        return False

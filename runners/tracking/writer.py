@@ -6,9 +6,6 @@ MLflow does not take now it takes later; the journal keeps everything.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import fcntl
 import gc
 import os
 import signal
@@ -17,10 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from lossfleet.conf.errors import Failure, UserError
+from lossfleet.runners.children import end_of_parent, start_child
+from lossfleet.runners.locks import locked
 from lossfleet.runners.records import Journal
 from lossfleet.runners.tracking.runs import Run, RunTree
 from lossfleet.runners.tracking.store import is_local, shown_uri, tracking_uri
@@ -94,22 +93,19 @@ def start_writer(folder: str | os.PathLike[str], uri: str | None, experiment: st
     folder.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
-        # As a spawned process would, the writer finds its modules where this process does.
-        "PYTHONPATH": os.pathsep.join(sys.path),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # It may hold a password, which an argument would show to everybody.
         "MLFLOW_TRACKING_URI": uri,
     }
-    command = [sys.executable, "-m", "lossfleet.runners.tracking.writer", str(folder)]
     with (folder / LOG_FILE).open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--experiment", experiment],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            # Ctrl-C is for the sweep; the writer ends after it.
-            start_new_session=True,
+        # Ctrl-C is for the sweep; the writer ends after it.
+        process = start_child(
+            "lossfleet.runners.tracking.writer",
+            str(folder),
+            experiment,
+            output=log,
+            environment=environment,
+            is_session=True,
         )
     return Writer(process, folder, uri)
 
@@ -143,9 +139,9 @@ def writer_locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: a writer is at work.
     """
-    with (folder / LOCK_FILE).open("w") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(folder / LOCK_FILE, wait=False))
         except BlockingIOError:
             raise UserError(
                 what=f"the runs of {folder.name} are being sent to MLflow by another process",
@@ -171,12 +167,12 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
     waiting: list[Run] = []
     tracker: Tracker | None = None
     offset = failures = sent = 0
-    give_up: float | None = None
+    deadline: float | None = None
     while True:
         # Asked before the journal is read: what was appended before the end is then read after it.
         is_last = ending.wait(PAUSE)
-        if is_last and give_up is None:
-            give_up = time.monotonic() + SECONDS_AT_THE_END
+        if is_last and deadline is None:
+            deadline = time.monotonic() + SECONDS_AT_THE_END
         records, offset = journal.follow(offset)
         waiting += tree.add(records)
         if tree.sweep is None and not is_last:
@@ -194,42 +190,31 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
                 return sent
             failures = 0
         except Exception as error:
-            if give_up is not None and time.monotonic() >= give_up:
+            if deadline is not None and time.monotonic() >= deadline:
                 raise
             # A new Tracker asks MLflow what it has.
             tracker = None
             failures = min(failures + 1, 10)
             delay = min(0.5 * 2**failures, LONGEST_DELAY)
-            if give_up is not None:
-                time.sleep(min(delay, max(0.1, give_up - time.monotonic())))
+            if deadline is not None:
+                time.sleep(min(delay, max(0.1, deadline - time.monotonic())))
             else:
                 # The disk of the log may be full.
-                with contextlib.suppress(OSError):
+                with suppress(OSError):
                     print(gist(error), file=sys.stderr, flush=True)
                 ending.wait(delay)
 
 
-def main() -> None:
-    """The writer process: follows until its standard input is closed, by the sweep or by its death."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--experiment", required=True)
-    arguments = parser.parse_args()
+def main(folder: str, experiment: str) -> None:
+    """The writer process: follows until the sweep says that it is over, or is gone."""
     # The sweep that started this process keeps the signals to itself; the user may want to end it.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     os.nice(NICENESS)
-    ending = threading.Event()
-
-    def wait_for_end() -> None:
-        sys.stdin.buffer.read()
-        ending.set()
-
-    threading.Thread(target=wait_for_end, daemon=True).start()
-    with (arguments.folder / LOCK_FILE).open("w") as lock:
-        # The writer of a killed sweep may still be draining when the sweep runs again.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    ending = end_of_parent()
+    # The writer of a killed sweep may still be draining when the sweep runs again.
+    with locked(Path(folder) / LOCK_FILE):
         try:
-            mirror(arguments.folder, tracking_uri(None), arguments.experiment, ending)
+            mirror(Path(folder), tracking_uri(None), experiment, ending)
         except Exception as error:
             sys.exit(gist(error))
     # The sweep waits for the end of this process: MLflow need not be looked through for garbage.
@@ -240,7 +225,3 @@ def gist(error: Exception) -> str:
     """The kind and the gist of an exception in one line; those of database drivers are long."""
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text}"[:200]
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,6 @@ about 5 s for the first graph, so its kernels are kept for later processes; it l
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -17,6 +16,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from lossfleet.runners.locks import lock
 
 FREE_BYTES = 64 * 2**20
 PREFIX = "lossfleet-kernels-"
@@ -53,7 +54,7 @@ def fuse_kernels() -> None:
     _folder = tempfile.TemporaryDirectory(prefix=PREFIX)
     own = Path(_folder.name)
     # Open, and so locked, until this process is gone.
-    fcntl.flock(os.open(own / LOCK, os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)
+    lock(os.open(own / LOCK, os.O_CREAT | os.O_RDWR))
     os.environ |= {
         # The compiler's exponential is off by 3e-4, the one that is not fused by 8e-6 (relative, from -20 to 5).
         "MS_DEV_GRAPH_KERNEL_FLAGS": "--opt_level=1 --disable_cluster_ops=Exp",
@@ -89,8 +90,8 @@ def compiling() -> Iterator[None]:
 def remove_left_folders() -> None:
     """Remove the folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError), (folder / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), (folder / LOCK).open("rb") as file:
+            lock(file, wait=False)
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfleet.conf.schema import Config, Data, Focal, Loss, Sampler, Smote, WeightedCrossEntropy
+from lossfleet.conf.schema import Config, Data, Part
+from lossfleet.losses.weights import class_weights
 from lossfleet.runners.data.builtin import Dataset
-from lossfleet.runners.data.samplers import index_plan, training_rows
+from lossfleet.runners.data.loading import open_dataset
+from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
 from lossfleet.runners.data.splits import Split, make_split
-from lossfleet.runners.data.tables import open_dataset
-from lossfleet.runners.models.initial import Parameters, initial_parameters
 from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.training.cache import ByteBoundedCache
+
+if TYPE_CHECKING:
+    from lossfleet.runners.models.layers import Layer
 
 # Of splits, of SMOTE's rows and of plans each, beside those that a replicate in training has.
 KEPT_BYTES = 128 * 2**20
@@ -34,10 +39,11 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Replicate:
-    """What solo and fleet share: examples, index plan, class weights and initial parameters.
+    """What all engines share: examples, index plan, what the loss is given, layers and initial parameters.
 
     plan (epochs, n) points into the rows; rows_key names them, so that replicates of the same rows can share
-    them; class_weight is (C,).
+    them; given has `class_weight`, `class_counts` and `class_prior`, each (C,) float32. A model that is an nn.Cell of
+    the user's has no layers, and makes its initial parameters itself.
     """
 
     config: Config
@@ -47,8 +53,9 @@ class Replicate:
     rows: Rows
     rows_key: tuple[object, ...]
     plan: np.ndarray
-    class_weight: np.ndarray
-    initial: Parameters
+    given: Mapping[str, np.ndarray]
+    layers: tuple[Layer, ...] | None
+    initial: tuple[tuple[np.ndarray, ...], ...]
 
     @property
     def features(self) -> np.ndarray:
@@ -59,6 +66,11 @@ class Replicate:
     def labels(self) -> np.ndarray:
         """(M,) int32."""
         return self.rows.labels
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.split.class_counts)
 
     @property
     def steps(self) -> int:
@@ -92,9 +104,15 @@ class ReplicateFactory:
 
     def replicate(self, config: Config, *, seed: int, split: int) -> Replicate:
         """The replicate of a configuration on a (seed, split) pair."""
+        # Late: MindSpore takes seconds to import, and splits need none.
+        from lossfleet.runners.models.build import build_layers
+        from lossfleet.runners.models.initial import initial_parameters
+
         parts = self.split(seed, split)
         key = rows_key(config.sampler, seed, split)
         rows = self._rows.get(key, lambda: Rows(*training_rows(config.sampler, parts, seed=seed)))
+        features = rows.features.shape[1]
+        layers = build_layers(config.model, features, len(parts.class_counts))
         return Replicate(
             config=config,
             seed=seed,
@@ -103,10 +121,9 @@ class ReplicateFactory:
             rows=rows,
             rows_key=key,
             plan=self._plan(config, len(parts.train_labels), rows.labels, seed, split),
-            class_weight=class_weight(config.loss, parts.class_counts),
-            initial=initial_parameters(
-                config.model, rows.features.shape[1], len(self.dataset.class_names), seed=seed
-            ),
+            given=given_to_loss(config.loss, parts.class_counts),
+            layers=layers,
+            initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
         )
 
     def _plan(self, config: Config, train_rows: int, labels: np.ndarray, seed: int, split: int) -> np.ndarray:
@@ -117,44 +134,53 @@ class ReplicateFactory:
         )
 
 
-def rows_key(sampler: Sampler, seed: int, split: int) -> tuple[object, ...]:
-    """What names the training rows of a replicate: its split, and for SMOTE the neighbours."""
-    return (seed, split, sampler.name, sampler.neighbors) if isinstance(sampler, Smote) else (seed, split)
+def rows_key(sampler: Part, seed: int, split: int) -> tuple[object, ...]:
+    """What names the training rows of a replicate: its split, and the sampler where it makes rows of its own."""
+    return (seed, split, sampler) if makes_rows(sampler) else (seed, split)
 
 
-def class_weight(loss: Loss, class_counts: np.ndarray) -> np.ndarray:
-    """The class weights (C,) float32 of a loss, their mean over the training examples being 1.
+def given_to_loss(loss: Part, class_counts: np.ndarray) -> dict[str, np.ndarray]:
+    """What a loss is given where it names it, each (C,) float32.
 
     Args:
-        loss: configuration of the loss; without class weights all are 1.
+        loss: its settings `tau`, `alpha`, `beta` and `class_weight` decide the class weights, see
+            `losses.weights.class_weights`.
         class_counts: (C,) int, the training part before any resampling.
+
+    Returns:
+        `class_weight`, of mean 1 over the training examples; `class_counts`; `class_prior`, n_c / n.
     """
-    from lossfleet.losses.weights import (
-        alpha_weights,
-        effective_number_weights,
-        normalize_weights,
-        power_weights,
-    )
-
-    weights = np.ones(len(class_counts))
-    if isinstance(loss, WeightedCrossEntropy | Focal):
-        if loss.tau is not None:
-            weights = power_weights(class_counts, tau=loss.tau)
-        elif loss.alpha is not None:
-            weights = alpha_weights(loss.alpha)
-        elif loss.beta is not None:
-            weights = effective_number_weights(class_counts, beta=loss.beta)
-        elif loss.class_weight is not None:
-            weights = np.asarray(loss.class_weight)
-    return normalize_weights(weights, class_counts).astype(np.float32)
+    weighting = {name: loss[name] for name in loss.class_weights}
+    given = {
+        "class_weight": class_weights(class_counts, **weighting),
+        "class_counts": class_counts,
+        "class_prior": class_counts / class_counts.sum(),
+    }
+    return {name: values.astype(np.float32) for name, values in given.items()}
 
 
-def dropout_masks(replicate: Replicate, epoch: int) -> np.ndarray:
-    """The dropout masks (S, sum of widths, B) float32 of an epoch: 0, or 1 / (1 - dropout) where kept.
+def dropout_masks(replicate: Replicate, epoch: int) -> list[np.ndarray]:
+    """The masks (S, width, B) float32 of each dropout in an epoch: 0, or 1 / (1 - rate) where kept.
 
     They come as data, from the seed and the epoch alone, so that a fleet and a solo run drop the same units.
     """
-    model, batch_size = replicate.config.model, replicate.config.batch_size
+    from lossfleet.runners.models.layers import dropouts
+
+    assert replicate.layers is not None
+    found = dropouts(replicate.layers, replicate.features.shape[1])
+    widths = [width for _, width in found]
     random = generator(Stream.DROPOUT, replicate.seed, epoch)
-    kept = random.random((replicate.steps, sum(model.widths), batch_size), np.float32) >= model.dropout
-    return kept * np.float32(1 / (1 - model.dropout))
+    drawn = random.random((replicate.steps, sum(widths), replicate.config.batch_size), np.float32)
+    by_layer = np.split(drawn, np.cumsum(widths)[:-1], axis=1)
+    return [
+        (own >= np.float32(rate)) * np.float32(1 / (1 - rate))
+        for own, (rate, _) in zip(by_layer, found, strict=True)
+    ]
+
+
+def learning_rates(replicate: Replicate) -> np.ndarray:
+    """The learning rate of every step of a training, (epochs, S) float64."""
+    config = replicate.config
+    steps = np.arange(1, config.budget.epochs * replicate.steps + 1)
+    factors = config.schedule.call(step=steps, steps=len(steps))
+    return (config.optimizer["lr"] * np.asarray(factors, np.float64)).reshape(-1, replicate.steps)

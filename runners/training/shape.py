@@ -1,51 +1,63 @@
-"""What shapes a fleet's graph, named in one place; all else is data."""
+"""What shapes a graph, derived from the parts; all else is data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lossfleet.conf.schema import Config, Ohem
+from lossfleet.conf.parts import Part
+from lossfleet.conf.schema import Config
+from lossfleet.runners.models.build import build_layers
+from lossfleet.runners.models.layers import Layer
+from lossfleet.runners.optimizers.optimizer import Optimizer
+from lossfleet.runners.training.objective import Objective
 
 
 @dataclass(frozen=True)
-class FleetShape:
-    """All that shapes the compiled graph: replicates of equal shape can share a fleet.
-
-    `mining` is how hard examples are chosen: not at all, by a fraction, or by a ratio to the positives.
-    Cross-entropy is focal loss at gamma 0, so it has no shape of its own.
-    """
+class Shape:
+    """What shapes the graph of an epoch, whatever the model."""
 
     features: int
     classes: int
     train_rows: int
     batch_size: int
-    widths: tuple[int, ...]
-    dropout: bool
-    mining: str
-    beta1: float
-    beta2: float
-    epsilon: float
-
-    @classmethod
-    def of(cls, config: Config, *, features: int, classes: int, train_rows: int) -> FleetShape:
-        """The shape that a configuration trains in, on data of this size."""
-        mining = "none"
-        if isinstance(config.loss, Ohem):
-            mining = "fraction" if config.loss.negatives_per_positive is None else "ratio"
-        return cls(
-            features=features,
-            classes=classes,
-            train_rows=train_rows,
-            batch_size=config.batch_size,
-            widths=config.model.widths,
-            dropout=config.model.dropout > 0,
-            mining=mining,
-            beta1=config.optimizer.beta1,
-            beta2=config.optimizer.beta2,
-            epsilon=config.optimizer.epsilon,
-        )
+    optimizer: Optimizer
+    objective: Objective
 
     @property
     def steps(self) -> int:
         """Optimizer steps an epoch."""
         return -(-self.train_rows // self.batch_size)
+
+
+@dataclass(frozen=True)
+class FleetShape(Shape):
+    """All that shapes a fleet's graph: replicates of equal shape can share a fleet.
+
+    Layers are equal where they differ in each member's own numbers alone.
+    """
+
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class CellShape(Shape):
+    """All that shapes the graph of a cell of the user's."""
+
+    model: Part
+
+
+def shape_of(config: Config, *, features: int, classes: int, train_rows: int) -> FleetShape | CellShape:
+    """The shape that a configuration trains in, on data of this size."""
+    layers = build_layers(config.model, features, classes)
+    sizes = {
+        "features": features,
+        "classes": classes,
+        "train_rows": train_rows,
+        "batch_size": config.batch_size,
+    }
+    objective = Objective.of(config.loss, config.mining, stacked=True)
+    # Each member has its own learning rate and decay, as data.
+    optimizer = replace(config.optimizer.call(), lr=1.0, weight_decay=0.0)
+    if layers is None:
+        return CellShape(**sizes, optimizer=optimizer, objective=objective, model=config.model)
+    return FleetShape(**sizes, optimizer=optimizer, objective=objective, layers=layers)

@@ -1,55 +1,47 @@
-"""Solo training: one replicate on stock MindSpore layers and optimizer, any nn.Cell.
+"""Solo training: one replicate on stock MindSpore layers and optimizer, step by step.
 
-It is the oracle of the fleet: both share data, split and index plan, but not layers, optimizer or loop.
+It is the oracle of the fleet: both share data, split, index plan and what the parts say, but not layers, the form of
+the loss, optimizer or loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
-from mindspore.experimental import optim
 
-from lossfleet.conf.schema import Config, Model
-from lossfleet.losses import (
-    hard_example_mask,
-    hard_example_mask_ratio,
-    softmax_cross_entropy,
-    softmax_focal_loss,
-)
-from lossfleet.runners.models.initial import Parameters
-from lossfleet.runners.training.replicate import Replicate, dropout_masks
+from lossfleet.runners.models.build import build_cell
+from lossfleet.runners.models.layers import Dropout, Layer
+from lossfleet.runners.training.objective import Objective
+from lossfleet.runners.training.replicate import Replicate, dropout_masks, learning_rates
 
 
-class MLP(nn.Cell):
-    """A multilayer perceptron of stock layers: logits (B, C) of examples (B, F)."""
+class StockModel(nn.Cell):
+    """The stock form of a list of layers: logits (B, C) of examples (B, F)."""
 
-    def __init__(self, model: Model, features: int, classes: int) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
-        sizes = (features, *model.widths, classes)
-        self.layers = nn.CellList([nn.Dense(inputs, out) for inputs, out in pairwise(sizes)])
-        self.activation = nn.ReLU()
+        self.layers = nn.CellList([layer.stock() for layer in layers])
+        self.drops = [isinstance(layer, Dropout) for layer in layers]
 
     def construct(self, examples: Tensor, masks: tuple[Tensor, ...] = ()) -> Tensor:
-        """Logits; `masks`, a mask (B, width) for each hidden layer, drops units."""
+        """Logits; `masks`, a mask (B, width) for each dropout, drops units."""
+        dropouts = 0
         for index, layer in enumerate(self.layers):
             examples = layer(examples)
-            if index < len(self.layers) - 1:
-                examples = self.activation(examples)
-                if masks:
-                    examples = examples * masks[index]
+            if masks and self.drops[index]:
+                examples = examples * masks[dropouts]
+                dropouts += 1
         return examples
 
-    def load(self, parameters: Parameters) -> None:
-        """Set the weights (out, in) and biases (out,) of all layers."""
-        for layer, (weight, bias) in zip(self.layers, parameters, strict=True):
-            layer.weight.set_data(Tensor(weight))
-            layer.bias.set_data(Tensor(bias))
+    def load(self, parameters: Sequence[tuple[np.ndarray, ...]]) -> None:
+        """Set the parameters of all layers, in the order in which each has them."""
+        for layer, arrays in zip(self.layers, parameters, strict=True):
+            for parameter, values in zip(layer.trainable_params(), arrays, strict=True):
+                parameter.set_data(Tensor(values))
 
 
 @dataclass
@@ -80,28 +72,21 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
     """
     # Steps of a small model wait for the next one's launch otherwise: 35 ms a step instead of 4.
     ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
-    config = replicate.config
-    if cell is None:
-        cell = MLP(config.model, replicate.features.shape[1], len(replicate.class_weight))
-        cell.load(replicate.initial)
-    optimizer = optim.AdamW(
-        cell.trainable_params(),
-        lr=config.optimizer.lr,
-        betas=(config.optimizer.beta1, config.optimizer.beta2),
-        eps=config.optimizer.epsilon,
-        weight_decay=config.optimizer.weight_decay,
-    )
-    loss_of_batch = batch_loss(config, Tensor(replicate.class_weight))
+    cell = initial_cell(replicate) if cell is None else cell
+    optimizer = replicate.config.optimizer.call().stock(list(cell.trainable_params()))
+    loss_of_batch = batch_loss(replicate)
 
     def forward(examples: Tensor, labels: Tensor, *masks: tuple[Tensor, ...]) -> Tensor:
         return loss_of_batch(cell(examples, *masks), labels)
 
     value_and_gradient = ms.value_and_grad(forward, None, optimizer.parameters)
+    rates = learning_rates(replicate)
     progress = Progress(cell)
     cell.set_train(True)
     for epoch, order in enumerate(replicate.plan):
         losses = []
-        for rows, masks in _batches(replicate, order, epoch):
+        for step, (rows, masks) in enumerate(_batches(replicate, order, epoch)):
+            ops.assign(optimizer.param_groups[0]["lr"], Tensor(rates[epoch, step], ms.float32))
             loss, gradients = value_and_gradient(
                 Tensor(replicate.features[rows]), Tensor(replicate.labels[rows]), *masks
             )
@@ -111,47 +96,62 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
         yield progress
 
 
-def batch_loss(config: Config, class_weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+def initial_cell(replicate: Replicate) -> nn.Cell:
+    """The model of a replicate on stock layers with its initial parameters, or the user's cell, made from its seed."""
+    if replicate.layers is None:
+        ms.set_seed(replicate.seed)
+        return build_cell(replicate.config.model, replicate.features.shape[1], replicate.classes)
+    cell = StockModel(replicate.layers)
+    cell.load(replicate.initial)
+    return cell
+
+
+def batch_loss(replicate: Replicate) -> Callable[[Tensor, Tensor], Tensor]:
     """The configured loss of a batch, reduced as every strategy's is: the mean over the examples that count.
 
     Args:
-        config: the loss, `config.loss`.
-        class_weight: (C,), mean 1 over the training examples.
+        replicate: its loss and mining, and what the loss is given.
 
     Returns:
         A function of logits (B, C) and labels (B,) int32 that returns a scalar.
     """
-    loss: Any = config.loss
+    config = replicate.config
+    objective = Objective.of(config.loss, config.mining, stacked=False)
+    numbers = objective.numbers(config.loss, config.mining)
+    given = {name: Tensor(replicate.given[name][None]) for name in objective.given}
 
-    def mean(logits: Tensor, labels: Tensor) -> Tensor:
-        return (softmax_cross_entropy(logits, labels) * class_weight[labels]).mean()
-
-    def focal(logits: Tensor, labels: Tensor) -> Tensor:
-        return softmax_focal_loss(logits, labels, gamma=loss.gamma, class_weight=class_weight).mean()
-
-    def hardest(logits: Tensor, labels: Tensor) -> Tensor:
-        losses = softmax_cross_entropy(logits, labels)
-        if loss.negatives_per_positive is None:
-            mask = hard_example_mask(ops.stop_gradient(losses), keep=loss.keep)
-        else:
-            mask = hard_example_mask_ratio(
-                ops.stop_gradient(losses), labels, negatives_per_positive=loss.negatives_per_positive
-            )
+    def loss_of_batch(logits: Tensor, labels: Tensor) -> Tensor:
+        # Losses are written for the logits (K, C, B) of K models.
+        logits, labels = ops.expand_dims(logits.T, 0), ops.expand_dims(labels, 0)
+        own = iter(numbers)
+        settings = {name: ops.full(labels.shape, float(next(own))) for name in objective.loss.numbers}
+        losses = objective.loss.function(
+            logits, labels, **dict(objective.loss.constants), **settings, **given
+        )
+        if objective.mining is None:
+            return losses.mean()
+        settings = {name: Tensor([float(next(own))], ms.float32) for name in objective.mining.numbers}
+        if objective.mines_by_label:
+            settings["labels"] = labels
+        mask = objective.mining.function(
+            ops.stop_gradient(losses),
+            valid=ops.ones_like(losses),
+            **dict(objective.mining.constants),
+            **settings,
+        )
         return (losses * mask).sum() / mask.sum()
 
-    return {"focal": focal, "ohem": hardest}.get(loss.name, mean)
+    return loss_of_batch
 
 
 def _batches(
     replicate: Replicate, order: np.ndarray, epoch: int
 ) -> Iterator[tuple[np.ndarray, tuple[tuple[Tensor, ...], ...]]]:
-    """The rows of each batch, and the dropout masks (B, width) of its hidden layers if there are any."""
-    model, batch_size = replicate.config.model, replicate.config.batch_size
-    all_masks = dropout_masks(replicate, epoch) if model.dropout > 0 else None
+    """The rows of each batch, and the dropout masks (B, width) of its layers if there are any."""
+    batch_size = replicate.config.batch_size
+    drops = replicate.layers is not None and any(isinstance(layer, Dropout) for layer in replicate.layers)
+    by_layer = dropout_masks(replicate, epoch) if drops else []
     for step in range(replicate.steps):
         rows = order[step * batch_size : (step + 1) * batch_size]
-        if all_masks is None:
-            yield rows, ()
-            continue
-        by_layer = np.split(all_masks[step][:, : len(rows)], np.cumsum(model.widths)[:-1])
-        yield rows, (tuple(Tensor(np.ascontiguousarray(mask.T)) for mask in by_layer),)
+        masks = tuple(Tensor(np.ascontiguousarray(mask[step][:, : len(rows)].T)) for mask in by_layer)
+        yield rows, (masks,) if masks else ()

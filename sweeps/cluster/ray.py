@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from collections.abc import Sequence
 from types import ModuleType
 
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.runners.cluster.database import hide_password
-from lossfleet.runners.cluster.ledger import Ledger
+from lossfleet.runners.cluster.work_queue import WorkQueue
 from lossfleet.runners.records import TrialRecord
-from lossfleet.sweeps.cluster.shared import put_up
+from lossfleet.sweeps.cluster.shared import publish
 from lossfleet.sweeps.cluster.worker import is_complete, run_worker
 from lossfleet.sweeps.planning.plan import Plan, total_trials
+from lossfleet.sweeps.report.conclusion import conclude
 from lossfleet.sweeps.running.folder import STUDIES
 from lossfleet.sweeps.running.progress import SweepProgress
-from lossfleet.sweeps.running.sweep import conclude
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 5
@@ -30,42 +32,49 @@ NAMESPACE = "lossfleet"
 class RayWorker:
     """What Ray makes an actor of: a worker of one sweep."""
 
-    def train(self, sweep: str, url: str) -> None:
-        """Train until the sweep is complete, then leave the cluster, whether or not somebody still watches."""
+    def train(self, sweep: str, url: str, path: Sequence[str]) -> None:
+        """Train until the sweep is complete, then leave the cluster, whether or not somebody still watches.
+
+        Args:
+            sweep: its name.
+            url: of the storage.
+            path: where the process that started the sweep looks for modules.
+        """
         import ray
 
+        sys.path += [entry for entry in path if entry and entry not in sys.path]
         run_worker(sweep, url)
         ray.actor.exit_actor()
 
 
 def run_on_ray(plan: Plan) -> bool:
-    """Put up a sweep, train it on a Ray cluster, and print its table and sentence.
+    """Publish a sweep, train it on a Ray cluster, and print its table and sentence.
 
     Returns:
         Whether no trial ended with an exception.
 
     Raises:
-        UserError: Ray is not installed or the cluster cannot be reached, what `put_up` refuses, or no trial of
+        UserError: Ray is not installed or the cluster cannot be reached, what `publish` refuses, or no trial of
             any strategy was completed.
         Failure: all workers ended before the sweep was complete.
     """
     ray = import_ray()
     check_address(ray, plan.engine.address)
     check_places(plan)
-    url, plan = put_up(plan)
-    ledger = Ledger(url, plan.sweep)
-    if not is_complete(ledger):
+    url, plan = publish(plan)
+    queue = WorkQueue(url, plan.sweep)
+    if not is_complete(queue):
         connect(ray, plan.engine.address)
         try:
-            train(ray, plan, url, ledger)
+            train(ray, plan, url, queue)
         finally:
             ray.shutdown()
-    records = ledger.read()
+    records = queue.records.read()
     conclude(records, STUDIES / plan.sweep)
     return not any(isinstance(record, TrialRecord) and record.error for record in records)
 
 
-def train(ray: ModuleType, plan: Plan, url: str, ledger: Ledger) -> None:
+def train(ray: ModuleType, plan: Plan, url: str, queue: WorkQueue) -> None:
     """Start the workers and watch until the sweep is complete."""
     count = plan.engine.workers or int(ray.cluster_resources().get("CPU", 1))
     actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(RayWorker)
@@ -79,17 +88,17 @@ def train(ray: ModuleType, plan: Plan, url: str, ledger: Ledger) -> None:
         ).remote()
         for number in range(count)
     ]
-    running = [worker.train.remote(plan.sweep, url) for worker in workers]
+    running = [worker.train.remote(plan.sweep, url, sys.path) for worker in workers]
     total = sum(total_trials(study) + 1 for study in plan.studies)
-    known = ledger.ended_trials()
+    known = queue.records.ended_trials()
     with SweepProgress(total, len(known)) as progress:
-        while not is_complete(ledger):
+        while not is_complete(queue):
             ended, running = ray.wait(running, num_returns=len(running), timeout=SECONDS_BETWEEN_LOOKS)
-            new = ledger.ended_trials(known)
+            new = queue.records.ended_trials(known)
             known |= new
             for record in new.values():
                 progress.finished(record)
-            if not running and not is_complete(ledger):
+            if not running and not is_complete(queue):
                 # What ended them all is worth more than that they ended.
                 ray.get(ended)
                 raise Failure(f"all workers have ended, but the sweep {plan.sweep} is not complete")
@@ -153,7 +162,9 @@ def connect(ray: ModuleType, address: str | None) -> None:
     Raises:
         UserError: there is no cluster to join.
     """
-    options = {"log_to_driver": False, "logging_level": "error", "namespace": NAMESPACE}
+    # Of any other job Ray puts the working directory first on the workers' path, before what they import.
+    job = ray.job_config.JobConfig(_client_job=True)
+    options = {"log_to_driver": False, "logging_level": "error", "namespace": NAMESPACE, "job_config": job}
     try:
         if address is None:
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)

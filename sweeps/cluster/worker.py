@@ -11,26 +11,27 @@ import time
 from contextlib import suppress
 
 from lossfleet.conf.errors import Failure, UserError
-from lossfleet.runners.cluster.keeper import Duty, GivenUp, Keeper
-from lossfleet.runners.cluster.ledger import END, Count, Ledger
+from lossfleet.runners.cluster.sidecar import Expired, Sidecar, SidecarSettings
+from lossfleet.runners.cluster.tables import END
+from lossfleet.runners.cluster.work_queue import Count, WorkQueue
 from lossfleet.runners.records import EndRecord
 from lossfleet.runners.tracking.store import require_answer, tracking_uri
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.cluster.shared import PAUSE, SharedSource, stored_plan
 from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.report.conclusion import conclude
 from lossfleet.sweeps.running.folder import STUDIES
 from lossfleet.sweeps.running.processes import usable_cores
-from lossfleet.sweeps.running.sweep import conclude
 
-# Without a sign of life for so many heartbeats a worker is given up.
-SILENT_BEATS = 6
+# After so many heartbeats that did not come a worker expires.
+SILENT_HEARTBEATS = 6
 
 
 def run_worker(sweep: str, url: str, uri: str | None = None) -> EndRecord:
     """Train until the sweep is complete, in MLflow too, and return its end.
 
     Args:
-        sweep: the name of a sweep that was put up.
+        sweep: the name of a sweep that was published.
         url: of the storage.
         uri: MLflow's; None for the sweep's.
 
@@ -38,53 +39,53 @@ def run_worker(sweep: str, url: str, uri: str | None = None) -> EndRecord:
         UserError: the storage, the sweep or MLflow is not there.
         Failure: the process beside this worker has ended.
     """
-    ledger = Ledger(url, sweep)
-    plan = stored_plan(ledger, url)
+    queue = WorkQueue(url, sweep)
+    plan = stored_plan(queue, url)
     uri = tracking_uri(uri or plan.tracking.uri)
     if plan.tracking.enabled:
         require_answer(uri)
-    if not is_complete(ledger):
+    if not is_complete(queue):
         with pin_to_free_core():
-            while not is_complete(ledger):
+            while not is_complete(queue):
                 # What this worker held is with the others now; it may have a share of the rest under a new name.
-                with suppress(GivenUp):
-                    take_part(plan, url, uri, ledger)
-    (end,) = ledger.read(END)
+                with suppress(Expired):
+                    take_part(plan, url, uri, queue)
+    (end,) = queue.records.read(END)
     assert isinstance(end, EndRecord)
     return end
 
 
-def take_part(plan: Plan, url: str, uri: str, ledger: Ledger) -> None:
+def take_part(plan: Plan, url: str, uri: str, queue: WorkQueue) -> None:
     """Join the workers and train until the sweep is complete.
 
     Raises:
-        GivenUp: the others have given this worker up.
+        Expired: the others count this worker as gone.
         Failure: the process beside this worker has ended.
     """
     # Late: MindSpore takes seconds to import.
     from lossfleet.sweeps.running.local import LocalEngine
 
-    worker = ledger.join()
-    keeper = start_keeper(plan, url, uri, worker)
+    worker = queue.workers.join()
+    sidecar = start_sidecar(plan, url, uri, worker)
     try:
-        source = SharedSource(plan, url, ledger, worker, keeper.check)
-        engine = LocalEngine(plan, ReplicateFactory(plan.data), source.write)
-        watch = Watch(ledger, SILENT_BEATS * plan.engine.heartbeat)
-        while not is_complete(ledger):
+        source = SharedSource(plan, url, queue, worker, sidecar.check)
+        engine = LocalEngine(plan, ReplicateFactory(plan.data), queue.records.append)
+        watch = Watch(queue, SILENT_HEARTBEATS * plan.engine.heartbeat)
+        while not is_complete(queue):
             engine.run(source)
             watch.look()
-            finish_sweep(plan, ledger, source, worker)
-            keeper.check()
+            finish_sweep(plan, queue, source, worker)
+            sidecar.check()
             time.sleep(min(PAUSE, plan.engine.heartbeat))
     finally:
-        keeper.finish()
+        sidecar.finish()
 
 
-def start_keeper(plan: Plan, url: str, uri: str, worker: str) -> Keeper:
-    """The process that gives the worker's signs of life and carries its trials into MLflow."""
+def start_sidecar(plan: Plan, url: str, uri: str, worker: str) -> Sidecar:
+    """The process that gives the worker's heartbeats and exports its trials to MLflow."""
     experiment = plan.tracking.experiment or plan.data.label
-    return Keeper(
-        Duty(
+    return Sidecar(
+        SidecarSettings(
             storage=url,
             sweep=plan.sweep,
             worker=worker,
@@ -96,48 +97,48 @@ def start_keeper(plan: Plan, url: str, uri: str, worker: str) -> Keeper:
     )
 
 
-def is_complete(ledger: Ledger) -> bool:
+def is_complete(queue: WorkQueue) -> bool:
     """Whether all of the sweep is trained, compared and in MLflow."""
-    return ledger.counts().get(END[:2], Count()).tracked == 1
+    return queue.counts().get(END[:2], Count()).tracked == 1
 
 
-def finish_sweep(plan: Plan, ledger: Ledger, source: SharedSource, worker: str) -> None:
+def finish_sweep(plan: Plan, queue: WorkQueue, source: SharedSource, worker: str) -> None:
     """Compare the strategies when everything is trained; one worker does."""
-    if not source.is_trained() or ledger.claim(worker, END.strategy, END.stage) is None:
+    if not source.is_trained() or queue.claim(worker, END.strategy, END.stage) is None:
         return
     try:
-        end = conclude(ledger.read(), STUDIES / plan.sweep)
+        end = conclude(queue.records.read(), STUDIES / plan.sweep)
     except (UserError, Failure) as error:
         end = EndRecord("FAILED", time.time(), "", str(error))
-    ledger.append(end)
-    ledger.finish(worker, END, tracked=not plan.tracking.enabled)
+    queue.records.append(end)
+    queue.finish(worker, END, tracked=not plan.tracking.enabled)
 
 
 class Watch:
-    """Looks after the other workers, and gives up those whose count stands still.
+    """Looks after the other workers, and lets those expire whose count stands still.
 
     Args:
-        ledger: of the sweep.
-        patience: the seconds without a sign of life after which a worker is given up, by this machine's clock.
+        queue: of the sweep.
+        patience: the seconds without a heartbeat after which a worker expires, by this machine's clock.
     """
 
-    def __init__(self, ledger: Ledger, patience: float) -> None:
-        self._ledger = ledger
+    def __init__(self, queue: WorkQueue, patience: float) -> None:
+        self._queue = queue
         self._patience = patience
         self._seen: dict[str, tuple[int, float]] = {}
 
     def look(self) -> None:
-        """Give up the silent, and free what the gone have left."""
+        """Let the silent expire, and free what the gone have left."""
         now = time.monotonic()
-        beats = self._ledger.beats()
+        heartbeats = self._queue.workers.heartbeats()
         self._seen = {
             worker: self._seen[worker] if self._seen.get(worker, (None,))[0] == count else (count, now)
-            for worker, count in beats.items()
+            for worker, count in heartbeats.items()
         }
         for worker, (count, since) in self._seen.items():
             if now - since > self._patience:
-                self._ledger.give_up(worker, count)
-        self._ledger.free_tickets_of_the_gone()
+                self._queue.workers.expire(worker, count)
+        self._queue.free_tasks_of_the_gone()
 
 
 def pin_to_free_core() -> socket.socket:

@@ -252,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("worker", "train a part of a sweep that several machines share", WORKER_EXAMPLES)
     command.add_argument(
-        "sweep", help="the name of a sweep that was put up with engine=workers or engine=ray"
+        "sweep", help="the name of a sweep that was published with engine=workers or engine=ray"
     )
     command.add_argument(
         "--storage", required=True, metavar="URL", help="the database that the workers share"

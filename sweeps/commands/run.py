@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
+from lossfleet.sweeps.comparison.printing import Format
 
 if TYPE_CHECKING:
     from lossfleet.sweeps.planning.plan import Plan
-
-Format = Literal["terminal", "md", "csv", "latex"]
 
 
 def sweep(overrides: Sequence[str], *, print_config: bool, fresh: bool = False) -> int:
@@ -48,15 +47,15 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
         from lossfleet.sweeps.cluster.ray import run_on_ray
 
         return run_on_ray(plan)
-    from lossfleet.sweeps.cluster.shared import put_up
+    from lossfleet.sweeps.cluster.shared import publish
 
-    put_up(plan)
+    publish(plan)
     print(f"{plan.sweep} waits for workers: lossfleet worker {plan.sweep} --storage URL")
     return True
 
 
 def worker(sweep: str, *, storage: str, uri: str | None) -> bool:
-    """Trains a part of a sweep that was put up for workers; returns whether the sweep could be compared."""
+    """Trains a part of a sweep that was published for workers; returns whether the sweep could be compared."""
     from lossfleet.sweeps.cluster.worker import run_worker
 
     end = run_worker(sweep, storage, uri)
@@ -94,7 +93,7 @@ def compare(
     from lossfleet.sweeps.report.html import check_targets, report_from_mlflow
 
     check_targets(figures, html)
-    from lossfleet.sweeps.comparison.summary import print_comparison
+    from lossfleet.sweeps.comparison.printing import print_comparison
 
     print_comparison(list(experiments), format, uri, sweep, metrics)
     if figures or html:
@@ -121,7 +120,7 @@ def plot(figure: str, *, output: Path | None) -> None:
 
 def ui(*, uri: str | None, port: int) -> None:
     """Serves the MLflow UI on this machine until it is interrupted."""
-    from lossfleet.runners.tracking.tracker import serve_ui
+    from lossfleet.runners.tracking.ui import serve_ui
 
     serve_ui(uri, port)
 

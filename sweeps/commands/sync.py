@@ -11,7 +11,7 @@ import yaml
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.runners.tracking.store import shown_uri, tracking_uri
-from lossfleet.runners.tracking.tracker import sync
+from lossfleet.runners.tracking.writer import sync
 from lossfleet.sweeps.running.folder import STUDIES
 
 

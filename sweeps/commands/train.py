@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lossfleet.conf.schema import Config
-from lossfleet.runners.data.tables import tell_notes
+from lossfleet.runners.data.loading import tell_notes
 from lossfleet.runners.metrics.classification import classification_metrics
 from lossfleet.runners.training.replicate import ReplicateFactory
 

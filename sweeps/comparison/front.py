@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfleet.conf.schema import MINIMISED
+from lossfleet.conf.metrics import sign_of
+from lossfleet.sweeps.comparison.frame import hyperparameters
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lossfleet.sweeps.comparison.summary import Comparison
+    from lossfleet.sweeps.comparison.frame import Comparison
 
 # Columns of `trade_offs` beside the metrics.
 COLUMNS = ("data", "strategy", "trial", "hyperparameters", "pareto", "pareto_overall")
@@ -35,7 +36,7 @@ def trade_offs(frame: pd.DataFrame) -> pd.DataFrame:
     """The complete trials of searches for several metrics, with the means of these over the replicates.
 
     Args:
-        frame: as `compare.frame` gives it.
+        frame: as `frame.frame` gives it.
 
     Returns:
         A row a trial that holds its constraints: data, strategy, trial, hyperparameters, `pareto` (on the
@@ -43,8 +44,6 @@ def trade_offs(frame: pd.DataFrame) -> pd.DataFrame:
         metric; no rows where one metric is optimised. It is what a figure of the fronts needs.
     """
     import pandas as pd
-
-    from lossfleet.sweeps.comparison.summary import hyperparameters
 
     searched = frame[
         (frame["stage"] == "search")
@@ -58,7 +57,7 @@ def trade_offs(frame: pd.DataFrame) -> pd.DataFrame:
         trials = sweep.groupby(["strategy", "trial"])
         part = trials[[f"validation_{name}" for name in metrics]].mean().set_axis(metrics, axis=1)
         part["hyperparameters"] = [hyperparameters(rows.iloc[0]) for _, rows in trials]
-        gains = part[metrics] * [-1 if name in MINIMISED else 1 for name in metrics]
+        gains = part[metrics] * [sign_of(name) for name in metrics]
         part["pareto_overall"] = is_on_front(gains.to_numpy())
         part["pareto"] = False
         for rows in part.groupby("strategy").indices.values():

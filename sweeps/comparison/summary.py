@@ -1,140 +1,32 @@
-"""Comparing strategies: one tidy table of replicates, its summary, and a sentence that sums it up."""
+"""Comparing strategies: the summary of a tidy table of replicates, and a sentence that sums it up."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.runners.metrics.evaluation import LOWER_IS_BETTER, final_metric_names
-from lossfleet.runners.records import Record
-from lossfleet.runners.tracking.runs import replicate_rows
-from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
-from lossfleet.sweeps.comparison.statistics import (
-    INTERVALS,
-    Ranks,
-    average_families,
-    compare_pairs,
-    rank,
-    ranks_of,
+from lossfleet.conf.metrics import sign_of
+from lossfleet.sweeps.comparison.frame import (
+    FIELDS,
+    SHOWN,
+    Comparison,
+    hyperparameters,
+    latest_finals,
+    scored,
 )
+from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
+from lossfleet.sweeps.comparison.statistics import INTERVALS, average_families, compare_pairs, rank, ranks_of
 from lossfleet.sweeps.comparison.verdict import sentence_about, sentence_over
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# The first one is what strategies are compared by: at the argmax, then after a correction for the prior that
-# is tuned on validation, and one without a threshold.
-SHOWN = (
-    "test_balanced_accuracy",
-    "test_corrected_balanced_accuracy",
-    "test_macro_f1",
-    "test_macro_average_precision",
-)
-PRIMARY = SHOWN[0]
 BASELINE = "ce"
 OPPOSITES = ("high", "low", "bootstrap_high", "bootstrap_low")
 # Two tasks made of the same measurements count as one where data sets are the evidence.
 FAMILIES = {"page_blocks_binary": "page_blocks"}
-ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
-FIELDS = (
-    *ORDER, "seed", "split", "state", "epochs", "started", "ended", "search_metric", "class_names", "objectives",
-    "feasible",
-)  # fmt: skip
-
-Format = Literal["terminal", "md", "csv", "latex"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a sweep, or several on different data sets, has found.
-
-    `sentence` has a line a data set, and one over all. `metrics` are those of the table, the first one is
-    compared. `table` has a row a strategy (and data set), `pairwise` a row a pair of strategies.
-    `average_ranks` is there for several data sets, `ranks` with the tests for three strategies or more, `front`
-    has what `front.trade_offs` gives.
-    """
-
-    metrics: tuple[str, ...]
-    table: pd.DataFrame
-    sentence: str
-    pairwise: pd.DataFrame
-    average_ranks: pd.Series | None = None
-    ranks: Ranks | None = None
-    front: pd.DataFrame | None = None
-
-    @property
-    def winner(self) -> str:
-        """The strategy ahead on one data set, and from which others it cannot be told apart; empty without rivals."""
-        best, *others = self.table.itertuples()
-        if not others or not best.replicates:
-            return ""
-        ties = [other.strategy for other in others if other.replicates and not other.beaten]
-        return f"{best.strategy} (not distinguishable from {', '.join(ties)})" if ties else best.strategy
-
-    def scores(self) -> dict[str, float]:
-        """The winner's mean of each metric, and every strategy's mean of the first as `<metric>.<strategy>`."""
-        means = {name: self.table[name].iloc[0] for name in self.metrics}
-        first = self.metrics[0]
-        means |= {f"{first}.{row['strategy']}": row[first] for _, row in self.table.iterrows()}
-        return {name: float(mean) for name, mean in means.items() if math.isfinite(mean)}
-
-
-def frame(
-    experiments: list[str] | None = None,
-    *,
-    uri: str | None = None,
-    sweep: str | None = None,
-    curves: bool = True,
-) -> pd.DataFrame:
-    """The replicates of sweeps, from MLflow.
-
-    Args:
-        experiments: names; None for all that have a sweep.
-        uri: the tracking URI; None for MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
-        sweep: the sweep's name; None for the latest finished one of each experiment.
-        curves: whether to read the curves too.
-
-    Returns:
-        A row a replicate: data, sweep, strategy, stage, trial, replicate, seed, split, state, epochs,
-        started, ended (unix seconds), search_metric (the validation metric that the search optimised, of
-        several the first one), class_names (a tuple), objectives (of several metrics, with commas), feasible, a
-        column `params.<name>` a sampled hyperparameter, a column a metric with its last value, and a column
-        `curves.<name>` a curve: a tuple of (step, value), where the step is the epoch, but for
-        `lossfleet.runners.metrics.evaluation.DIAGRAMS`; a replicate without that curve has an empty one.
-
-    Raises:
-        UserError: no store, no such experiment, no such sweep.
-    """
-    from lossfleet.runners.tracking.tracker import read_replicates
-
-    return _tidy(read_replicates(experiments, uri=uri, sweep=sweep, curves=curves))
-
-
-def frame_from_records(records: Iterable[Record]) -> pd.DataFrame:
-    """The replicates of a sweep, from its journal; the same table as `frame` gives."""
-    return _tidy(replicate_rows(records))
-
-
-def _tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    params = sorted({name for row in rows for name in row["params"]})
-    metrics = sorted({name for row in rows for name in row["metrics"]})
-    curves = sorted({name for row in rows for name in row["curves"]})
-    flat = [
-        {name: row[name] for name in FIELDS}
-        | {f"params.{name}": value for name, value in row["params"].items()}
-        | row["metrics"]
-        | {f"curves.{name}": row["curves"].get(name, ()) for name in curves}
-        for row in rows
-    ]
-    columns = [f"params.{name}" for name in params] + metrics + [f"curves.{name}" for name in curves]
-    table = pd.DataFrame(flat, columns=[*FIELDS, *columns])
-    return table.sort_values(list(ORDER), ignore_index=True)
 
 
 def summary(
@@ -172,9 +64,11 @@ def summary(
             )
         scores, left_out = _paired_scores(part, chosen[0])
         pairwise = compare_pairs(
-            sign(chosen[0]) * scores, train_rows=part["train_rows"].mean(), test_rows=part["test_rows"].mean()
+            sign_of(chosen[0]) * scores,
+            train_rows=part["train_rows"].mean(),
+            test_rows=part["test_rows"].mean(),
         )
-        table = _add_differences(_table(part, chosen), pairwise, sign(chosen[0]))
+        table = _add_differences(_table(part, chosen), pairwise, sign_of(chosen[0]))
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
         sentence = sentence_about(str(data), table, chosen[0], pairwise, left_out)
@@ -186,7 +80,7 @@ def summary(
     ranks, average_ranks = None, None
     if len(means) > 1:
         # A strategy that is missing on one data set cannot be ranked.
-        scores = sign(chosen[0]) * pd.DataFrame(means).T.dropna(axis=1)
+        scores = sign_of(chosen[0]) * pd.DataFrame(means).T.dropna(axis=1)
         scores = average_families(scores, families)
         ranks, average_ranks = rank(scores), ranks_of(scores).mean()
         sentences.append(sentence_over(scores, ranks))
@@ -199,91 +93,6 @@ def summary(
         ranks=ranks,
         front=front,
     )
-
-
-def print_comparison(
-    experiments: list[str] | None = None,
-    format: Format = "terminal",
-    uri: str | None = None,
-    sweep: str | None = None,
-    metrics: Sequence[str] | None = None,
-) -> None:
-    """Prints the comparison of the latest finished sweeps.
-
-    Args:
-        experiments: names; None for all that have a sweep.
-        format: `terminal`, `md` and `latex` for reading, `csv` for all numbers of the table.
-        uri: as for `frame`.
-        sweep: as for `frame`.
-        metrics: as for `summary`.
-
-    Raises:
-        UserError: as `frame` and `summary` do, and for an unknown format or metric.
-    """
-    from lossfleet.sweeps.comparison import tables
-
-    if format not in get_args(Format):
-        raise UserError(
-            what=f"the format is {format}",
-            expected=f"one of {', '.join(get_args(Format))}",
-            hint="write for example md",
-        )
-    check_metric_names(metrics or ())
-    comparison = summary(frame(experiments, uri=uri, sweep=sweep, curves=False), metrics=metrics)
-    if format == "terminal":
-        tables.print_table(comparison)
-    elif format == "md":
-        print(f"{tables.markdown_table(comparison)}\n\n{tables.escape_markdown(comparison.sentence)}")
-    elif format == "latex":
-        print(tables.latex_table(comparison))
-    else:
-        print(tables.csv_table(comparison), end="")
-
-
-def check_metric_names(names: Sequence[str]) -> None:
-    """Refuses names that no sweep has, whatever its number of classes.
-
-    Raises:
-        UserError: for an unknown name or one that comes twice.
-    """
-    known = final_metric_names(classes=1)
-    for index, name in enumerate(names):
-        if re.sub(r"_\d+", "_0", name) not in known:
-            raise UserError(
-                what=f"there is no metric {name!r}",
-                expected="a metric of the final evaluations",
-                hint=suggest(name, known),
-            )
-        if name in names[:index]:
-            raise UserError(
-                what=f"the metric {name} is there twice",
-                expected="each metric once",
-                hint="take the repeated one out",
-            )
-
-
-def sign(metric: str) -> int:
-    """1 where more of a metric is better, -1 where less is."""
-    return -1 if metric.endswith(LOWER_IS_BETTER) else 1
-
-
-def latest_finals(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each strategy's last final evaluation.
-
-    Raises:
-        UserError: there is none.
-    """
-    final = frame[frame["stage"] == "final"]
-    if final.empty:
-        raise UserError(
-            what="there is no final evaluation",
-            expected="a sweep whose studies have all ended",
-            hint="run the sweep again to finish it",
-        )
-    # A sweep continued with more trials evaluates again what it then finds best.
-    ended = final.groupby(["sweep", "strategy", "trial"])["ended"].transform("max")
-    latest = ended.groupby([final["sweep"], final["strategy"]]).transform("max")
-    return final[ended == latest]
 
 
 def _choose_metrics(final: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -319,7 +128,7 @@ def _table(final: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
             row |= {metric: values.mean(), f"{metric}_std": values.std(), f"{metric}_median": values.median()}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(
-        metrics[0], ascending=sign(metrics[0]) < 0, kind="stable", ignore_index=True
+        metrics[0], ascending=sign_of(metrics[0]) < 0, kind="stable", ignore_index=True
     )
 
 
@@ -352,14 +161,6 @@ def _add_differences(table: pd.DataFrame, pairwise: pd.DataFrame, direction: int
     return table.assign(beaten=pd.Series(beaten, dtype=bool))
 
 
-def hyperparameters(replicate: pd.Series) -> str:
-    sampled = replicate.filter(like="params.").dropna()
-    return " ".join(
-        f"{name.removeprefix('params.')}={f'{value:.3g}' if isinstance(value, float) else value}"
-        for name, value in sampled.items()
-    )
-
-
 def _paired_scores(final: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, int]:
     """Scores by split and strategy, and how many splits lack a strategy's score and are left out.
 
@@ -368,8 +169,3 @@ def _paired_scores(final: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, int]
     scores = scored(final, metric).pivot(index=["seed", "split"], columns="strategy", values=metric)
     paired = scores.dropna()
     return paired, len(final[["seed", "split"]].drop_duplicates()) - len(paired)
-
-
-def scored(final: pd.DataFrame, metric: str = PRIMARY) -> pd.DataFrame:
-    """The final replicates that ended well and have a score."""
-    return final[(final["state"] == "COMPLETE") & final[metric].notna()]

@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfleet.conf.schema import MINIMISED
-from lossfleet.runners.metrics.evaluation import LOWER_IS_BETTER
+from lossfleet.conf.metrics import sign_of
 from lossfleet.sweeps.comparison.front import front_metrics
 from lossfleet.sweeps.comparison.statistics import ALPHA
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lossfleet.sweeps.comparison.summary import Comparison
+    from lossfleet.sweeps.comparison.frame import Comparison
 
 MARK = "*"
 NOTE = f"{MARK} the best is better: corrected t-test, Holm's correction, p < {ALPHA:g}"
@@ -214,7 +213,7 @@ def _fronts(comparison: Comparison) -> list[Grid]:
         part = part.dropna(axis=1, how="all")
         metrics = front_metrics(part)
         members = part[part["pareto_overall"]].sort_values(
-            metrics[0], ascending=metrics[0] in MINIMISED, kind="stable"
+            metrics[0], ascending=sign_of(metrics[0]) < 0, kind="stable"
         )
         rows = [
             [row["strategy"], row["trial"], *(f"{row[name]:.3f}" for name in metrics), row["hyperparameters"]]
@@ -230,7 +229,7 @@ def _fronts(comparison: Comparison) -> list[Grid]:
 def _metric_cells(table: pd.DataFrame, metric: str, *, marks: bool) -> list[Cell]:
     """`mean ± standard deviation` of one data set's strategies."""
     means = table[metric]
-    best = means.min() if metric.endswith(LOWER_IS_BETTER) else means.max()
+    best = means.min() if sign_of(metric) < 0 else means.max()
     return [
         Cell(_mean(mean, deviation), best=mean == best, beaten=marks and beaten)
         for mean, deviation, beaten in zip(means, table[f"{metric}_std"], table["beaten"], strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossfleet.runners.metrics.evaluation import LOWER_IS_BETTER
+from lossfleet.conf.metrics import sign_of
 from lossfleet.sweeps.comparison.statistics import ALPHA, Ranks, smallest_friedman_p, smallest_wilcoxon_p
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.Dat
         score += f" ± {best[f'{metric}_std']:.3f}"
     name = metric.replace("_", " ")
     splits = "split" if best["replicates"] == 1 else "splits"
-    extreme = "lowest" if metric.endswith(LOWER_IS_BETTER) else "highest"
+    extreme = "lowest" if sign_of(metric) < 0 else "highest"
     said = [
         f"On {data} {best['strategy']} has the {extreme} {name} ({score} over {best['replicates']} {splits})"
     ]

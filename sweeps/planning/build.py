@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.rules import Rule, rules, show
-from lossfleet.conf.schema import TABLE, VARIANTS, WEIGHT_FIELDS, Config
+from lossfleet.conf.parts import unknown_setting
+from lossfleet.conf.rules import Rule, show
+from lossfleet.conf.schema import PART_GROUPS, Config
 from lossfleet.sweeps.planning.compose import Composer
 from lossfleet.sweeps.planning.overrides import (
     Request,
@@ -22,15 +23,12 @@ from lossfleet.sweeps.planning.overrides import (
     sort_overrides,
     split_by_data,
 )
-from lossfleet.sweeps.planning.plan import Plan, Study, make_plan
+from lossfleet.sweeps.planning.plan import Plan, Study, make_plan, setting_rules
 from lossfleet.sweeps.planning.points import read_points
 from lossfleet.sweeps.planning.space import Dimension, Value, parse_dimension, parse_override
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
-
-# Setting one of a family says that the others shall not apply.
-FAMILIES = (tuple(f"loss.{name}" for name in WEIGHT_FIELDS), ("loss.keep", "loss.negatives_per_positive"))
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
     """
     plans = []
     for overrides in split_by_data(composer, parse_arguments(composer, arguments)):
-        request = with_table(composer, sort_overrides(composer, overrides))
+        request = with_data(composer, sort_overrides(composer, overrides))
         studies = [_study(composer, request, strategy) for strategy in request.strategies]
         _check_all_used(composer, request, studies)
         _check_points(composer, request, studies)
@@ -82,29 +80,29 @@ def build_config(composer: Composer, arguments: Sequence[str]) -> Config:
                 expected=f"one value for {key}, since 'lossfleet train' makes one run",
                 hint="use 'lossfleet sweep', or brackets for a list such as model.widths=[32,32]",
             )
-    request = with_table(composer, sort_overrides(composer, overrides))
+    request = with_data(composer, sort_overrides(composer, overrides))
     choices = request.choices | {"strategy": request.strategies[0]}
     bare = composer.config(choices, request.shared)
     for key in request.fixed:
         if _rule(bare, key) is None:
-            raise _unknown(key, [bare])
-    unset = {key: None for key in _excluded(request.fixed, {}) if _is_optional(_rule(bare, key))}
+            raise _unknown(composer, key, [bare])
+    unset = {key: None for key in _excluded([bare], request.fixed, {}) if _is_optional(_rule(bare, key))}
     return replace(composer.config(choices, request.shared | request.fixed | unset), space={})
 
 
-def with_table(composer: Composer, request: Request) -> Request:
-    """The request, with what reading the user's table tells of it: checks of the loss need the classes.
+def with_data(composer: Composer, request: Request) -> Request:
+    """The request, with what reading data of the user's tells of it: checks of the loss need the classes.
 
     Raises:
-        UserError: the table cannot be used or split as asked.
+        UserError: the data cannot be used or split as asked.
     """
     choices = request.choices | {"strategy": request.strategies[0]}
     data = composer.config(choices, request.shared).data
-    if data.name != TABLE:
+    if not data.is_users:
         return request
-    # Late: pyarrow and pandas, for a table alone.
+    # Late: pyarrow and pandas, for data of the user's alone.
+    from lossfleet.runners.data.loading import described, open_dataset
     from lossfleet.runners.data.splits import part_counts
-    from lossfleet.runners.data.tables import described, open_dataset
 
     data = described(data)
     part_counts(
@@ -114,10 +112,11 @@ def with_table(composer: Composer, request: Request) -> Request:
         long_tail=data.long_tail,
     )
     told = {
-        "data.path": literal(str(data.path)),
         "data.digest": data.digest,
         "data.class_names": [literal(name) for name in data.class_names or ()],
     }
+    if data.is_table:
+        told["data.path"] = literal(data.source["path"])
     return replace(request, shared=request.shared | told)
 
 
@@ -146,7 +145,8 @@ def _study(composer: Composer, request: Request, strategy: str) -> Study:
 
     fixed = {key: value for key, value in request.fixed.items() if owners(key)}
     searched = {key: override for key, override in request.searched.items() if owners(key)}
-    excluded = _excluded(fixed, searched)
+    losses = list(bare_variants.get("loss", {strategy: bare}).values())
+    excluded = _excluded(losses, fixed, searched)
     fixed |= {key: None for key in excluded if any(map(_is_optional, owners(key).values()))}
     kept = {key: entry for key, entry in entries.items() if key not in fixed and key not in excluded}
     for key, override in searched.items():
@@ -256,26 +256,30 @@ def _conditions(
     return conditions
 
 
-def _excluded(fixed: Mapping[str, Any], searched: Iterable[str]) -> set[str]:
-    """The settings that the user's choice of another of their family takes out."""
+def _excluded(configs: Iterable[Config], fixed: Mapping[str, Any], searched: Iterable[str]) -> set[str]:
+    """The settings that the user's choice of another of their family takes out.
+
+    A family are the class weights of a loss: setting one of them says that the others shall not apply.
+    """
     excluded: set[str] = set()
-    for family in FAMILIES:
-        given = [key for key in family if key in searched or fixed.get(key) is not None]
+    for family in dict.fromkeys(config.loss.class_weights for config in configs):
+        keys = [f"loss.{name}" for name in family]
+        given = [key for key in keys if key in searched or fixed.get(key) is not None]
         if len(given) > 1:
             raise UserError(
                 what=f"{' and '.join(given)} are both given",
-                expected=f"at most one of {', '.join(family)}",
+                expected=f"at most one of {', '.join(keys)}",
                 hint=f"keep {given[0]} and leave out {given[1]}",
             )
         if given:
-            excluded |= set(family) - set(given)
+            excluded |= set(keys) - set(given)
     return excluded
 
 
 def _rule(config: Config, key: str) -> Rule | None:
     part, _, setting = key.rpartition(".")
     owner = getattr(config, part, None) if part else config
-    return rules(owner).get(setting) if is_dataclass(owner) else None
+    return setting_rules(owner).get(setting) if is_dataclass(owner) else None
 
 
 def _is_optional(rule: Rule | None) -> bool:
@@ -292,7 +296,7 @@ def _text(dimension: Dimension) -> Any:
 def _check_all_used(composer: Composer, request: Request, studies: Sequence[Study]) -> None:
     for key in (*request.fixed, *request.searched):
         if key not in composer.groups and not any(_has(study, key) for study in studies):
-            raise _unknown(key, [study.config for study in studies])
+            raise _unknown(composer, key, [study.config for study in studies])
 
 
 def _check_points(composer: Composer, request: Request, studies: Sequence[Study]) -> None:
@@ -302,8 +306,10 @@ def _check_points(composer: Composer, request: Request, studies: Sequence[Study]
     for strategy in request.strategies:
         bare = composer.config(request.choices | {"strategy": strategy}, request.shared)
         for key in {key: None for point in bare.search.enqueue for key in point}:
-            if key not in composer.groups and not any(_has(study, key) for study in studies):
-                raise _unknown(key, [study.config for study in studies])
+            group, _, setting = key.rpartition(".")
+            is_known = key in composer.groups or any(_has(study, key) for study in studies)
+            if not is_known and (is_users or not composer.owners(group, setting)):
+                raise _unknown(composer, key, [study.config for study in studies])
             if is_users and key not in searched:
                 raise UserError(
                     what=f"search.enqueue has {key}, which no strategy searches here",
@@ -318,11 +324,11 @@ def _has(study: Study, key: str) -> bool:
     return any(_rule(config, key) is not None for config in configs or [study.config])
 
 
-def _unknown(key: str, configs: Sequence[Config]) -> UserError:
+def _unknown(composer: Composer, key: str, configs: Sequence[Config]) -> UserError:
     """The error for a hyperparameter that no strategy has: who has it, or what else there is."""
     part, _, setting = key.rpartition(".")
     names = ", ".join(config.strategy for config in configs)
-    owners = [name for name, variant in VARIANTS.get(part, {}).items() if setting in rules(variant)]
+    owners = composer.owners(part, setting)
     if owners:
         return UserError(
             what=f"{key} is set, but strategy {names} does not have it",
@@ -330,12 +336,13 @@ def _unknown(key: str, configs: Sequence[Config]) -> UserError:
             hint=f"choose such a strategy, write {part}={owners[-1]}, or leave {key} out",
         )
     owner_parts = [getattr(config, part, config) if part else config for config in configs]
-    known = sorted({f"{part}.{each}" if part else each for owner in owner_parts for each in rules(owner)})
-    return UserError(
-        what=f"there is no setting {key} for strategy {names}",
-        expected=f"one of {', '.join(known)}" if known else f"no settings of {part}",
-        hint=suggest(key, known) if known else f"leave {key} out",
-    )
+    known = {f"{part}.{each}" if part else each for owner in owner_parts for each in setting_rules(owner)}
+    elsewhere = [
+        f"did you mean {group}.{setting}, of {group}={name}?"
+        for group in PART_GROUPS
+        for name in composer.owners(group, setting)
+    ]
+    return unknown_setting(key, sorted(known), of=f"strategy {names}", hint=next(iter(elsewhere), None))
 
 
 def _not_in_space(strategy: str, key: str) -> UserError:

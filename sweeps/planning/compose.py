@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.schema import Config
+from lossfleet.conf.parts import part_names, unknown_setting
+from lossfleet.conf.schema import PART_GROUPS, SECTION_FIELDS, Config
 from lossfleet.sweeps.planning.space import parse_override
 
 PRIMARY = "config"
@@ -45,10 +46,11 @@ class Composer:
         """Raises UserError unless the group has a file of this name."""
         options = self.groups[group]
         if option not in options:
+            elsewhere = [other for other, names in self.groups.items() if option in names]
             raise UserError(
                 what=f"there is no {group} {option}",
                 expected=f"one of {', '.join(options)}",
-                hint=suggest(str(option), options),
+                hint=f"did you mean {elsewhere[0]}={option}?" if elsewhere else suggest(str(option), options),
             )
 
     def config(self, choices: Mapping[str, str], settings: Mapping[str, Any]) -> Config:
@@ -64,11 +66,61 @@ class Composer:
         from omegaconf import OmegaConf
 
         with hydra_errors():
-            composed = deepcopy(self._compose(choices)[0])
+            composed, chosen = self._compose(choices)
+            composed = deepcopy(composed)
             for key, value in settings.items():
+                self._check_key(composed, key)
                 OmegaConf.update(composed, key, value, merge=False, force_add=True)
             values: Any = OmegaConf.to_container(composed, resolve=True)
+        for group in (*PART_GROUPS, *SECTION_FIELDS):
+            if isinstance(values.get(group), dict):
+                values[group]["name"] = chosen.get(group)
+        if self.users_metrics:
+            values["search"]["users_metrics"] = self.users_metrics
         return Config.from_dict(values)
+
+    @cached_property
+    def users_metrics(self) -> list[dict[str, Any]]:
+        """The files of the group `metric` that are not lossfleet's own."""
+        names = [name for name in self.groups["metric"] if name not in part_names("metric")]
+        return [{"name": name} | self.file("metric", name) for name in names]
+
+    def file(self, group: str, name: str) -> dict[str, Any]:
+        """What a file of a config group says.
+
+        Raises:
+            UserError: Hydra cannot compose it.
+        """
+        from omegaconf import OmegaConf
+
+        with hydra_errors():
+            values: Any = OmegaConf.to_container(self._compose({f"+{group}": name})[0], resolve=False)
+        return values.get(group) or {}
+
+    def owners(self, group: str, setting: str) -> list[str]:
+        """The files of a group that have a setting; what cannot be read is left out."""
+        found = []
+        for name in self.groups.get(group, ()):
+            try:
+                choice = {group: name} if group in self.chosen({}) else {f"+{group}": name}
+                composed = self._compose(choice)[0]
+            except Exception:
+                continue
+            if setting in (composed.get(group) or {}):
+                found.append(name)
+        return found
+
+    def _check_key(self, composed: Any, key: str) -> None:
+        """Raises UserError for a setting of a section that neither the section nor the chosen file has."""
+        group, _, setting = key.partition(".")
+        if group not in SECTION_FIELDS:
+            return
+        known = {*SECTION_FIELDS[group], *map(str, composed[group])} - {"_target_", "name"}
+        if setting.partition(".")[0] in known:
+            return
+        owners = self.owners(group, setting)
+        hint = f"write {group}={' or '.join(owners)}, or leave {key} out" if owners else None
+        raise unknown_setting(key, [f"{group}.{name}" for name in sorted(known)], hint=hint)
 
     def chosen(self, choices: Mapping[str, str]) -> dict[str, str]:
         """The file of every group that these choices and the defaults lead to."""

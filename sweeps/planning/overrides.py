@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.schema import PART_GROUPS
 from lossfleet.sweeps.planning.compose import Composer
 from lossfleet.sweeps.planning.space import parse_override, unquoted
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
-
-HYPERPARAMETER_PARTS = ("loss", "sampler", "optimizer", "model")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def sort_overrides(composer: Composer, overrides: Mapping[str, Override]) -> Req
     request = Request((), {}, {}, {}, {})
     strategies: list[str] = []
     for key, override in overrides.items():
-        is_hyperparameter = key == "batch_size" or key.split(".")[0] in HYPERPARAMETER_PARTS
+        is_hyperparameter = key == "batch_size" or key.split(".")[0] in PART_GROUPS
         if key == "strategy":
             strategies = [str(option) for option in options(composer, override)]
         elif override.is_sweep_override() and is_hyperparameter:

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.rules import rules, show
+from lossfleet.conf.parts import Part
+from lossfleet.conf.rules import Rule, rules, show
 from lossfleet.conf.schema import (
     Budget,
     Config,
@@ -26,8 +27,8 @@ from lossfleet.conf.schema import (
 )
 from lossfleet.sweeps.planning.space import Dimension, Value, grid_size
 
-# What samplers need beyond Optuna; each is an extra of the sampler's name.
-EXTRAS = {"cmaes": "cmaes", "gp": "torch"}
+# What some of Optuna's samplers need: an extra of lossfleet's and the package that it brings.
+EXTRAS = {"optuna.samplers.CmaEsSampler": ("cmaes", "cmaes"), "optuna.samplers.GPSampler": ("gp", "torch")}
 
 
 @dataclass(frozen=True)
@@ -137,21 +138,21 @@ def make_plan(studies: Iterable[Study]) -> Plan:
     return Plan(config.name or f"{config.data.label}-{_digest(studies)}", studies)
 
 
-def check_installed(sampler: str) -> None:
-    """Raises UserError unless the package that a sampler needs is installed."""
-    package = EXTRAS.get(sampler)
-    if package is not None and find_spec(package) is None:
+def check_installed(sampler: Part) -> None:
+    """Raises UserError unless the package that a sampler of the search needs is installed."""
+    extra, package = EXTRAS.get(str(sampler.target), ("", ""))
+    if package and find_spec(package) is None:
         raise UserError(
-            what=f"search={sampler} needs the package {package}, which is not installed",
-            expected=f"lossfleet with its extra {sampler}",
-            hint=f"run: {sys.executable} -m pip install 'lossfleet[{sampler}]'",
+            what=f"search={sampler.name} needs the package {package}, which is not installed",
+            expected=f"lossfleet with its extra {extra}",
+            hint=f"run: {sys.executable} -m pip install 'lossfleet[{extra}]'",
         )
 
 
 def total_trials(study: Study) -> int:
     """The trials of a study: those of its budget, of a grid at most its points."""
     trials = study.config.budget.trials
-    return min(trials, grid_size(study.space)) if study.config.search.sampler == "grid" else trials
+    return min(trials, grid_size(study.space)) if study.config.search.is_grid else trials
 
 
 def trial_config(study: Study, params: Mapping[str, Value]) -> Config:
@@ -176,13 +177,18 @@ def trial_config(study: Study, params: Mapping[str, Value]) -> Config:
         if name in study.variants:
             continue
         part, _, setting = name.rpartition(".")
-        owner = getattr(config, part) if part else config
-        is_list = rules(owner)[setting].many and isinstance(value, str)
+        rule = setting_rules(getattr(config, part) if part else config)[setting]
+        is_list = rule.many and isinstance(value, str)
         settings.setdefault(part, {})[setting] = json.loads(str(value)) if is_list else value
     changes = settings.pop("", {})
     # One replacement a part: two settings that only fit together must not be checked one by one.
-    changes |= {part: replace(getattr(config, part), **values) for part, values in settings.items()}
+    changes |= {part: getattr(config, part).replace(**values) for part, values in settings.items()}
     return replace(config, **changes)
+
+
+def setting_rules(owner: Any) -> dict[str, Rule]:
+    """The rules of a part's settings, or of what else of a configuration has settings."""
+    return owner.rules() if isinstance(owner, Part) else rules(owner)
 
 
 def check_space(study: Study) -> None:
@@ -199,9 +205,10 @@ def check_space(study: Study) -> None:
     for dimension, end in ends:
         _check_end(study, dimension, end, _params_with(study, dimension, end))
     for dimension in study.space:
-        if study.config.search.sampler == "grid" and dimension.grid() is None:
+        if study.config.search.is_grid and dimension.grid() is None:
             raise UserError(
-                what=f"search=grid on {dimension.name}={dimension.text()} of strategy {study.strategy}",
+                what=f"search={study.config.search.sampler.name} on {dimension.name}={dimension.text()} "
+                f"of strategy {study.strategy}",
                 expected="a finite set of values for each hyperparameter",
                 hint=f"write for example {dimension.name}={show(dimension.low)},{show(dimension.high)} "
                 "or search=tpe",
@@ -237,5 +244,5 @@ def _digest(studies: tuple[Study, ...]) -> str:
             del config["budget"][length]
         del config["tracking"], config["fleet"], config["engine"]
         # A table is known by what is in it; it may be moved.
-        del config["data"]["path"]
+        config["data"].pop("path", None)
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

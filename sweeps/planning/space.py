@@ -156,7 +156,7 @@ def parse_dimension(
 
     if override.is_choice_sweep():
         return Dimension(name, "categorical", choices=_choices(override, rule, text), when=when)
-    if rule.kind not in (int, float) or rule.many:
+    if rule.kind not in (int, float, object) or rule.many:
         raise _not_a_space(text, f"choices, each {rule.describe()}", f"{name}=choice(a,b)")
     if override.is_interval_sweep():
         low, high, log = value.start, value.end, "log" in tags

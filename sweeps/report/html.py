@@ -15,7 +15,7 @@ from lossfleet.sweeps.comparison.tables import NOTE, Cell, grids
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lossfleet.sweeps.comparison.summary import Comparison
+    from lossfleet.sweeps.comparison.frame import Comparison
     from lossfleet.sweeps.report.figures.page import Table
 
 SETTINGS = ("budget.", "search.", "pruner.", "data.", "model.", "batch_size")
@@ -79,10 +79,11 @@ def report_from_mlflow(
 ) -> None:
     """Writes the figures and the report of sweeps in MLflow, and says on stderr where they are.
 
-    Args and Raises: as for `compare.frame`, `compare.summary` and `write_report`.
+    Args and Raises: as for `frame.frame`, `summary.summary` and `write_report`.
     """
-    from lossfleet.runners.tracking.tracker import read_sweeps
-    from lossfleet.sweeps.comparison.summary import frame, summary
+    from lossfleet.runners.tracking.read import read_sweeps
+    from lossfleet.sweeps.comparison.frame import frame
+    from lossfleet.sweeps.comparison.summary import summary
 
     table = frame(experiments, uri=uri, sweep=sweep)
     sweeps = read_sweeps(experiments, uri=uri, sweep=sweep)
@@ -102,8 +103,8 @@ def write_report(
 
     Args:
         comparison: of the frame.
-        frame: as `compare.frame` gives it, with curves.
-        sweeps: as `tracking.read_sweeps` gives them.
+        frame: as `frame.frame` gives it, with curves.
+        sweeps: as `read.read_sweeps` gives them.
         figures: the folder for the figures; None for none.
         html: the file for the report; None for none.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ import yaml
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.rules import show
+from lossfleet.runners import locks
+from lossfleet.runners.records import flatten
 from lossfleet.runners.tracking.writer import writer_locked
 from lossfleet.sweeps.planning.plan import Plan
 
@@ -30,9 +31,9 @@ PLACES = ("data.path",)
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder of a sweep for this process; the lock falls with the process, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locks.locked(folder / "lock", wait=False))
         except BlockingIOError:
             raise UserError(
                 what=f"the sweep {folder.name} is running in another process",
@@ -99,14 +100,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for change, names in changes.items():
         found.append(change if names == common else f"{change} for {','.join(names)}")
     return found
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping of dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def is_free(key: str) -> bool:

@@ -103,11 +103,6 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def unblock_signals() -> None:
-    """Let this process, which a command started, hear the signals."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let the main thread finish what is inside before it hears an interrupt.

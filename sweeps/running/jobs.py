@@ -22,10 +22,10 @@ ATTEMPTS = 2
 
 
 @dataclass(eq=False)
-class Run:
+class ReplicateState:
     """One replicate of a job: what it has measured so far, and its record once it has ended."""
 
-    replicate: int
+    number: int
     seed: int
     split: int
     started: float = field(default_factory=time.time)
@@ -56,7 +56,7 @@ class Job:
     trial: int
     params: dict[str, float | int | str]
     config: Config
-    runs: list[Run]
+    replicates: list[ReplicateState]
     started: float = field(default_factory=time.time)
     state: State | None = None
     reason: str | None = None
@@ -72,9 +72,9 @@ class Job:
             self.stop("FAIL", f"raised {type(error).__name__}: {error}")
             return
         self.attempts += 1
-        for run in self.runs:
-            if run.record is None:
-                run.start_over()
+        for replicate in self.replicates:
+            if replicate.record is None:
+                replicate.start_over()
 
     def stop(self, state: State, reason: str) -> None:
         """End the job early; the first reason stands."""
@@ -84,11 +84,11 @@ class Job:
     def rung_value(self, epoch: int) -> float | None:
         """The mean of the searched metric over the replicates at a rung; None before all have reached it."""
         values = self.rung_values(epoch)
-        return float(np.mean(values)) if len(values) == len(self.runs) else None
+        return float(np.mean(values)) if len(values) == len(self.replicates) else None
 
     def rung_values(self, epoch: int) -> list[float]:
         """The searched metric of each replicate that has reached a rung."""
-        curves = [dict(run.curves.get(self.metric, ())) for run in self.runs]
+        curves = [dict(replicate.curves.get(self.metric, ())) for replicate in self.replicates]
         return [curve[epoch] for curve in curves if epoch in curve]
 
     @property
@@ -96,24 +96,26 @@ class Job:
         """The name of the metric whose mean is the trial's value."""
         return f"validation_{self.config.search.metric}"
 
-    def finish_run(self, run: Run, state: State, reason: str | None = None) -> ReplicateRecord:
+    def finish_replicate(
+        self, replicate: ReplicateState, state: State, reason: str | None = None
+    ) -> ReplicateRecord:
         """End a replicate and return its record."""
-        run.record = ReplicateRecord(
+        replicate.record = ReplicateRecord(
             strategy=self.strategy,
             stage=self.stage,
             trial=self.trial,
-            replicate=run.replicate,
-            seed=run.seed,
-            split=run.split,
+            replicate=replicate.number,
+            seed=replicate.seed,
+            split=replicate.split,
             state=state,
-            epochs=run.epochs,
-            metrics=run.metrics,
-            curves=run.curves,
-            started=run.started,
+            epochs=replicate.epochs,
+            metrics=replicate.metrics,
+            curves=replicate.curves,
+            started=replicate.started,
             ended=time.time(),
             reason=reason,
         )
-        return run.record
+        return replicate.record
 
     def finish(self) -> TrialRecord:
         """End the job, all of its replicates having ended, and return its record."""
@@ -146,4 +148,4 @@ class Job:
         )
 
     def _mean(self, metric: str) -> float:
-        return float(np.mean([run.metrics[f"validation_{metric}"] for run in self.runs]))
+        return float(np.mean([replicate.metrics[f"validation_{metric}"] for replicate in self.replicates]))

@@ -11,19 +11,18 @@ from typing import Protocol
 import numpy as np
 
 from lossfleet.conf.schema import Config
-from lossfleet.runners.data.splits import Split
-from lossfleet.runners.metrics.classification import classification_metrics
-from lossfleet.runners.metrics.evaluation import Outputs, evaluate
 from lossfleet.runners.records import EngineRecord, Record, TrialRecord
+from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
 from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
-from lossfleet.runners.training.shape import FleetShape
+from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
 from lossfleet.sweeps.planning.plan import Plan
-from lossfleet.sweeps.running.jobs import Job, Run
-from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_use_smote
+from lossfleet.sweeps.running.jobs import Job, ReplicateState
+from lossfleet.sweeps.running.measuring import measure
+from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
-from lossfleet.sweeps.running.stopwatch import Stopwatch
+from lossfleet.sweeps.running.speed import Stopwatch
 
 
 class JobSource(Protocol):
@@ -41,11 +40,11 @@ class JobSource(Protocol):
 
 @dataclass(eq=False)
 class FleetQueue:
-    """A fleet with the runs that wait for it and those that are in its slots."""
+    """A fleet, or cells, with the runs that wait for it and those that are in its slots."""
 
-    fleet: Fleet
-    waiting: deque[tuple[Job, Run]] = field(default_factory=deque)
-    running: dict[int, tuple[Job, Run]] = field(default_factory=dict)
+    fleet: Fleet | Cells
+    waiting: deque[tuple[Job, ReplicateState]] = field(default_factory=deque)
+    running: dict[int, tuple[Job, ReplicateState]] = field(default_factory=dict)
     epochs: int = 0
     occupied_epochs: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -113,7 +112,7 @@ class LocalEngine:
         """
         self.plan = plan
         self.factory = factory
-        self.queues: dict[FleetShape, FleetQueue] = {}
+        self.queues: dict[FleetShape | CellShape, FleetQueue] = {}
         self._take = write
         self._watch = Stopwatch()
         self._started = time.time()
@@ -124,11 +123,10 @@ class LocalEngine:
         self._homes = fleet_shapes(self._shapes)
 
     def run(self, source: JobSource) -> None:
-        """Train until the source is dry, then write how the time was spent."""
+        """Train until the source is dry."""
         while self._step(source):
             pass
         publish_kernels()
-        self._write(self.profile())
 
     def _step(self, source: JobSource) -> bool:
         """Start what can start and train each fleet for an epoch; returns whether there was anything to do."""
@@ -176,7 +174,7 @@ class LocalEngine:
             except Exception as error:
                 job.start_over(error)
             else:
-                waiting.extend((job, run) for run in job.runs if run.record is None)
+                waiting.extend((job, run) for run in job.replicates if run.record is None)
                 break
         self._finish_if_done(job, source)
 
@@ -187,9 +185,9 @@ class LocalEngine:
         for job in {id(job): job for job in jobs}.values():
             self._admit(job, source)
 
-    def _shape(self, config: Config) -> FleetShape:
+    def _shape(self, config: Config) -> FleetShape | CellShape:
         split = self.factory.split(config.budget.search_seeds[0], 0)
-        return FleetShape.of(
+        return shape_of(
             config,
             features=split.train_features.shape[1],
             classes=len(split.class_counts),
@@ -204,8 +202,8 @@ class LocalEngine:
             self.queues[shape] = FleetQueue(self._fleet(shape))
         return self.queues[shape]
 
-    def _fleet(self, shape: FleetShape) -> Fleet:
-        """A fleet with slots and pages by the user's number or by the rules of `lossfleet.sweeps.running.slots`."""
+    def _fleet(self, shape: FleetShape | CellShape) -> Fleet | Cells:
+        """A fleet, or cells, with slots and pages by the user's number or by the rules of `slots`."""
         studies = [
             study
             for study, own in zip(self.plan.studies, self._shapes, strict=True)
@@ -214,15 +212,17 @@ class LocalEngine:
         split = self.factory.split(self.plan.budget.search_seeds[0], 0)
         evaluation_rows = max(len(split.validation_labels), len(split.test_labels))
         slots = self.plan.fleet.slots
+        replicates = max(1, len(studies)) * self.plan.search.concurrent_trials * self.plan.budget.replicates
+        if isinstance(shape, CellShape):
+            return Cells(shape, slots=slots or replicates)
         if slots is None:
-            in_flight = self.plan.search.concurrent_trials * self.plan.budget.replicates
             slots = number_of_slots(
                 shape,
-                replicates=max(1, len(studies)) * in_flight,
+                replicates=replicates,
                 evaluated_rows=min(evaluation_rows, EVALUATED_ROWS),
             )
         page_rows = shape.train_rows
-        if any(may_use_smote(study) for study in studies):
+        if any(may_make_rows(study) for study in studies):
             page_rows = len(split.class_counts) * int(split.class_counts.max())
         pages = number_of_pages(
             shape,
@@ -249,7 +249,7 @@ class LocalEngine:
         for slot, (job, run) in at_rung.items():
             if run.epochs == job.config.budget.epochs:
                 queue.free(slot)
-                self._write(job.finish_run(run, "COMPLETE"))
+                self._write(job.finish_replicate(run, "COMPLETE"))
                 continue
             if self._is_pruned(job, run.epochs, source):
                 job.stop("PRUNED", f"pruned at epoch {run.epochs}")
@@ -266,7 +266,7 @@ class LocalEngine:
         with self._watch("search"):
             return source.report(job, epoch, value)
 
-    def _train(self, queue: FleetQueue) -> dict[int, tuple[Job, Run]]:
+    def _train(self, queue: FleetQueue) -> dict[int, tuple[Job, ReplicateState]]:
         """Train one epoch and measure; returns the runs that are at a rung, by slot."""
         losses = queue.train_epoch()
         for slot, (job, run) in queue.running.items():
@@ -280,78 +280,21 @@ class LocalEngine:
         }
         if at_rung:
             with self._watch("measure"):
-                self._measure(queue.fleet, at_rung, losses)
+                measure(queue.fleet, at_rung, losses)
         return at_rung
-
-    def _measure(self, fleet: Fleet, at_rung: dict[int, tuple[Job, Run]], losses: np.ndarray) -> None:
-        """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
-
-        A final evaluation is measured on the test part too, at its last epoch and then only.
-        """
-        logits = fleet.logits("validation")
-        last = {slot: run.epochs == job.config.budget.epochs for slot, (job, run) in at_rung.items()}
-        for at_end in (False, True):
-            slots = [slot for slot in at_rung if last[slot] == at_end]
-            if slots:
-                splits = [fleet.split(slot) for slot in slots]
-                self._validate(logits[slots], splits, [at_rung[slot] for slot in slots], at_end)
-        final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
-        if final:
-            self._evaluate(
-                logits[final],
-                fleet.logits("test")[final],
-                [fleet.split(slot) for slot in final],
-                [at_rung[slot] for slot in final],
-            )
-        for slot, (_, run) in at_rung.items():
-            run.measure({"train_loss": float(losses[slot])}, rung=True)
-
-    def _validate(
-        self, logits: np.ndarray, splits: list[Split], members: list[tuple[Job, Run]], at_end: bool
-    ) -> None:
-        """Metrics of logits (K, C, N) on the validation parts of K runs."""
-        metrics = classification_metrics(
-            logits,
-            np.stack([split.validation_labels for split in splits]),
-            rarest_class=splits[0].rarest_class,
-            names=None if at_end else rung_metrics(members[0][0].config),
-        )
-        for index, (job, run) in enumerate(members):
-            curves = rung_metrics(job.config)
-            for name, values in metrics.items():
-                run.measure({f"validation_{name}": float(values[index])}, rung=name in curves)
-
-    def _evaluate(
-        self, validation: np.ndarray, test: np.ndarray, splits: list[Split], members: list[tuple[Job, Run]]
-    ) -> None:
-        """Metrics and diagrams of K runs on their test parts, from the logits (K, C, N) of both parts."""
-        metrics, diagrams = evaluate(
-            Outputs(validation, np.stack([split.validation_labels for split in splits])),
-            Outputs(test, np.stack([split.test_labels for split in splits])),
-            class_counts=splits[0].class_counts,
-            rarest_class=splits[0].rarest_class,
-            metric=members[0][0].config.search.metric,
-        )
-        for index, ((_, run), split) in enumerate(zip(members, splits, strict=True)):
-            run.measure({name: float(values[index]) for name, values in metrics.items()}, rung=False)
-            run.curves |= {name: curves[index] for name, curves in diagrams.items()}
-            # The corrected t-test of the comparison needs both.
-            rows = {"train_rows": len(split.train_labels), "test_rows": len(split.test_labels)}
-            run.measure(rows, rung=False)
 
     def _finish_if_done(self, job: Job, source: JobSource) -> None:
         """Write and tell the end of a job that was stopped or whose runs have all ended."""
         ended: list[Record] = []
         if job.state is not None:
-            ended += [job.finish_run(run, job.state, job.reason) for run in job.runs if run.record is None]
-        if all(run.record is not None for run in job.runs) and not job.told:
+            ended += [
+                job.finish_replicate(run, job.state, job.reason)
+                for run in job.replicates
+                if run.record is None
+            ]
+        if all(run.record is not None for run in job.replicates) and not job.told:
             job.told = True
             record = job.finish()
             self._write(*ended, record)
             with self._watch("search"):
                 source.finished(job, record)
-
-
-def rung_metrics(config: Config) -> tuple[str, ...]:
-    """The metrics that are measured at every rung."""
-    return tuple(dict.fromkeys((config.search.metric, "balanced_accuracy", "macro_f1", "rarest_recall")))

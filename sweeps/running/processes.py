@@ -8,22 +8,21 @@ best and 0.45 at the median (2 cores of an AMD EPYC). Two fleets in threads of o
 from __future__ import annotations
 
 import errno
-import fcntl
 import gc
-import multiprocessing
 import os
-import signal
+import pickle
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from lossfleet.conf.errors import Failure
+from lossfleet.runners.children import start_child
+from lossfleet.runners.locks import locked
 from lossfleet.runners.records import Journal, Record, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
@@ -95,7 +94,9 @@ def train_studies(
                 finished(record)
 
     try:
-        LocalEngine(plan, factory, write).run(source)
+        engine = LocalEngine(plan, factory, write)
+        engine.run(source)
+        journal.append(engine.profile())
     finally:
         journal.close()
 
@@ -107,7 +108,7 @@ class Trainer:
     plan: Plan
     folder: Path
     core: int
-    process: BaseProcess = field(init=False)
+    process: subprocess.Popen[bytes] = field(init=False)
     starts: int = 0
 
     @property
@@ -118,11 +119,13 @@ class Trainer:
     def start(self) -> None:
         """Start the process."""
         self.starts += 1
-        self.process = multiprocessing.get_context("spawn").Process(
-            target=work, args=(self.plan, self.folder, self.core), name=self.name, daemon=True
-        )
         with uninterrupted():
-            self.process.start()
+            self.process = start_child("lossfleet.sweeps.running.processes")
+            assert self.process.stdin is not None
+            # Where it has died already, that is seen later.
+            with suppress(BrokenPipeError):
+                pickle.dump((self.plan, self.folder, self.core), self.process.stdin)
+                self.process.stdin.flush()
 
     def restart_if_dead(self) -> None:
         """Start the process again if it died.
@@ -131,11 +134,11 @@ class Trainer:
             OSError: it could not write to the folder.
             Failure: it died for the second time.
         """
-        if not self.process.exitcode:
+        if not self.process.poll():
             return
-        if self.process.exitcode == CANNOT_WRITE:
+        if self.process.returncode == CANNOT_WRITE:
             raise OSError(errno.EIO, f"the process that trains {self.name} has said why", str(self.folder))
-        death = f"the process that trains {self.name} ended with code {self.process.exitcode}"
+        death = f"the process that trains {self.name} ended with code {self.process.returncode}"
         if self.starts == STARTS:
             raise Failure(f"{death}, {STARTS} times; the same command again trains what is left")
         print(f"lossfleet: {death}; another one goes on in its place", file=sys.stderr, flush=True)
@@ -167,10 +170,6 @@ def train_in_processes(
         Trainer(replace(plan, studies=share), folder, cores[number % len(cores)])
         for number, share in enumerate(share_studies(plan.studies, count))
     ]
-    # Python's tracker of resources unblocks Ctrl-C when it starts; trainers inherit that it is blocked.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     journal = Journal(folder / JOURNAL_FILE)
     _, offset = journal.follow(0)
     try:
@@ -178,37 +177,39 @@ def train_in_processes(
             trainer.start()
         running = trainers
         while running:
-            wait([trainer.process.sentinel for trainer in running], SECONDS_BETWEEN_LOOKS)
+            with suppress(subprocess.TimeoutExpired):
+                running[0].process.wait(SECONDS_BETWEEN_LOOKS)
             for trainer in running:
                 trainer.restart_if_dead()
-            if len(running) == len(trainers) > 1 and any(each.process.exitcode == 0 for each in trainers):
+            if len(running) == len(trainers) > 1 and any(each.process.returncode == 0 for each in trainers):
                 threading.Thread(target=core_is_free, daemon=True).start()
-            running = [trainer for trainer in running if trainer.process.exitcode != 0]
+            running = [trainer for trainer in running if trainer.process.returncode != 0]
             records, offset = journal.follow(offset)
             for record in records:
                 if isinstance(record, TrialRecord):
                     finished(record)
     finally:
         for trainer in trainers:
-            if trainer.starts and trainer.process.is_alive():
+            if trainer.starts:
                 trainer.process.kill()
-                trainer.process.join()
+                trainer.process.wait()
 
 
-def work(plan: Plan, folder: Path, core: int) -> None:
+def main() -> None:
     """What a process does: train its studies on its core, and end with its parent, however that ends.
 
     Ctrl-C does not reach it: it inherits that the signal is blocked.
     """
+    plan, folder, core = pickle.load(sys.stdin.buffer)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    with at_work(folder):
+    parent = sys.stdin.fileno()
+    # That this process trains in the folder is shown by a shared lock.
+    with locked(folder / TRAINERS_LOCK, shared=True):
         # The lock first: a parent that is alive now will be missed by none who waits for the lock.
-        if wait([parent.sentinel], 0):
+        if wait([parent], 0):
             return
-        threading.Thread(target=end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
         try:
             train_studies(plan, ReplicateFactory(plan.data), folder)
         except OSError as error:
@@ -218,21 +219,13 @@ def work(plan: Plan, folder: Path, core: int) -> None:
         gc.freeze()
 
 
-@contextmanager
-def at_work(folder: Path) -> Iterator[None]:
-    """Show, by a shared lock, that a process trains in the folder."""
-    with (folder / TRAINERS_LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
-
-
 def wait_for_trainers(folder: Path) -> None:
     """Wait until the trainers of a killed sweep have seen that it is gone."""
-    with (folder / TRAINERS_LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(folder / TRAINERS_LOCK):
+        pass
 
 
-def end_with(sentinel: int) -> None:
-    """Wait for the end of another process and end this one at once."""
-    wait([sentinel])
+def end_with(pipe: int) -> None:
+    """Wait for the end of the process that holds the other end of a pipe, and end this one at once."""
+    wait([pipe])
     os._exit(1)

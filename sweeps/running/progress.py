@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lossfleet.conf.schema import MINIMISED
+from lossfleet.conf.metrics import sign_of
 from lossfleet.runners.records import TrialRecord
 
 # The mean over the last trials follows a change of pace.
@@ -54,7 +54,7 @@ class SweepProgress:
         self._done += 1
         self._ends = [*self._ends, time.monotonic()][-RECENT_TRIALS:]
         if record.stage == "search" and record.value is not None:
-            better = min if record.config["search"]["metric"] in MINIMISED else max
+            better = min if sign_of(record.config["search"]["metric"]) < 0 else max
             self._best = better(
                 self._best or (record.value, record.strategy), (record.value, record.strategy)
             )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.schema import Ohem, Smote
+from lossfleet.runners.data.samplers import makes_rows
 from lossfleet.runners.training.fusion import obstacle
 from lossfleet.runners.training.replicate import ReplicateFactory
-from lossfleet.runners.training.shape import FleetShape
 from lossfleet.sweeps.planning.plan import Plan, Study
+
+if TYPE_CHECKING:
+    from lossfleet.runners.training.shape import CellShape, FleetShape
+
+    AnyShape = FleetShape | CellShape
 
 # Compiling fused kernels takes 4 s once, and they save 0.01 to 0.02 ms a step of a replicate (AMD EPYC); later
 # sweeps of the same shape take them from the cache.
@@ -57,7 +62,7 @@ def share_cost(share: Sequence[Study]) -> float:
     return len(share) + min(_cost_apart(mining, len(share)), _cost_together(mining, len(share)))
 
 
-def fleet_shapes(shapes: Sequence[FleetShape]) -> dict[FleetShape, FleetShape]:
+def fleet_shapes(shapes: Sequence[AnyShape]) -> dict[AnyShape, AnyShape]:
     """The shape of the fleet that each shape of a study trains in: its own, or one that mines beside it.
 
     A study that does not mine keeps all examples there, which gives the same gradients, and spares a fleet.
@@ -67,22 +72,35 @@ def fleet_shapes(shapes: Sequence[FleetShape]) -> dict[FleetShape, FleetShape]:
     """
     homes = {}
     for shape in shapes:
-        miner = replace(shape, mining="fraction")
-        mining, both = shapes.count(miner), shapes.count(miner) + shapes.count(shape)
-        joins = shape.mining == "none" and _cost_together(mining, both) < _cost_apart(mining, both)
-        homes[shape] = miner if mining and joins else shape
+        homes[shape] = shape
+        for other in shapes:
+            miner = beside_mining(shape, other)
+            if miner is None or miner not in shapes:
+                continue
+            mining, both = shapes.count(miner), shapes.count(miner) + shapes.count(shape)
+            if _cost_together(mining, both) < _cost_apart(mining, both):
+                homes[shape] = miner
+                break
     return homes
+
+
+def beside_mining(shape: AnyShape, miner: AnyShape) -> AnyShape | None:
+    """The shape with the mining of another one, if it has none itself and that one can keep all examples."""
+    mining = miner.objective.mining
+    if shape.objective.mining is not None or mining is None or not hasattr(mining.function, "keeps_all_at"):
+        return None
+    objective = replace(shape.objective, mining=mining, mines_by_label=miner.objective.mines_by_label)
+    return replace(shape, objective=objective)
 
 
 def is_mining(study: Study) -> bool:
     """Whether the study trains in a graph that mines hard examples."""
-    return isinstance(study.config.loss, Ohem)
+    return study.config.mining.target is not None
 
 
-def may_use_smote(study: Study) -> bool:
-    """Whether a trial of the study can have SMOTE as its sampler."""
-    samplers = [study.config.sampler, *study.variants.get("sampler", {}).values()]
-    return any(isinstance(sampler, Smote) for sampler in samplers)
+def may_make_rows(study: Study) -> bool:
+    """Whether a trial of the study can have a sampler that makes rows of its own, such as SMOTE."""
+    return any(map(makes_rows, [study.config.sampler, *study.variants.get("sampler", {}).values()]))
 
 
 def _cost_apart(mining: int, studies: int) -> float:

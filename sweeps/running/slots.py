@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from itertools import pairwise
 
+from lossfleet.runners.models.layers import dropouts, units
+from lossfleet.runners.models.stacked import trainable
 from lossfleet.runners.training.shape import FleetShape
 
 # Few slots pay more for starting each kernel, many fall out of the cache (measured with fused kernels on one core
@@ -32,12 +33,12 @@ def number_of_slots(shape: FleetShape, *, replicates: int, evaluated_rows: int) 
 
 def bytes_of_slot(shape: FleetShape, evaluated_rows: int) -> int:
     """The memory that a slot takes, in bytes: parameters and activations, in all their buffers."""
-    units = sum(shape.widths) + shape.classes
-    sizes = (shape.features, *shape.widths, shape.classes)
-    parameters = sum((inputs + 1) * (out + 1) for inputs, out in pairwise(sizes))
-    activations = (units + shape.features) * max(shape.batch_size, evaluated_rows)
+    parameters = len(trainable(shape.layers, shape.features))
+    activations = (units(shape.layers, shape.features) + shape.features) * max(
+        shape.batch_size, evaluated_rows
+    )
     epoch = shape.train_rows * (2 + shape.classes)
-    masks = shape.train_rows * sum(shape.widths) if shape.dropout else 0
+    masks = shape.train_rows * sum(width for _, width in dropouts(shape.layers, shape.features))
     return 4 * (PARAMETER_BUFFERS * parameters + ACTIVATION_BUFFERS * activations + epoch + masks)
 
 

@@ -1,10 +1,29 @@
-"""How fast a sweep trained, in a line and as metrics, from what its engines wrote down."""
+"""How fast a sweep trained: where an engine's time goes, and what is said of it in a line and as metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lossfleet.runners.records import EngineRecord
+
+
+class Stopwatch:
+    """Seconds of wall time by what they were spent on; parts do not overlap."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Count the time inside for this part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] += time.perf_counter() - start
 
 
 def speed_metrics(engines: Sequence[EngineRecord]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from lossfleet.conf.schema import Config
 from lossfleet.runners.records import Record, ReplicateRecord, TrialRecord
 from lossfleet.sweeps.planning.plan import Plan, Study, trial_config
-from lossfleet.sweeps.running.jobs import Job, Run, Stage
+from lossfleet.sweeps.running.jobs import Job, ReplicateState, Stage
 from lossfleet.sweeps.search.choice import best_trial
 from lossfleet.sweeps.search.stopping import Stop
 from lossfleet.sweeps.search.study import Asked, StudySearch
@@ -27,7 +27,7 @@ class StudySource:
         self.search = search
         self.trials: dict[int, TrialRecord] = {}
         self.final: TrialRecord | None = None
-        self._runs: dict[tuple[Stage, int, int], ReplicateRecord] = {}
+        self._replicates: dict[tuple[Stage, int, int], ReplicateRecord] = {}
         self._in_flight: dict[int, Asked] = {}
         self._final_started = False
         for record in records:
@@ -78,14 +78,16 @@ class StudySource:
         if getattr(record, "strategy", None) != self.study.strategy:
             return
         if isinstance(record, ReplicateRecord) and record.state == "COMPLETE":
-            self._runs[record.stage, record.trial, record.replicate] = record
+            self._replicates[record.stage, record.trial, record.replicate] = record
         elif isinstance(record, TrialRecord) and record.stage == "search":
             self.trials[record.trial] = record
         elif isinstance(record, TrialRecord):
             self.final = record
 
     def _job(self, stage: Stage, trial: int, params: dict[str, float | int | str], config: Config) -> Job:
-        ended = [run for (of, number, _), run in self._runs.items() if (of, number) == (stage, trial)]
+        ended = [
+            record for (of, number, _), record in self._replicates.items() if (of, number) == (stage, trial)
+        ]
         return make_job(self.study.strategy, stage, trial, params, config, ended)
 
 
@@ -105,13 +107,13 @@ def make_job(
         seeds = budget.final_seeds[: budget.final_replicates]
         pairs = [(seed, FIRST_FINAL_SPLIT + number) for number, seed in enumerate(seeds)]
     records = {record.replicate: record for record in ended}
-    runs = []
-    for replicate, (seed, split) in enumerate(pairs):
-        run = Run(replicate, seed, split)
-        record = records.get(replicate)
+    replicates = []
+    for number, (seed, split) in enumerate(pairs):
+        replicate = ReplicateState(number, seed, split)
+        record = records.get(number)
         if record is not None:
-            run = Run(
-                replicate,
+            replicate = ReplicateState(
+                number,
                 seed,
                 split,
                 record.started,
@@ -120,8 +122,8 @@ def make_job(
                 record.curves,
                 record,
             )
-        runs.append(run)
-    return Job(strategy, stage, trial, params, config, runs)
+        replicates.append(replicate)
+    return Job(strategy, stage, trial, params, config, replicates)
 
 
 class SweepSource:

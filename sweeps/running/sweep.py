@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lossfleet.conf.errors import Failure, UserError
-from lossfleet.runners.data.tables import tell_notes
+from lossfleet.conf.errors import Failure
+from lossfleet.runners.data.loading import tell_notes
 from lossfleet.runners.environment import environment
 from lossfleet.runners.records import EndRecord, EngineRecord, Journal, Record, SweepRecord, TrialRecord
-from lossfleet.runners.tracking.store import require_active
-from lossfleet.runners.tracking.tracker import Writer, start_writer, tracking_uri
+from lossfleet.runners.tracking.store import require_active, tracking_uri
+from lossfleet.runners.tracking.writer import Writer, start_writer
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, total_trials
+from lossfleet.sweeps.report.conclusion import conclude, import_conclusion
 from lossfleet.sweeps.running.folder import STUDIES, locked, set_aside, store_configuration
 from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.progress import SweepProgress
 from lossfleet.sweeps.running.size import check_fusion
 from lossfleet.sweeps.running.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.search.stopping import remarks
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from lossfleet.sweeps.comparison.summary import Comparison
 
 # Seconds that an interrupted sweep waits for MLflow; the writer goes on in the background.
 PATIENCE_WHEN_INTERRUPTED = 1.5
@@ -119,97 +113,6 @@ def train(plan: Plan, factory: ReplicateFactory, folder: Path, records: list[Rec
             train_studies(plan, factory, folder, progress.finished)
         else:
             train_in_processes(plan, folder, count, progress.finished, import_conclusion)
-
-
-def import_conclusion() -> None:
-    """Import ahead what `conclude` needs."""
-    for module in (
-        "lossfleet.sweeps.comparison.summary",
-        "lossfleet.sweeps.report.figures.interactive",
-        "lossfleet.sweeps.report.figures.png",
-        "lossfleet.sweeps.search.study",
-        "scipy.stats",
-        "sklearn.ensemble",
-        "optuna.importance",
-        "matplotlib.backends.backend_agg",
-        "plotly.graph_objects",
-    ):
-        importlib.import_module(module)
-
-
-def conclude(records: list[Record], folder: Path) -> EndRecord:
-    """Compare the final evaluations, print the table, the sentence and what failed, and draw the figures.
-
-    Raises:
-        UserError: no trial of any strategy was completed, and all diverged.
-        Failure: no trial of any strategy was completed.
-    """
-    from lossfleet.sweeps.comparison.front import front_members
-    from lossfleet.sweeps.comparison.summary import frame_from_records, summary
-    from lossfleet.sweeps.comparison.tables import markdown_table, print_table
-
-    trials = [record for record in records if isinstance(record, TrialRecord)]
-    failed = [record for record in trials if record.state == "FAIL"]
-    report_failures(failed, folder)
-    if not any(record.stage == "final" and record.state == "COMPLETE" for record in trials):
-        nothing = f"no trial was completed: {len(failed)} failed, the first because it {failed[0].reason}"
-        if any(record.error for record in failed):
-            raise Failure(nothing)
-        raise UserError(
-            what=nothing,
-            expected="at least one complete trial",
-            hint="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
-        )
-    table = frame_from_records(records)
-    comparison = summary(table)
-    print_table(comparison)
-    draw_figures(table, comparison, folder / "figures")
-    return EndRecord(
-        "FINISHED",
-        time.time(),
-        markdown_table(comparison),
-        comparison.sentence,
-        metrics=comparison.scores(),
-        front=front_members(comparison),
-        winner=comparison.winner,
-    )
-
-
-def draw_figures(table: pd.DataFrame, comparison: Comparison, folder: Path) -> None:
-    """Draw the figures of a sweep; where that fails, the sweep has its result all the same."""
-    # The result is to be seen before they are drawn, also where the output is a pipe.
-    sys.stdout.flush()
-    try:
-        from lossfleet.sweeps.report.figures import write_figures
-
-        write_figures(table, folder, comparison)
-    except Exception as error:
-        print(
-            f"lossfleet: warning: there are no figures ({type(error).__name__}: {error}); once that is mended "
-            "'lossfleet compare --figures FOLDER' draws them",
-            file=sys.stderr,
-        )
-    else:
-        print(f"\nFigures: {folder}/figures.html")
-
-
-def report_failures(failed: list[TrialRecord], folder: Path) -> None:
-    """Say how many trials of which strategy failed and why: those that diverged, and those that raised."""
-    for strategy in dict.fromkeys(record.strategy for record in failed):
-        own = [record for record in failed if record.strategy == strategy]
-        diverged = [record for record in own if record.error is None]
-        raised = [record for record in own if record.error is not None]
-        if diverged:
-            print(
-                f"{len(diverged)} trials of {strategy} failed, the first because it {diverged[0].reason}",
-                file=sys.stderr,
-            )
-        if raised:
-            print(
-                f"{len(raised)} trials of {strategy} ended with an error, the first because it "
-                f"{raised[0].reason}; the tracebacks are in {folder / 'records.jsonl'} and in MLflow",
-                file=sys.stderr,
-            )
 
 
 def deliver(writer: Writer, plan: Plan, *, is_interrupted: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lossfleet.conf.schema import MINIMISED, Search
+from lossfleet.conf.schema import Search
 from lossfleet.runners.records import TrialRecord
 
 
@@ -31,7 +31,7 @@ def violation(trial: TrialRecord) -> float:
 def gains(trial: TrialRecord, search: Search) -> list[float]:
     """A complete trial's values, with signs that make more better."""
     values = trial.values or {search.metric: float(trial.value or 0)}
-    return [-values[name] if name in MINIMISED else values[name] for name in search.objectives]
+    return [each.sign * values[each.name] for each in search.measures]
 
 
 def trials_without_improvement(trials: Sequence[TrialRecord], search: Search) -> int:

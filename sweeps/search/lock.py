@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from optuna.storages.journal import JournalFileOpenLock
 
+from lossfleet.runners.locks import lock
 from lossfleet.runners.records import end_of_last_line
 
 
@@ -27,7 +27,7 @@ class SystemLock(JournalFileOpenLock):
         """Wait for the lock, then cut off a torn last line."""
         descriptor = os.open(self._path, os.O_RDWR)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor)
             os.ftruncate(descriptor, end_of_last_line(descriptor))
         except BaseException:
             os.close(descriptor)

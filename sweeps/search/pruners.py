@@ -7,15 +7,7 @@ import warnings
 from dataclasses import dataclass
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    PercentilePruner,
-    SuccessiveHalvingPruner,
-    WilcoxonPruner,
-)
+from optuna.pruners import BasePruner, HyperbandPruner, WilcoxonPruner
 from optuna.study import Study as OptunaStudy
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -24,26 +16,19 @@ from lossfleet.conf.schema import Budget, Pruner
 
 
 def make_pruner(pruner: Pruner, budget: Budget) -> BasePruner:
-    """The Optuna pruner of a configuration."""
+    """The Optuna pruner of a configuration.
+
+    Raises:
+        UserError: Optuna does not take its settings.
+    """
     rungs = budget.rung_epochs()
-    warmup = rungs[min(pruner.warmup_rungs, len(rungs) - 1)]
-    if pruner.name == "median":
-        return MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=warmup)
-    if pruner.name == "percentile":
-        return PercentilePruner(
-            pruner.percentile, n_startup_trials=pruner.startup_trials, n_warmup_steps=warmup
-        )
-    if pruner.name == "successive_halving":
-        return SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=pruner.reduction_factor)
-    if pruner.name == "hyperband":
-        return HyperbandPruner(
-            min_resource=rungs[0], max_resource=budget.epochs, reduction_factor=pruner.reduction_factor
-        )
-    if pruner.name == "wilcoxon":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return ReplicateWilcoxon(p_threshold=pruner.p_threshold)
-    return NopPruner()
+    warmup = rungs[min(pruner.warmup_rungs, len(rungs) - 1)] if pruner.warmup_rungs is not None else 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        if issubclass(pruner.part.load(), WilcoxonPruner):
+            with pruner.part.explained():
+                return ReplicateWilcoxon(**pruner.part.arguments)
+        return pruner.part.call(n_warmup_steps=warmup, min_resource=rungs[0], max_resource=budget.epochs)
 
 
 def start_pruner(study: OptunaStudy) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -27,22 +27,21 @@ from optuna.samplers import (
     BaseSampler,
     BruteForceSampler,
     CmaEsSampler,
-    GPSampler,
-    NSGAIISampler,
     QMCSampler,
     RandomSampler,
-    TPESampler,
 )
 from optuna.study import Study as OptunaStudy
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lossfleet.conf.schema import MINIMISED
 from lossfleet.sweeps.planning.plan import Study
 from lossfleet.sweeps.planning.space import Dimension
 
-# Optuna's default of 50 would leave a study of 40 trials in its first, random generation.
-NSGA2_POPULATION = 10
+# The seeds of published trials have the names that these had while mining was a part of the loss.
+SEEDED_AS = {
+    "mining.keep": "loss.keep",
+    "mining.negatives_per_positive": "loss.negatives_per_positive",
+}
 
 
 class NumberedSampler(BaseSampler):
@@ -98,23 +97,16 @@ def make_sampler(study: Study, number: int, dimension: str = "") -> BaseSampler:
         number: of the trial.
         dimension: the name of the value that is sampled alone; empty for values that are sampled together.
     """
-    search = study.config.search
-    seed = derived_seed(study, number, *dimension.encode())
+    part = study.config.search.sampler
+    seed = derived_seed(study, number, *SEEDED_AS.get(dimension, dimension).encode())
+    kind = part.load()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        if search.sampler == "random":
-            return RandomSampler(seed=seed)
-        if search.sampler == "grid":
-            return Grid(seed=seed)
-        if search.sampler == "qmc":
-            return Sobol(study, number, seed)
-        if search.sampler == "cmaes":
-            return ReplayedCmaEs(study, seed)
-        if search.sampler == "gp":
-            return GPSampler(seed=seed, warn_independent_sampling=False)
-        if search.sampler == "nsga2":
-            return NSGAIISampler(seed=seed, population_size=NSGA2_POPULATION)
-        return TPESampler(seed=seed)
+        for theirs, ours in ADAPTED.items():
+            if issubclass(kind, theirs):
+                with part.explained():
+                    return ours(study, number, seed, part.arguments)
+        return part.call(seed=seed)
 
 
 def derived_seed(study: Study, *path: int) -> int:
@@ -136,6 +128,9 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 class Grid(BruteForceSampler):
     """Every point once. Optuna's GridSampler knows no conditional spaces."""
 
+    def __init__(self, study: Study, number: int, seed: int, settings: Mapping[str, Any]) -> None:
+        super().__init__(seed=seed, **settings)
+
     def after_trial(
         self, study: OptunaStudy, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
@@ -148,13 +143,8 @@ class Sobol(QMCSampler):
     Optuna counts its points in the storage, where a process that is killed leaves gaps.
     """
 
-    def __init__(self, study: Study, number: int, seed: int) -> None:
-        super().__init__(
-            scramble=True,
-            seed=derived_seed(study),
-            independent_sampler=RandomSampler(seed=seed),
-            warn_independent_sampling=False,
-        )
+    def __init__(self, study: Study, number: int, seed: int, settings: Mapping[str, Any]) -> None:
+        super().__init__(seed=derived_seed(study), independent_sampler=RandomSampler(seed=seed), **settings)
         self._space = {each.name: distribution(each) for each in study.space}
         # Trials that were given their values take no point of the sequence.
         self._point = number - len(study.config.search.enqueue)
@@ -177,15 +167,15 @@ class ReplayedCmaEs(CmaEsSampler):
     Optuna keeps the state in the storage as a pickle. Replaying a few hundred trials takes milliseconds.
     """
 
-    def __init__(self, study: Study, seed: int) -> None:
-        super().__init__(seed=seed, warn_independent_sampling=False)
+    def __init__(self, study: Study, number: int, seed: int, settings: Mapping[str, Any]) -> None:
+        super().__init__(seed=seed, **settings)
         self._numbers = {
             each.name: distribution(each)
             for each in study.space
             if each.kind != "categorical" and not each.when
         }
-        is_minimised = study.config.search.metric in MINIMISED
-        self._direction = StudyDirection.MINIMIZE if is_minimised else StudyDirection.MAXIMIZE
+        is_maximised = study.config.search.measures[0].sign > 0
+        self._direction = StudyDirection.MAXIMIZE if is_maximised else StudyDirection.MINIMIZE
 
     def infer_relative_search_space(
         self, study: OptunaStudy, trial: FrozenTrial
@@ -210,3 +200,11 @@ class ReplayedCmaEs(CmaEsSampler):
         self, study: OptunaStudy, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         """Nothing: Optuna's warns of every constraint, which CMA-ES does not use."""
+
+
+# What takes the place of samplers of Optuna's that keep a state or do not suit ask and tell.
+ADAPTED: dict[type, Callable[[Study, int, int, Mapping[str, Any]], BaseSampler]] = {
+    BruteForceSampler: Grid,
+    QMCSampler: Sobol,
+    CmaEsSampler: ReplayedCmaEs,
+}

@@ -26,7 +26,7 @@ def open_shared_storage(url: str) -> BaseStorage:
 class SharedSearch(StudySearch):
     """A study whose trials wait from the beginning, so that their numbers are known before they are asked for.
 
-    Who may ask for a trial is not decided here: `runners.cluster.ledger` gives each number to one worker at a time.
+    Who may ask for a trial is not decided here: `runners.cluster.work_queue` gives each number to one worker at a time.
     """
 
     def __init__(self, study: Study, storage: BaseStorage, sweep: str) -> None:
@@ -38,7 +38,7 @@ class SharedSearch(StudySearch):
         """Store the study's definition for the workers, and add the trials that it does not have yet."""
         self._optuna.set_user_attr(STUDY, self.study.to_stored())
         points: list[dict[str, Value]] = [dict(point) for point in self.study.config.search.enqueue]
-        if self.study.config.search.sampler == "grid":
+        if self.study.config.search.is_grid:
             # Two workers who sample at the same time would not see each other's points.
             points = grid_points(self.study.space)
             random.Random(derived_seed(self.study)).shuffle(points)

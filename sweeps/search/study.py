@@ -13,7 +13,6 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from lossfleet.conf.schema import MINIMISED
 from lossfleet.sweeps.planning.plan import Study, total_trials
 from lossfleet.sweeps.planning.space import Dimension
 from lossfleet.sweeps.search.lock import SystemLock
@@ -62,7 +61,7 @@ class StudySearch:
             storage=storage,
             sampler=NumberedSampler(study),
             pruner=make_pruner(config.pruner, config.budget),
-            directions=["minimize" if name in MINIMISED else "maximize" for name in config.search.objectives],
+            directions=[each.direction for each in config.search.measures],
             load_if_exists=True,
         )
         start_pruner(self._optuna)

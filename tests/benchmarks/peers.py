@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from lossfleet.runners.training.replicate import Replicate
-from tests.benchmarks.work import configuration, factory, with_settings
+from lossfleet.conf.schema import Config
+from tests.benchmarks.work import Rows, configuration, factory, rows_of, with_settings
 
 ROWS, FEATURES, CLASSES = 400, 30, 2
 WIDTHS = (32, 32)
@@ -41,35 +41,33 @@ SGEMM_SIZE = 2048
 Epoch = Callable[[], object]
 
 
-def replicates(count: int, *, epochs: int = PLANNED_EPOCHS) -> list[Replicate]:
-    """The reference work of some models, on examples that they share; learning rates differ."""
-    config = configuration(*WORK, f"budget.epochs={epochs}")
-    made = [
-        factory(config.data).replicate(with_settings(config, {"optimizer.lr": float(lr)}), seed=0, split=0)
-        for lr in np.geomspace(1e-4, 1e-2, count)
-    ]
-    assert made[0].features.shape == (ROWS, FEATURES)
-    return made
+def configurations(count: int) -> list[Config]:
+    """The reference work of some models, whose learning rates differ."""
+    base = configuration(*WORK, f"budget.epochs={PLANNED_EPOCHS}")
+    rates = np.geomspace(1e-4, 1e-2, count)
+    return [with_settings(base, {"optimizer.lr": float(rate)}) for rate in rates]
 
 
-def optimizer_of(replicate: Replicate) -> dict[str, float]:
-    """The settings of a replicate's optimizer."""
-    settings: dict[str, float] = replicate.config.to_dict()["optimizer"]
-    return settings
+def reference_rows(config: Config) -> Rows:
+    """The examples that all models share, and their order."""
+    rows = rows_of(config, seed=0, number=0)
+    assert rows.features.shape == (ROWS, FEATURES)
+    return rows
 
 
 def fleet(models: int) -> Epoch:
     """lossfleet's fleet, with fused kernels."""
     from lossfleet.runners.training.fleet import Fleet
     from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
-    from lossfleet.runners.training.shape import FleetShape
+    from lossfleet.runners.training.shape import FleetShape, shape_of
 
     fuse_kernels()
-    work = replicates(models)
-    shape = FleetShape.of(work[0].config, features=FEATURES, classes=CLASSES, train_rows=ROWS)
+    configs = configurations(models)
+    shape = shape_of(configs[0], features=FEATURES, classes=CLASSES, train_rows=ROWS)
+    assert isinstance(shape, FleetShape)
     made = Fleet(shape, slots=models, pages=1, page_rows=ROWS, evaluation_rows=1)
-    for slot, replicate in enumerate(work):
-        made.enter(slot, replicate)
+    for slot, config in enumerate(configs):
+        made.enter(slot, factory(config.data).replicate(config, seed=0, split=0))
     made.train_epoch()
     publish_kernels()
 
@@ -85,32 +83,31 @@ def torch_stacked(models: int) -> Epoch:
     import torch
     from torch.nn import functional
 
-    work = replicates(models)
-    optimizer, batch_size = optimizer_of(work[0]), work[0].config.batch_size
+    configs = configurations(models)
+    optimizer, batch_size = configs[0].to_dict()["optimizer"], configs[0].batch_size
     beta1, beta2 = optimizer["beta1"], optimizer["beta2"]
-    features, labels = torch.from_numpy(work[0].features), torch.from_numpy(work[0].labels).long()
-    plan = torch.from_numpy(np.stack([replicate.plan for replicate in work], axis=1)).long()
-    lr = torch.tensor([[[optimizer_of(replicate)["lr"]]] for replicate in work])
+    rows = reference_rows(configs[0])
+    features, labels = torch.from_numpy(rows.features), torch.from_numpy(rows.labels).long()
+    plan = torch.from_numpy(np.stack([rows.plan] * models, axis=1)).long()
+    lr = torch.tensor([[[config.to_dict()["optimizer"]["lr"]]] for config in configs])
     decay = 1 - lr * optimizer["weight_decay"]
     layers = []
-    for layer in range(len(WIDTHS) + 1):
-        weights, biases = zip(*(replicate.initial[layer] for replicate in work), strict=True)
-        weight = torch.from_numpy(np.stack([weight.T for weight in weights])).contiguous()
-        bias = torch.from_numpy(np.stack(biases)[:, None])
+    for inputs, out in pairwise((FEATURES, *WIDTHS, CLASSES)):
+        weight, bias = torch.randn(models, inputs, out) / inputs**0.5, torch.zeros(models, 1, out)
         layers.append((weight.requires_grad_(), bias.requires_grad_()))
     parameters = [parameter for layer in layers for parameter in layer]
     first_moments = [torch.zeros_like(parameter) for parameter in parameters]
     second_moments = [torch.zeros_like(parameter) for parameter in parameters]
     step = epochs_done = 0
 
-    def train_step(rows: Any) -> Any:
+    def train_step(batch: Any) -> Any:
         nonlocal step
         step += 1
-        hidden = features[rows]
+        hidden = features[batch]
         for index, (weight, bias) in enumerate(layers):
             hidden = torch.baddbmm(bias, hidden, weight)
             hidden = functional.relu(hidden) if index < len(layers) - 1 else hidden
-        log_p = functional.log_softmax(hidden, -1).gather(2, labels[rows][..., None])[..., 0]
+        log_p = functional.log_softmax(hidden, -1).gather(2, labels[batch][..., None])[..., 0]
         losses = (-((1 - log_p.exp()) ** GAMMA) * log_p).mean(1)
         gradients = torch.autograd.grad(losses.sum(), parameters)
         step_size = lr / (1 - beta1**step)
@@ -129,7 +126,7 @@ def torch_stacked(models: int) -> Epoch:
         nonlocal epochs_done
         order = plan[epochs_done % PLANNED_EPOCHS]
         epochs_done += 1
-        losses = [train_step(rows) for rows in order.split(batch_size, dim=1)]
+        losses = [train_step(batch) for batch in order.split(batch_size, dim=1)]
         return torch.stack(losses).mean(0).numpy()
 
     return epoch
@@ -151,19 +148,21 @@ def torch_eager(models: int) -> Epoch:
 
     # Operations this small gain nothing from threads.
     torch.set_num_threads(1)
-    work = replicates(models)
-    features, labels = torch.from_numpy(work[0].features), torch.from_numpy(work[0].labels).long()
+    configs = configurations(models)
+    rows = reference_rows(configs[0])
+    features, labels = torch.from_numpy(rows.features), torch.from_numpy(rows.labels).long()
+    plan = torch.from_numpy(rows.plan).long()
     trainings = []
-    for replicate in work:
+    for config in configs:
         sizes = (FEATURES, *WIDTHS, CLASSES)
         dense = [nn.Linear(*pair) for pair in pairwise(sizes)]
         model = nn.Sequential(dense[0], nn.ReLU(), dense[1], nn.ReLU(), dense[2])
-        settings = optimizer_of(replicate)
+        settings = config.to_dict()["optimizer"]
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True
         )
-        trainings.append((model, optimizer, torch.from_numpy(replicate.plan).long()))
-    batch_size = work[0].config.batch_size
+        trainings.append((model, optimizer))
+    batch_size = configs[0].batch_size
     epochs_done = 0
 
     def epoch() -> list[float]:
@@ -171,11 +170,11 @@ def torch_eager(models: int) -> Epoch:
         order_number = epochs_done % PLANNED_EPOCHS
         epochs_done += 1
         means = []
-        for model, optimizer, plan in trainings:
+        for model, optimizer in trainings:
             losses = []
-            for rows in plan[order_number].split(batch_size):
+            for batch in plan[order_number].split(batch_size):
                 losses_of_rows = functional.cross_entropy(
-                    model(features[rows]), labels[rows], reduction="none"
+                    model(features[batch]), labels[batch], reduction="none"
                 )
                 loss = ((1 - torch.exp(-losses_of_rows)) ** GAMMA * losses_of_rows).mean()
                 optimizer.zero_grad()
@@ -192,8 +191,8 @@ def solo(models: int) -> Epoch:
     """lossfleet's solo engine: stock MindSpore layers in PyNative mode, launches synchronised."""
     from lossfleet.runners.training.solo import train_solo
 
-    (replicate,) = replicates(models, epochs=SOLO_EPOCHS)
-    progress = train_solo(replicate)
+    config = configuration(*WORK, f"budget.epochs={SOLO_EPOCHS}")
+    progress = train_solo(factory(config.data).replicate(config, seed=0, split=0))
     return lambda: next(progress)
 
 

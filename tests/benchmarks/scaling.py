@@ -51,7 +51,7 @@ def run(quick: bool) -> list[Report]:
                 "server over PostgreSQL": mlflow_costs(address, repeats),
             }
     postgres = calls["PostgreSQL"]
-    # A trial: its ticket, ask, ten reports, three replicates and itself, tell, ticket.
+    # A trial: its task, ask, ten reports, three replicates and itself, tell, task.
     database_ms = (
         postgres["claim"]
         + postgres[f"ask of {sizes[0]}"]
@@ -109,7 +109,7 @@ def plan(trials: int) -> Plan:
 
 
 def storages(server: Any, folder: Path) -> Iterator[tuple[str, Callable[[], BaseStorage], str | None]]:
-    """Name, Optuna storage, and the ledger's URL where it can have one."""
+    """Name, Optuna storage, and the queue's URL where it can have one."""
     from lossfleet.sweeps.search.shared_study import open_shared_storage
     from lossfleet.sweeps.search.study import open_storage
 
@@ -128,7 +128,7 @@ def store_costs(
         for trials in sizes
         for call, cost in optuna_costs(make_storage, trials, repeats).items()
     }
-    return costs | (ledger_costs(url, repeats) if url else {})
+    return costs | (queue_costs(url, repeats) if url else {})
 
 
 def optuna_costs(make_storage: Callable[[], BaseStorage], trials: int, repeats: int) -> dict[str, float]:
@@ -153,28 +153,29 @@ def optuna_costs(make_storage: Callable[[], BaseStorage], trials: int, repeats: 
     }
 
 
-def ledger_costs(url: str, repeats: int) -> dict[str, float]:
-    """Milliseconds of claiming a ticket, storing a record, handing in, and of a sign of life."""
+def queue_costs(url: str, repeats: int) -> dict[str, float]:
+    """Milliseconds of claiming a task, storing a record, handing in, and of a heartbeat."""
     from sweep_records import trial
 
-    from lossfleet.runners.cluster.ledger import Ledger, Ticket
+    from lossfleet.runners.cluster.tables import Task
+    from lossfleet.runners.cluster.work_queue import WorkQueue
 
-    ledger = Ledger(url, "first", create=True)
-    ledger.issue(Ticket("ce", "search", number) for number in range(10 * repeats))
-    worker = ledger.join()
-    held: list[Ticket] = []
+    queue = WorkQueue(url, "first", create=True)
+    queue.add(Task("ce", "search", number) for number in range(10 * repeats))
+    worker = queue.workers.join()
+    held: list[Task] = []
     records = iter([record for number in range(repeats) for record in trial("ce", number)])
 
     def claim() -> None:
-        ticket = ledger.claim(worker, "ce", "search")
-        assert ticket is not None
-        held.append(ticket)
+        task = queue.claim(worker, "ce", "search")
+        assert task is not None
+        held.append(task)
 
     return {
         "claim": median_ms(claim, repeats),
-        "record": median_ms(lambda: ledger.append(next(records)), repeats),
-        "hand in": median_ms(lambda: ledger.finish(worker, held.pop(), tracked=False), repeats),
-        "sign of life": median_ms(lambda: ledger.beat(worker), repeats),
+        "record": median_ms(lambda: queue.records.append(next(records)), repeats),
+        "hand in": median_ms(lambda: queue.finish(worker, held.pop(), tracked=False), repeats),
+        "heartbeat": median_ms(lambda: queue.workers.heartbeat(worker), repeats),
     }
 
 

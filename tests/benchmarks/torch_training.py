@@ -1,10 +1,11 @@
-"""A replicate in plain PyTorch: the same data, draws, initial parameters and metrics as lossfleet's."""
+"""A replicate in plain PyTorch: the same data, draws, losses and metrics as lossfleet's."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,7 @@ from torch.nn import functional
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.metrics.classification import classification_metrics
-from lossfleet.runners.training.replicate import Replicate
-from tests.benchmarks.work import factory
+from tests.benchmarks.work import rows_of
 
 RUNG_METRICS = ("balanced_accuracy", "macro_f1", "rarest_recall")
 
@@ -33,13 +33,12 @@ class Trained:
     ended: float
 
 
-def make_model(replicate: Replicate) -> nn.Sequential:
-    """The MLP with the initial parameters of a replicate."""
+def make_model(sizes: tuple[int, ...], seed: int) -> nn.Sequential:
+    """An MLP from its inputs to its outputs."""
+    torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    for weight, bias in replicate.initial:
-        dense = nn.Linear(weight.shape[1], weight.shape[0])
-        dense.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
-        layers += [dense, nn.ReLU()]
+    for inputs, out in pairwise(sizes):
+        layers += [nn.Linear(inputs, out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -51,15 +50,19 @@ def class_weights(tau: float | None, counts: np.ndarray) -> torch.Tensor | None:
     return torch.from_numpy((weights * counts.sum() / (weights * counts).sum()).astype(np.float32))
 
 
-def batch_loss(loss: dict[str, Any], weights: torch.Tensor | None, logits: Any, labels: Any) -> torch.Tensor:
-    """The mean loss of a batch, over the examples that count; `loss` has the settings."""
+def batch_loss(
+    settings: dict[str, Any], weights: torch.Tensor | None, logits: Any, labels: Any
+) -> torch.Tensor:
+    """The mean loss of a batch, over the examples that count."""
     losses = functional.cross_entropy(logits, labels, reduction="none")
-    if "keep" in loss:
-        return losses.topk(math.ceil(loss["keep"] * len(losses) * (1 - 1e-6))).values.mean()
-    if "gamma" in loss:
+    if "gamma" in settings["loss"]:
         # Away from 0, where the power's gradient is infinite for gamma below 1.
-        losses = (1 - torch.exp(-losses)).clamp_min(1e-7) ** loss["gamma"] * losses
-    return losses.mean() if weights is None else (losses * weights[labels]).mean()
+        losses = (1 - torch.exp(-losses)).clamp_min(1e-7) ** settings["loss"]["gamma"] * losses
+    if weights is not None:
+        losses = losses * weights[labels]
+    if "keep" in settings["mining"]:
+        losses = losses.topk(math.ceil(settings["mining"]["keep"] * len(losses) * (1 - 1e-6))).values
+    return losses.mean()
 
 
 def train(config: Config, seed: int, number: int, with_test: bool) -> Trained:
@@ -67,13 +70,13 @@ def train(config: Config, seed: int, number: int, with_test: bool) -> Trained:
     # Models this small gain nothing from threads.
     torch.set_num_threads(1)
     started = time.time()
-    replicate = factory(config.data).replicate(config, seed=seed, split=number)
-    split, settings = replicate.split, config.to_dict()
-    features, labels = torch.from_numpy(replicate.features), torch.from_numpy(replicate.labels).long()
+    rows, settings = rows_of(config, seed, number), config.to_dict()
+    split = rows.split
+    features, labels = torch.from_numpy(rows.features), torch.from_numpy(rows.labels).long()
     validation_features = torch.from_numpy(split.validation_features)
     epochs = config.budget.epochs
-    orders = torch.from_numpy(replicate.plan).long()
-    model = make_model(replicate)
+    orders = torch.from_numpy(rows.plan).long()
+    model = make_model((features.shape[1], *settings["model"]["widths"], len(split.class_counts)), seed)
     weights = class_weights(settings["loss"].get("tau"), split.class_counts)
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -86,7 +89,7 @@ def train(config: Config, seed: int, number: int, with_test: bool) -> Trained:
     for epoch, order in enumerate(orders, 1):
         losses = []
         for batch in order.split(config.batch_size):
-            loss = batch_loss(settings["loss"], weights, model(features[batch]), labels[batch])
+            loss = batch_loss(settings, weights, model(features[batch]), labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

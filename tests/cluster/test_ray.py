@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from neighbours import LOSSFLEET, folder_with
 from postgres import postgres_server
-from shared_sweeps import FAST, SMALL, check_complete, command, mlflow_server, run, wait_for
+from shared_sweeps import FAST, SMALL, check_complete, mlflow_server, run, wait_for
 
-from lossfleet.runners.cluster.ledger import Ledger
+from lossfleet.runners.cluster.work_queue import WorkQueue
 from lossfleet.sweeps.cluster.worker import is_complete
 
 KILL_SEED = int(os.environ.get("LOSSFLEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -50,10 +51,10 @@ def kill_machine(node) -> None:
                 process.send_signal(number)
 
 
-def ledger_beats(ledger: Ledger, driver: subprocess.Popen) -> dict[str, int]:
+def heartbeats_of(queue: WorkQueue, driver: subprocess.Popen) -> dict[str, int]:
     """The living workers, once the driver has put the sweep up."""
     assert driver.poll() is None, driver.stderr.read()
-    return ledger.beats() if "small" in ledger.sweeps() else {}
+    return queue.workers.heartbeats() if "small" in queue.records.sweeps() else {}
 
 
 def test_a_sweep_on_two_nodes_outlives_one_node_and_the_driver(cluster, tmp_path):
@@ -63,18 +64,20 @@ def test_a_sweep_on_two_nodes_outlives_one_node_and_the_driver(cluster, tmp_path
         storage = server.url("optuna")
         places = (f"engine.address={ray_cluster.address}", f"engine.storage={storage}", f"tracking.uri={uri}")
         sweep = ("sweep", *SMALL, FAST, "engine=ray", *places)
-        driver = subprocess.Popen(command(*sweep), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        folder = folder_with(tmp_path / "user")
+        driver = subprocess.Popen([LOSSFLEET, *sweep], cwd=folder, stderr=subprocess.PIPE, text=True)
         try:
-            ledger = Ledger(storage, "small", create=True)
-            wait_for(lambda: len(ledger_beats(ledger, driver)) == 2, "two workers")
+            queue = WorkQueue(storage, "small", create=True)
+            wait_for(lambda: len(heartbeats_of(queue, driver)) == 2, "two workers")
             ended = random.Random(KILL_SEED).randrange(4)
-            wait_for(lambda: len(ledger.ended_trials()) > ended, f"more than {ended} trials ended")
+            wait_for(lambda: len(queue.records.ended_trials()) > ended, f"more than {ended} trials ended")
             kill_machine(node)
         finally:
             driver.kill()
             driver.communicate()
         wait_for(
-            lambda: is_complete(ledger) and not ledger.beats(), "the end of the sweep without its driver"
+            lambda: is_complete(queue) and not queue.workers.heartbeats(),
+            "the end of the sweep without its driver",
         )
         check_complete(storage, uri)
         assert "test balanced accuracy" in " ".join(run(tmp_path, *sweep).split())

@@ -107,8 +107,11 @@ def test_every_example_in_a_message_is_accepted(part, variant, name, rule):
 @pytest.mark.parametrize(
     ("make", "part"),
     [
-        (lambda: Focal(tau=1, alpha=0.3), "loss.tau=1.0 and loss.alpha=0.3"),
-        (lambda: WeightedCrossEntropy(beta=0.9, class_weight=(1, 2)), "loss.beta=0.9 and loss.class_weight"),
+        (lambda: choose("loss", "focal", tau=1, alpha=0.3), "loss.tau=1.0 and loss.alpha=0.3"),
+        (
+            lambda: choose("loss", "weighted_cross_entropy", beta=0.9, class_weight=(1, 2)),
+            "loss.beta=0.9 and loss.class_weight",
+        ),
         (lambda: Budget(epochs=3, rungs=5), "budget.rungs is 5"),
         (lambda: Budget(replicates=6), "budget.replicates is 6"),
         (lambda: Budget(final_replicates=11), "budget.final_replicates is 11"),
@@ -141,7 +144,7 @@ def test_what_does_not_fit_together_is_refused(make, part):
 
 def test_alpha_is_for_two_classes():
     loss = {"name": "focal", "alpha": 0.3}
-    assert config(data={"name": "breast_cancer"}, loss=loss).loss == Focal(alpha=0.3)
+    assert config(data={"name": "breast_cancer"}, loss=loss).loss == choose("loss", "focal", alpha=0.3)
 
 
 @given(
@@ -170,14 +173,14 @@ def test_equal_configurations_compare_equal_however_they_are_written():
     assert config(loss={"name": "focal", "gamma": 2}, batch_size=64.0) == config(
         loss={"name": "focal", "gamma": 2.0}, batch_size=64
     )
-    assert schema.Model(widths=[8, 4]) == schema.Model(widths=(8, 4))
+    assert choose("model", "mlp", widths=[8, 4]) == choose("model", "mlp", widths=(8, 4))
     assert isinstance(config(batch_size=64.0).batch_size, int)
-    assert isinstance(Focal(gamma=2).gamma, float)
+    assert isinstance(choose("loss", "focal", gamma=2).gamma, float)
 
 
 def test_configurations_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Focal().gamma = 3.0
+        choose("loss", "focal").gamma = 3.0
 
 
 @given(epochs=st.integers(1, 200), rungs=st.integers(1, 200))

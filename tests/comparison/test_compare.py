@@ -12,15 +12,9 @@ from lossfleet.conf.errors import UserError
 from lossfleet.runners.metrics.classification import metric_names
 from lossfleet.runners.metrics.evaluation import DIAGRAMS, Outputs, evaluate, final_metric_names
 from lossfleet.runners.records import ReplicateRecord
-from lossfleet.sweeps.comparison import summary as compare
-from lossfleet.sweeps.comparison.summary import (
-    FIELDS,
-    SHOWN,
-    check_metric_names,
-    frame_from_records,
-    print_comparison,
-    summary,
-)
+from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
+from lossfleet.sweeps.comparison.printing import check_metric_names, print_comparison
+from lossfleet.sweeps.comparison.summary import summary
 
 
 def final_frame(levels, *, data="wine", sweep="first", replicates=10, noise=0.01, states=()):
@@ -353,7 +347,7 @@ def test_printing(monkeypatch, capsys, format, start):
         asked.append((args, kwargs))
         return frame_from_records(sweep_records.sweep())
 
-    monkeypatch.setattr(compare, "frame", read)
+    monkeypatch.setattr("lossfleet.sweeps.comparison.frame.frame", read)
     monkeypatch.setenv("COLUMNS", "300")
     print_comparison(["wine"], format, "sqlite:///x.db", "first")
     assert asked == [((["wine"],), {"uri": "sqlite:///x.db", "sweep": "first", "curves": False})]

@@ -8,7 +8,7 @@ import re
 
 import pandas as pd
 
-from lossfleet.sweeps.comparison.summary import SHOWN, Comparison
+from lossfleet.sweeps.comparison.frame import SHOWN, Comparison
 from lossfleet.sweeps.comparison.tables import (
     csv_table,
     escape_latex,

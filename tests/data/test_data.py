@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from importlib import resources
 
@@ -12,9 +13,11 @@ import pandas as pd
 import pytest
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.schema import DATASET_CLASSES
-from lossfleet.runners.data.builtin import LOADERS, load_dataset
+from lossfleet.conf.parts import Part, part_names
+from lossfleet.conf.schema import Data, choose
+from lossfleet.runners.data.loading import described, open_dataset
 
+OWN = tuple(name for name in part_names("data") if name != "csv")
 PACKAGE = resources.files("lossfleet.runners.data.datasets")
 
 
@@ -23,9 +26,9 @@ def page_blocks_file() -> pd.DataFrame:
         return pd.read_csv(file, compression="gzip")
 
 
-@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("name", OWN)
 def test_every_data_set_is_well_formed(name):
-    dataset = load_dataset(name)
+    dataset = open_dataset(choose("data", name))
     values = dataset.features.to_numpy(np.float64)
     assert dataset.name == name
     assert values.shape == (len(dataset.labels), dataset.features.shape[1])
@@ -39,8 +42,19 @@ def test_every_data_set_is_well_formed(name):
     assert all(note == note.strip() != "" for note in dataset.notes)
 
 
-def test_configuration_knows_the_same_data_sets():
-    assert {name: len(load_dataset(name).class_names) for name in LOADERS} == DATASET_CLASSES
+def test_configuration_knows_the_classes_before_it_has_the_data():
+    assert {name: choose("data", name).classes for name in OWN} == {
+        "breast_cancer": 2,
+        "digits": 10,
+        "page_blocks": 5,
+        "page_blocks_binary": 2,
+        "wine": 3,
+    }
+
+
+def test_class_names_that_are_not_those_of_the_data_are_refused():
+    with pytest.raises(UserError, match=r"data\.class_names is"):
+        open_dataset(choose("data", "wine", class_names=["a", "b", "c"]))
 
 
 def test_the_vendored_file_still_has_its_faults():
@@ -59,7 +73,7 @@ def test_the_vendored_file_still_has_its_faults():
 
 
 def test_page_blocks_mends_both_faults_and_says_so():
-    dataset = load_dataset("page_blocks")
+    dataset = open_dataset(choose("data", "page_blocks"))
     features = dataset.features
     assert features.shape == (5472 - 66, 10)
     assert not features.assign(label=dataset.labels).duplicated().any()
@@ -73,20 +87,23 @@ def test_page_blocks_changes_nothing_but_the_faults():
     table = page_blocks_file()
     table.loc[4, "eccen"] = 0.5
     expected = table.drop_duplicates().reset_index(drop=True)
-    dataset = load_dataset("page_blocks")
+    dataset = open_dataset(choose("data", "page_blocks"))
     pd.testing.assert_frame_equal(dataset.features, expected.drop(columns="class"))
     assert [dataset.class_names[label] for label in dataset.labels] == expected["class"].tolist()
 
 
 def test_page_blocks_classes_in_the_order_of_uci():
-    dataset = load_dataset("page_blocks")
+    dataset = open_dataset(choose("data", "page_blocks"))
     assert dataset.class_names == ("text", "horizontal_line", "graphic", "vertical_line", "picture")
     assert dataset.class_counts.tolist() == [4889, 313, 28, 62, 114]
     assert round(dataset.class_counts.max() / dataset.class_counts.min()) == 175
 
 
 def test_binary_page_blocks_is_text_against_the_rest():
-    blocks, binary = load_dataset("page_blocks"), load_dataset("page_blocks_binary")
+    blocks, binary = (
+        open_dataset(choose("data", "page_blocks")),
+        open_dataset(choose("data", "page_blocks_binary")),
+    )
     pd.testing.assert_frame_equal(binary.features, blocks.features)
     np.testing.assert_array_equal(binary.labels == 0, blocks.labels == blocks.class_names.index("text"))
     assert binary.class_names == ("text", "not_text")
@@ -100,7 +117,7 @@ def test_sklearn_data_sets_are_untouched(name):
     from sklearn import datasets
 
     expected = getattr(datasets, f"load_{name}")()
-    dataset = load_dataset(name)
+    dataset = open_dataset(choose("data", name))
     np.testing.assert_array_equal(dataset.features.to_numpy(), expected.data)
     np.testing.assert_array_equal(dataset.labels, expected.target)
     assert list(dataset.class_names) == [str(class_name) for class_name in expected.target_names]
@@ -111,7 +128,7 @@ def test_breast_cancer_has_the_minority_as_class_1():
     from sklearn import datasets
 
     expected = datasets.load_breast_cancer()
-    dataset = load_dataset("breast_cancer")
+    dataset = open_dataset(choose("data", "breast_cancer"))
     np.testing.assert_array_equal(dataset.features.to_numpy(), expected.data)
     np.testing.assert_array_equal(dataset.labels == 1, expected.target == 0)
     assert dataset.class_names == ("benign", "malignant")
@@ -127,15 +144,15 @@ def test_the_notice_names_author_licence_and_changes():
 
 def test_an_unknown_name_lists_the_known_ones_and_the_closest():
     with pytest.raises(UserError) as caught:
-        load_dataset("page_block")
-    assert "'page_block'" in caught.value.what
-    assert all(name in caught.value.expected for name in LOADERS)
+        open_dataset(choose("data", "page_block"))
+    assert "page_block" in caught.value.what
+    assert all(name in caught.value.expected for name in OWN)
     assert caught.value.hint == "did you mean page_blocks?"
 
 
 def test_the_digest_changes_with_the_content():
-    wine = load_dataset("wine")
-    assert wine.digest == load_dataset("wine").digest
+    wine = open_dataset(choose("data", "wine"))
+    assert wine.digest == open_dataset(choose("data", "wine")).digest
     assert re.fullmatch("[0-9a-f]{8}", wine.digest)
     other_value = wine.features.copy()
     other_value.iloc[3, 2] += 1e-9
@@ -154,8 +171,76 @@ def test_the_digest_changes_with_the_content():
 
 
 def test_a_description_is_what_json_has():
-    wine = load_dataset("wine")
+    wine = open_dataset(choose("data", "wine"))
     described = json.loads(json.dumps(wine.describe()))
     assert described == wine.describe()
     assert described["class_names"] == ["class_0", "class_1", "class_2"]
     assert described["class_counts"] == [59, 71, 48]
+
+
+USERS = """
+import numpy as np
+import pandas as pd
+
+def credit(rows: int = 40, broken: str = ""):
+    table = pd.DataFrame({"income": np.arange(rows) * 1.5, "job": ["a", "b"] * (rows // 2)})
+    table["owner"] = np.arange(rows) % 3 == 0
+    labels = np.where(np.arange(rows) % 4 == 0, "bad", "good").astype(object)
+    if broken == "length":
+        labels = labels[1:]
+    elif broken == "one":
+        labels[:] = "good"
+    elif broken == "missing":
+        labels[3] = None
+    elif broken == "infinite":
+        table.loc[2, "income"] = np.inf
+    elif broken == "alone":
+        return table
+    elif broken == "raises":
+        raise KeyError("no such file")
+    return table, labels
+"""
+
+
+@pytest.fixture
+def credit(tmp_path, monkeypatch):
+    """Makes the choice of a data set that a function of the user's returns."""
+    (tmp_path / "users_data.py").write_text(USERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "users_data", raising=False)
+
+    def make(**settings) -> Data:
+        return Data(Part("data", "credit", "users_data.credit", tuple(settings.items())))
+
+    return make
+
+
+def test_a_users_function_gives_features_and_labels(credit):
+    data = described(credit(rows=44))
+    assert (data.class_names, data.classes) == (("good", "bad"), 2)
+    assert re.fullmatch("credit-[0-9a-f]{8}", data.label)
+    dataset = open_dataset(data)
+    assert dataset.class_counts.tolist() == [33, 11]
+    assert [str(kind) for kind in dataset.features.dtypes] == ["float64", "category", "float64"]
+    assert dataset.labels[:5].tolist() == [1, 0, 0, 0, 1]
+    assert described(credit(rows=48)).label != data.label
+    with pytest.raises(UserError, match="has changed"):
+        open_dataset(replace(data, digest="0" * 8))
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("length", "features (40, 3) and 39 labels"),
+        ("one", "one class, good"),
+        ("missing", "1 labels that are missing"),
+        ("infinite", "infinite numbers in column income"),
+        ("alone", "returned DataFrame"),
+        ("raises", "users_data.py, line 20: KeyError: 'no such file'"),
+    ],
+)
+def test_what_a_users_function_returns_is_checked(broken, said, credit):
+    with pytest.raises(UserError) as caught:
+        open_dataset(credit(broken=broken))
+    assert said in caught.value.what
+    assert "users_data.py, line 5" in caught.value.hint

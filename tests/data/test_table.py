@@ -6,7 +6,6 @@ import pickle
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,11 @@ import pandas as pd
 import pytest
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.schema import Budget, Config, Data, Focal, Model, WeightedCrossEntropy
+from lossfleet.conf.schema import Budget, Config, Data, choose
 from lossfleet.runners.data import table_file
-from lossfleet.runners.data.builtin import load_dataset
 from lossfleet.runners.data.encoding import encode
+from lossfleet.runners.data.loading import described, open_dataset, tell_notes
 from lossfleet.runners.data.splits import make_split
-from lossfleet.runners.data.tables import described, open_dataset, tell_notes
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.compose import run_sweeper
 
@@ -56,7 +54,7 @@ def write(table: pd.DataFrame, path: Path) -> Path:
 
 
 def data(path: Path, target: str = "churn", **settings) -> Data:
-    return Data(name="csv", path=str(path), target=target, **settings)
+    return choose("data", "csv", path=str(path), target=target, **settings)
 
 
 @pytest.fixture
@@ -67,7 +65,7 @@ def path(tmp_path) -> Path:
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
 @pytest.mark.parametrize("name", ["wine", "breast_cancer"])
 def test_a_table_of_numbers_gives_the_floats_of_our_own_data_set_to_the_bit(name, ending, tmp_path):
-    ours = load_dataset(name)
+    ours = open_dataset(choose("data", name))
     table = ours.features.assign(kind=[ours.class_names[label] for label in ours.labels])
     read = open_dataset(data(write(table, tmp_path / f"{name}{ending}"), "kind"))
     assert list(read.features.columns) == list(ours.features.columns)
@@ -274,12 +272,12 @@ def test_names_that_look_like_interpolations_stay_what_they_are(tmp_path):
 MEASURE = """
 import sys, tracemalloc
 import pandas, pyarrow.compute, pyarrow.csv
-from lossfleet.conf.schema import Data
+from lossfleet.conf.schema import choose
 from lossfleet.runners.data import table_file
-from lossfleet.runners.data.tables import open_dataset
+from lossfleet.runners.data.loading import open_dataset
 table_file.BLOCK_BYTES = 2**12
 tracemalloc.start()
-read = open_dataset(Data(name="csv", path=sys.argv[1], target="y"))
+read = open_dataset(choose("data", "csv", path=sys.argv[1], target="y"))
 print(pyarrow.default_memory_pool().max_memory(), tracemalloc.get_traced_memory()[1], read.features.shape)
 """
 
@@ -302,10 +300,21 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
 
     chosen = described(data(path))
     factory = ReplicateFactory(chosen)
-    losses = [WeightedCrossEntropy(class_weight=(1, 3)), Focal(gamma=1.5, alpha=0.6), Focal(gamma=0.5, tau=1)]
+    losses = [
+        choose("loss", "weighted_cross_entropy", class_weight=(1, 3)),
+        choose("loss", "focal", gamma=1.5, alpha=0.6),
+        choose("loss", "focal", gamma=0.5, tau=1),
+    ]
+    model = choose("model", "mlp", widths=(7,))
     replicates = [
         factory.replicate(
-            Config("under_test", chosen, loss, model=Model(widths=(7,)), budget=Budget(epochs=3, rungs=3)),
+            Config(
+                "under_test",
+                chosen,
+                loss,
+                model=choose("model", "mlp", widths=(7,)),
+                budget=Budget(epochs=3, rungs=3),
+            ),
             seed=seed,
             split=seed,
         )
@@ -363,4 +372,4 @@ def test_a_whole_sweep_with_processes_of_its_own(path):
 
 def test_data_settings_compare_equal_however_they_are_written(path):
     assert data(path, drop=["zip"]) == data(path, drop=("zip",))
-    assert replace(data(path), path="other.csv.gz").classes is None
+    assert data(path).classes is None

@@ -8,7 +8,7 @@ from imblearn.metrics import geometric_mean_score
 from scipy.special import softmax as scipy_softmax
 from sklearn import metrics as sklearn_metrics
 
-from lossfleet.runners.metrics import calibration
+from lossfleet.runners.metrics import calibration, ranking
 from lossfleet.runners.metrics import classification as metrics
 
 MEMBERS, CLASSES, EXAMPLES = 7, 5, 53
@@ -197,28 +197,23 @@ def test_names_choose_what_is_computed(monkeypatch):
     logits, labels = random_case()
     everything = metrics.classification_metrics(logits, labels, rarest_class=2)
     monkeypatch.setattr(metrics, "softmax", None)
-    names = (*metrics.CHEAP_METRICS, "recall_3")
+    names = (*metrics.decision_metrics(), "recall_3")
     cheap = metrics.classification_metrics(logits, labels, rarest_class=2, names=names)
     assert tuple(cheap) == names
     for name in names:
         np.testing.assert_array_equal(cheap[name], everything[name])
 
 
-def test_costly_and_cheap_metrics_are_the_ones_without_class_index():
-    named = {name for name in metrics.metric_names(3) if not name.startswith(("recall_", "precision_"))}
-    assert {*metrics.CHEAP_METRICS, *metrics.COSTLY_METRICS} == named
-
-
 def test_average_precision_groups_equal_scores():
     scores = np.array([[0.9, 0.5, 0.5, 0.5, 0.1]])
     for order in ([0, 1, 2, 3, 4], [4, 3, 1, 2, 0], [2, 3, 1, 0, 4]):
-        value = metrics.average_precision(scores[:, order], np.array([0, 1, 0, 1, 0])[order])
+        value = ranking.average_precision(scores[:, order], np.array([0, 1, 0, 1, 0])[order])
         # Thresholds 0.9, 0.5, 0.1: recall 1/3, 2/3, 1 at precision 1, 2/4, 3/5.
         np.testing.assert_allclose(value, [(1 + 2 / 4 + 3 / 5) / 3])
 
 
 def test_average_precision_of_a_class_without_labels_is_nan():
-    value = metrics.average_precision(np.eye(3), np.array([0, 1, 1]))
+    value = ranking.average_precision(np.eye(3), np.array([0, 1, 1]))
     assert np.isnan(value).tolist() == [False, False, True]
 
 
@@ -226,7 +221,7 @@ def test_average_precision_of_a_class_without_labels_is_nan():
 def test_precision_at_recall_is_the_envelope_of_the_curve_of_sklearn(case):
     logits, labels = CASES[case]()
     scores = logits[:, RAREST].astype(np.float64)
-    found = metrics.precision_at_recall(scores, labels == RAREST)
+    found = ranking.precision_at_recall(scores, labels == RAREST)
     assert found.shape == (MEMBERS, 101)
     for member in range(MEMBERS):
         positive = labels[member] == RAREST

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.schema import ClassBalanced, Config, Focal, Shuffle, Smote, WeightedCrossEntropy
+from lossfleet.conf.schema import Config, choose
 from lossfleet.sweeps.planning.build import build_config
 from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper, split_overrides
 from lossfleet.sweeps.planning.plan import Plan, Study, trial_config
@@ -56,7 +56,7 @@ def test_the_default_job_is_five_strategies_on_page_blocks():
     assert {each.strategy: texts(each) for each in main.studies} == {
         "ce": OPTIMIZER,
         "weighted_ce": OPTIMIZER | {"loss.tau": "interval(0.0,1.5)"},
-        "ohem": OPTIMIZER | {"loss.keep": "interval(0.05,1.0)"},
+        "ohem": OPTIMIZER | {"mining.keep": "interval(0.05,1.0)"},
         "resampling": {"sampler": "choice(oversample,undersample,class_balanced,smote)"}
         | OPTIMIZER
         | {"sampler.exponent": "interval(0.0,1.0)"},
@@ -72,7 +72,7 @@ def test_the_default_job_is_five_strategies_on_page_blocks():
 def test_the_grid_of_the_papers_table():
     paper = plan("experiment=paper_grid")
     assert paper.data.name == "page_blocks_binary"
-    assert (paper.search.sampler, paper.pruner.name) == ("grid", "none")
+    assert (paper.search.sampler.name, paper.pruner.name) == ("grid", "none")
     (only,) = paper.studies
     grids = {dimension.name: dimension.grid() for dimension in only.space}
     assert grids == {"loss.gamma": (0, 0.1, 0.2, 0.5, 1, 2, 5), "loss.alpha": (0.25, 0.5, 0.75)}
@@ -124,14 +124,14 @@ def test_each_strategy_that_has_the_key_takes_the_value(argument, focal, weighte
 @pytest.mark.parametrize(
     ("arguments", "loss"),
     [
-        (["loss.tau=0.5"], WeightedCrossEntropy(tau=0.5)),
-        (["loss.alpha=0.25"], WeightedCrossEntropy(alpha=0.25)),
-        (["loss.beta=0.99"], WeightedCrossEntropy(beta=0.99)),
-        (["loss.class_weight=[1,9]"], WeightedCrossEntropy(class_weight=(1, 9))),
-        (["loss.tau=null"], WeightedCrossEntropy()),
-        (["loss.tau=null", "loss.alpha=0.25"], WeightedCrossEntropy(alpha=0.25)),
-        (["loss.alpha=0.25", "loss.alpha=0.75"], WeightedCrossEntropy(alpha=0.75)),
-        ([], WeightedCrossEntropy(tau=1.0)),
+        (["loss.tau=0.5"], choose("loss", "weighted_cross_entropy", tau=0.5)),
+        (["loss.alpha=0.25"], choose("loss", "weighted_cross_entropy", alpha=0.25)),
+        (["loss.beta=0.99"], choose("loss", "weighted_cross_entropy", beta=0.99)),
+        (["loss.class_weight=[1,9]"], choose("loss", "weighted_cross_entropy", class_weight=(1, 9))),
+        (["loss.tau=null"], choose("loss", "weighted_cross_entropy")),
+        (["loss.tau=null", "loss.alpha=0.25"], choose("loss", "weighted_cross_entropy", alpha=0.25)),
+        (["loss.alpha=0.25", "loss.alpha=0.75"], choose("loss", "weighted_cross_entropy", alpha=0.75)),
+        ([], choose("loss", "weighted_cross_entropy", tau=1.0)),
     ],
 )
 def test_a_given_weighting_takes_the_place_of_the_strategys_own(arguments, loss):
@@ -142,14 +142,55 @@ def test_a_given_weighting_takes_the_place_of_the_strategys_own(arguments, loss)
 
 def test_a_searched_weighting_takes_the_place_of_the_strategys_own():
     found = study("strategy=weighted_ce", "data=breast_cancer", "loss.alpha=interval(0.1,0.9)")
-    assert found.config.loss == WeightedCrossEntropy()
-    assert trial_config(found, {"loss.alpha": 0.3}).loss == WeightedCrossEntropy(alpha=0.3)
+    assert found.config.loss == choose("loss", "weighted_cross_entropy")
+    assert trial_config(found, {"loss.alpha": 0.3}).loss == choose(
+        "loss", "weighted_cross_entropy", alpha=0.3
+    )
 
 
 def test_a_ratio_of_negatives_takes_the_place_of_the_kept_fraction():
-    found = study("strategy=ohem", "data=breast_cancer", "loss.negatives_per_positive=interval(1,10)")
-    assert texts(found) == OPTIMIZER | {"loss.negatives_per_positive": "interval(1.0,10.0)"}
-    assert trial_config(found, {"loss.negatives_per_positive": 3.0}).loss.negatives_per_positive == 3.0
+    found = study("strategy=ohem", "data=breast_cancer", "mining=ratio")
+    assert texts(found) == OPTIMIZER | {"mining.negatives_per_positive": "interval(1.0,10.0)"}
+    mining = trial_config(found, {"mining.negatives_per_positive": 4.0}).mining
+    assert mining == choose("mining", "ratio", negatives_per_positive=4)
+    narrowed = study(
+        "strategy=ohem", "data=breast_cancer", "mining=ratio", "mining.negatives_per_positive=1,2"
+    )
+    assert texts(narrowed)["mining.negatives_per_positive"] == "choice(1.0,2.0)"
+
+
+def test_any_loss_can_be_mined():
+    found = study("strategy=focal", "mining=fraction", "mining.keep=interval(0.1,1)")
+    assert texts(found)["mining.keep"] == "interval(0.1,1.0)"
+    assert (found.config.loss.name, found.config.mining.name) == ("focal", "fraction")
+
+
+def test_schedules_and_optimizers_are_searched_like_the_rest():
+    found = study("strategy=ce", "schedule=constant,cosine", "schedule.warmup=0,0.1", "optimizer=sgd")
+    assert texts(found)["schedule"] == "choice(constant,cosine)"
+    trial = trial_config(found, {"schedule": "cosine", "schedule.warmup": 0.1, "optimizer.lr": 0.05})
+    assert trial.schedule == choose("schedule", "cosine", warmup=0.1)
+    assert trial.optimizer == choose("optimizer", "sgd", lr=0.05)
+
+
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [
+        ("loss.keep=0.5", "did you mean mining.keep, of mining=fraction?"),
+        ("loss=ohem", "did you mean strategy=ohem?"),
+        ("loss.gama=1", "did you mean loss.gamma?"),
+        ("data.path=table.csv", "write data=csv, or leave data.path out"),
+        ("pruner.startup_trials=3", "did you mean pruner.n_startup_trials?"),
+        ("search.n_startup=3", "did you mean search.n_startup_trials?"),
+        ("search.seed=3", "choose from"),
+        ("search.population_size=20", "write search=nsga2, or leave search.population_size out"),
+        ("loss.label_smoothing=0.1", "choose from loss.alpha, loss.beta"),
+    ],
+)
+def test_what_is_not_there_is_said_to_be_elsewhere(argument, hint):
+    with pytest.raises(UserError) as caught:
+        plans("strategy=focal", argument)
+    assert caught.value.hint.startswith(hint)
 
 
 def test_values_for_all_strategies_reach_all():
@@ -160,7 +201,7 @@ def test_values_for_all_strategies_reach_all():
     for each in found.studies:
         assert each.config.budget.trials == 7
         assert (each.config.data.name, each.config.data.long_tail) == ("wine", 5.0)
-        assert (each.config.batch_size, each.config.model.widths, each.config.seed) == (32, (), 3)
+        assert (each.config.batch_size, each.config.model["widths"], each.config.seed) == (32, (), 3)
 
 
 def test_interpolations_are_resolved(monkeypatch):
@@ -187,18 +228,22 @@ def test_how_to_resample_is_a_choice_with_settings_of_its_own():
 @pytest.mark.parametrize(
     ("arguments", "space", "sampler"),
     [
-        (["sampler=smote"], {}, Smote()),
-        (["sampler=class_balanced"], {"sampler.exponent": "interval(0.0,1.0)"}, ClassBalanced()),
+        (["sampler=smote"], {}, choose("sampler", "smote")),
+        (
+            ["sampler=class_balanced"],
+            {"sampler.exponent": "interval(0.0,1.0)"},
+            choose("sampler", "class_balanced"),
+        ),
         (
             ["sampler=class_balanced", "sampler.exponent=0.5"],
             {},
-            ClassBalanced(exponent=0.5),
+            choose("sampler", "class_balanced", exponent=0.5),
         ),
-        (["sampler=smote,shuffle"], {"sampler": "choice(smote,shuffle)"}, Smote()),
+        (["sampler=smote,shuffle"], {"sampler": "choice(smote,shuffle)"}, choose("sampler", "smote")),
         (
             ["sampler=shuffle,class_balanced", "sampler.exponent=interval(0.2,0.4)"],
             {"sampler": "choice(shuffle,class_balanced)", "sampler.exponent": "interval(0.2,0.4)"},
-            Shuffle(),
+            choose("sampler", "shuffle"),
         ),
     ],
 )
@@ -216,8 +261,8 @@ def test_settings_of_a_searched_group_depend_on_it_without_being_told():
 
 def test_a_fixed_setting_of_a_searched_group_reaches_its_variant():
     found = study("strategy=resampling", "sampler.neighbors=3")
-    assert trial_config(found, {"sampler": "smote"}).sampler == Smote(neighbors=3)
-    assert trial_config(found, {"sampler": "class_balanced"}).sampler == ClassBalanced()
+    assert trial_config(found, {"sampler": "smote"}).sampler == choose("sampler", "smote", neighbors=3)
+    assert trial_config(found, {"sampler": "class_balanced"}).sampler == choose("sampler", "class_balanced")
 
 
 @pytest.mark.parametrize(
@@ -255,9 +300,9 @@ def test_params_become_the_configuration_of_a_trial():
         "batch_size": 16,
     }
     trial = trial_config(found, params)
-    assert trial.loss == Focal(gamma=1.5, tau=0.7)
-    assert (trial.optimizer.lr, trial.model.widths, trial.batch_size) == (0.03, (7, 5), 16)
-    assert trial.optimizer.weight_decay == found.config.optimizer.weight_decay
+    assert trial.loss == choose("loss", "focal", gamma=1.5, tau=0.7)
+    assert (trial.optimizer["lr"], trial.model["widths"], trial.batch_size) == (0.03, (7, 5), 16)
+    assert trial.optimizer["weight_decay"] == found.config.optimizer["weight_decay"]
     assert trial.space == {}
     assert trial_config(found, {}).loss == found.config.loss
 
@@ -277,7 +322,7 @@ def test_every_sample_of_every_default_space_is_a_configuration(data):
         config = trial_config(each, params)
         for name, value in params.items():
             part, _, setting = name.rpartition(".")
-            assert (getattr(getattr(config, part), setting) if part else config.sampler.name) == value
+            assert (getattr(config, part)[setting] if part else config.sampler.name) == value
         assert Config.from_dict(config.to_dict()) == config
 
 
@@ -288,7 +333,7 @@ DEFAULT = plan()
     ("arguments", "part"),
     [
         (["strategy=focal", "loss.gamma=interval(-1,5)"], "loss.gamma=interval(-1.0,5.0) of strategy focal"),
-        (["strategy=ohem", "loss.keep=interval(0,1)"], "reaches 0.0"),
+        (["strategy=ohem", "mining.keep=interval(0,1)"], "reaches 0.0"),
         (
             ["strategy=focal", "data=breast_cancer", "loss.alpha=interval(0,1)"],
             "loss.alpha=interval(0.0,1.0)",
@@ -368,7 +413,7 @@ def test_the_files_of_a_user_are_found(tmp_path):
     assert (found.strategy, texts(found), found.config.loss) == (
         "mine",
         {"loss.gamma": "choice(1.0,3.0)"},
-        Focal(),
+        choose("loss", "focal"),
     )
 
 
@@ -422,7 +467,11 @@ def test_a_wrong_space_in_a_users_file_is_refused(tmp_path, space, part):
 
 def test_one_training_has_one_value_for_everything():
     config = training("strategy=focal", "loss.gamma=1", "sampler=smote", "sampler.neighbors=3", "data=wine")
-    assert (config.strategy, config.loss, config.sampler) == ("focal", Focal(gamma=1.0), Smote(neighbors=3))
+    assert (config.strategy, config.loss, config.sampler) == (
+        "focal",
+        choose("loss", "focal", gamma=1.0),
+        choose("sampler", "smote", neighbors=3),
+    )
     assert config.space == {}
     assert training().strategy == "ce"
     with pytest.raises(UserError, match="has several values"):
@@ -438,7 +487,7 @@ def test_each_strategy_tries_its_known_point_first():
     assert points() == {
         "ce": (default,),
         "weighted_ce": (default | {"loss.tau": 1.0},),
-        "ohem": (default | {"loss.keep": 0.5},),
+        "ohem": (default | {"mining.keep": 0.5},),
         "resampling": (default | {"sampler": "oversample"},),
         "focal": (default | {"loss.gamma": 2.0, "loss.tau": 0.0},),
     }
@@ -458,7 +507,7 @@ def test_each_strategy_tries_its_known_point_first():
             ["loss.gamma=interval(3,5)", "loss.tau=0.5", "optimizer.lr=0.1"],
             ({"optimizer.weight_decay": 0.0001},),
         ),
-        (["search.enqueue=[{loss.gamma:1},{loss.gamma:1.0},{loss.tau:1,loss.keep:1}]", "strategy=focal,ohem"],
+        (["search.enqueue=[{loss.gamma:1},{loss.gamma:1.0},{loss.tau:1,mining.keep:1}]", "strategy=focal,ohem"],
          ({"loss.gamma": 1.0}, {"loss.tau": 1.0})),
     ],
 )  # fmt: skip
@@ -483,5 +532,7 @@ def test_a_group_may_depend_on_a_group(tmp_path):
     config = trial_config(
         found, {"loss": "cross_entropy", "sampler": "class_balanced", "sampler.exponent": 0.5}
     )
-    assert config.sampler == ClassBalanced(exponent=0.5)
-    assert trial_config(found, {"loss": "focal", "loss.gamma": 3.0}).loss == Focal(gamma=3.0)
+    assert config.sampler == choose("sampler", "class_balanced", exponent=0.5)
+    assert trial_config(found, {"loss": "focal", "loss.gamma": 3.0}).loss == choose(
+        "loss", "focal", gamma=3.0
+    )

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.rules import Rule, rules
-from lossfleet.conf.schema import Focal, Model, Smote, WeightedCrossEntropy
+from lossfleet.conf.parts import named_part
+from lossfleet.conf.rules import Rule
 from lossfleet.sweeps.planning.space import Dimension, parse_dimension, parse_override
 
 NUMBER = Rule(float, example="1")
 WHOLE = Rule(int, example="1")
-GAMMA = rules(Focal)["gamma"]
+GAMMA = named_part("loss", "focal").rules()["gamma"]
+TAU = named_part("loss", "weighted_cross_entropy").rules()["tau"]
 SAMPLERS = ("oversample", "smote")
 
 finite = st.floats(-1e6, 1e6)
@@ -44,10 +45,14 @@ def parse(text: str, rule: Rule | None = NUMBER, **rest) -> Dimension:
         ("choice(0,0.5)", NUMBER, Dimension("x", "categorical", choices=(0.0, 0.5))),
         ("choice(16,32)", WHOLE, Dimension("x", "categorical", choices=(16, 32))),
         ("choice(2)", NUMBER, Dimension("x", "categorical", choices=(2.0,))),
-        ("null,1", rules(WeightedCrossEntropy)["tau"], Dimension("x", "categorical", choices=(None, 1.0))),
+        (
+            "null,1",
+            TAU,
+            Dimension("x", "categorical", choices=(None, 1.0)),
+        ),
         (
             "[],[32],[64,64]",
-            rules(Model)["widths"],
+            named_part("model", "mlp").rules()["widths"],
             Dimension("x", "categorical", choices=("[]", "[32]", "[64,64]")),
         ),
         ("smote,oversample", None, Dimension("x", "categorical", choices=("smote", "oversample"))),
@@ -65,7 +70,7 @@ def test_the_grammar(text, rule, expected):
     ("text", "rule", "part"),
     [
         ("3", NUMBER, "cannot be searched"),
-        ("[1,2]", rules(Model)["widths"], "cannot be searched"),
+        ("[1,2]", named_part("model", "mlp").rules()["widths"], "cannot be searched"),
         ("interval(5,1)", NUMBER, "cannot be searched"),
         ("interval(1,1)", NUMBER, "cannot be searched"),
         ("interval(0,inf)", NUMBER, "cannot be searched"),
@@ -77,15 +82,15 @@ def test_the_grammar(text, rule, expected):
         ("range(5,1)", NUMBER, "cannot be searched"),
         ("range(1,5,0)", NUMBER, "cannot be searched"),
         ("interval(0,1)", Rule(str), "cannot be searched"),
-        ("interval(0,1)", rules(Model)["widths"], "cannot be searched"),
+        ("interval(0,1)", named_part("model", "mlp").rules()["widths"], "cannot be searched"),
         ("interval(1,4.5)", WHOLE, "contains 4.5"),
         ("range(1,4,0.5)", WHOLE, "contains"),
         ("1,2,1.0", NUMBER, "repeats a value"),
-        ("[1],[1]", rules(Model)["widths"], "repeats a value"),
+        ("[1],[1]", named_part("model", "mlp").rules()["widths"], "repeats a value"),
         ("0,-1", GAMMA, "x is -1"),
         ("1,two", GAMMA, "x is 'two'"),
         ("1,null", GAMMA, "x is null"),
-        ("4.5,5", rules(Smote)["neighbors"], "x is 4.5"),
+        ("4.5,5", named_part("sampler", "smote").rules()["neighbors"], "x is 4.5"),
         ("smote,smot", None, "x is 'smot'"),
     ],
 )

@@ -12,8 +12,9 @@ import sweep_records
 from figures_frame import HOSTILE, figures_frame, several
 from PIL import Image
 
-from lossfleet.sweeps.comparison.statistics import compare_pairs
-from lossfleet.sweeps.comparison.summary import PRIMARY, frame, frame_from_records, summary
+from lossfleet.sweeps.comparison.frame import PRIMARY, frame, frame_from_records
+from lossfleet.sweeps.comparison.statistics import bootstrap_interval, compare_pairs
+from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report import figures
 from lossfleet.sweeps.report.figures import data, gallery, interactive
 from lossfleet.sweeps.report.figures.marks import (
@@ -64,7 +65,7 @@ def test_intervals_are_those_of_the_statistics():
 
 
 def test_one_score_has_no_interval():
-    assert all(math.isnan(end) for end in data.bootstrap_interval(np.array([0.5])))
+    assert all(math.isnan(end) for end in bootstrap_interval(np.array([0.5])))
 
 
 def test_trials_have_the_mean_of_their_replicates_and_the_best_so_far():

@@ -40,7 +40,7 @@ def test_a_signal_ends_a_sweep_cleanly(number, processes, moment, tmp_path):
         "import": lambda: bool(children(process.pid, "tracking.writer")),
     }
     assert wait_until(wanted[moment], process)
-    started = [*children(process.pid, "spawn_main"), process.pid]
+    started = [*children(process.pid, "running.processes"), process.pid]
     (writer,) = children(process.pid, "tracking.writer")
     # As a terminal does: to all processes of the group.
     os.killpg(process.pid, number)

@@ -86,7 +86,7 @@ def strike(folder: Path, phase: str, chance: random.Random, processes: int) -> s
     time.sleep(pause)
     victims = [process.pid]
     if chance.random() < 0.5:
-        victims += [*children(process.pid, "spawn_main"), *children(process.pid, "tracking.writer")]
+        victims += [*children(process.pid, "running.processes"), *children(process.pid, "tracking.writer")]
     for victim in victims:
         kill(victim)
     _, errors = process.communicate()
@@ -140,8 +140,8 @@ def check_repeats(folder: Path, reference: Path, kept: dict[tuple, tuple]) -> No
 
 def trainers(process: subprocess.Popen[str]) -> list[int]:
     """The two processes that train, once both are at work."""
-    assert wait_until(lambda: len(children(process.pid, "spawn_main")) == 2, process)
-    return children(process.pid, "spawn_main")
+    assert wait_until(lambda: len(children(process.pid, "running.processes")) == 2, process)
+    return children(process.pid, "running.processes")
 
 
 def test_a_trainer_that_is_killed_is_replaced(reference, tmp_path):
@@ -160,8 +160,8 @@ def test_a_trainer_that_is_killed_again_ends_the_sweep_and_the_next_run_complete
     process = start(tmp_path, "sweep", *TINY, "fleet.processes=2")
     first = trainers(process)
     kill(first[0])
-    assert wait_until(lambda: set(children(process.pid, "spawn_main")) - set(first), process)
-    (second,) = set(children(process.pid, "spawn_main")) - set(first)
+    assert wait_until(lambda: set(children(process.pid, "running.processes")) - set(first), process)
+    (second,) = set(children(process.pid, "running.processes")) - set(first)
     kill(second)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1

@@ -10,7 +10,8 @@ import pytest
 from whole_sweeps import Size, check_complete, command, journal, results, succeed
 
 from lossfleet.runners.records import ReplicateRecord, TrialRecord
-from lossfleet.sweeps.comparison.summary import frame, frame_from_records, summary
+from lossfleet.sweeps.comparison.frame import frame, frame_from_records
+from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import markdown_table
 from lossfleet.sweeps.running.sweep import import_conclusion
 

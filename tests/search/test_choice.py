@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lossfleet.conf.schema import Budget, Config, Constraint, CrossEntropy, Data, Pruner, Search
+from lossfleet.conf.schema import Budget, Config, Constraint, Search, choose
 from lossfleet.runners.records import TrialRecord
+from lossfleet.sweeps.comparison.frame import frame_from_records
 from lossfleet.sweeps.comparison.front import front_members, is_on_front, trade_offs
-from lossfleet.sweeps.comparison.summary import frame_from_records, summary
+from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import markdown_table
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.planning.space import Dimension
-from lossfleet.sweeps.running.jobs import Job, Run
+from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.search.choice import best_trial, trials_without_improvement
 from lossfleet.sweeps.search.stopping import Stop, remarks, searched_seconds
 
@@ -121,8 +122,8 @@ def test_a_study_stops_by_time_and_by_no_progress(monkeypatch):
 def make_plan(**budget: object) -> Plan:
     config = Config(
         strategy="ce",
-        data=Data(name="wine"),
-        loss=CrossEntropy(),
+        data=choose("data", "wine"),
+        loss=choose("loss", "cross_entropy"),
         search=Search(constraint="rarest_recall >= 0.5"),
         budget=Budget(**budget),
     )
@@ -164,12 +165,16 @@ def test_constraints_are_read_and_measured(text, value, violation):
 def test_a_job_has_a_value_for_each_metric_and_each_constraint():
     search = Search(metrics=["mcc", "brier_score"], constraint="rarest_recall >= 0.5")
     config = Config(
-        strategy="ce", data=Data(name="wine"), loss=CrossEntropy(), search=search, pruner=Pruner(name="none")
+        strategy="ce",
+        data=choose("data", "wine"),
+        loss=choose("loss", "cross_entropy"),
+        search=search,
+        pruner=choose("pruner", "none"),
     )
     metrics = [(0.5, 0.25, 0.25), (0.75, 0.5, 0.5)]
     names = ("validation_mcc", "validation_brier_score", "validation_rarest_recall")
     runs = [
-        Run(number, number, number, metrics=dict(zip(names, row, strict=True)))
+        ReplicateState(number, number, number, metrics=dict(zip(names, row, strict=True)))
         for number, row in enumerate(metrics)
     ]
     ended = Job("ce", "search", 3, {}, config, runs).finish()

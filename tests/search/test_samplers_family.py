@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -25,8 +28,8 @@ from study_runs import (
 )
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.schema import Budget
-from lossfleet.conf.searching import PRUNERS, SAMPLERS
+from lossfleet.conf.parts import Part, named_part, part_names
+from lossfleet.conf.schema import Budget, Pruner, Search, choose
 from lossfleet.sweeps.planning import plan as planning
 from lossfleet.sweeps.planning.plan import check_installed, total_trials
 from lossfleet.sweeps.planning.space import Dimension
@@ -34,6 +37,7 @@ from lossfleet.sweeps.search.pruners import make_pruner
 from lossfleet.sweeps.search.samplers import derived_seed, make_sampler
 from lossfleet.sweeps.search.study import StudySearch
 
+SAMPLERS, PRUNERS = part_names("search"), part_names("pruner")
 SPACES = {
     "plain": ((LR, DECAY), (BATCH, STEPS)),
     "conditional": ((CHOICE, EXPONENT, LR, DECAY), (CHOICE, EXPONENTS, STEPS)),
@@ -47,8 +51,9 @@ TRIALS = dict.fromkeys(SAMPLERS, 13) | {"gp": 11}
 
 
 def needs(sampler: str) -> None:
-    if sampler in planning.EXTRAS:
-        pytest.importorskip(planning.EXTRAS[sampler])
+    _, package = planning.EXTRAS.get(named_part("search", sampler).target, ("", ""))
+    if package:
+        pytest.importorskip(package)
 
 
 def space_for(sampler: str, kind: str) -> tuple:
@@ -81,6 +86,88 @@ def test_a_sampler_fills_the_study_with_points_of_its_space_in_silence(sampler, 
         assert len({tuple(params.items()) for _, params, _ in story}) > len(story) / 3
     assert run(study) == story
     assert run(make_study(*space, sampler=sampler, trials=5, seed=1)) != story[:5]
+
+
+# The first digits of SHA-256 of each sampler's story, as it was published: never change them.
+PUBLISHED = {
+    ("tpe", "plain"): "163c2cd1b38b657a",
+    ("tpe", "conditional"): "5ac1cb1d130b9f52",
+    ("random", "plain"): "9c9bc950d1755266",
+    ("random", "conditional"): "ab0c7ff2ccfa0651",
+    ("grid", "plain"): "28523fd3226dbc7c",
+    ("grid", "conditional"): "27b556194a7e2c1f",
+    ("qmc", "plain"): "18395fd43b7db0ee",
+    ("qmc", "conditional"): "51efbdaf23c23fd3",
+    ("cmaes", "plain"): "d3b7e6c04b554f47",
+    ("cmaes", "conditional"): "9213df3a4d58f55b",
+    ("gp", "plain"): "8668885aec96c1e2",
+    ("gp", "conditional"): "4beb2832a4431a66",
+    ("nsga2", "plain"): "4571895f552034e5",
+    ("nsga2", "conditional"): "93a5ada8f2a35f9d",
+}
+PUBLISHED_PRUNERS = {
+    "median": "53a7851935480e46",
+    "percentile": "f46ac6e14c47fa65",
+    "successive_halving": "640e8faad541b117",
+    "hyperband": "a494ac54a33e2ab6",
+    "wilcoxon": "0472db97c4c20851",
+    "none": "7424123d652be119",
+}
+
+
+def digest(story: list) -> str:
+    return hashlib.sha256(json.dumps(story, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(("sampler", "kind"), PUBLISHED)
+def test_a_sampler_proposes_the_trials_that_were_published(sampler, kind):
+    needs(sampler)
+    story = run(make_study(*space_for(sampler, kind), sampler=sampler, trials=TRIALS[sampler]))
+    assert digest(story) == PUBLISHED[sampler, kind]
+
+
+def test_every_sampler_and_pruner_is_published():
+    assert {sampler for sampler, _ in PUBLISHED} == set(SAMPLERS)
+    assert set(PUBLISHED_PRUNERS) == set(PRUNERS)
+
+
+def test_what_mining_keeps_is_sampled_as_it_was_when_it_belonged_to_the_loss():
+    """The value that TPE proposes for `loss.keep` with this seed at the commit before."""
+    keep = Dimension("mining.keep", "float", 0.05, 1.0)
+    study = make_study(LR, keep, sampler="tpe", trials=3)
+    as_loss = make_sampler(study, 2, "loss.keep")._rng.rng.random()
+    assert make_sampler(study, 2, "mining.keep")._rng.rng.random() == as_loss
+    assert make_sampler(study, 2, "mining.other")._rng.rng.random() != as_loss
+
+
+def test_a_samplers_options_reach_optuna():
+    study = make_study(LR, DECAY, sampler="tpe", trials=8, n_startup_trials=3, multivariate=True, group=True)
+    sampler = make_sampler(study, 5)
+    assert (sampler._n_startup_trials, sampler._multivariate, sampler._group) == (3, True, True)
+    early = run(make_study(LR, DECAY, sampler="tpe", trials=8, n_startup_trials=3))
+    assert early[:3] == run(make_study(LR, DECAY, sampler="tpe", trials=8))[:3]
+    assert early != run(make_study(LR, DECAY, sampler="tpe", trials=8))
+    assert make_sampler(make_study(LR, sampler="qmc", qmc_type="halton"), 0)._qmc_type == "halton"
+
+
+def test_options_that_optuna_refuses_are_the_users_errors():
+    study = make_study(LR, sampler="nsga2", population_size=1)
+    with pytest.raises(UserError, match=r"search=nsga2 fails: .*population_size"):
+        make_sampler(study, 0)
+    with pytest.raises(UserError, match=r"pruner=percentile fails: .*[Pp]ercentile"):
+        make_pruner(choose("pruner", "percentile", percentile=130), Budget())
+
+
+def test_a_users_sampler_and_pruner_are_optunas_classes_by_their_dotted_name():
+    """Any class of Optuna's that takes plain values, here ones that lossfleet has no file for."""
+    search = Search(Part("search", "nsga3", "optuna.samplers.NSGAIIISampler", (("population_size", 7),)))
+    pruner = Pruner(Part("pruner", "threshold", "optuna.pruners.ThresholdPruner", (("lower", -3.0),)))
+    study = make_study(LR, DECAY)
+    study = replace(study, config=replace(study.config, search=search, pruner=pruner))
+    assert isinstance(make_sampler(study, 0), optuna.samplers.NSGAIIISampler)
+    late = make_pruner(replace(pruner, warmup_rungs=1), Budget(epochs=9, rungs=3))
+    assert late._n_warmup_steps == 6
+    assert {state for _, _, state in run(study)} == {"COMPLETE", "PRUNED"}
 
 
 @pytest.mark.parametrize("kind", ["plain", "conditional"])
@@ -193,15 +280,15 @@ def test_several_metrics_and_constraints(sampler):
     assert all(set(trial.constraints) == {"rarest_recall >= 0.5"} for trial in stored.trials)
 
 
-@pytest.mark.parametrize(("sampler", "package"), sorted(planning.EXTRAS.items()))
+@pytest.mark.parametrize(("sampler", "package"), [("cmaes", "cmaes"), ("gp", "torch")])
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(sampler, package, monkeypatch):
     monkeypatch.setattr(planning, "find_spec", lambda name: None if name == package else object())
     with pytest.raises(UserError) as caught:
-        check_installed(sampler)
+        check_installed(named_part("search", sampler))
     assert package in caught.value.what
     assert f"pip install 'lossfleet[{sampler}]'" in caught.value.hint
     assert sys.executable in caught.value.hint
-    check_installed("tpe")
+    check_installed(named_part("search", "tpe"))
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
@@ -217,6 +304,7 @@ def test_a_pruner_stops_what_is_behind_and_is_the_same_again(pruner):
     assert bool(pruned) == (pruner != "none")
     assert max(pruned, default=-math.inf) < max(complete)
     assert run(study) == story
+    assert digest(story) == PUBLISHED_PRUNERS[pruner]
 
 
 def test_hyperband_has_its_brackets_before_the_first_trial():

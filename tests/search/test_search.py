@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from lossfleet.conf.schema import Budget, Config, CrossEntropy, Data, Pruner, Search
+from lossfleet.conf.schema import Budget, Config, choose
 from lossfleet.sweeps.planning.plan import Study
 from lossfleet.sweeps.planning.space import Dimension, grid_size
-from lossfleet.sweeps.search.pruners import make_pruner
 from lossfleet.sweeps.search.study import StudySearch, open_storage
 
 LR = Dimension("optimizer.lr", "float", 1e-4, 1e-1, log=True)
@@ -25,9 +23,9 @@ NEIGHBORS = Dimension("batch_size", "int", 16, 64, step=16)
 def make_study(*space: Dimension, sampler: str = "tpe", trials: int = 12, seed: int = 0, **parts) -> Study:
     config = Config(
         strategy="ce",
-        data=Data(name="wine"),
-        loss=CrossEntropy(),
-        search=Search(sampler=sampler),
+        data=choose("data", "wine"),
+        loss=choose("loss", "cross_entropy"),
+        search=choose("search", sampler),
         budget=parts.pop("budget", Budget(trials=trials)),
         seed=seed,
         **parts,
@@ -146,7 +144,9 @@ def test_grid_size_is_the_product_without_conditions(sizes):
 
 def test_median_pruner_stops_a_trial_below_the_median_after_the_warmup(tmp_path):
     budget = Budget(trials=10, epochs=12, rungs=4)
-    study = make_study(LR, budget=budget, pruner=Pruner(name="median", startup_trials=3, warmup_rungs=2))
+    study = make_study(
+        LR, budget=budget, pruner=choose("pruner", "median", n_startup_trials=3, warmup_rungs=2)
+    )
     search = StudySearch(study, open_storage(tmp_path / "journal"))
     for level in (0.5, 0.6, 0.7):
         asked = search.ask()
@@ -155,14 +155,3 @@ def test_median_pruner_stops_a_trial_below_the_median_after_the_warmup(tmp_path)
     bad, good = search.ask(), search.ask()
     assert [search.report(bad, epoch, 0.55) for epoch in budget.rung_epochs()] == [False, False, True, True]
     assert [search.report(good, epoch, 0.65) for epoch in budget.rung_epochs()] == [False] * 4
-
-
-def test_pruners_by_name():
-    budget = Budget(epochs=30, rungs=10)
-    kinds = {
-        "median": optuna.pruners.MedianPruner,
-        "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
-        "none": optuna.pruners.NopPruner,
-    }
-    for name, kind in kinds.items():
-        assert type(make_pruner(Pruner(name=name), budget)) is kind

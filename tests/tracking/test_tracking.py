@@ -22,11 +22,13 @@ from mlflow_sweeps import EXPERIMENT, append, mirror, read_runs
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.records import EndRecord, Journal, ReplicateRecord
 from lossfleet.runners.tracking import store as tracking_store
-from lossfleet.runners.tracking import tracker as tracking
+from lossfleet.runners.tracking import tracker as tracker_module
 from lossfleet.runners.tracking import writer as tracking_writer
 from lossfleet.runners.tracking.rows import LARGEST, run_rows
 from lossfleet.runners.tracking.runs import Point, RunTree
-from lossfleet.sweeps.comparison.summary import frame, frame_from_records
+from lossfleet.runners.tracking.tracker import Tracker
+from lossfleet.runners.tracking.ui import experiments
+from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +64,7 @@ def everything(uri):
 
 def through_client(monkeypatch):
     """Sends a local database's runs the way of a server's."""
-    monkeypatch.setattr(tracking, "_engine", lambda uri: None)
+    monkeypatch.setattr(tracker_module, "open_engine", lambda uri: None)
 
 
 def test_a_sweep_is_a_tree_of_runs(uri, tmp_path):
@@ -236,7 +238,7 @@ def test_a_continued_sweep_keeps_its_run(uri, tmp_path):
 
 def test_a_continued_sweep_runs_again_until_its_end(uri, tmp_path):
     mirror(tmp_path, uri, sweep_records.sweep())
-    tracker = tracking.Tracker(uri, EXPERIMENT, sweep_records.start())
+    tracker = Tracker(uri, EXPERIMENT, sweep_records.start())
     tracker.open_sweep(sweep_records.start())
     assert by_name(uri)["first"].info.status == "RUNNING"
 
@@ -327,7 +329,7 @@ def test_a_server_that_stays_away_is_an_error_at_the_end(uri, tmp_path, monkeypa
         attempts.append(args)
         raise MlflowException("no server")
 
-    monkeypatch.setattr(tracking, "Tracker", refuse)
+    monkeypatch.setattr(tracker_module, "Tracker", refuse)
     with pytest.raises(MlflowException, match="no server"):
         mirror(tmp_path, uri, sweep_records.sweep())
     assert len(attempts) > 1
@@ -337,7 +339,7 @@ def test_the_writer_process_writes_everything(uri, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     records = sweep_records.sweep()
     folder = tmp_path / "studies" / "first"
-    writer = tracking.start_writer(folder, uri, EXPERIMENT)
+    writer = tracking_writer.start_writer(folder, uri, EXPERIMENT)
     append(folder, records)
     writer.finish(120)
     writer.finish(1)
@@ -351,7 +353,7 @@ def test_the_writer_ends_after_a_killed_sweep_and_that_process_has_no_mlflow(uri
         import os, signal, sys
         import sweep_records
         from lossfleet.runners.records import Journal
-        from lossfleet.runners.tracking.tracker import start_writer
+        from lossfleet.runners.tracking.writer import start_writer
         writer = start_writer("studies", {uri!r}, {EXPERIMENT!r})
         journal = Journal("studies/records.jsonl")
         for record in sweep_records.sweep()[:9]:
@@ -429,7 +431,7 @@ def test_a_store_that_was_killed_while_it_was_made_is_made_again(workdir):
     code = f"""
         import os, signal, threading, time
         from pathlib import Path
-        from lossfleet.runners.tracking.tracker import make_store
+        from lossfleet.runners.tracking.database import make_store
         path = Path({str(workdir / "mlflow.db")!r})
         def kill_midway():
             new = Path(f"{{path}}.new")
@@ -457,11 +459,11 @@ def test_a_deleted_experiment_is_the_users_to_restore(uri, workdir):
     with pytest.raises(UserError, match=expected):
         tracking_store.require_active(uri, EXPERIMENT)
     with pytest.raises(UserError, match=expected):
-        tracking.Tracker(uri, EXPERIMENT, sweep_records.start())
+        Tracker(uri, EXPERIMENT, sweep_records.start())
     tracking_store.require_active(uri, "another")
-    assert tracking_store.experiments(uri) == {}
+    assert experiments(uri) == {}
     client.restore_experiment(identifier)
-    assert tracking_store.experiments(uri) == {EXPERIMENT: int(identifier)}
+    assert experiments(uri) == {EXPERIMENT: int(identifier)}
 
 
 def test_deleted_and_foreign_runs_are_no_hindrance(uri, workdir):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import threading
 from contextlib import contextmanager
@@ -14,27 +15,28 @@ from mlflow_sweeps import EXPERIMENT, mirror, read_runs
 from werkzeug.serving import make_server
 
 from lossfleet.conf.errors import UserError
+from lossfleet.runners.tracking import client, ui
 from lossfleet.runners.tracking import curves as tracking_curves
-from lossfleet.runners.tracking import store as tracking_store
-from lossfleet.runners.tracking import tracker as tracking
-from lossfleet.sweeps.comparison.summary import frame, frame_from_records
+from lossfleet.runners.tracking.read import read_replicates
+from lossfleet.runners.tracking.store import tracking_uri
+from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 
 
 def test_the_tracking_uri(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking.tracking_uri(None) == "sqlite:///mlflow.db"
+    assert tracking_uri(None) == "sqlite:///mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://example.org")
-    assert tracking.tracking_uri(None) == "http://example.org"
-    assert tracking.tracking_uri("sqlite:///other.db") == "sqlite:///other.db"
+    assert tracking_uri(None) == "http://example.org"
+    assert tracking_uri("sqlite:///other.db") == "sqlite:///other.db"
     for folder in ("./mlruns", "file:///tmp/mlruns"):
         with pytest.raises(UserError, match="expected a database or a server"):
-            tracking.tracking_uri(folder)
+            tracking_uri(folder)
 
 
 def test_mlflow_and_journal_give_the_same_table(uri, tmp_path, monkeypatch):
     records = sweep_records.sweep()
     mirror(tmp_path, uri, records)
-    monkeypatch.setattr(tracking, "RUNS_A_PAGE", 3)
+    monkeypatch.setattr(client, "RUNS_A_PAGE", 3)
     monkeypatch.setattr(tracking_curves, "RUNS_A_QUERY", 5)
     ours = frame_from_records(records)
     pd.testing.assert_frame_equal(frame(uri=uri), ours)
@@ -116,13 +118,13 @@ def test_only_the_wanted_runs_are_read(uri, tmp_path):
     client.delete_run(deleted.info.run_id)
 
     def sweeps(**wanted):
-        return {row["sweep"] for row in tracking.read_replicates(uri=uri, **wanted)}
+        return {row["sweep"] for row in read_replicates(uri=uri, **wanted)}
 
     assert sweeps() == {"late"}
     assert sweeps(experiments=[EXPERIMENT]) == {"late"}
     assert sweeps(sweep="early") == {"early"}
     assert sweeps(sweep="broken") == {"broken"}
-    rows = [len(tracking.read_replicates(uri=uri, sweep=name)) for name in ("early", "late", "broken")]
+    rows = [len(read_replicates(uri=uri, sweep=name)) for name in ("early", "late", "broken")]
     assert sorted(rows) == [21, 22, 22]
     with pytest.raises(UserError, match=r"no experiment win; expected one of .*wine; did you mean wine"):
         sweeps(experiments=["win"])
@@ -138,7 +140,7 @@ def test_reading_a_missing_store_creates_none(tmp_path, monkeypatch, content):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     if content is not None:
         Path("mlflow.db").write_bytes(content)
-    for read in (tracking.read_replicates, lambda: tracking.serve_ui(None, 5000)):
+    for read in (read_replicates, lambda: ui.serve_ui(None, 5000)):
         with pytest.raises(UserError, match=r"no MLflow database mlflow\.db; .*run lossfleet sweep first"):
             read()
     assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else ["mlflow.db"])
@@ -151,14 +153,16 @@ def test_a_dead_server_is_a_user_error(monkeypatch):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.raises(UserError, match="cannot be read"):
-        tracking.read_replicates(uri=f"http://127.0.0.1:{port}")
+        read_replicates(uri=f"http://127.0.0.1:{port}")
 
 
 def test_the_ui_serves_this_store_on_this_machine_only(uri, monkeypatch, capsys):
     commands = []
 
     class Server:
-        def __init__(self, command, env):
+        def __init__(self, command, env, cwd):
+            # Modules are looked for there first.
+            assert os.listdir(cwd) == []
             commands.append(command)
 
         def wait(self):
@@ -169,14 +173,14 @@ def test_the_ui_serves_this_store_on_this_machine_only(uri, monkeypatch, capsys)
         def terminate(self):
             commands.append("terminated")
 
-    monkeypatch.setattr(tracking_store.subprocess, "Popen", Server)
+    monkeypatch.setattr(ui.subprocess, "Popen", Server)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} cannot be used"):
-            tracking.serve_ui(uri, port)
+            ui.serve_ui(uri, port)
     assert commands == []
-    tracking.serve_ui(uri, port)
+    ui.serve_ui(uri, port)
     command = commands[0]
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--port") + 1] == str(port)

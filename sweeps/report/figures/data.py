@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lossfleet.sweeps.comparison.statistics import ALPHA, BOOTSTRAP_SAMPLES
-from lossfleet.sweeps.comparison.summary import latest_finals, scored, sign
+from lossfleet.conf.metrics import sign_of
+from lossfleet.sweeps.comparison.frame import latest_finals, scored
+from lossfleet.sweeps.comparison.statistics import bootstrap_interval
 
 CURVES = "curves."
 CONFUSION = "test_confusion_"
@@ -20,7 +21,7 @@ def trials(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The trials of the search.
 
     Args:
-        frame: of `compare.frame`, one data set.
+        frame: of `frame.frame`, one data set.
         metric: the validation metric's name, without `validation_`.
 
     Returns:
@@ -39,8 +40,8 @@ def trials(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     table = table.reset_index()
     table.loc[table["state"] == "FAIL", "value"] = np.nan
     counted = (table["state"] == "COMPLETE") & groups["feasible"].first().to_numpy()
-    ahead = sign(metric) * table["value"].where(counted)
-    table["best"] = sign(metric) * ahead.groupby(table["strategy"]).transform(
+    ahead = sign_of(metric) * table["value"].where(counted)
+    table["best"] = sign_of(metric) * ahead.groupby(table["strategy"]).transform(
         lambda values: values.cummax().ffill()
     )
     finals = latest_finals(frame)[["strategy", "trial"]].drop_duplicates().assign(chosen=True)
@@ -57,33 +58,16 @@ def intervals(frame: pd.DataFrame, score: str) -> pd.DataFrame:
     """A row a strategy, the best first: mean over the final replicates, low and high (95 % bootstrap).
 
     Args:
-        frame: of `compare.frame`, one data set.
+        frame: of `frame.frame`, one data set.
         score: the column that is compared.
     """
     rows = []
     for strategy, part in scored(latest_finals(frame), score).groupby("strategy"):
         scores = part[score].to_numpy(dtype=float)
         low, high = bootstrap_interval(scores)
-        rows.append({"strategy": strategy, "mean": scores.mean(), "low": low, "high": high})
+        rows.append({"strategy": strategy, "mean": scores.mean(), "low": float(low), "high": float(high)})
     table = pd.DataFrame(rows, columns=["strategy", "mean", "low", "high"])
-    return table.sort_values("mean", ascending=sign(score) < 0, kind="stable", ignore_index=True)
-
-
-def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean; NaN for fewer than two scores."""
-    from scipy import stats
-
-    if len(scores) < 2:
-        return np.nan, np.nan
-    interval = stats.bootstrap(
-        (scores,),
-        np.mean,
-        confidence_level=1 - ALPHA,
-        method="percentile",
-        n_resamples=BOOTSTRAP_SAMPLES,
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    return table.sort_values("mean", ascending=sign_of(score) < 0, kind="stable", ignore_index=True)
 
 
 def curve_points(frame: pd.DataFrame, curve: str) -> pd.DataFrame:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lossfleet.sweeps.comparison.summary import Comparison, summary
+from lossfleet.sweeps.comparison.frame import Comparison
+from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report.figures import predictions, scores, searches
-from lossfleet.sweeps.report.figures.marks import Figure, looks
+from lossfleet.sweeps.report.figures.marks import Drawn, Figure, Gallery, looks
 from lossfleet.sweeps.report.figures.source import NothingToShow, Source
 
 if TYPE_CHECKING:
@@ -31,31 +32,13 @@ FIGURES: dict[str, Callable[[Source], Figure]] = {
 PAGE = "figures.html"
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """A figure in both forms: the bytes of a PNG file, and plotly's JSON of each panel."""
-
-    figure: Figure
-    png: bytes
-    plots: list[str]
-
-
-@dataclass(frozen=True, eq=False)
-class Gallery:
-    """The figures that were drawn, and a line for each that was left out; the title names the data."""
-
-    title: str
-    drawn: list[Drawn]
-    left_out: list[str]
-
-
 def draw_gallery(frame: pd.DataFrame, comparison: Comparison | None = None) -> Gallery:
     """Draws every figure that has something to show.
 
     A figure that fails is left out with a warning on stderr: it must not take the others along.
 
     Args:
-        frame: as `compare.frame` or `compare.frame_from_records` give it, with curves.
+        frame: as `frame.frame` or `frame.frame_from_records` give it, with curves.
         comparison: its summary; None makes it.
     """
     comparison = comparison or summary(frame)

@@ -1,4 +1,4 @@
-"""What a figure consists of, for both back ends: panels of a few kinds of marks, and the looks of strategies."""
+"""What figures consist of, for both back ends: panels of a few kinds of marks, and the looks of strategies."""
 
 from __future__ import annotations
 
@@ -171,6 +171,24 @@ class Figure:
     def rows(self) -> int:
         """The number of rows of panels."""
         return -(-len(self.panels) // self.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A figure in both forms: the bytes of a PNG file, and plotly's JSON of each panel."""
+
+    figure: Figure
+    png: bytes
+    plots: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """The figures that were drawn, and a line for each that was left out; the title names the data."""
+
+    title: str
+    drawn: list[Drawn]
+    left_out: list[str]
 
 
 def looks(strategies: Iterable[str]) -> dict[str, Look]:

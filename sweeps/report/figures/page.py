@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lossfleet.sweeps.comparison.tables import Cell
-    from lossfleet.sweeps.report.figures.gallery import Gallery
+    from lossfleet.sweeps.report.figures.marks import Gallery
 
 TEMPLATE = "page.html"
 # Bytes of PNG files that a page takes, so that it can be mailed: plotly.js has 5 MB already.

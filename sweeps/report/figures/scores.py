@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from lossfleet.sweeps.comparison.frame import latest_finals, scored
 from lossfleet.sweeps.comparison.statistics import Ranks
-from lossfleet.sweeps.comparison.summary import latest_finals, scored
 from lossfleet.sweeps.report.figures import data
 from lossfleet.sweeps.report.figures.marks import (
     DARK,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lossfleet.sweeps.comparison.summary import sign
+from lossfleet.conf.metrics import sign_of
 from lossfleet.sweeps.report.figures.marks import (
     CHOSEN,
     DARK,
@@ -146,7 +146,7 @@ def importance(source: Source) -> Figure:
             continue
         found[name] = importances(
             params.rename(columns=lambda key: key.removeprefix("params.")),
-            sign(source.metric) * part["value"],
+            sign_of(source.metric) * part["value"],
         )
     too_few = f"a strategy needs {FEWEST_TRIALS} complete trials, and {', '.join(few)}"
     if not found:

@@ -1,0 +1,380 @@
+"""A part: what one YAML file of a config group says, the function or class of `_target_` and its settings."""
+
+from __future__ import annotations
+
+import importlib.resources
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.rules import Rule, show
+from lossfleet.conf.signature import Signature, read_signature
+
+# What a target of each group is given by those who call it; everything else that it takes are settings.
+GIVEN: dict[str, frozenset[str]] = {
+    "loss": frozenset({"logits", "labels", "class_weight", "class_counts", "class_prior"}),
+    "mining": frozenset({"losses", "labels", "valid"}),
+    "sampler": frozenset({"features", "labels", "draws", "random", "random_state"}),
+    "model": frozenset({"features", "input_shape", "classes"}),
+    "schedule": frozenset({"step", "steps"}),
+    "metric": frozenset({"confusion", "probabilities", "logits", "labels", "rarest_class"}),
+    "search": frozenset({"seed"}),
+    "pruner": frozenset({"n_warmup_steps", "min_resource", "max_resource"}),
+}
+# What the files of some groups say beside the settings of their target.
+SECTION_SETTINGS = ("class_names", "warmup_rungs", "direction")
+# A loss takes its first two parameters, logits and labels, by their place, whatever their names.
+POSITIONAL = {"loss": 2}
+# A loss that takes `class_weight` has the settings of this too: how class weights follow from class counts.
+CLASS_WEIGHTS = "lossfleet.losses.weights.class_weights"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one YAML file of a config group says.
+
+    Attributes:
+        group: the config group, such as `loss`.
+        name: of the file.
+        target: the dotted name of a function or class; None stands for no part at all, as in `mining=none`.
+        items: the settings with their values, in the order of the file.
+    """
+
+    group: str
+    name: str
+    target: str | None = None
+    items: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        rules = self.rules()
+        checked = tuple((name, self._checked(name, value, rules[name])) for name, value in self.items)
+        # A frozen dataclass can only be completed this way.
+        object.__setattr__(self, "items", checked)
+        given = [name for name in self.class_weights if self[name] is not None]
+        if len(given) > 1:
+            raise UserError(
+                what=" and ".join(f"{self.group}.{name}={show(self[name])}" for name in given)
+                + " both weigh the classes",
+                expected=f"at most one of {', '.join(f'{self.group}.{name}' for name in self.class_weights)}",
+                hint=f"keep {self.group}.{given[0]} and set {self.group}.{given[1]}=null",
+            )
+
+    @classmethod
+    def from_dict(cls, group: str, values: Any) -> Part:
+        """The part of a mapping with `name`, `_target_` and settings, as `to_dict` gives it.
+
+        Raises:
+            UserError: the target is not there or refused, or a setting is unknown or out of range.
+        """
+        if not isinstance(values, Mapping) or "_target_" not in values:
+            raise UserError(
+                what=f"{group} is {show(values)}",
+                expected="a mapping with _target_, a function or class",
+                hint=f"choose a file of the group {group}, or add _target_ to yours",
+            )
+        settings = dict(values)
+        target, name = settings.pop("_target_"), settings.pop("name", None)
+        if target is not None and not isinstance(target, str):
+            raise _bad_target(group, show(target), "which is no name")
+        name = str(name or (target or "none").rpartition(".")[2])
+        return cls(group, name, target, tuple(settings.items()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The part as plain values, ready for YAML or JSON."""
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in self.items}
+        return {"name": self.name, "_target_": self.target} | plain
+
+    def __getitem__(self, name: str) -> Any:
+        return dict(self.items)[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in dict(self.items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self.items))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a setting, or the default where the part does not have it."""
+        return dict(self.items).get(name, default)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings with their values."""
+        return dict(self.items)
+
+    @property
+    def signature(self) -> Signature:
+        """What the target takes.
+
+        Raises:
+            UserError: Hydra refuses the target, it is not there, or its source is no Python.
+        """
+        return Signature({}, None, None) if self.target is None else target_signature(self.group, self.target)
+
+    @property
+    def class_weights(self) -> tuple[str, ...]:
+        """The settings that say how the classes weigh, in a loss that takes class weights."""
+        own = self.signature.parameters
+        if self.group != "loss" or "class_weight" not in own:
+            return ()
+        known = target_signature("loss", CLASS_WEIGHTS).parameters
+        return tuple(
+            name for name, _ in self.items if name in known and (name not in own or name == "class_weight")
+        )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The settings that are the target's own: not class weights, nor what is null to be given."""
+        given, weights = self._given(), self.class_weights
+        return {
+            name: value
+            for name, value in self.items
+            if name not in weights and not (name in given and value is None)
+        }
+
+    def rules(self) -> dict[str, Rule]:
+        """The rule of every setting, from the signature of its target; a rule of None accepts everything.
+
+        Raises:
+            UserError: a setting that the target does not have, or a parameter of it that nobody gives.
+        """
+        signature, weights = self.signature, self.class_weights
+        given = self._given()
+        rules: dict[str, Rule] = {}
+        for name, _ in self.items:
+            parameters = target_signature("loss", CLASS_WEIGHTS).parameters if name in weights else None
+            parameter = (parameters or signature.parameters).get(name)
+            if parameter is None and not signature.takes_all:
+                raise self._unknown(name, signature)
+            rule = parameter.rule if parameter else None
+            rule = Rule(object, optional=True) if rule is None else rule
+            rules[name] = replace(rule, optional=True) if name in given else rule
+        for place, (name, parameter) in enumerate(signature.parameters.items()):
+            positional = place < POSITIONAL.get(self.group, 0)
+            if parameter.is_required and not positional and name not in given and name not in rules:
+                raise UserError(
+                    what=f"{self.target} of {self.group}={self.name} takes {name}, which has no value "
+                    f"({signature.place})",
+                    expected=f"a default, or {name} in {self.group}/{self.name}.yaml"
+                    + (f"; {self.group} is given {', '.join(sorted(given))}" if given else ""),
+                    hint=f"write for example {name}: 1.0 into {self.group}/{self.name}.yaml",
+                )
+        return rules
+
+    def replace(self, /, **settings: Any) -> Part:
+        """The part with other values of its settings.
+
+        Raises:
+            UserError: a setting that the part does not have, or a value out of range.
+        """
+        for name in settings:
+            if name not in self:
+                raise unknown_setting(f"{self.group}.{name}", [f"{self.group}.{each}" for each in self])
+        return replace(self, items=tuple((self.settings | settings).items()))
+
+    def inputs(self) -> frozenset[str]:
+        """The names of the parameters that are no settings: what whoever calls the target gives."""
+        return frozenset(name for name in self.signature.parameters if name not in self.arguments)
+
+    def load(self) -> Any:
+        """The function or class.
+
+        Raises:
+            UserError: it cannot be imported; the message has the file and the line.
+        """
+        if self.target is None:
+            raise ValueError(f"{self.group}={self.name} has no target")
+        return load_target(self.group, self.target)
+
+    def call(self, *positional: Any, **given: Any) -> Any:
+        """Calls the target with its settings, and with as much of what is given as it names.
+
+        Args:
+            positional: what is given by its place, as the logits and labels of a loss.
+            given: by name.
+
+        Raises:
+            UserError: a target that is not lossfleet's raises an exception; the message has the file and the line.
+        """
+        inputs = self.inputs()
+        named = {name: value for name, value in given.items() if name in inputs}
+        function = self.load()
+        with self.explained():
+            return function(*positional, **named, **self.arguments)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns what a target raises that is not lossfleet's into UserError, with the file and the line."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, UserError) or str(self.target).startswith("lossfleet."):
+                raise
+            raise UserError(
+                what=f"{self.group}={self.name} fails: {_reason(error)}",
+                expected=f"{self.target} to take {self._settings_text()}",
+                hint=f"correct its settings, or {self.signature.place}",
+            ) from error
+
+    def _settings_text(self) -> str:
+        return ", ".join(f"{name}={show(value)}" for name, value in self.arguments.items()) or "what it names"
+
+    def _given(self) -> frozenset[str]:
+        return GIVEN.get(self.group, frozenset())
+
+    def _checked(self, name: str, value: Any, rule: Rule) -> Any:
+        path = f"{self.group}.{name}"
+        if rule.kind is not object:
+            return rule.check(path, value)
+        if isinstance(value, Mapping):
+            raise UserError(
+                what=f"{path} is a mapping",
+                expected="a number, a text, true, false, null or a list of them",
+                hint=f"give {path} settings of its own, one for each key",
+            )
+        return tuple(value) if isinstance(value, (list, tuple)) else value
+
+    def _unknown(self, name: str, signature: Signature) -> UserError:
+        known = sorted(set(signature.parameters) - self._given())
+        return UserError(
+            what=f"{self.group}/{self.name}.yaml has {name}, which {self.target} does not take ({signature.place})",
+            expected=f"one of {', '.join(known)}" if known else f"no settings but those of {self.target}",
+            hint=suggest(name, known) if known else f"leave {self.group}.{name} out",
+        )
+
+
+def named_part(group: str, name: str, /, **settings: Any) -> Part:
+    """A part of lossfleet's own by its name, with other values for some of its settings.
+
+    Raises:
+        UserError: there is no such part, or a setting that it does not have.
+    """
+    return _own_part(group, name).replace(**settings)
+
+
+def part_field(group: str, name: str) -> Any:
+    """A dataclass field that holds a part of a group, by default the one of this name."""
+    return field(default_factory=lambda: named_part(group, name), metadata={"group": group})
+
+
+def part_names(group: str) -> tuple[str, ...]:
+    """The names of lossfleet's own parts of a config group."""
+    folder = importlib.resources.files("lossfleet.conf") / group
+    return tuple(
+        sorted(each.name.removesuffix(".yaml") for each in folder.iterdir() if each.name.endswith(".yaml"))
+    )
+
+
+@lru_cache
+def _own_part(group: str, name: str) -> Part:
+    settings = own_file(group, name)
+    return Part.from_dict(group, {key: settings[key] for key in settings if key not in SECTION_SETTINGS})
+
+
+def own_file(group: str, name: str) -> dict[str, Any]:
+    """What a YAML file of lossfleet's own says, and its name.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    import yaml
+
+    names = part_names(group)
+    if name not in names:
+        raise UserError(
+            what=f"there is no {group} {name}",
+            expected=f"one of {', '.join(names)}",
+            hint=suggest(name, names),
+        )
+    text = (importlib.resources.files("lossfleet.conf") / group / f"{name}.yaml").read_text(encoding="utf-8")
+    return {"name": name, **yaml.safe_load(text)}
+
+
+def unknown_setting(key: str, known: Iterable[str], *, of: str = "", hint: str | None = None) -> UserError:
+    """The error for a dotted key that nothing has.
+
+    Args:
+        key: what was set.
+        known: the keys that there are.
+        of: who does not have it.
+        hint: in place of the closest of the known keys.
+    """
+    known = list(known)
+    return UserError(
+        what=f"there is no setting {key}" + (f" for {of}" if of else ""),
+        expected=f"one of {', '.join(known)}" if known else "no settings here",
+        hint=hint or (suggest(key, known) if known else f"leave {key} out"),
+    )
+
+
+def target_signature(group: str, target: str) -> Signature:
+    """What a target takes.
+
+    Raises:
+        UserError: Hydra refuses the target, it is not there, or its source is no Python.
+    """
+    top = target.partition(".")[0]
+    if top in sys.stdlib_module_names or top == "hydra":
+        # What Hydra refuses is Python's or its own, so that asking it costs no import of anything heavy.
+        load_target(group, target)
+    try:
+        signature = read_signature(target)
+    except SyntaxError as error:
+        raise _bad_target(group, target, f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    if signature is None:
+        load_target(group, target)
+        raise _bad_target(group, target, "whose parameters cannot be read")
+    return signature
+
+
+def load_target(group: str, target: str) -> Any:
+    """The function or class of a dotted name, where Hydra's `instantiate` accepts it.
+
+    Raises:
+        UserError: Hydra refuses it, or it cannot be imported; the message has the file and the line.
+    """
+    return _load_target(group, target, tuple(sys.path))
+
+
+@lru_cache(maxsize=512)
+def _load_target(group: str, target: str, path: tuple[str, ...]) -> Any:
+    # Late: what has no part to load needs no Hydra.
+    from hydra.errors import InstantiationException
+    from hydra.utils import get_object, instantiate
+
+    try:
+        instantiate({"_target_": target, "_partial_": True})
+        return get_object(target)
+    except (InstantiationException, ImportError) as error:
+        raise _bad_target(group, target, _reason(error)) from None
+
+
+def _reason(error: BaseException) -> str:
+    """What is at the bottom of an error of Hydra's, with the file and line of whoever raised it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    text = " ".join(str(error).split())
+    if type(error).__name__ != "InstantiationException":
+        text = f"{type(error).__name__}: {text}"
+    not_theirs = (__file__, "<frozen", "/hydra/", "importlib/__init__.py")
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(each in frame.filename for each in not_theirs)
+    ]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}: {text}" if frames else text
+
+
+def _bad_target(group: str, target: str, reason: str) -> UserError:
+    return UserError(
+        what=f"{group} has the target {target}: {reason}",
+        expected="the dotted name of a function or class that can be imported and that Hydra instantiates",
+        hint="correct _target_ or the file that it names; a folder given as --config-dir can be imported from",
+    )

@@ -1,0 +1,56 @@
+"""Child processes that run a module of ours, see what this process sees, and end when it ends.
+
+`python -m` and `python -c`, and so multiprocessing too, look for modules in the working directory first. There the
+user may have a `conf`, a `random.py`, a `numpy.py`; these are not for us.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from typing import IO
+
+
+def start_child(
+    module: str,
+    *arguments: str,
+    output: IO[bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
+    is_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a process that calls `main` of a module, with Python's path of this process.
+
+    Its standard input is a pipe from this process, whose end is the end of this process.
+
+    Args:
+        module: its full name.
+        arguments: of `main`; who lists the processes of the machine can read them.
+        output: takes what it prints; None for where this process prints.
+        environment: its environment variables; None for those of this process.
+        is_session: whether it is in a session of its own, where Ctrl-C does not reach it.
+    """
+    path = [entry for entry in sys.path if entry]
+    # `import sys` needs no path: it is built in.
+    code = f"import sys; sys.path[:] = {path!a}; import {module} as module; module.main(*{arguments!a})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        env=environment,
+        start_new_session=is_session,
+    )
+
+
+def end_of_parent() -> threading.Event:
+    """In a child: an event that is set when the parent closes the child's standard input, or is gone."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended

@@ -1,0 +1,131 @@
+"""The data set that a configuration chooses, whoever brings it: checked, described and filed under its label."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossfleet.conf.datasets import Data
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.rules import show
+from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.table_file import file_digest
+
+
+def open_dataset(data: Data) -> Dataset:
+    """The data set of a configuration.
+
+    Args:
+        data: the digest and class names that it may have must be those of the data.
+
+    Returns:
+        The data set, named by its label; a function of the user's may return features and labels instead.
+
+    Raises:
+        UserError: data that cannot be used, or that has changed.
+    """
+    found = file_digest(absolute(data)) if data.is_table else None
+    if data.is_table and data.digest not in (None, found):
+        raise _changed(str(absolute(data)), found, data.digest)
+    returned = data.source.call()
+    dataset = returned if isinstance(returned, Dataset) else as_dataset(data, returned)
+    if data.is_users and not data.is_table:
+        found = dataset.digest
+        if data.digest not in (None, found):
+            raise _changed(f"data={data.name}", found, data.digest)
+    if data.class_names not in (None, dataset.class_names):
+        raise UserError(
+            what=f"data.class_names is {show(data.class_names)}",
+            expected=f"those of {_file_name(data)}, the largest class first: {show(dataset.class_names)}",
+            hint="leave data.class_names out",
+        )
+    return replace(dataset, name=replace(data, digest=found).label)
+
+
+def described(data: Data) -> Data:
+    """The same choice of data of the user's with what only reading it tells: absolute path, digest, class names.
+
+    Raises:
+        UserError: as `open_dataset`.
+    """
+    dataset = open_dataset(data)
+    if data.is_table:
+        path = absolute(data)
+        data = replace(data, source=data.source.replace(path=str(path)))
+        return replace(data, digest=file_digest(path), class_names=dataset.class_names)
+    return replace(data, digest=dataset.digest, class_names=dataset.class_names)
+
+
+def as_dataset(data: Data, returned: Any) -> Dataset:
+    """Features and labels that a function of the user's returned, as a data set.
+
+    Columns of numbers are numeric and the others categorical. Classes are numbered from the largest to the smallest,
+    equal ones by value, so that with two of them alpha weighs the rare one.
+
+    Raises:
+        UserError: not features and labels of as many rows, a missing label, or a single class.
+    """
+    import pandas as pd
+
+    def wrong(what: str, expected: str) -> UserError:
+        place = data.source.signature.place
+        return UserError(what=f"data={data.name} returned {what}", expected=expected, hint=f"correct {place}")
+
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise wrong(type(returned).__name__, "features and labels: a data frame or an array (N, F), and (N,)")
+    try:
+        features, labels = (
+            pd.DataFrame(returned[0]).reset_index(drop=True),
+            pd.Series(np.asarray(returned[1])),
+        )
+    except ValueError as error:
+        raise wrong(f"what makes no table: {error}", "a data frame or an array (N, F), and (N,)") from error
+    if len(features) != len(labels) or not len(labels) or not features.shape[1]:
+        raise wrong(
+            f"features {features.shape} and {len(labels)} labels",
+            "a label for each row, and one column at least",
+        )
+    if labels.isna().any():
+        raise wrong(f"{labels.isna().sum()} labels that are missing", "a class in every row")
+    counts = labels.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
+    if len(counts) < 2:
+        raise wrong(f"one class, {counts.index[0]}", "at least two classes")
+    features.columns = [str(name) for name in features.columns]
+    for name in features:
+        if pd.api.types.is_bool_dtype(features[name]):
+            features[name] = features[name].astype(float)
+        elif not pd.api.types.is_numeric_dtype(features[name]):
+            features[name] = features[name].astype("category")
+        elif np.isinf(features[name].to_numpy(float)).any():
+            raise wrong(f"infinite numbers in column {name}", "finite numbers, NaN where one is missing")
+    codes = labels.map({value: code for code, value in enumerate(counts.index)}).to_numpy(np.int64)
+    return Dataset(data.name, features, codes, tuple(map(str, counts.index)), (), str(data.source.target))
+
+
+def tell_notes(data: Data, dataset: Dataset) -> None:
+    """Say on standard error what was left out of data of the user's."""
+    if data.is_users:
+        for note in dataset.notes:
+            print(f"{_file_name(data)}: {note}", file=sys.stderr)
+
+
+def absolute(data: Data) -> Path:
+    """The table's path, so that it is found from another working directory too."""
+    return Path(os.path.abspath(os.path.expanduser(data.source["path"])))
+
+
+def _file_name(data: Data) -> str:
+    return Path(data.source["path"]).name if data.is_table else data.name
+
+
+def _changed(what: str, found: str | None, digest: str | None) -> UserError:
+    return UserError(
+        what=f"{what} has changed: its digest is {found} and was {digest}",
+        expected="the data that the configuration was made for",
+        hint="leave data.digest out for a new sweep, or bring the old data back",
+    )

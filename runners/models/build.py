@@ -1,0 +1,69 @@
+"""From the part `model` to layers, or to a cell of the user's."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from mindspore import nn
+
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import Part
+from lossfleet.runners.models.layers import Layer
+
+
+def is_cell(model: Part) -> bool:
+    """Whether the model is an nn.Cell of the user's: it trains alone, whereas layers train in a fleet."""
+    target = model.load()
+    return inspect.isclass(target) and issubclass(target, nn.Cell)
+
+
+def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] | None:
+    """The layers of a model, or None where it is a cell.
+
+    Args:
+        model: of a configuration.
+        features, classes: inputs and outputs.
+
+    Raises:
+        UserError: it gives no layers, or they do not lead from the features to the classes.
+    """
+    if is_cell(model):
+        return None
+    made = model.call(features=features, input_shape=(features,), classes=classes)
+    if not isinstance(made, (list, tuple)) or not all(isinstance(each, Layer) for each in made):
+        raise _no_model(
+            model,
+            f"gives {type(made).__name__}",
+            "a list of lossfleet.runners.models.layers.Layer, or an nn.Cell",
+        )
+    width = features
+    try:
+        for layer in made:
+            width = layer.width(width)
+    except ValueError as error:
+        raise _no_model(model, str(error), "layers that fit each other") from error
+    if width != classes:
+        raise _no_model(model, f"gives {width} outputs", f"{classes}, one logit a class")
+    return tuple(made)
+
+
+def build_cell(model: Part, features: int, classes: int) -> nn.Cell:
+    """A new cell of the user's, with the parameters that its constructor gives it.
+
+    Raises:
+        UserError: its constructor raised an exception.
+    """
+    try:
+        cell: Any = model.call(features=features, input_shape=(features,), classes=classes)
+    except Exception as error:
+        raise _no_model(model, f"raised {type(error).__name__}: {error}", "a cell") from error
+    return cell
+
+
+def _no_model(model: Part, what: str, expected: str) -> UserError:
+    return UserError(
+        what=f"the model {model.target} {what}",
+        expected=expected,
+        hint=f"correct {model.target}, or choose model=mlp",
+    )

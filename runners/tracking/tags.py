@@ -1,0 +1,101 @@
+"""The tags of MLflow's runs: by which lossfleet finds its own again, and what the reader of the UI sees.
+
+No mlflow in here.
+"""
+
+from __future__ import annotations
+
+import getpass
+
+from lossfleet.runners.records import EndRecord, ReplicateRecord, SweepRecord, TrialRecord
+
+# By these tags lossfleet finds its own runs again; the others are for the reader of the UI.
+KEY_TAG = "lossfleet.key"
+KIND_TAG = "lossfleet.kind"
+SWEEP_TAG = "lossfleet.sweep"
+SAMPLED_TAG = "lossfleet.sampled"
+CURVES_TAG = "lossfleet.curves"
+OBJECTIVES_TAG = "objectives"
+FRONT_TAG = "pareto"
+# MLflow's limit; a reason can be a whole traceback.
+LONGEST_REASON = 5000
+
+
+def sweep_key(sweep: SweepRecord) -> str:
+    """What tells this sweep from another of the same name in the same store."""
+    return f"{sweep.sweep}@{sweep.started:.3f}"
+
+
+def front_keys(sweep: SweepRecord, end: EndRecord) -> set[str]:
+    """The keys of the trials that are on the Pareto front of their study."""
+    return {f"{sweep_key(sweep)}/{strategy}/search/{trial}" for strategy, trial in end.front}
+
+
+def sweep_tags(sweep: SweepRecord) -> dict[str, str]:
+    """The tags of the sweep's own run, the environment among them."""
+    environment = {f"environment.{name}": str(value) for name, value in sweep.environment.items()}
+    return {**common_tags(sweep), **environment, KEY_TAG: sweep_key(sweep), KIND_TAG: "sweep"}
+
+
+def experiment_tags(name: str) -> dict[str, str]:
+    """The tags of a new experiment: its description, and its kind."""
+    note = (
+        f"Which way of handling class imbalance is best on **{name}**? Each sweep is a run: its description "
+        "has the answer and its artifacts the figures. Under it are the trials of each strategy, under a "
+        f"trial its replicates.\n\n`lossfleet compare {name}` prints the table of the latest sweep."
+    )
+    # The kind makes the UI open on training runs instead of on traces.
+    return {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
+
+
+def end_tags(end: EndRecord, *, has_figures: bool) -> dict[str, str]:
+    """What the sweep's run says of its result: the winner, and the description in Markdown."""
+    tags = {"winner": end.winner} if end.winner else {}
+    if end.sentence:
+        note = f"{end.sentence}\n\n{end.table}"
+        if has_figures:
+            note += (
+                "\n\nFigures: under Artifacts, in `figures/`; `figures.html` has all of them, interactive."
+            )
+        tags["mlflow.note.content"] = note
+    return tags
+
+
+def common_tags(sweep: SweepRecord) -> dict[str, str]:
+    environment = sweep.environment
+    tags = {
+        "sweep": sweep.sweep,
+        "data": sweep.data,
+        "search_metric": _search_metric(sweep),
+        SWEEP_TAG: sweep_key(sweep),
+        "mlflow.user": _user(),
+        "mlflow.source.name": "lossfleet",
+        "mlflow.source.type": "LOCAL",
+    }
+    if "lossfleet" in environment:
+        tags["version"] = environment["lossfleet"]
+    if environment.get("git_commit"):
+        tags["git_commit"] = tags["mlflow.source.git.commit"] = environment["git_commit"]
+    return tags
+
+
+def state_tags(record: TrialRecord | ReplicateRecord) -> dict[str, str]:
+    return {"state": record.state} | ({"reason": record.reason[:LONGEST_REASON]} if record.reason else {})
+
+
+def error_tags(trial: TrialRecord) -> dict[str, str]:
+    # The end of a traceback says most.
+    return {"error": trial.error[-LONGEST_REASON:]} if trial.error else {}
+
+
+def _search_metric(sweep: SweepRecord) -> str:
+    """The metric that all studies maximise."""
+    return next(iter(sweep.config["studies"].values()))["search"]["metric"]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        # A container's user id need not have a name.
+        return "unknown"

@@ -1,0 +1,255 @@
+"""Any nn.Cell as a model: replicates trained one by one, an epoch of each in turn, a whole epoch in one graph.
+
+It takes the place of a fleet for a model that has no layers: the same slots, plans, learning rates and objective, so
+that search, pruning and records are the same. All slots share one cell and its graph; each has parameters and moments
+of its own, which are put into the cell for an epoch and taken out again.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from lossfleet.runners.data.splits import Split
+from lossfleet.runners.models.stacked import to_tensor
+from lossfleet.runners.training.fusion import compiling
+from lossfleet.runners.training.graphs import StackedObjective, at_step, unstack
+from lossfleet.runners.training.pool import Key
+from lossfleet.runners.training.replicate import Replicate, learning_rates
+from lossfleet.runners.training.shape import CellShape
+from lossfleet.runners.training.solo import initial_cell
+
+# Rows that a cell is evaluated on at once.
+EVALUATED_ROWS = 8192
+
+
+class CellEpoch(nn.Cell):
+    """One epoch of one cell, the loop over the steps, the derivative and the optimizer included."""
+
+    def __init__(self, shape: CellShape, cell: nn.Cell) -> None:
+        super().__init__()
+        self.cell = cell
+        self.steps = shape.steps
+        self.objective = StackedObjective(shape.objective, 1, shape.batch_size)
+        self.update = shape.optimizer.update
+        self.weights = ParameterTuple(cell.trainable_params())
+        self.first_moments = _zeros_like(self.weights, "first_moment")
+        self.second_moments = _zeros_like(self.weights, "second_moment")
+        self.trainable = Tensor(np.ones((1, 1), np.float32))
+
+    def loss(
+        self,
+        examples: Tensor,
+        labels: Tensor,
+        numbers: tuple[Tensor, ...],
+        given: tuple[Tensor, ...],
+        share: Tensor,
+    ) -> Tensor:
+        """The loss of a batch; a method, since a closure cannot be derived."""
+        logits = ops.expand_dims(ops.transpose(self.cell(examples), (1, 0)), 0)
+        return (self.objective(logits, labels, numbers, given, share) * share).sum()
+
+    def construct(
+        self,
+        step: Tensor,
+        features: Tensor,
+        plan: Tensor,
+        labels: Tensor,
+        shares: Tensor,
+        numbers: Tensor,
+        given: Tensor,
+        coefficients: Tensor,
+    ) -> Tensor:
+        """The mean training loss; parameters and moments are changed in place.
+
+        Args:
+            step: int32 0; a Tensor, so that the loop is compiled as a loop.
+            features: the training rows (rows, F).
+            plan: (S, B) int32; labels, shares: (S, 1, B); numbers, given, coefficients: as in TrainEpoch.
+        """
+        numbers, given, coefficients = unstack(numbers), unstack(given), unstack(coefficients)
+        total = ops.zeros((), ms.float32)
+        while step < self.steps:
+            examples = ops.gather(features, plan[step], 0)
+            loss, gradients = ms.value_and_grad(self.loss, None, self.weights)(
+                examples, labels[step], numbers, given, shares[step]
+            )
+            of_step = at_step(coefficients, step)
+            for index in range(len(self.weights)):
+                weight = self.weights[index]
+                changed, first, second = self.update(
+                    weight.reshape(1, -1),
+                    self.first_moments[index].reshape(1, -1),
+                    self.second_moments[index].reshape(1, -1),
+                    gradients[index].reshape(1, -1),
+                    of_step,
+                    self.trainable,
+                )
+                ops.assign(weight, changed.reshape(weight.shape))
+                ops.assign(self.first_moments[index], first.reshape(weight.shape))
+                ops.assign(self.second_moments[index], second.reshape(weight.shape))
+            total = total + loss
+            step = step + 1
+        return total / self.steps
+
+
+class Cells:
+    """Slots that train replicates of one cell, an epoch at a time; the interface is that of Fleet."""
+
+    def __init__(self, shape: CellShape, *, slots: int) -> None:
+        """Args:
+        shape: what all replicates have in common.
+        slots: how many replicates are in training.
+        """
+        self.shape = shape
+        self.slots = slots
+        self.occupants: list[Replicate | None] = [None] * slots
+        self.epochs = np.zeros(slots, np.int64)
+        self._epoch: CellEpoch | None = None
+        self._run: Any = None
+        self._states: dict[int, list[np.ndarray]] = {}
+        self._rates: dict[int, np.ndarray] = {}
+
+    def free_slots(self) -> list[int]:
+        """The slots without a replicate."""
+        return [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
+
+    def has_room(self, key: Key) -> bool:
+        """True: replicates keep their own rows."""
+        return True
+
+    def enter(self, slot: int, replicate: Replicate) -> None:
+        """Put a replicate into a free slot; it starts with the next epoch."""
+        if self.occupants[slot] is not None:
+            raise ValueError(f"slot {slot} is taken; expected a free one")
+        cell = initial_cell(replicate)
+        if self._epoch is None:
+            self._epoch = CellEpoch(self.shape, cell)
+            self._run = ms.jit(self._epoch.construct)
+        moments = 2 * len(self._epoch.weights)
+        values = [each.asnumpy().copy() for each in cell.get_parameters()]
+        zeros = [np.zeros(each.shape, np.float32) for each in self._all_parameters()[-moments:]]
+        self._states[slot] = [*values, *zeros]
+        self._rates[slot] = learning_rates(replicate)
+        self.occupants[slot] = replicate
+        self.epochs[slot] = 0
+
+    def leave(self, slot: int) -> None:
+        """Free a slot; what it trained is lost."""
+        self.occupants[slot] = None
+        self._states.pop(slot, None)
+
+    def split(self, slot: int) -> Split:
+        """The split of the replicate in a slot that is taken."""
+        occupant = self.occupants[slot]
+        if occupant is None:
+            raise ValueError(f"slot {slot} is free; expected one with a replicate")
+        return occupant.split
+
+    def train_epoch(self) -> np.ndarray:
+        """Train every occupied slot for one epoch; returns the mean training loss (K,), NaN in free slots."""
+        losses = np.full(self.slots, np.nan)
+        for slot, occupant in enumerate(self.occupants):
+            if occupant is not None:
+                self._put_in(slot)
+                losses[slot] = self._train(slot, occupant)
+                self._states[slot] = [each.asnumpy().copy() for each in self._all_parameters()]
+                self.epochs[slot] += 1
+        return losses
+
+    def logits(self, part: str) -> np.ndarray:
+        """Logits (K, C, N) of each slot on a part of its own split; arbitrary in free slots.
+
+        Args:
+            part: `validation` or `test`.
+        """
+        assert self._epoch is not None
+        cell = self._epoch.cell
+        rows = max(len(getattr(each.split, f"{part}_labels")) for each in self.occupants if each)
+        logits = np.zeros((self.slots, self.shape.classes, rows), np.float32)
+        cell.set_train(False)
+        for slot, occupant in enumerate(self.occupants):
+            if occupant is not None:
+                self._put_in(slot)
+                features = getattr(occupant.split, f"{part}_features")
+                for first in range(0, len(features), EVALUATED_ROWS):
+                    piece = cell(Tensor(features[first : first + EVALUATED_ROWS])).asnumpy().T
+                    logits[slot, :, first : first + piece.shape[1]] = piece
+        cell.set_train(True)
+        return logits
+
+    def _all_parameters(self) -> list[Parameter]:
+        """The cell's parameters, those of running statistics too, and the moments."""
+        assert self._epoch is not None
+        moments = [*self._epoch.first_moments, *self._epoch.second_moments]
+        return [*self._epoch.cell.get_parameters(), *moments]
+
+    def _put_in(self, slot: int) -> None:
+        for parameter, values in zip(self._all_parameters(), self._states[slot], strict=True):
+            parameter.set_data(Tensor(values))
+
+    def _train(self, slot: int, replicate: Replicate) -> float:
+        """One epoch of what is in the cell; compiled, or step by step where the cell does not compile."""
+        assert self._epoch is not None
+        inputs = self._inputs(slot, replicate)
+        self._epoch.cell.set_train(True)
+        try:
+            with compiling():
+                return float(self._run(*inputs).asnumpy())
+        except (RuntimeError, TypeError, ValueError, AttributeError, SyntaxError) as error:
+            if self._run == self._epoch.construct:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            print(
+                f"lossfleet: {replicate.config.model.target} does not compile and trains step by step, which is "
+                f"slower: {reason}",
+                file=sys.stderr,
+                flush=True,
+            )
+            self._run = self._epoch.construct
+            self._put_in(slot)
+            return float(self._run(*inputs).asnumpy())
+
+    def _inputs(self, slot: int, replicate: Replicate) -> tuple[Tensor, ...]:
+        shape, epoch = self.shape, int(self.epochs[slot])
+        order = replicate.plan[epoch]
+        places = np.arange(shape.steps * shape.batch_size)
+        # A ragged last batch is filled with examples that count nothing: batch normalisation sees real rows.
+        plan = order[places % len(order)].reshape(shape.steps, -1).astype(np.int32)
+        present = (places < len(order)).reshape(shape.steps, 1, -1)
+        labels = replicate.labels[plan][:, None]
+        weight = np.ones(labels.shape, np.float32)
+        if shape.objective.times_class_weight:
+            weight = replicate.given["class_weight"][labels]
+        shares = weight * present / present.sum(2, keepdims=True)
+        config = replicate.config
+        numbers = np.ones((max(1, shape.objective.count), 1, shape.batch_size), np.float32)
+        own = shape.objective.numbers(config.loss, config.mining)
+        numbers[: len(own)] = own[:, None, None]
+        given = [replicate.given[name][None] for name in shape.objective.given]
+        step = np.arange(1, shape.steps + 1)[:, None] + epoch * shape.steps
+        decay = np.array([config.optimizer["weight_decay"]])
+        coefficients = shape.optimizer.coefficients(self._rates[slot][epoch][:, None], decay, step)
+        return (
+            Tensor(0, ms.int32),
+            to_tensor(replicate.features),
+            to_tensor(plan),
+            to_tensor(labels),
+            to_tensor(shares.astype(np.float32)),
+            to_tensor(numbers),
+            to_tensor(np.stack(given or [np.ones((1, shape.classes), np.float32)])),
+            to_tensor(np.stack(coefficients)[..., None].astype(np.float32)),
+        )
+
+
+def _zeros_like(parameters: ParameterTuple, prefix: str) -> ParameterTuple:
+    return ParameterTuple(
+        [
+            Parameter(ops.zeros_like(each), name=f"{prefix}.{each.name}", requires_grad=False)
+            for each in parameters
+        ]
+    )

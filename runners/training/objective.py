@@ -1,0 +1,112 @@
+"""What is minimised: a loss and a mining, taken apart into what shapes a graph and what is data."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossfleet.conf.parts import Part
+from lossfleet.losses.stacked import StackedForm
+
+# What the data knows of its classes; a loss that names one of them is given it.
+GIVEN = ("class_weight", "class_counts", "class_prior")
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss or a mining as a graph has it.
+
+    Attributes:
+        function: takes two Tensors and keywords.
+        constants: the keywords that are the same for all members.
+        numbers: the names of those that are each member's own.
+    """
+
+    function: Callable[..., Any]
+    constants: tuple[tuple[str, Any], ...]
+    numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """All of a loss and a mining that shapes a graph.
+
+    Attributes:
+        loss: of logits and labels.
+        given: which of GIVEN it takes.
+        times_class_weight: whether its values are still to be multiplied by the class weight of the label.
+        mining: of losses; None where every example counts.
+        mines_by_label: whether the mining looks at the labels too.
+    """
+
+    loss: Term
+    given: tuple[str, ...]
+    times_class_weight: bool
+    mining: Term | None
+    mines_by_label: bool
+
+    @classmethod
+    def of(cls, loss: Part, mining: Part, *, stacked: bool) -> Objective:
+        """The objective of two parts.
+
+        Args:
+            loss, mining: of a configuration.
+            stacked: for a fleet: with the forms that `stacked_as` names.
+        """
+        function = loss.load()
+        form = _stacked_form(loss) if stacked else None
+        form = form or StackedForm(function)
+        constants, numbers = _constants_and_numbers(loss)
+        given = [name for name in GIVEN if name in loss.inputs()]
+        if form.times_class_weight:
+            given.remove("class_weight")
+        return cls(
+            loss=Term(form.function, constants, (*numbers, *(name for name, _ in form.constants))),
+            given=tuple(given),
+            times_class_weight=form.times_class_weight,
+            mining=None if mining.target is None else Term(mining.load(), *_constants_and_numbers(mining)),
+            mines_by_label="labels" in mining.inputs(),
+        )
+
+    @property
+    def count(self) -> int:
+        """H, how many hyperparameters each member has."""
+        return len(self.loss.numbers) + (len(self.mining.numbers) if self.mining else 0)
+
+    def numbers(self, loss: Part, mining: Part) -> np.ndarray:
+        """The hyperparameters (H,) of parts that are trained as this says: those of the loss, then of the mining.
+
+        What has no mining is trained beside what has one by keeping all examples.
+        """
+        form = _stacked_form(loss)
+        settings = loss.settings | (dict(form.constants) if form else {})
+        found = [settings[name] for name in self.loss.numbers]
+        if self.mining is not None:
+            whole = getattr(self.mining.function, "keeps_all_at", {})
+            settings = whole if mining.target is None else mining.settings
+            found += [settings[name] for name in self.mining.numbers]
+        return np.array(found, np.float32)
+
+
+def _stacked_form(loss: Part) -> StackedForm | None:
+    """The form that a fleet calls in the place of a loss, where it knows all of its arguments."""
+    form: StackedForm | None = getattr(loss.load(), "stacked_form", None)
+    if form is None or not set(loss.arguments) <= set(inspect.signature(form.function).parameters):
+        return None
+    return form
+
+
+def _constants_and_numbers(part: Part) -> tuple[tuple[tuple[str, Any], ...], tuple[str, ...]]:
+    """The arguments of a part that shape a graph, with their values, and the names of those that are data."""
+    rules = part.rules()
+    numbers = tuple(
+        name
+        for name, value in part.arguments.items()
+        if rules[name].kind is float and not rules[name].many and value is not None
+    )
+    constants = tuple((name, value) for name, value in part.arguments.items() if name not in numbers)
+    return constants, numbers

@@ -1,0 +1,153 @@
+"""The replicates of sweeps as one tidy table, and what is read off it; what a comparison consists of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.records import Record
+from lossfleet.runners.tracking.replicates import replicate_rows
+from lossfleet.sweeps.comparison.statistics import Ranks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The first one is what strategies are compared by: at the argmax, then after a correction for the prior that
+# is tuned on validation, and one without a threshold.
+SHOWN = (
+    "test_balanced_accuracy",
+    "test_corrected_balanced_accuracy",
+    "test_macro_f1",
+    "test_macro_average_precision",
+)
+PRIMARY = SHOWN[0]
+ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
+FIELDS = (
+    *ORDER, "seed", "split", "state", "epochs", "started", "ended", "search_metric", "class_names", "objectives",
+    "feasible",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a sweep, or several on different data sets, has found.
+
+    `sentence` has a line a data set, and one over all. `metrics` are those of the table, the first one is
+    compared. `table` has a row a strategy (and data set), `pairwise` a row a pair of strategies.
+    `average_ranks` is there for several data sets, `ranks` with the tests for three strategies or more, `front`
+    has what `front.trade_offs` gives.
+    """
+
+    metrics: tuple[str, ...]
+    table: pd.DataFrame
+    sentence: str
+    pairwise: pd.DataFrame
+    average_ranks: pd.Series | None = None
+    ranks: Ranks | None = None
+    front: pd.DataFrame | None = None
+
+    @property
+    def winner(self) -> str:
+        """The strategy ahead on one data set, and from which others it cannot be told apart; empty without rivals."""
+        best, *others = self.table.itertuples()
+        if not others or not best.replicates:
+            return ""
+        ties = [other.strategy for other in others if other.replicates and not other.beaten]
+        return f"{best.strategy} (not distinguishable from {', '.join(ties)})" if ties else best.strategy
+
+    def scores(self) -> dict[str, float]:
+        """The winner's mean of each metric, and every strategy's mean of the first as `<metric>.<strategy>`."""
+        means = {name: self.table[name].iloc[0] for name in self.metrics}
+        first = self.metrics[0]
+        means |= {f"{first}.{row['strategy']}": row[first] for _, row in self.table.iterrows()}
+        return {name: float(mean) for name, mean in means.items() if math.isfinite(mean)}
+
+
+def frame(
+    experiments: list[str] | None = None,
+    *,
+    uri: str | None = None,
+    sweep: str | None = None,
+    curves: bool = True,
+) -> pd.DataFrame:
+    """The replicates of sweeps, from MLflow.
+
+    Args:
+        experiments: names; None for all that have a sweep.
+        uri: the tracking URI; None for MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
+        sweep: the sweep's name; None for the latest finished one of each experiment.
+        curves: whether to read the curves too.
+
+    Returns:
+        A row a replicate: data, sweep, strategy, stage, trial, replicate, seed, split, state, epochs,
+        started, ended (unix seconds), search_metric (the validation metric that the search optimised, of
+        several the first one), class_names (a tuple), objectives (of several metrics, with commas), feasible, a
+        column `params.<name>` a sampled hyperparameter, a column a metric with its last value, and a column
+        `curves.<name>` a curve: a tuple of (step, value), where the step is the epoch, but for
+        `lossfleet.runners.metrics.evaluation.DIAGRAMS`; a replicate without that curve has an empty one.
+
+    Raises:
+        UserError: no store, no such experiment, no such sweep.
+    """
+    from lossfleet.runners.tracking.read import read_replicates
+
+    return _tidy(read_replicates(experiments, uri=uri, sweep=sweep, curves=curves))
+
+
+def frame_from_records(records: Iterable[Record]) -> pd.DataFrame:
+    """The replicates of a sweep, from its journal; the same table as `frame` gives."""
+    return _tidy(replicate_rows(records))
+
+
+def _tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    params = sorted({name for row in rows for name in row["params"]})
+    metrics = sorted({name for row in rows for name in row["metrics"]})
+    curves = sorted({name for row in rows for name in row["curves"]})
+    flat = [
+        {name: row[name] for name in FIELDS}
+        | {f"params.{name}": value for name, value in row["params"].items()}
+        | row["metrics"]
+        | {f"curves.{name}": row["curves"].get(name, ()) for name in curves}
+        for row in rows
+    ]
+    columns = [f"params.{name}" for name in params] + metrics + [f"curves.{name}" for name in curves]
+    table = pd.DataFrame(flat, columns=[*FIELDS, *columns])
+    return table.sort_values(list(ORDER), ignore_index=True)
+
+
+def scored(final: pd.DataFrame, metric: str = PRIMARY) -> pd.DataFrame:
+    """The final replicates that ended well and have a score."""
+    return final[(final["state"] == "COMPLETE") & final[metric].notna()]
+
+
+def latest_finals(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each strategy's last final evaluation.
+
+    Raises:
+        UserError: there is none.
+    """
+    final = frame[frame["stage"] == "final"]
+    if final.empty:
+        raise UserError(
+            what="there is no final evaluation",
+            expected="a sweep whose studies have all ended",
+            hint="run the sweep again to finish it",
+        )
+    # A sweep continued with more trials evaluates again what it then finds best.
+    ended = final.groupby(["sweep", "strategy", "trial"])["ended"].transform("max")
+    latest = ended.groupby([final["sweep"], final["strategy"]]).transform("max")
+    return final[ended == latest]
+
+
+def hyperparameters(replicate: pd.Series) -> str:
+    """The sampled hyperparameters of a row, as `name=value` with spaces between them."""
+    sampled = replicate.filter(like="params.").dropna()
+    return " ".join(
+        f"{name.removeprefix('params.')}={f'{value:.3g}' if isinstance(value, float) else value}"
+        for name, value in sampled.items()
+    )

@@ -1,0 +1,88 @@
+"""What is measured of the replicates that are at a rung."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lossfleet.conf.schema import Config
+from lossfleet.runners.data.splits import Split
+from lossfleet.runners.metrics.classification import classification_metrics
+from lossfleet.runners.metrics.evaluation import Outputs, evaluate
+from lossfleet.runners.training.cells import Cells
+from lossfleet.runners.training.fleet import Fleet
+from lossfleet.sweeps.running.jobs import Job, ReplicateState
+
+Member = tuple[Job, ReplicateState]
+
+
+def measure(fleet: Fleet | Cells, at_rung: dict[int, Member], losses: np.ndarray) -> None:
+    """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
+
+    A final evaluation is measured on the test part too, at its last epoch and then only.
+
+    Args:
+        fleet: in whose slots the replicates are.
+        at_rung: the replicates at a rung, by slot; what was measured is kept in them.
+        losses: (K,), the mean training loss of each slot's epoch.
+    """
+    logits = fleet.logits("validation")
+    last = {slot: run.epochs == job.config.budget.epochs for slot, (job, run) in at_rung.items()}
+    for at_end in (False, True):
+        slots = [slot for slot in at_rung if last[slot] == at_end]
+        if slots:
+            splits = [fleet.split(slot) for slot in slots]
+            _validate(logits[slots], splits, [at_rung[slot] for slot in slots], at_end)
+    final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
+    if final:
+        _evaluate(
+            logits[final],
+            fleet.logits("test")[final],
+            [fleet.split(slot) for slot in final],
+            [at_rung[slot] for slot in final],
+        )
+    for slot, (_, run) in at_rung.items():
+        run.measure({"train_loss": float(losses[slot])}, rung=True)
+
+
+def rung_metrics(config: Config) -> tuple[str, ...]:
+    """The metrics that are measured at every rung."""
+    return tuple(dict.fromkeys((config.search.metric, "balanced_accuracy", "macro_f1", "rarest_recall")))
+
+
+def _validate(logits: np.ndarray, splits: Sequence[Split], members: Sequence[Member], at_end: bool) -> None:
+    """Metrics of logits (K, C, N) on the validation parts of K replicates."""
+    config = members[0][0].config
+    metrics = classification_metrics(
+        logits,
+        np.stack([split.validation_labels for split in splits]),
+        rarest_class=splits[0].rarest_class,
+        names=None if at_end else rung_metrics(config),
+        users=config.search.users_metrics,
+    )
+    for index, (job, run) in enumerate(members):
+        curves = rung_metrics(job.config)
+        for name, values in metrics.items():
+            run.measure({f"validation_{name}": float(values[index])}, rung=name in curves)
+
+
+def _evaluate(
+    validation: np.ndarray, test: np.ndarray, splits: Sequence[Split], members: Sequence[Member]
+) -> None:
+    """Metrics and diagrams of K replicates on their test parts, from the logits (K, C, N) of both parts."""
+    config = members[0][0].config
+    metrics, diagrams = evaluate(
+        Outputs(validation, np.stack([split.validation_labels for split in splits])),
+        Outputs(test, np.stack([split.test_labels for split in splits])),
+        class_counts=splits[0].class_counts,
+        rarest_class=splits[0].rarest_class,
+        metric=config.search.metric,
+        users=config.search.users_metrics,
+    )
+    for index, ((_, run), split) in enumerate(zip(members, splits, strict=True)):
+        run.measure({name: float(values[index]) for name, values in metrics.items()}, rung=False)
+        run.curves |= {name: curves[index] for name, curves in diagrams.items()}
+        # The corrected t-test of the comparison needs both.
+        rows = {"train_rows": len(split.train_labels), "test_rows": len(split.test_labels)}
+        run.measure(rows, rung=False)
