@@ -38,7 +38,9 @@ def adamw(lr: float = 3e-3, **settings: Any) -> Part:
     return named_part("optimizer", "adamw", lr=lr, **{"weight_decay": 1e-2, **settings})
 
 
-def config(loss: Part = CROSS_ENTROPY, sampler: str = "shuffle", *, data: str = "wine", **changes: Any) -> Config:
+def config(
+    loss: Part = CROSS_ENTROPY, sampler: str = "shuffle", *, data: str = "wine", **changes: Any
+) -> Config:
     """A small configuration; neither 105 nor 341 training rows are a multiple of 19 or 64: the last batch is ragged."""
     return Config(
         strategy="under_test",
