@@ -190,6 +190,7 @@ class Cells:
 
     def _put_in(self, slot: int) -> None:
         for parameter, values in zip(self._all_parameters(), self._states[slot], strict=True):
+            # In place: the compiled graph does not see the memory that `set_data` gives a parameter.
             ops.assign(parameter, Tensor(values))
 
     def _train(self, slot: int, replicate: Replicate) -> float:

@@ -105,9 +105,9 @@ def try_model(model: Part, features: int, classes: int) -> None:
         layers = build_layers(model, features, classes)
         if layers is None:
             return tuple(build_cell(model, features, classes)(Tensor(examples)).shape)
-        stacked = StackedModel(layers, features, 1)
+        stacked = StackedModel(layers, features, 1, trains=False)
         inputs = np.column_stack([examples, np.ones(EXAMPLES, np.float32)])[None]
-        logits = stacked(ops.zeros((1, stacked.size), ms.float32), to_tensor(inputs), masks=None)
+        logits = stacked(ops.zeros((1, stacked.size), ms.float32), to_tensor(inputs))
         return tuple(logits.shape[1:])[::-1]
 
     shape = _tried(model, predict)
