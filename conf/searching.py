@@ -221,12 +221,14 @@ def check_search(search: Search, pruner: Pruner, replicates: int, trials: int) -
     smallest = 0.5**replicates
     threshold = pruner.part.get("p_threshold", 0.1)
     if pruner.part.target == WILCOXON and (replicates < 2 or smallest >= threshold):
-        needed = next(count for count in range(2, 64) if 0.5**count < threshold)
+        needed = next((count for count in range(2, 64) if 0.5**count < threshold), None)
         raise UserError(
             what=f"pruner={pruner.name} with budget.replicates={replicates} can never prune: the smallest p of its "
             f"test is {smallest:g}",
             expected=f"a p below pruner.p_threshold={threshold:g}",
-            hint=f"write budget.replicates={needed}, or a larger pruner.p_threshold",
+            hint=f"write budget.replicates={needed}, or a larger pruner.p_threshold"
+            if needed
+            else "write a larger pruner.p_threshold",
         )
     if len(search.enqueue) > trials:
         raise UserError(

@@ -71,7 +71,7 @@ def try_objective(loss: Part, mining: Part, class_counts: np.ndarray) -> None:
     logits = random.normal(size=(MEMBERS, classes, EXAMPLES)).astype(np.float32)
     labels = random.integers(0, classes, (MEMBERS, EXAMPLES)).astype(np.int32)
 
-    def derive() -> tuple[Tensor, Tensor]:
+    def inputs_of() -> tuple[Slope, tuple[Tensor, ...]]:
         objective = Objective.of(loss, mining, stacked=True)
         numbers = np.ones((max(1, objective.count), MEMBERS, EXAMPLES), np.float32)
         values = objective.numbers(loss, mining)
@@ -80,17 +80,25 @@ def try_objective(loss: Part, mining: Part, class_counts: np.ndarray) -> None:
         given = [known[name] for name in GIVEN if name in objective.given] or [np.ones(classes)]
         arrays = [np.broadcast_to(each, (MEMBERS, classes)) for each in given]
         share = np.full((MEMBERS, EXAMPLES), 1 / EXAMPLES, np.float32)
-        return Slope(objective)(*map(to_tensor, (logits, labels, numbers, np.stack(arrays), share)))
+        return Slope(objective), tuple(map(to_tensor, (logits, labels, numbers, np.stack(arrays), share)))
 
-    losses, slope = _tried(own, derive)
+    cell, (of_logits, of_labels, *others) = _tried(own, inputs_of)
+    packed = (unstack(others[0]), unstack(others[1]), others[2])
+    # Step by step first: Python names the line of what it cannot do.
+    losses = _tried(own, lambda: cell.losses(of_logits, of_labels, *packed))
     if losses.shape != (MEMBERS, EXAMPLES):
         raise _wrong(
             own,
             f"gives the shape {losses.shape} for logits {logits.shape}",
             f"{(MEMBERS, EXAMPLES)}, one loss an example, without a mean",
         )
+    losses, slope = _tried(own, lambda: cell(of_logits, of_labels, *others))
     if not (np.isfinite(losses.asnumpy()).all() and np.isfinite(slope.asnumpy()).all()):
         raise _wrong(own, "gives a loss or a slope that is not finite", "finite numbers for any logits")
+    if not slope.asnumpy().any():
+        raise _wrong(
+            own, "has no derivative by the logits", "operations of MindSpore all the way, no asnumpy"
+        )
 
 
 def try_model(model: Part, features: int, classes: int) -> None:
