@@ -124,7 +124,9 @@ def batch_loss(replicate: Replicate) -> Callable[[Tensor, Tensor], Tensor]:
         # Losses are written for the logits (K, C, B) of K models.
         logits, labels = ops.expand_dims(logits.T, 0), ops.expand_dims(labels, 0)
         own = iter(numbers)
-        settings = {name: ops.full(labels.shape, float(next(own))) for name in objective.loss.numbers}
+        settings = {
+            name: Tensor(np.full(labels.shape, next(own), np.float32)) for name in objective.loss.numbers
+        }
         losses = objective.loss.function(
             logits, labels, **dict(objective.loss.constants), **settings, **given
         )

@@ -261,7 +261,7 @@ def test_what_shapes_the_graph_shares_none():
     different = [
         base,
         config(mining=fraction(0.4)),
-        config(mining=ratio(3)),
+        config(mining=ratio(3), data=TUMOURS, batch_size=19),
         config(SMOOTHED),
         config(batch_size=20),
         config(model=mlp(13)),
