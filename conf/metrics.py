@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part, own_file, part_names
@@ -25,7 +26,7 @@ class Metric:
     """
 
     part: Part = field(metadata={"group": "metric"})
-    direction: str = setting(str, "maximize", choices=("maximize", "minimize"))
+    direction: Literal["maximize", "minimize"] = setting(str, "maximize", choices=("maximize", "minimize"))
 
     def __post_init__(self) -> None:
         check_fields(self, f"metric {self.part.name}: ")
@@ -73,8 +74,37 @@ def own_metrics() -> dict[str, Metric]:
     return {name: Metric.from_dict(own_file("metric", name)) for name in part_names("metric")}
 
 
-def sign_of(name: str, users: Iterable[Metric] = ()) -> int:
+# Metrics of the user's that this process has met: what compares results knows them by their columns alone.
+_users: dict[str, Metric] = {}
+
+
+def remember(metrics: Iterable[Metric]) -> None:
+    """Let `known_metrics` and `sign_of` know metrics of the user's."""
+    _users.update({each.name: each for each in metrics})
+
+
+def known_metrics() -> dict[str, Metric]:
+    """Lossfleet's own metrics and those of the user's that were met, by name."""
+    return _users | own_metrics()
+
+
+def sign_of(name: str) -> int:
     """1 where more of what a column such as `test_brier_score` holds is better, else -1."""
-    signs = {"train_loss": -1} | {each.name: each.sign for each in [*own_metrics().values(), *users]}
+    signs = {"train_loss": -1} | {each.name: each.sign for each in known_metrics().values()}
     longest = max((known for known in signs if name.endswith(known)), key=len, default=None)
     return 1 if longest is None else signs[longest]
+
+
+def metrics_in(folders: Iterable[Path]) -> list[Metric]:
+    """The metrics whose files are in folders of config groups.
+
+    Raises:
+        UserError: a file that is no metric.
+    """
+    import yaml
+
+    return [
+        Metric.from_dict({"name": file.stem} | (yaml.safe_load(file.read_text(encoding="utf-8")) or {}))
+        for folder in folders
+        for file in sorted((folder / "metric").glob("*.yaml"))
+    ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import sys
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +11,8 @@ from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.rules import Rule, show
-from lossfleet.conf.signature import Signature, read_signature
+from lossfleet.conf.signature import Signature
+from lossfleet.conf.targets import bad_target, load_target, reason_of, target_signature
 
 # What a target of each group is given by those who call it; everything else that it takes are settings.
 GIVEN: dict[str, frozenset[str]] = {
@@ -42,7 +41,7 @@ class Part:
         group: the config group, such as `loss`.
         name: of the file.
         target: the dotted name of a function or class; None stands for no part at all, as in `mining=none`.
-        items: the settings with their values, in the order of the file.
+        items: the settings with their values, in the order of the parameters, however they were given.
     """
 
     group: str
@@ -52,7 +51,8 @@ class Part:
 
     def __post_init__(self) -> None:
         rules = self.rules()
-        checked = tuple((name, self._checked(name, value, rules[name])) for name, value in self.items)
+        settings = self.settings
+        checked = tuple((name, self._checked(name, settings[name], rule)) for name, rule in rules.items())
         # A frozen dataclass can only be completed this way.
         object.__setattr__(self, "items", checked)
         given = [name for name in self.class_weights if self[name] is not None]
@@ -80,7 +80,7 @@ class Part:
         settings = dict(values)
         target, name = settings.pop("_target_"), settings.pop("name", None)
         if target is not None and not isinstance(target, str):
-            raise _bad_target(group, show(target), "which is no name")
+            raise bad_target(group, show(target), "which is no name")
         name = str(name or (target or "none").rpartition(".")[2])
         return cls(group, name, target, tuple(settings.items()))
 
@@ -123,9 +123,8 @@ class Part:
         if self.group != "loss" or "class_weight" not in own:
             return ()
         known = target_signature("loss", CLASS_WEIGHTS).parameters
-        return tuple(
-            name for name, _ in self.items if name in known and (name not in own or name == "class_weight")
-        )
+        names = self.settings
+        return tuple(name for name in known if name in names and (name not in own or name == "class_weight"))
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -143,17 +142,23 @@ class Part:
         Raises:
             UserError: a setting that the target does not have, or a parameter of it that nobody gives.
         """
-        signature, weights = self.signature, self.class_weights
-        given = self._given()
+        signature, weights, given = self.signature, self.class_weights, self._given()
+        parameters = {name: each for name, each in signature.parameters.items() if name not in weights}
+        if weights:
+            parameters |= target_signature("loss", CLASS_WEIGHTS).parameters
+        names = self.settings
         rules: dict[str, Rule] = {}
-        for name, _ in self.items:
-            parameters = target_signature("loss", CLASS_WEIGHTS).parameters if name in weights else None
-            parameter = (parameters or signature.parameters).get(name)
-            if parameter is None and not signature.takes_all:
+        for name in [*(name for name in parameters if name in names), *sorted(names.keys() - parameters)]:
+            if name not in parameters and not signature.takes_all:
                 raise self._unknown(name, signature)
-            rule = parameter.rule if parameter else None
+            rule = parameters[name].rule if name in parameters else None
             rule = Rule(object, optional=True) if rule is None else rule
             rules[name] = replace(rule, optional=True) if name in given else rule
+        self._check_required(signature, rules)
+        return rules
+
+    def _check_required(self, signature: Signature, rules: Mapping[str, Rule]) -> None:
+        given = self._given()
         for place, (name, parameter) in enumerate(signature.parameters.items()):
             positional = place < POSITIONAL.get(self.group, 0)
             if parameter.is_required and not positional and name not in given and name not in rules:
@@ -164,7 +169,6 @@ class Part:
                     + (f"; {self.group} is given {', '.join(sorted(given))}" if given else ""),
                     hint=f"write for example {name}: 1.0 into {self.group}/{self.name}.yaml",
                 )
-        return rules
 
     def replace(self, /, **settings: Any) -> Part:
         """The part with other values of its settings.
@@ -216,7 +220,7 @@ class Part:
             if isinstance(error, UserError) or str(self.target).startswith("lossfleet."):
                 raise
             raise UserError(
-                what=f"{self.group}={self.name} fails: {_reason(error)}",
+                what=f"{self.group}={self.name} fails: {reason_of(error)}",
                 expected=f"{self.target} to take {self._settings_text()}",
                 hint=f"correct its settings, or {self.signature.place}",
             ) from error
@@ -265,6 +269,8 @@ def part_field(group: str, name: str) -> Any:
 def part_names(group: str) -> tuple[str, ...]:
     """The names of lossfleet's own parts of a config group."""
     folder = importlib.resources.files("lossfleet.conf") / group
+    if not folder.is_dir():
+        return ()
     return tuple(
         sorted(each.name.removesuffix(".yaml") for each in folder.iterdir() if each.name.endswith(".yaml"))
     )
@@ -309,72 +315,4 @@ def unknown_setting(key: str, known: Iterable[str], *, of: str = "", hint: str |
         what=f"there is no setting {key}" + (f" for {of}" if of else ""),
         expected=f"one of {', '.join(known)}" if known else "no settings here",
         hint=hint or (suggest(key, known) if known else f"leave {key} out"),
-    )
-
-
-def target_signature(group: str, target: str) -> Signature:
-    """What a target takes.
-
-    Raises:
-        UserError: Hydra refuses the target, it is not there, or its source is no Python.
-    """
-    top = target.partition(".")[0]
-    if top in sys.stdlib_module_names or top == "hydra":
-        # What Hydra refuses is Python's or its own, so that asking it costs no import of anything heavy.
-        load_target(group, target)
-    try:
-        signature = read_signature(target)
-    except SyntaxError as error:
-        raise _bad_target(group, target, f"{error.filename}, line {error.lineno}: {error.msg}") from None
-    if signature is None:
-        load_target(group, target)
-        raise _bad_target(group, target, "whose parameters cannot be read")
-    return signature
-
-
-def load_target(group: str, target: str) -> Any:
-    """The function or class of a dotted name, where Hydra's `instantiate` accepts it.
-
-    Raises:
-        UserError: Hydra refuses it, or it cannot be imported; the message has the file and the line.
-    """
-    return _load_target(group, target, tuple(sys.path))
-
-
-@lru_cache(maxsize=512)
-def _load_target(group: str, target: str, path: tuple[str, ...]) -> Any:
-    # Late: what has no part to load needs no Hydra.
-    from hydra.errors import InstantiationException
-    from hydra.utils import get_object, instantiate
-
-    try:
-        instantiate({"_target_": target, "_partial_": True})
-        return get_object(target)
-    except (InstantiationException, ImportError) as error:
-        raise _bad_target(group, target, _reason(error)) from None
-
-
-def _reason(error: BaseException) -> str:
-    """What is at the bottom of an error of Hydra's, with the file and line of whoever raised it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: {error.msg}"
-    text = " ".join(str(error).split())
-    if type(error).__name__ != "InstantiationException":
-        text = f"{type(error).__name__}: {text}"
-    not_theirs = (__file__, "<frozen", "/hydra/", "importlib/__init__.py")
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not any(each in frame.filename for each in not_theirs)
-    ]
-    return f"{frames[-1].filename}, line {frames[-1].lineno}: {text}" if frames else text
-
-
-def _bad_target(group: str, target: str, reason: str) -> UserError:
-    return UserError(
-        what=f"{group} has the target {target}: {reason}",
-        expected="the dotted name of a function or class that can be imported and that Hydra instantiates",
-        hint="correct _target_ or the file that it names; a folder given as --config-dir can be imported from",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.metrics import Metric, own_metrics
+from lossfleet.conf.metrics import Metric, own_metrics, remember
 from lossfleet.conf.parts import Part, part_field
 from lossfleet.conf.rules import check_fields, setting, show
 
@@ -85,6 +85,7 @@ class Search:
             object.__setattr__(self, "constraint", (self.constraint,))
         check_fields(self, "search.")
         object.__setattr__(self, "users_metrics", tuple(map(_as_metric, self.users_metrics)))
+        remember(self.users_metrics)
         for key, names in (("metric", (self.metric,)), ("metrics", self.metrics or ())):
             for name in names:
                 self._check_metric(f"search.{key}", name)
@@ -134,7 +135,7 @@ class Search:
 
     @property
     def all_metrics(self) -> dict[str, Metric]:
-        """Every metric there is, by name; one of the user's takes the place of ours of the same name."""
+        """Every metric there is, by name."""
         return own_metrics() | {each.name: each for each in self.users_metrics}
 
     @property
@@ -220,12 +221,14 @@ def check_search(search: Search, pruner: Pruner, replicates: int, trials: int) -
     smallest = 0.5**replicates
     threshold = pruner.part.get("p_threshold", 0.1)
     if pruner.part.target == WILCOXON and (replicates < 2 or smallest >= threshold):
-        needed = next(count for count in range(2, 64) if 0.5**count < threshold)
+        needed = next((count for count in range(2, 64) if 0.5**count < threshold), None)
         raise UserError(
             what=f"pruner={pruner.name} with budget.replicates={replicates} can never prune: the smallest p of its "
             f"test is {smallest:g}",
             expected=f"a p below pruner.p_threshold={threshold:g}",
-            hint=f"write budget.replicates={needed}, or a larger pruner.p_threshold",
+            hint=f"write budget.replicates={needed}, or a larger pruner.p_threshold"
+            if needed
+            else "write a larger pruner.p_threshold",
         )
     if len(search.enqueue) > trials:
         raise UserError(

@@ -14,7 +14,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -86,7 +86,8 @@ def _read_signature(target: str, path: tuple[str, ...]) -> Signature | None:
                 return _imported_signature(target)
             if not bases or bases[0] in EMPTY_BASES:
                 return Signature({}, str(module.file), definition.lineno)
-            return _read_signature(f"{module.name}.{bases[0]}", path)
+            inherited = _read_signature(f"{module.name}.{bases[0]}", path)
+            return inherited and replace(inherited, file=str(module.file), line=definition.lineno)
         definition, first = methods["__init__"], 1
     if definition.args.kwarg is not None or definition.args.vararg is not None:
         return _imported_signature(target)
@@ -107,7 +108,9 @@ def _fields(module: Scope, definition: ast.ClassDef) -> dict[str, Parameter]:
     return {
         each.target.id: Parameter(
             each.value is None,
-            rule_of(module.evaluate(each.annotation), MISSING if each.value is None else _literal(each.value)),
+            rule_of(
+                module.evaluate(each.annotation), MISSING if each.value is None else _literal(each.value)
+            ),
         )
         for each in definition.body
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
@@ -138,7 +141,7 @@ def _imported_signature(target: str) -> Signature | None:
     try:
         found = getattr(importlib.import_module(module_name), name)
         signature = inspect.signature(found)
-    except (ImportError, AttributeError, TypeError, ValueError):
+    except Exception:
         return None
     module = inspect.getmodule(found)
     scope = Scope(module_name, None, {}, vars(module) if module else {})
@@ -169,7 +172,7 @@ class Scope(Mapping[str, Any]):
     name: str
     file: Path | None
     statements: Mapping[str, ast.stmt]
-    values: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, Any] = field(default_factory=dict)
 
     def evaluate(self, node: ast.expr | None) -> Any:
         """An annotation as a typing object; MISSING for none."""
@@ -183,8 +186,8 @@ class Scope(Mapping[str, Any]):
             return Unknown()
 
     def __getitem__(self, name: str) -> Any:
-        if name in self.values:
-            return self.values[name]
+        if name in self.known:
+            return self.known[name]
         statement = self.statements.get(name)
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             return self.evaluate(statement.value)
@@ -192,7 +195,7 @@ class Scope(Mapping[str, Any]):
             original = next(each.name for each in statement.names if name in (each.asname, each.name))
             if statement.module in KNOWN_MODULES:
                 return getattr(KNOWN_MODULES[statement.module], original, Unknown())
-            module = _module(statement.module or "")
+            module = _module(_absolute(statement, self.name))
             return module[original] if module else Unknown()
         if isinstance(statement, ast.Import):
             modules = [each.name for each in statement.names if name in (each.asname, each.name)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 from lossfleet.conf.errors import UserError
@@ -98,11 +97,8 @@ def with_places(plan: Plan, storage: str) -> Plan:
     uri = absolute_uri(tracking_uri(plan.tracking.uri))
     engine = replace(plan.engine, storage=hide_password(storage))
     tracking = replace(plan.tracking, uri=uri)
-    data = plan.data
-    if data.is_table:
-        data = replace(data, source=data.source.replace(path=str(Path(data.source["path"]).absolute())))
     studies = [
-        replace(study, config=replace(study.config, data=data, engine=engine, tracking=tracking))
+        replace(study, config=replace(study.config, engine=engine, tracking=tracking))
         for study in plan.studies
     ]
     return replace(plan, studies=tuple(studies))

@@ -42,6 +42,7 @@ examples:
   lossfleet sweep strategy=focal loss.gamma=0,1,2 loss.alpha=0.25 data=page_blocks_binary
   lossfleet sweep data=wine,digits data.long_tail=50
   lossfleet sweep experiment=paper_grid
+  lossfleet sweep --config-dir mine strategy=ce,poly1
   lossfleet sweep strategy=resampling --print-config
 
 The same command again continues a sweep that was stopped; a larger budget.trials adds trials.
@@ -164,10 +165,15 @@ def _run(arguments: list[str]) -> int:
         )
     if options.command == "sweep":
         return commands.sweep(
-            [*options.overrides, *rest], print_config=options.print_config, fresh=options.fresh
+            [*options.overrides, *rest],
+            print_config=options.print_config,
+            fresh=options.fresh,
+            config_dirs=options.config_dir,
         )
     if options.command == "train":
-        commands.train([*options.overrides, *rest], print_config=options.print_config)
+        commands.train(
+            [*options.overrides, *rest], print_config=options.print_config, config_dirs=options.config_dir
+        )
     elif options.command == "compare":
         commands.compare(
             [*options.experiments, *rest],
@@ -177,13 +183,17 @@ def _run(arguments: list[str]) -> int:
             metrics=options.metrics,
             figures=options.figures,
             html=options.html,
+            config_dirs=options.config_dir,
         )
     elif options.command == "sync":
         commands.sync([*options.sweeps, *rest], uri=options.uri)
     elif options.command == "plot":
         commands.plot(_figure(options.figure), output=options.output)
     elif options.command == "worker":
-        return 0 if commands.worker(options.sweep, storage=options.storage, uri=options.uri) else 1
+        is_compared = commands.worker(
+            options.sweep, storage=options.storage, uri=options.uri, config_dirs=options.config_dir
+        )
+        return 0 if is_compared else 1
     else:
         commands.ui(uri=options.uri, port=options.port)
     return 0
@@ -215,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
         command = add(name, summary, epilog)
         command.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
         command.add_argument("--print-config", action="store_true", help="print the configuration and stop")
+        _add_config_dir(command)
         if name == "sweep":
             command.add_argument("--fresh", action="store_true", help="start anew, keep the old folder aside")
 
@@ -234,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--sweep", help="the name of one sweep (the latest of each experiment)")
     command.add_argument("--figures", metavar="FOLDER", help="write the figures there, PNG and HTML")
     command.add_argument("--html", metavar="FILE", help="write a report there, one file that can be mailed")
+    _add_config_dir(command)
     _add_uri(command)
 
     command = add("plot", "draw a figure of the losses", PLOT_EXAMPLES)
@@ -257,12 +269,23 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--storage", required=True, metavar="URL", help="the database that the workers share"
     )
+    _add_config_dir(command)
     _add_uri(command)
     return parser
 
 
 def _add_uri(command: argparse.ArgumentParser) -> None:
     command.add_argument("--uri", help="MLflow's store (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)")
+
+
+def _add_config_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config-dir",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder with parts of your own: YAML files in config groups, and their code; may be repeated",
+    )
 
 
 def _format(text: str) -> commands.Format:

@@ -13,20 +13,32 @@ if TYPE_CHECKING:
     from lossfleet.sweeps.planning.plan import Plan
 
 
-def sweep(overrides: Sequence[str], *, print_config: bool, fresh: bool = False) -> int:
+def sweep(
+    overrides: Sequence[str], *, print_config: bool, fresh: bool = False, config_dirs: Sequence[str] = ()
+) -> int:
     """Plans all sweeps, then runs or prints them one after another; returns the exit code."""
-    from lossfleet.sweeps.planning.compose import run_sweeper
+    from lossfleet.conf.folders import importable
+    from lossfleet.sweeps.planning.compose import run_sweeper, with_folders
 
     plans: list[Plan] = []
-    run_sweeper(overrides, plans.append)
-    if print_config:
-        _print_yaml({"sweeps": [plan.to_dict() for plan in plans]})
-        return 0
-    return run_plans(plans, fresh=fresh)
+    with importable(config_dirs) as folders:
+        run_sweeper(with_folders(overrides, folders), plans.append)
+        if print_config:
+            _print_yaml({"sweeps": [plan.to_dict() for plan in plans]})
+            return 0
+        return run_plans(plans, fresh=fresh)
 
 
 def run_plans(plans: Sequence[Plan], *, fresh: bool) -> int:
-    """Runs one sweep after another; returns 1 if trials of any ended with an exception, else 0."""
+    """Runs one sweep after another; returns 1 if trials of any ended with an exception, else 0.
+
+    Raises:
+        UserError: a part of the user's cannot be used; nothing was trained then.
+    """
+    from lossfleet.sweeps.commands.check import check_parts
+
+    for plan in plans:
+        check_parts(plan)
     went_well = [run_plan(plan, fresh=fresh) for plan in plans]
     return 0 if all(went_well) else 1
 
@@ -54,29 +66,33 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
     return True
 
 
-def worker(sweep: str, *, storage: str, uri: str | None) -> bool:
+def worker(sweep: str, *, storage: str, uri: str | None, config_dirs: Sequence[str] = ()) -> bool:
     """Trains a part of a sweep that was published for workers; returns whether the sweep could be compared."""
+    from lossfleet.conf.folders import importable
     from lossfleet.sweeps.cluster.worker import run_worker
 
-    end = run_worker(sweep, storage, uri)
+    with importable(config_dirs):
+        end = run_worker(sweep, storage, uri)
     print(f"{sweep} is complete. {end.sentence}")
     return end.state == "FINISHED"
 
 
-def train(overrides: Sequence[str], *, print_config: bool) -> None:
+def train(overrides: Sequence[str], *, print_config: bool, config_dirs: Sequence[str] = ()) -> None:
     """Runs or prints one training."""
+    from lossfleet.conf.folders import importable
     from lossfleet.sweeps.planning.build import build_config
-    from lossfleet.sweeps.planning.compose import Composer, hydra_session, split_overrides
+    from lossfleet.sweeps.planning.compose import Composer, hydra_session, split_overrides, with_folders
 
-    hydra_overrides, others = split_overrides(overrides)
-    with hydra_session() as config_loader:
-        config = build_config(Composer(config_loader, hydra_overrides), others)
-    if print_config:
-        _print_yaml(config.to_dict())
-        return
-    from lossfleet.sweeps.commands.train import run_training
+    with importable(config_dirs) as folders:
+        hydra_overrides, others = split_overrides(with_folders(overrides, folders))
+        with hydra_session() as config_loader:
+            config = build_config(Composer(config_loader, hydra_overrides), others)
+        if print_config:
+            _print_yaml(config.to_dict())
+            return
+        from lossfleet.sweeps.commands.train import run_training
 
-    run_training(config)
+        run_training(config)
 
 
 def compare(
@@ -88,18 +104,23 @@ def compare(
     metrics: Sequence[str] | None,
     figures: str | None,
     html: str | None,
+    config_dirs: Sequence[str] = (),
 ) -> None:
     """Prints the comparison of the strategies in the recorded sweeps; draws and reports it where asked to."""
+    from lossfleet.conf.folders import importable
+    from lossfleet.conf.metrics import metrics_in, remember
     from lossfleet.sweeps.report.html import check_targets, report_from_mlflow
 
     check_targets(figures, html)
     from lossfleet.sweeps.comparison.printing import print_comparison
 
-    print_comparison(list(experiments), format, uri, sweep, metrics)
-    if figures or html:
-        report_from_mlflow(
-            list(experiments), uri=uri, sweep=sweep, metrics=metrics, figures=figures, html=html
-        )
+    with importable(config_dirs) as folders:
+        remember(metrics_in(folders))
+        print_comparison(list(experiments), format, uri, sweep, metrics)
+        if figures or html:
+            report_from_mlflow(
+                list(experiments), uri=uri, sweep=sweep, metrics=metrics, figures=figures, html=html
+            )
 
 
 def sync(sweeps: Sequence[str], *, uri: str | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.metrics import known_metrics
 
 Format = Literal["terminal", "md", "csv", "latex"]
 
@@ -60,7 +61,7 @@ def check_metric_names(names: Sequence[str]) -> None:
     """
     from lossfleet.runners.metrics.evaluation import final_metric_names
 
-    known = final_metric_names(classes=1)
+    known = final_metric_names(classes=1, users=list(known_metrics().values()))
     for index, name in enumerate(names):
         if re.sub(r"_\d+", "_0", name) not in known:
             raise UserError(

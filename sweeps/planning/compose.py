@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.parts import part_names, unknown_setting
 from lossfleet.conf.schema import PART_GROUPS, SECTION_FIELDS, Config
-from lossfleet.sweeps.planning.space import parse_override
+from lossfleet.sweeps.planning.space import parse_override, unquoted
 
 PRIMARY = "config"
 
@@ -186,6 +187,25 @@ def run_sweeper(arguments: Sequence[str], task: Callable[[Any], Any]) -> None:
                 config=master,
             )
         sweeper.sweep(overrides)
+
+
+def with_folders(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The overrides, with folders put on Hydra's search path beside those that they name themselves."""
+    places = [folder.as_uri() for folder in folders]
+    others = []
+    for argument in arguments:
+        override = parse_override(argument)
+        if override.key_or_group == "hydra.searchpath":
+            value: Any = override.value()
+            places += [str(unquoted(place)) for place in (value if isinstance(value, list) else [value])]
+        else:
+            others.append(argument)
+    return [*others, f"hydra.searchpath=[{','.join(map(_quoted, places))}]"] if places else others
+
+
+def _quoted(text: str) -> str:
+    """Text in quotes of Hydra's grammar."""
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -49,7 +49,7 @@ def test_each_task_goes_to_one_worker_however_many_ask_at_once(queue, url):
 
     def take() -> None:
         own = WorkQueue(url, "first")
-        worker = own.join()
+        worker = own.workers.join()
         while (task := own.claim(worker, "ce", "search")) is not None:
             taken.append(task)
 
@@ -132,10 +132,10 @@ def test_the_first_record_of_a_key_stands(queue):
 
 def test_sweeps_in_one_database_do_not_see_each_other(queue, url):
     other = WorkQueue(url, "second")
-    assert other.sweeps() == []
-    other.append(start("second"))
-    worker = other.join()
-    assert other.sweeps() == ["second"]
+    assert other.records.sweeps() == []
+    other.records.append(start("second"))
+    worker = other.workers.join()
+    assert other.records.sweeps() == ["second"]
     assert other.claim(worker, "ce", "search") is None
     assert queue.records.read() == []
     assert queue.workers.heartbeats() == {}

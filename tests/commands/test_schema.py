@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,39 +17,48 @@ from omegaconf import OmegaConf
 from lossfleet import conf
 from lossfleet.conf import schema
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.rules import rules
-from lossfleet.conf.schema import Budget, Config, Focal, WeightedCrossEntropy
+from lossfleet.conf.parts import Part, named_part, part_names
+from lossfleet.conf.schema import PART_GROUPS, Budget, Config, choose, to_plain
+from lossfleet.sweeps.planning.plan import setting_rules
 
 CONF = Path(conf.__file__).parent
-PARTS = {
-    "data": [schema.Data],
-    "model": [schema.Model],
-    "optimizer": [schema.Optimizer],
-    "budget": [schema.Budget],
-    "search": [schema.Search],
-    "pruner": [schema.Pruner],
-    "fleet": [schema.Fleet],
-    "engine": [schema.Engine],
-    "tracking": [schema.Tracking],
-    "loss": list(schema.LOSSES.values()),
-    "sampler": list(schema.SAMPLERS.values()),
+
+# The sections of a configuration, those that hold a part made of one of lossfleet's own files.
+SECTIONS = {
+    "data": partial(choose, "data", "wine"),
+    "budget": schema.Budget,
+    "search": partial(choose, "search", "tpe"),
+    "pruner": partial(choose, "pruner", "median"),
+    "fleet": schema.Fleet,
+    "engine": schema.Engine,
+    "tracking": schema.Tracking,
 }
+FILES = {
+    f"{group}={name}": partial(choose, group, name) for group in PART_GROUPS for name in part_names(group)
+}
+OWNERS = SECTIONS | FILES
 EVERY_SETTING = [
-    pytest.param(part, variant, name, rule, id=f"{variant.__name__}.{name}")
-    for part, variants in PARTS.items()
-    for variant in variants
-    for name, rule in rules(variant).items()
+    pytest.param(owner.partition("=")[0], make, name, rule, id=f"{owner}.{name}")
+    for owner, make in OWNERS.items()
+    for name, rule in setting_rules(make()).items()
 ]
 
 
+def part(group: str, name: str, **settings: object) -> dict:
+    return named_part(group, name).to_dict() | settings
+
+
 def config(**parts: object) -> Config:
-    return Config.from_dict(
-        {"strategy": "focal", "data": {"name": "wine"}, "loss": {"name": "focal"}} | parts
-    )
+    wine, focal = SECTIONS["data"](), named_part("loss", "focal")
+    return Config.from_dict({"strategy": "focal", "data": to_plain(wine), "loss": focal.to_dict()} | parts)
 
 
-@pytest.mark.parametrize(("part", "variant", "name", "rule"), EVERY_SETTING)
-def test_every_setting_refuses_what_its_rule_excludes_and_names_itself(part, variant, name, rule):
+def value_of(owner: object, name: str) -> object:
+    return owner[name] if isinstance(owner, Part) else getattr(owner, name)
+
+
+@pytest.mark.parametrize(("part", "make", "name", "rule"), EVERY_SETTING)
+def test_every_setting_refuses_what_its_rule_excludes_and_names_itself(part, make, name, rule):
     wrong: list[object] = [{"a": 1}, object()]
     if rule.kind in (int, float):
         wrong += ["1", True, math.nan, math.inf, -math.inf]
@@ -69,38 +79,37 @@ def test_every_setting_refuses_what_its_rule_excludes_and_names_itself(part, var
     for value in wrong:
         for given_value in [[value], value] if rule.many else [value]:
             with pytest.raises(UserError) as caught:
-                variant(**{name: given_value})
+                make(**{name: given_value})
             assert caught.value.what.startswith(f"{part}.{name} ")
             assert caught.value.expected == rule.describe()
 
 
 @pytest.mark.parametrize(
-    ("variant", "name", "limit"),
+    ("make", "name", "limit"),
     [
-        (variant, name, limit)
-        for variants in PARTS.values()
-        for variant in variants
-        for name, rule in rules(variant).items()
+        pytest.param(make, name, limit, id=f"{owner}.{name}={limit}")
+        for owner, make in OWNERS.items()
+        for name, rule in setting_rules(make()).items()
         for limit in (rule.at_least, rule.at_most)
         if limit is not None and not rule.many
     ],
 )
-def test_limits_that_are_included_are_accepted(variant, name, limit):
+def test_limits_that_are_included_are_accepted(make, name, limit):
     settings = {"rungs": 1} if name == "epochs" else {}
-    assert getattr(variant(**settings, **{name: limit}), name) == limit
+    assert value_of(make(**settings, **{name: limit}), name) == limit
 
 
-@pytest.mark.parametrize(("part", "variant", "name", "rule"), EVERY_SETTING)
-def test_every_example_in_a_message_is_accepted(part, variant, name, rule):
+@pytest.mark.parametrize(("part", "make", "name", "rule"), EVERY_SETTING)
+def test_every_example_in_a_message_is_accepted(part, make, name, rule):
     example = yaml.safe_load(rule.example)
     if rule.kind is float and isinstance(example, str):  # YAML 1.1 reads 1e-08 as text
         example = float(example)
     settings = {name: example}
     if name == "rungs":
         settings["epochs"] = example
-    if variant is schema.Data and name in schema.TABLE_SETTINGS:
-        settings = {"name": schema.TABLE, "path": "table.csv", "target": "label"} | settings
-    made = getattr(variant(**settings), name)
+    if name == "metrics":
+        settings["metric"] = example[0]
+    made = value_of(make(**settings), name)
     assert made == (tuple(example) if rule.many else example)
 
 
@@ -117,20 +126,23 @@ def test_every_example_in_a_message_is_accepted(part, variant, name, rule):
         (lambda: Budget(final_replicates=11), "budget.final_replicates is 11"),
         (lambda: Budget(search_seeds=(1, 2, 2)), "repeats [2]"),
         (lambda: Budget(final_seeds=(*range(100, 110), 3)), "share [3]"),
-        (lambda: schema.Data(validation_fraction=0.5, test_fraction=0.5), "leave nothing to train on"),
-        (lambda: config(loss={"name": "focal", "alpha": 0.3}), "loss.alpha is 0.3 on wine with 3 classes"),
-        (lambda: config(loss={"name": "ohem", "negatives_per_positive": 3}), "on wine with 3 classes"),
-        (lambda: config(loss={"name": "focal", "class_weight": [1, 2]}), "loss.class_weight has 2 numbers"),
-        (lambda: config(loss={"name": "focal", "gama": 1}), "there is no setting loss.gama"),
-        (lambda: config(sampler={"name": "shuffle", "exponent": 1}), "there is no setting sampler.exponent"),
-        (lambda: config(loss={"name": "focl"}), "loss.name is 'focl'"),
+        (
+            lambda: choose("data", "wine", validation_fraction=0.5, test_fraction=0.5),
+            "leave nothing to train on",
+        ),
+        (lambda: config(loss=part("loss", "focal", alpha=0.3)), "loss.alpha is 0.3 on wine with 3 classes"),
+        (lambda: config(mining=part("mining", "ratio")), "on wine with 3 classes"),
+        (lambda: config(loss=part("loss", "focal", class_weight=[1, 2])), "loss.class_weight has 2 numbers"),
+        (lambda: config(loss=part("loss", "focal", gama=1)), "loss/focal.yaml has gama"),
+        (lambda: config(sampler=part("sampler", "shuffle", exponent=1)), "sampler/shuffle.yaml has exponent"),
+        (lambda: choose("loss", "focl"), "there is no loss focl"),
         (lambda: config(loss={"gamma": 1}), "loss is "),
         (lambda: config(loss="focal"), "loss is 'focal'"),
         (lambda: config(data=3), "data is 3"),
         (lambda: config(batchsize=3), "there is no setting batchsize"),
         (lambda: config(strategy=""), "strategy is ''"),
         (lambda: config(name="../elsewhere"), "name is '../elsewhere'"),
-        (lambda: Config.from_dict({"strategy": "ce", "loss": {"name": "focal"}}), "data is missing"),
+        (lambda: Config.from_dict({"strategy": "ce", "loss": part("loss", "focal")}), "data is missing"),
         (lambda: Config.from_dict([]), "the configuration is []"),
     ],
 )
@@ -143,8 +155,10 @@ def test_what_does_not_fit_together_is_refused(make, part):
 
 
 def test_alpha_is_for_two_classes():
-    loss = {"name": "focal", "alpha": 0.3}
-    assert config(data={"name": "breast_cancer"}, loss=loss).loss == choose("loss", "focal", alpha=0.3)
+    two = to_plain(choose("data", "breast_cancer"))
+    found = config(data=two, loss=part("loss", "focal", alpha=0.3))
+    assert found.loss == choose("loss", "focal", alpha=0.3)
+    assert config(data=two, mining=part("mining", "ratio")).mining["negatives_per_positive"] == 3
 
 
 @given(
@@ -152,35 +166,35 @@ def test_alpha_is_for_two_classes():
     tau=st.none() | st.floats(0, 3),
     widths=st.lists(st.integers(1, 64), max_size=3),
     lr=st.floats(1e-6, 1),
-    sampler=st.sampled_from(sorted(schema.SAMPLERS)),
+    sampler=st.sampled_from(part_names("sampler")),
     name=st.none() | st.from_regex(r"[a-z][a-z0-9_.-]{0,20}", fullmatch=True),
 )
 def test_a_configuration_survives_dicts_yaml_and_pickle(gamma, tau, widths, lr, sampler, name):
     made = config(
-        loss={"name": "focal", "gamma": gamma, "tau": tau},
-        model={"name": "mlp", "widths": widths},
-        optimizer={"lr": lr},
-        sampler={"name": sampler},
+        loss=part("loss", "focal", gamma=gamma, tau=tau),
+        model=part("model", "mlp", widths=widths),
+        optimizer=part("optimizer", "adamw", lr=lr),
+        sampler=part("sampler", sampler),
         name=name,
     )
     assert Config.from_dict(made.to_dict()) == made
     assert Config.from_dict(yaml.safe_load(yaml.safe_dump(made.to_dict()))) == made
     assert pickle.loads(pickle.dumps(made)) == made
-    assert (made.loss.gamma, made.model.widths, made.optimizer.lr) == (gamma, tuple(widths), lr)
+    assert (made.loss["gamma"], made.model["widths"], made.optimizer["lr"]) == (gamma, tuple(widths), lr)
 
 
 def test_equal_configurations_compare_equal_however_they_are_written():
-    assert config(loss={"name": "focal", "gamma": 2}, batch_size=64.0) == config(
-        loss={"name": "focal", "gamma": 2.0}, batch_size=64
+    assert config(loss=part("loss", "focal", gamma=2), batch_size=64.0) == config(
+        loss=part("loss", "focal", gamma=2.0), batch_size=64
     )
     assert choose("model", "mlp", widths=[8, 4]) == choose("model", "mlp", widths=(8, 4))
     assert isinstance(config(batch_size=64.0).batch_size, int)
-    assert isinstance(choose("loss", "focal", gamma=2).gamma, float)
+    assert isinstance(choose("loss", "focal", gamma=2)["gamma"], float)
 
 
 def test_configurations_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        choose("loss", "focal").gamma = 3.0
+        choose("loss", "focal").items = ()
 
 
 @given(epochs=st.integers(1, 200), rungs=st.integers(1, 200))
@@ -197,47 +211,14 @@ def test_rungs_are_distinct_evenly_spaced_and_end_at_the_last_epoch(epochs, rung
     assert max(gaps) - min(gaps) <= 1
 
 
-def default_of(part: str, values: dict) -> dict:
-    variants = {"loss": schema.LOSSES, "sampler": schema.SAMPLERS}.get(part)
-    variant = variants[values["name"]] if variants else PARTS[part][0]
-    return dataclasses.asdict(variant())
-
-
-@pytest.mark.parametrize("part", sorted(set(PARTS) - {"budget", "fleet", "tracking"}))
-def test_files_of_a_group_have_the_defaults_except_what_they_are_there_to_change(part):
-    changed = {
-        "data": "name",
-        "search": "sampler",
-        "pruner": "name",
-        "engine": "name",
-        "model": "widths",
-    }.get(part)
-    files = list((CONF / part).glob("*.yaml"))
-    assert files
-    for file in files:
-        values = OmegaConf.to_container(OmegaConf.load(file))
-        default = default_of(part, values)
-        for key in values.keys() - {changed}:
-            value = tuple(values[key]) if isinstance(values[key], list) else values[key]
-            assert value == default[key], f"{file.name}: {key}"
-
-
-@pytest.mark.parametrize("part", ["budget", "data", "fleet", "tracking"])
-def test_the_main_file_has_the_defaults(part):
-    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))[part]
-    default = default_of(part, values)
-    elsewhere = {"name", *schema.TABLE_SETTINGS} if part == "data" else set()
-    assert values.keys() | elsewhere == default.keys() | elsewhere
+@pytest.mark.parametrize("section", ["budget", "fleet", "tracking", "data", "search"])
+def test_the_main_file_has_the_defaults(section):
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))[section]
+    fields = {each.name: each.default for each in dataclasses.fields(schema.SECTIONS[section])}
+    elsewhere = {"source", "sampler", "digest", "class_names", "enqueue", "users_metrics"}
+    assert values.keys() == fields.keys() - elsewhere
     for key, value in values.items():
-        assert (tuple(value) if isinstance(value, list) else value) == default[key], key
-
-
-def test_every_loss_and_sampler_has_a_file_of_its_name():
-    assert {file.stem for file in (CONF / "loss").glob("*.yaml")} == set(schema.LOSSES)
-    assert {file.stem for file in (CONF / "sampler").glob("*.yaml")} == set(schema.SAMPLERS)
-    assert {file.stem for file in (CONF / "data").glob("*.yaml")} == {*schema.DATASET_CLASSES, schema.TABLE}
-    for names in (schema.LOSSES, schema.SAMPLERS):
-        assert all(variant().name == name for name, variant in names.items())
+        assert (tuple(value) if isinstance(value, list) else value) == fields[key], key
 
 
 def test_errors_read_as_one_sentence_and_travel_between_processes():

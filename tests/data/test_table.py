@@ -242,12 +242,12 @@ def test_a_sweep_is_named_by_content_and_found_from_anywhere(path, monkeypatch):
     moved = plan_of("data.path=churn.csv")
     assert moved.sweep == plan.sweep
     assert plan.sweep.startswith(f"{plan.data.label}-")
-    assert plan_of(f"data.path={moved.data.path}", "data.drop=[zip]").data.label != plan.data.label
+    assert plan_of(f"data.path={moved.data.source['path']}", "data.drop=[zip]").data.label != plan.data.label
     monkeypatch.chdir("/")
     factory = ReplicateFactory(pickle.loads(pickle.dumps(moved)).data)
     assert factory.dataset.class_names == moved.data.class_names == ("stay", "leave")
     write(churn().iloc[:-1], elsewhere / "churn.csv")
-    assert plan_of(f"data.path={moved.data.path}").sweep != plan.sweep
+    assert plan_of(f"data.path={moved.data.source['path']}").sweep != plan.sweep
 
 
 def test_a_stored_configuration_of_another_content_is_refused(path, monkeypatch):
@@ -259,7 +259,7 @@ def test_a_stored_configuration_of_another_content_is_refused(path, monkeypatch)
     store_configuration(file, moved)
     write(churn().iloc[:-1], path.parent / "moved.csv")
     with pytest.raises(UserError, match=r"the sweep mine was started .*data.digest: '"):
-        store_configuration(file, plan_of(f"data.path={moved.data.path}", "name=mine"))
+        store_configuration(file, plan_of(f"data.path={moved.data.source['path']}", "name=mine"))
 
 
 def test_names_that_look_like_interpolations_stay_what_they_are(tmp_path):
@@ -305,7 +305,6 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
         choose("loss", "focal", gamma=1.5, alpha=0.6),
         choose("loss", "focal", gamma=0.5, tau=1),
     ]
-    model = choose("model", "mlp", widths=(7,))
     replicates = [
         factory.replicate(
             Config(

@@ -24,7 +24,7 @@ SMALL = (
     "budget.rungs=3",
     "budget.final_replicates=6",
     "batch_size=19",
-    "pruner.startup_trials=2",
+    "pruner.n_startup_trials=2",
     "pruner.warmup_rungs=0",
 )
 SIZE = Size(strategies=3, trials=5, replicates=2, final=6)
