@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
 
+from lossfleet.conf.parts import named_part, part_names
 from lossfleet.runners.models.stacked import to_tensor
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.optimizer import Optimizer
@@ -142,3 +143,9 @@ def test_a_cosine_rises_and_falls():
     assert factors[5] == 1
     assert (np.diff(factors[5:]) < 0).all()
     np.testing.assert_allclose(factors[5:], 0.1 + 0.45 * (1 + np.cos(np.pi * np.arange(15) / 15)))
+
+
+def test_every_optimizer_and_schedule_of_the_config_groups_has_a_row_here():
+    of_optimizers = {type(optimizer) for optimizer, _ in OPTIMIZERS.values()}
+    assert {named_part("optimizer", name).load() for name in part_names("optimizer")} == of_optimizers
+    assert {named_part("schedule", name).load() for name in part_names("schedule")} == {constant, cosine}
