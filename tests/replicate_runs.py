@@ -38,7 +38,9 @@ def adamw(lr: float = 3e-3, **settings: Any) -> Part:
     return named_part("optimizer", "adamw", lr=lr, **{"weight_decay": 1e-2, **settings})
 
 
-def config(loss: Part = CROSS_ENTROPY, sampler: str | Part = "shuffle", *, data: str = "wine", **changes: Any) -> Config:
+def config(
+    loss: Part = CROSS_ENTROPY, sampler: str | Part = "shuffle", *, data: str = "wine", **changes: Any
+) -> Config:
     """A small configuration; 106 and 343 training rows are no multiple of 19 and 64, so the last batch is ragged."""
     return Config(
         strategy="under_test",

@@ -243,7 +243,9 @@ def shape(made: Config) -> FleetShape:
 
 def test_what_differs_in_numbers_alone_shares_a_shape():
     names = ("ce", "weighted_ce by tau", "focal at gamma 5 by alpha", "cosine with warm-up")
-    shared = {shape(MEMBERS[name]) for name in names} | {shape(config(optimizer=adamw(1.0, weight_decay=0.0)))}
+    shared = {shape(MEMBERS[name]) for name in names} | {
+        shape(config(optimizer=adamw(1.0, weight_decay=0.0)))
+    }
     assert len({replace(each, batch_size=1) for each in shared}) == 1
     for name, other in (
         ("dropout", "dropout of another rate"),
