@@ -21,7 +21,10 @@ os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 
 
 # In the order in which workers begin them, so that none is left alone with a long one at the end.
-LONGEST = ("readme", "outage", "fleet", "ray", "kill", "fusion", "sweep", "interrupts", "folder", "postgres")
+LONGEST = (
+    *("benchmarks", "readme", "outage", "fleet", "ray", "kill", "fusion"),
+    *("sweep", "interrupts", "folder", "postgres", "neighbours"),
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -34,18 +34,21 @@ class Size:
     final_replicates: int
     torch_trials: int
     rounds: int
-    # Of lossfleet, which trains all strategies otherwise.
+    data: str = "page_blocks"
+    # For lossfleet alone.
     more: tuple[str, ...] = ()
 
     def overrides(self, trials: int) -> list[str]:
         """The settings of a sweep of so many trials."""
         names = ("replicates", "epochs", "rungs", "final_replicates")
         budget = [f"budget.{name}={getattr(self, name)}" for name in names]
-        return [f"budget.trials={trials}", *budget]
+        return [f"data={self.data}", f"budget.trials={trials}", *budget]
 
 
 FULL = Size(40, 3, 30, 10, 10, torch_trials=4, rounds=3)
-QUICK = Size(1, 1, 1, 1, 2, torch_trials=1, rounds=1, more=("strategy=ce",))
+QUICK = Size(
+    1, 1, 1, 1, 2, torch_trials=1, rounds=1, data="wine", more=("strategy=ce", "tracking.enabled=false")
+)
 
 
 def run(quick: bool) -> list[Report]:
