@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,6 +16,8 @@ from lossfleet.sweeps.commands import run as commands
 from lossfleet.sweeps.commands.cli import COMMANDS, main
 
 HEAVY = ("mindspore", "mlflow", "optuna", "hydra", "omegaconf", "pandas", "numpy", "sklearn", "scipy", "ray")
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str) -> int | str | None:
@@ -82,9 +85,11 @@ def examples(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("example", [*examples("sweep"), *examples("train")])
-def test_every_example_of_the_help_composes(example, capsys):
+def test_every_example_of_the_help_composes(example, capsys, monkeypatch):
     import shlex
 
+    # Where the folder of parts of one's own is that some of them name.
+    monkeypatch.chdir(ROOT / "examples")
     arguments = shlex.split(example)[1:]
     assert run(*dict.fromkeys([*arguments, "--print-config"])) == 0
     assert yaml.safe_load(capsys.readouterr().out)
@@ -130,9 +135,7 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
         "lossfleet.sweeps.comparison.printing",
         print_comparison=lambda *given: called.append(given),
     )
-    replace_module(
-        monkeypatch, "lossfleet.runners.tracking.ui", serve_ui=lambda *given: called.append(given)
-    )
+    replace_module(monkeypatch, "lossfleet.runners.tracking.ui", serve_ui=lambda *given: called.append(given))
     replace_module(
         monkeypatch, "lossfleet.sweeps.commands.sync", sync_sweeps=lambda *given: called.append(given)
     )

@@ -79,10 +79,10 @@ ROWS = [
 def test_wrong_code_is_refused_before_training(override, messages, tmp_path, monkeypatch, capsys):
     parts, here = tmp_path / "parts", tmp_path / "here"
     here.mkdir()
-    for name, text in FILES.items():
-        file = parts / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n")
+    (name,) = [name for name in FILES if name.endswith(f"/{override.split('=')[1]}")]
+    file = parts / f"{name}.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(FILES[name] + "\n")
     (parts / "bad_parts.py").write_text(CODE)
     (parts / "no_python.py").write_text("def loss(logits labels): pass\n")
     monkeypatch.chdir(here)
