@@ -25,7 +25,10 @@ from lossfleet.sweeps.running.size import (
 
 def shape(mining: str = "none", **more: Any) -> FleetShape:
     made = shape_of(
-        config(mining=named_part("mining", mining), **more), features=2, classes=2, train_rows=100
+        config(mining=named_part("mining", mining), data="breast_cancer", **more),
+        features=2,
+        classes=2,
+        train_rows=100,
     )
     assert isinstance(made, FleetShape)
     return made
