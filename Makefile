@@ -17,7 +17,7 @@ test: system $(VENV)/installed-dev check
 
 # Sweeps killed at 50 random moments; LOSSFLEET_KILL_SEED=... repeats the moments that it prints.
 soak: $(VENV)/installed-dev
-	LOSSFLEET_KILLS=50 $(BIN)/python -m pytest -s tests/test_kill.py
+	LOSSFLEET_KILLS=50 $(BIN)/python -m pytest -s tests/running/test_kill.py
 
 # What the tests need that is no Python package, from Debian: PostgreSQL, a browser, and g++ for fused kernels.
 system:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from mindspore import nn
 
@@ -54,10 +53,7 @@ def build_cell(model: Part, features: int, classes: int) -> nn.Cell:
     Raises:
         UserError: its constructor raised an exception.
     """
-    try:
-        cell: Any = model.call(features=features, input_shape=(features,), classes=classes)
-    except Exception as error:
-        raise _no_model(model, f"raised {type(error).__name__}: {error}", "a cell") from error
+    cell: nn.Cell = model.call(features=features, input_shape=(features,), classes=classes)
     return cell
 
 

@@ -190,7 +190,7 @@ class Cells:
 
     def _put_in(self, slot: int) -> None:
         for parameter, values in zip(self._all_parameters(), self._states[slot], strict=True):
-            parameter.set_data(Tensor(values))
+            ops.assign(parameter, Tensor(values))
 
     def _train(self, slot: int, replicate: Replicate) -> float:
         """One epoch of what is in the cell; compiled, or step by step where the cell does not compile."""

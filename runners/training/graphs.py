@@ -35,6 +35,7 @@ class StackedObjective(nn.Cell):
         self.loss, self.loss_numbers = objective.loss.function, objective.loss.numbers
         self.loss_constants = dict(objective.loss.constants)
         self.given = objective.given
+        self.times_class_weight = objective.times_class_weight
         self.mines, self.mines_by_label = objective.mining is not None, objective.mines_by_label
         if objective.mining is not None:
             self.mining, self.mining_numbers = objective.mining.function, objective.mining.numbers
@@ -48,7 +49,7 @@ class StackedObjective(nn.Cell):
         labels: Tensor,
         numbers: tuple[Tensor, ...],
         given: tuple[Tensor, ...],
-        present: Tensor,
+        share: Tensor,
     ) -> Tensor:
         """Losses, of mined batches n / kept times those of the kept examples and 0 for the others.
 
@@ -57,7 +58,7 @@ class StackedObjective(nn.Cell):
             labels: (K, B) int32.
             numbers: H times (K, B), the hyperparameters of the loss and then those of the mining.
             given: D times (K, C), what the data knows.
-            present: (K, B), above 0 for examples and 0 in the empty places of a ragged last batch.
+            share: (K, B), what an example counts in its batch, see TrainEpoch.
         """
         keywords = dict(self.loss_constants)
         for index in range(len(self.loss_numbers)):
@@ -67,17 +68,19 @@ class StackedObjective(nn.Cell):
         losses = self.loss(logits, labels, **keywords)
         if not self.mines:
             return losses
-        valid = ops.cast(present > 0, ms.float32)
+        valid = ops.cast(share > 0, ms.float32)
         keywords = dict(self.mining_constants)
         for index in range(len(self.mining_numbers)):
             # Of each member, not of each example.
             keywords[self.mining_numbers[index]] = numbers[len(self.loss_numbers) + index][:, 0]
         if self.mines_by_label:
             keywords["labels"] = labels
-        mask = self.mining(ops.stop_gradient(losses), valid=valid, **keywords)
-        kept = self.product(ops.expand_dims(mask, 1), self.column)
-        number = self.product(ops.expand_dims(valid, 1), self.column)
-        return losses * mask * ops.squeeze(number / kept, 1)
+        number = ops.squeeze(self.product(ops.expand_dims(valid, 1), self.column), 1)
+        # Hard is what has a high loss, its class weight included.
+        mined = losses * share * number if self.times_class_weight else losses
+        mask = self.mining(ops.stop_gradient(mined), valid=valid, **keywords)
+        kept = ops.squeeze(self.product(ops.expand_dims(mask, 1), self.column), 1)
+        return losses * mask * (number / kept)
 
 
 class TrainEpoch(nn.Cell):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossfleet.conf.parts import Part
 from lossfleet.conf.schema import PART_GROUPS
 from lossfleet.sweeps.planning.plan import Plan, Study
+
+if TYPE_CHECKING:
+    from lossfleet.runners.data.splits import Split
 
 # Of the outputs that a metric of the user's is tried on.
 MEMBERS, EXAMPLES = 3, 17
@@ -30,7 +34,10 @@ def check_parts(plan: Plan) -> None:
         for part in users_parts(study):
             part.load()
     _try_metrics(plan)
-    _try_samplers(plan)
+    split = _split_for_users_parts(plan)
+    if split is not None:
+        _try_samplers(plan, split)
+        _try_losses_and_models(plan, split)
 
 
 def users_parts(study: Study) -> Iterator[Part]:
@@ -53,23 +60,47 @@ def _try_metrics(plan: Plan) -> None:
         Given(logits, labels, rarest_class=classes - 1).value(metric)
 
 
-def _try_samplers(plan: Plan) -> None:
-    samplers = [part for study in plan.studies for part in users_parts(study) if part.group == "sampler"]
-    if not samplers:
-        return
+def _split_for_users_parts(plan: Plan) -> Split | None:
+    """A split to try parts on, or None where all are lossfleet's own."""
+    if not any(True for study in plan.studies for _ in users_parts(study)):
+        return None
     from lossfleet.runners.data.loading import open_dataset
-    from lossfleet.runners.data.samplers import index_plan, training_rows
     from lossfleet.runners.data.splits import make_split
 
-    data, seed = plan.data, plan.budget.search_seeds[0]
-    split = make_split(
+    data = plan.data
+    return make_split(
         open_dataset(data),
-        seed=seed,
+        seed=plan.budget.search_seeds[0],
         split=0,
         validation_fraction=data.validation_fraction,
         test_fraction=data.test_fraction,
         long_tail=data.long_tail,
     )
-    for sampler in samplers:
+
+
+def _try_samplers(plan: Plan, split: Split) -> None:
+    from lossfleet.runners.data.samplers import index_plan, training_rows
+
+    seed = plan.budget.search_seeds[0]
+    samplers = {part for study in plan.studies for part in users_parts(study) if part.group == "sampler"}
+    for sampler in sorted(samplers, key=str):
         _, labels = training_rows(sampler, split, seed=seed)
         index_plan(sampler, len(split.train_labels), labels, seed=seed, epochs=1)
+
+
+def _try_losses_and_models(plan: Plan, split: Split) -> None:
+    groups = {part.group for study in plan.studies for part in users_parts(study)}
+    if not groups & {"loss", "mining", "model"}:
+        return
+    # Late: MindSpore takes seconds to import.
+    from lossfleet.runners.training.check import try_model, try_objective
+
+    features, classes = split.train_features.shape[1], len(split.class_counts)
+    for study in plan.studies:
+        for part in users_parts(study):
+            if part.group == "loss":
+                try_objective(part, study.config.mining, split.class_counts)
+            elif part.group == "mining":
+                try_objective(study.config.loss, part, split.class_counts)
+            elif part.group == "model":
+                try_model(part, features, classes)

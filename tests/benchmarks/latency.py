@@ -6,6 +6,8 @@ import sqlite3
 import subprocess
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.benchmarks.measure import LOSSFLEET, Report, command_environment, fresh_folder, median, run_command
@@ -25,26 +27,30 @@ ERROR = ("sweep", "strategy=focal", "loss.gamma=-1")
 WATCHED = ("sweep", "experiment=quick")
 # The main job, reporting every epoch; stopped after the first.
 MAIN = ("sweep", "budget.rungs=30")
+# What compiles its kernels and keeps them.
+WARM_UP = ("sweep", "budget.epochs=1", "budget.rungs=1", "fleet.fused=true", "tracking.enabled=false")
+# Instead of these where only to see that it runs.
+QUICK = ("sweep", "strategy=ce", "data=wine", "budget.trials=1", "budget.replicates=1", "budget.rungs=2")
 REPORTED = b'"intermediate_value"'
 POLL = 0.02
 LONGEST_WAIT = 300.0
 
 
-def run(quick: bool) -> Report:
+def run(quick: bool) -> list[Report]:
     """Every command in turn, round after round."""
-    rounds = 2 if quick else 9
-    with fresh_folder() as folder:
-        # So that there are kernels of an earlier sweep.
-        run_command([*LOSSFLEET, "sweep", "budget.trials=1"], folder)
+    rounds = 1 if quick else 9
+    main, watched = (QUICK, QUICK) if quick else (MAIN, WATCHED)
+    if not quick:
+        seconds(*WARM_UP)
     samples: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         samples["--help"].append(seconds("--help"))
         samples["sweep --help"].append(seconds("sweep", "--help"))
         samples["configuration error"].append(seconds(*ERROR, expected_code=2))
         samples["one training of one epoch, and the final one"].append(seconds(*TINY))
-        samples["launch to the main job's first epoch"].append(seconds_to_first_epoch())
-        samples["the same, first time on a machine"].append(seconds_to_first_epoch(is_first=True))
-        first_run, first_replicate = seconds_to_mlflow()
+        samples["launch to the main job's first epoch"].append(seconds_to_first_epoch(main))
+        samples["the same, first time on a machine"].append(seconds_to_first_epoch(main, is_first=True))
+        first_run, first_replicate = seconds_to_mlflow(watched)
         samples["launch to the sweep's run in MLflow"].append(first_run)
         samples["launch to the first replicate's run in MLflow"].append(first_replicate)
     rows = [
@@ -59,7 +65,7 @@ def run(quick: bool) -> Report:
         "machine the fused kernels are compiled.",
         f"MLflow's times are those of `sweep experiment=quick`; its database is read every {POLL} s.",
     )
-    return Report("Latency", rows, notes, dict(samples))
+    return [Report("Latency", rows, notes, dict(samples))]
 
 
 def seconds(*arguments: str, expected_code: int = 0) -> float:
@@ -68,61 +74,61 @@ def seconds(*arguments: str, expected_code: int = 0) -> float:
         return run_command([*LOSSFLEET, *arguments], folder, expected_code=expected_code).seconds
 
 
-def seconds_to_first_epoch(*, is_first: bool = False) -> float:
-    """Seconds until a fleet of the main job has trained an epoch; what runs then is ended.
+def seconds_to_first_epoch(command: Sequence[str], *, is_first: bool = False) -> float:
+    """Seconds until a fleet of this sweep has trained an epoch; what runs then is ended.
 
     Args:
         is_first: as on a machine that has no fused kernels of earlier sweeps.
     """
-    with fresh_folder() as folder:
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [*LOSSFLEET, *MAIN],
-            cwd=folder,
-            env=command_environment(folder / "cache" if is_first else None),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+    with fresh_folder() as folder, started(command, folder, is_first=is_first) as seconds_until:
+        return seconds_until(
+            lambda: any(REPORTED in file.read_bytes() for file in folder.glob("studies/*/optuna.journal"))
         )
-        try:
-            while time.perf_counter() - start < LONGEST_WAIT:
-                if any(REPORTED in file.read_bytes() for file in folder.glob("studies/*/optuna.journal")):
-                    return time.perf_counter() - start
-                time.sleep(POLL)
-            raise TimeoutError(f"no epoch of {' '.join(MAIN)} after {LONGEST_WAIT:g} s")
-        finally:
-            process.terminate()
-            process.wait()
 
 
-def seconds_to_mlflow() -> tuple[float, float]:
-    """Seconds until the sweep's own run and until the first replicate's can be read."""
-    with fresh_folder() as folder:
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [*LOSSFLEET, *WATCHED],
-            cwd=folder,
-            env=command_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            times = [wait_for(folder / "mlflow.db", kind, start) for kind in ("sweep", "replicate")]
-        finally:
-            process.wait()
-    return times[0], times[1]
+def seconds_to_mlflow(command: Sequence[str]) -> tuple[float, float]:
+    """Seconds until a sweep's own run and until its first replicate's can be read; what runs then is ended."""
+    with fresh_folder() as folder, started(command, folder) as seconds_until:
+        database = folder / "mlflow.db"
+        sweep = seconds_until(lambda: has_run(database, "sweep"))
+        return sweep, seconds_until(lambda: has_run(database, "replicate"))
 
 
-def wait_for(database: Path, kind: str, start: float) -> float:
-    """Seconds from start until a run of this kind is in the database.
+@contextmanager
+def started(
+    command: Sequence[str], folder: Path, *, is_first: bool = False
+) -> Iterator[Callable[[Callable[[], bool]], float]]:
+    """A command that runs in a folder; gives a function that waits for something and returns the seconds till then.
 
     Raises:
-        TimeoutError: it never came.
+        TimeoutError: it never happened, or not before the command's end.
     """
-    while (elapsed := time.perf_counter() - start) < LONGEST_WAIT:
-        if has_run(database, kind):
-            return elapsed
-        time.sleep(POLL)
-    raise TimeoutError(f"no {kind} in {database} after {LONGEST_WAIT:g} s")
+    output = folder / "output"
+    with output.open("wb") as file:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [*LOSSFLEET, *command],
+            cwd=folder,
+            env=command_environment(folder / "cache" if is_first else None),
+            stdout=file,
+            stderr=file,
+        )
+
+    def seconds_until(happened: Callable[[], bool]) -> float:
+        while time.perf_counter() - start < LONGEST_WAIT:
+            has_ended = process.poll() is not None
+            if happened():
+                return time.perf_counter() - start
+            if has_ended:
+                break
+            time.sleep(POLL)
+        raise TimeoutError(f"{' '.join(command)} did not come so far:\n{output.read_text()[-3000:]}")
+
+    try:
+        yield seconds_until
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def has_run(database: Path, kind: str) -> bool:

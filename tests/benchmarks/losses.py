@@ -14,6 +14,7 @@ from tests.benchmarks.measure import Report, median
 
 # For each shape the rounds, and the calls of a measurement, after as many that settle what other losses left.
 SHAPES = {(8192, 10): (25, 10), (64, 80, 4096): (9, 1)}
+QUICK_SHAPES = {(97, 5): (1, 1)}
 # Whether PyNative waits for each kernel.
 MODES = {"PyNative": False, "PyNative, synchronised": True, "compiled": True}
 # Which of a value and its gradient is waited for first.
@@ -22,14 +23,15 @@ VALUE_FIRST, GRADIENT_FIRST = (0, 1), (1, 0)
 Step = Callable[[], Any]
 
 
-def run(quick: bool) -> Report:
+def run(quick: bool) -> list[Report]:
     """Each loss in turn, round after round, for each shape, and each mode in a process of its own."""
     rows, samples = [], {}
-    for shape, (rounds, _) in SHAPES.items():
+    shapes = QUICK_SHAPES if quick else SHAPES
+    for shape, (rounds, calls) in shapes.items():
         for mode in MODES:
             # A mode's threads look for work long after, and disturb the next.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                seconds = process.submit(measure, shape, mode, 3 if quick else rounds).result()
+                seconds = process.submit(measure, shape, mode, rounds, calls).result()
             for name, measured in seconds.items():
                 samples[f"{name} {shape} {mode}"] = measured
             rows += [
@@ -52,8 +54,8 @@ def run(quick: bool) -> Report:
             ]
     notes = (
         "Value and gradient of the mean by value_and_grad, labels as indices, no weights, gamma 2.",
-        f"Medians of {' or '.join(str(rounds) for rounds, _ in SHAPES.values())} rounds, in which the four losses take "
-        f"turns, each with {' or '.join(str(calls) for _, calls in SHAPES.values())} calls one after another and as "
+        f"Medians of {' or '.join(str(rounds) for rounds, _ in shapes.values())} rounds, in which the four losses take "
+        f"turns, each with {' or '.join(str(calls) for _, calls in shapes.values())} calls one after another and as "
         "many before them; before the first round each was called 12 times, which compiles what is compiled.",
         "The ratio is the median of the rounds' ratios, which a machine with other work disturbs less.",
         "Value and gradient are read in the order that is faster for each loss, both being measured: on two cores, who "
@@ -61,11 +63,11 @@ def run(quick: bool) -> Report:
         "Synchronised is set_context(pynative_synchronize=True), which a CPU is faster with; compiled is ms.jit.",
         "losses/ checks its input and is right to 1e-5 down to losses of 1e-30, which nn is not.",
     )
-    return Report("Losses: ms of value and gradient", rows, notes, samples)
+    return [Report("Losses: ms of value and gradient", rows, notes, samples)]
 
 
-def measure(shape: tuple[int, ...], mode: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a call of every loss in every round, in a process that does nothing else."""
+def measure(shape: tuple[int, ...], mode: str, rounds: int, times: int) -> dict[str, list[float]]:
+    """Seconds of a call of every loss in every round, of so many calls, in a process that does nothing else."""
     import mindspore as ms
 
     ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=MODES[mode])
@@ -75,7 +77,7 @@ def measure(shape: tuple[int, ...], mode: str, rounds: int) -> dict[str, list[fl
         repeat(call, VALUE_FIRST, 12)
     for _ in range(rounds):
         for name, call in calls.items():
-            each = [settled(call, order, SHAPES[shape][1]) for order in (VALUE_FIRST, GRADIENT_FIRST)]
+            each = [settled(call, order, times) for order in (VALUE_FIRST, GRADIENT_FIRST)]
             seconds[name].append(min(each))
     return dict(seconds)
 

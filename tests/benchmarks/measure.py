@@ -11,10 +11,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+# Whether the peers of PyTorch can run, and what a table says where they cannot.
+HAS_TORCH = find_spec("torch") is not None
+NO_TORCH = "PyTorch is not installed (pip install 'lossfleet[bench]'), so its peers are left out."
 LOSSFLEET = (sys.executable, "-m", "lossfleet.sweeps.commands.cli")
 
 

@@ -10,70 +10,64 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from lossfleet.conf.schema import Budget, Config, Data, Focal, Optimizer
-from lossfleet.runners.data.splits import Split
-from lossfleet.runners.models.initial import initial_parameters
-from lossfleet.runners.training.replicate import Replicate, ReplicateFactory
+from lossfleet.conf.schema import Config
+from tests.benchmarks.work import Rows, configuration, factory, rows_of, with_settings
 
 ROWS, FEATURES, CLASSES = 400, 30, 2
 WIDTHS = (32, 32)
+GAMMA = 2.0
+# Of the 569 rows of breast_cancer 400 are for training.
+WORK = (
+    "data=breast_cancer",
+    "data.validation_fraction=0.15",
+    "data.test_fraction=0.146",
+    "strategy=focal",
+    f"loss.gamma={GAMMA}",
+    f"model.widths=[{WIDTHS[0]},{WIDTHS[1]}]",
+    "batch_size=64",
+    "budget.rungs=1",
+)
 # Forward, and backward with regard to weights and inputs; two floating point operations a product.
 FLOPS = 3 * 2 * ROWS * (FEATURES * WIDTHS[0] + WIDTHS[0] * WIDTHS[1] + WIDTHS[1] * CLASSES)
-GAMMA = 2.0
-# Index plans start over after this many epochs.
-PLANNED_EPOCHS = 16
+# Index plans start over after this many epochs; those of a solo run are long enough never to end.
+PLANNED_EPOCHS, SOLO_EPOCHS = 16, 10_000
 SGEMM_SIZE = 2048
 
 Epoch = Callable[[], object]
 
 
-def replicates(count: int) -> list[Replicate]:
-    """The reference work of some models, on random examples that they share; learning rates differ."""
-    random = np.random.default_rng(0)
-    features = random.normal(size=(ROWS, FEATURES)).astype(np.float32)
-    labels = (features[:, 0] + random.normal(size=ROWS) > 1).astype(np.int32)
-    split = Split(features, labels, features, labels, features, labels, np.bincount(labels), 1)
-    config = Config(
-        strategy="focal",
-        data=Data(name="breast_cancer"),
-        loss=Focal(gamma=GAMMA),
-        budget=Budget(epochs=PLANNED_EPOCHS, rungs=1),
-    )
-    return [
-        Replicate(
-            config=replace(config, optimizer=Optimizer(lr=float(lr))),
-            seed=seed,
-            split_number=0,
-            split=split,
-            features=features,
-            labels=labels,
-            rows_key=(),
-            plan=np.stack([random.permutation(ROWS) for _ in range(PLANNED_EPOCHS)]).astype(np.int32),
-            class_weight=np.ones(CLASSES, np.float32),
-            initial=initial_parameters(config.model, FEATURES, CLASSES, seed=seed),
-        )
-        for seed, lr in enumerate(np.geomspace(1e-4, 1e-2, count))
-    ]
+def configurations(count: int) -> list[Config]:
+    """The reference work of some models, whose learning rates differ."""
+    base = configuration(*WORK, f"budget.epochs={PLANNED_EPOCHS}")
+    rates = np.geomspace(1e-4, 1e-2, count)
+    return [with_settings(base, {"optimizer.lr": float(rate)}) for rate in rates]
+
+
+def reference_rows(config: Config) -> Rows:
+    """The examples that all models share, and their order."""
+    rows = rows_of(config, seed=0, number=0)
+    assert rows.features.shape == (ROWS, FEATURES)
+    return rows
 
 
 def fleet(models: int) -> Epoch:
     """lossfleet's fleet, with fused kernels."""
     from lossfleet.runners.training.fleet import Fleet
     from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
-    from lossfleet.runners.training.shape import FleetShape
+    from lossfleet.runners.training.shape import FleetShape, shape_of
 
     fuse_kernels()
-    work = replicates(models)
-    shape = FleetShape.of(work[0].config, features=FEATURES, classes=CLASSES, train_rows=ROWS)
-    made = Fleet(shape, slots=models, pages=1, page_rows=ROWS, evaluation_rows=ROWS)
-    for slot, replicate in enumerate(work):
-        made.enter(slot, replicate)
+    configs = configurations(models)
+    shape = shape_of(configs[0], features=FEATURES, classes=CLASSES, train_rows=ROWS)
+    assert isinstance(shape, FleetShape)
+    made = Fleet(shape, slots=models, pages=1, page_rows=ROWS, evaluation_rows=1)
+    for slot, config in enumerate(configs):
+        made.enter(slot, factory(config.data).replicate(config, seed=0, split=0))
     made.train_epoch()
     publish_kernels()
 
@@ -89,43 +83,42 @@ def torch_stacked(models: int) -> Epoch:
     import torch
     from torch.nn import functional
 
-    work = replicates(models)
-    config = work[0].config
-    optimizer, batch_size = config.optimizer, config.batch_size
-    features, labels = torch.from_numpy(work[0].features), torch.from_numpy(work[0].labels).long()
-    plan = torch.from_numpy(np.stack([replicate.plan for replicate in work], axis=1)).long()
-    lr = torch.tensor([[[replicate.config.optimizer.lr]] for replicate in work])
-    decay = 1 - lr * optimizer.weight_decay
+    configs = configurations(models)
+    optimizer, batch_size = configs[0].to_dict()["optimizer"], configs[0].batch_size
+    beta1, beta2 = optimizer["beta1"], optimizer["beta2"]
+    rows = reference_rows(configs[0])
+    features, labels = torch.from_numpy(rows.features), torch.from_numpy(rows.labels).long()
+    plan = torch.from_numpy(np.stack([rows.plan] * models, axis=1)).long()
+    lr = torch.tensor([[[config.to_dict()["optimizer"]["lr"]]] for config in configs])
+    decay = 1 - lr * optimizer["weight_decay"]
     layers = []
-    for layer in range(len(WIDTHS) + 1):
-        weights, biases = zip(*(replicate.initial[layer] for replicate in work), strict=True)
-        weight = torch.from_numpy(np.stack([weight.T for weight in weights])).contiguous()
-        bias = torch.from_numpy(np.stack(biases)[:, None])
+    for inputs, out in pairwise((FEATURES, *WIDTHS, CLASSES)):
+        weight, bias = torch.randn(models, inputs, out) / inputs**0.5, torch.zeros(models, 1, out)
         layers.append((weight.requires_grad_(), bias.requires_grad_()))
     parameters = [parameter for layer in layers for parameter in layer]
     first_moments = [torch.zeros_like(parameter) for parameter in parameters]
     second_moments = [torch.zeros_like(parameter) for parameter in parameters]
     step = epochs_done = 0
 
-    def train_step(rows: Any) -> Any:
+    def train_step(batch: Any) -> Any:
         nonlocal step
         step += 1
-        hidden = features[rows]
+        hidden = features[batch]
         for index, (weight, bias) in enumerate(layers):
             hidden = torch.baddbmm(bias, hidden, weight)
             hidden = functional.relu(hidden) if index < len(layers) - 1 else hidden
-        log_p = functional.log_softmax(hidden, -1).gather(2, labels[rows][..., None])[..., 0]
+        log_p = functional.log_softmax(hidden, -1).gather(2, labels[batch][..., None])[..., 0]
         losses = (-((1 - log_p.exp()) ** GAMMA) * log_p).mean(1)
         gradients = torch.autograd.grad(losses.sum(), parameters)
-        step_size = lr / (1 - optimizer.beta1**step)
-        correction = (1 - optimizer.beta2**step) ** 0.5
+        step_size = lr / (1 - beta1**step)
+        correction = (1 - beta2**step) ** 0.5
         with torch.no_grad():
             for parameter, gradient, first, second in zip(
                 parameters, gradients, first_moments, second_moments, strict=True
             ):
-                first.lerp_(gradient, 1 - optimizer.beta1)
-                second.mul_(optimizer.beta2).addcmul_(gradient, gradient, value=1 - optimizer.beta2)
-                denominator = second.sqrt().div_(correction).add_(optimizer.epsilon)
+                first.lerp_(gradient, 1 - beta1)
+                second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+                denominator = second.sqrt().div_(correction).add_(optimizer["epsilon"])
                 parameter.mul_(decay).sub_(first.div(denominator).mul_(step_size))
         return losses.detach()
 
@@ -133,7 +126,7 @@ def torch_stacked(models: int) -> Epoch:
         nonlocal epochs_done
         order = plan[epochs_done % PLANNED_EPOCHS]
         epochs_done += 1
-        losses = [train_step(rows) for rows in order.split(batch_size, dim=1)]
+        losses = [train_step(batch) for batch in order.split(batch_size, dim=1)]
         return torch.stack(losses).mean(0).numpy()
 
     return epoch
@@ -155,21 +148,21 @@ def torch_eager(models: int) -> Epoch:
 
     # Operations this small gain nothing from threads.
     torch.set_num_threads(1)
-    work = replicates(models)
-    features, labels = torch.from_numpy(work[0].features), torch.from_numpy(work[0].labels).long()
+    configs = configurations(models)
+    rows = reference_rows(configs[0])
+    features, labels = torch.from_numpy(rows.features), torch.from_numpy(rows.labels).long()
+    plan = torch.from_numpy(rows.plan).long()
     trainings = []
-    for replicate in work:
+    for config in configs:
         sizes = (FEATURES, *WIDTHS, CLASSES)
         dense = [nn.Linear(*pair) for pair in pairwise(sizes)]
         model = nn.Sequential(dense[0], nn.ReLU(), dense[1], nn.ReLU(), dense[2])
+        settings = config.to_dict()["optimizer"]
         optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=replicate.config.optimizer.lr,
-            weight_decay=replicate.config.optimizer.weight_decay,
-            fused=True,
+            model.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True
         )
-        trainings.append((model, optimizer, torch.from_numpy(replicate.plan).long()))
-    batch_size = work[0].config.batch_size
+        trainings.append((model, optimizer))
+    batch_size = configs[0].batch_size
     epochs_done = 0
 
     def epoch() -> list[float]:
@@ -177,11 +170,11 @@ def torch_eager(models: int) -> Epoch:
         order_number = epochs_done % PLANNED_EPOCHS
         epochs_done += 1
         means = []
-        for model, optimizer, plan in trainings:
+        for model, optimizer in trainings:
             losses = []
-            for rows in plan[order_number].split(batch_size):
+            for batch in plan[order_number].split(batch_size):
                 losses_of_rows = functional.cross_entropy(
-                    model(features[rows]), labels[rows], reduction="none"
+                    model(features[batch]), labels[batch], reduction="none"
                 )
                 loss = ((1 - torch.exp(-losses_of_rows)) ** GAMMA * losses_of_rows).mean()
                 optimizer.zero_grad()
@@ -198,9 +191,8 @@ def solo(models: int) -> Epoch:
     """lossfleet's solo engine: stock MindSpore layers in PyNative mode, launches synchronised."""
     from lossfleet.runners.training.solo import train_solo
 
-    (replicate,) = replicates(models)
-    # Long enough never to end.
-    progress = train_solo(replace(replicate, plan=np.tile(replicate.plan, (1000, 1))))
+    config = configuration(*WORK, f"budget.epochs={SOLO_EPOCHS}")
+    progress = train_solo(factory(config.data).replicate(config, seed=0, split=0))
     return lambda: next(progress)
 
 
@@ -214,9 +206,8 @@ def pynative_page_blocks(models: int) -> Epoch:
     """The same on Page Blocks, an epoch of a replicate of the main job."""
     from lossfleet.runners.training.solo import train_solo
 
-    data = Data(name="page_blocks")
-    config = Config(strategy="focal", data=data, loss=Focal(), budget=Budget(epochs=1000))
-    progress = train_solo(ReplicateFactory(data).replicate(config, seed=0, split=0))
+    config = configuration("data=page_blocks", "strategy=focal", f"budget.epochs={SOLO_EPOCHS}")
+    progress = train_solo(factory(config.data).replicate(config, seed=0, split=0))
     return _unsynchronised(lambda: next(progress))
 
 
@@ -231,9 +222,7 @@ def _unsynchronised(epoch: Epoch) -> Epoch:
 
 def sgemm(models: int) -> Epoch:
     """Not training: one large float32 matrix product, for the arithmetic limit of this machine."""
-    import torch
-
-    left, right = torch.rand(2, SGEMM_SIZE, SGEMM_SIZE)
+    left, right = np.random.default_rng(0).random((2, SGEMM_SIZE, SGEMM_SIZE), np.float32)
     return lambda: left @ right
 
 

@@ -8,8 +8,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from tests.benchmarks.measure import LOSSFLEET, Finished, Report, fresh_folder, median, peers, run_command
-from tests.benchmarks.torch_sweep import STRATEGIES
+from tests.benchmarks.measure import (
+    HAS_TORCH,
+    LOSSFLEET,
+    NO_TORCH,
+    Report,
+    fresh_folder,
+    median,
+    peers,
+    run_command,
+)
+from tests.benchmarks.work import STRATEGIES
 
 TORCH = (sys.executable, "-m", "tests.benchmarks.torch_sweep")
 
@@ -25,31 +34,36 @@ class Size:
     final_replicates: int
     torch_trials: int
     rounds: int
+    # Of lossfleet, which trains all strategies otherwise.
+    more: tuple[str, ...] = ()
 
-    def budget(self) -> dict[str, int]:
-        """The settings of the budget but for the trials."""
+    def overrides(self, trials: int) -> list[str]:
+        """The settings of a sweep of so many trials."""
         names = ("replicates", "epochs", "rungs", "final_replicates")
-        return {name: getattr(self, name) for name in names}
+        budget = [f"budget.{name}={getattr(self, name)}" for name in names]
+        return [f"budget.trials={trials}", *budget]
 
 
 FULL = Size(40, 3, 30, 10, 10, torch_trials=4, rounds=3)
-QUICK = Size(4, 2, 3, 3, 2, torch_trials=2, rounds=1)
+QUICK = Size(1, 1, 1, 1, 2, torch_trials=1, rounds=1, more=("strategy=ce",))
 
 
-def run(quick: bool) -> Report:
+def run(quick: bool) -> list[Report]:
     """All peers in turn, round after round."""
     size = QUICK if quick else FULL
     rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
-    # So that there are kernels of an earlier sweep.
-    lossfleet(size)
-    with peers(pynative_page_blocks=("pynative_page_blocks",)) as mindspore:
+    if not quick:
+        # So that there are kernels of an earlier sweep.
+        lossfleet(size)
+    with peers(default=("pynative_page_blocks",)) as mindspore:
         for _ in range(size.rounds):
             rounds["lossfleet, no pruner"].append(lossfleet(size, "pruner=none"))
-            rounds["PyTorch script, 1 process"].append(torch_script(size, jobs=1))
             rounds["lossfleet as it comes (median pruner)"].append(lossfleet(size))
             rounds["lossfleet, first time on a machine"].append(lossfleet(size, is_first=True))
-            rounds["PyTorch script, joblib 2 processes"].append(torch_script(size, jobs=2))
-            epoch = mindspore["pynative_page_blocks"].seconds()
+            if HAS_TORCH:
+                rounds["PyTorch script, 1 process"].append(torch_script(size, jobs=1))
+                rounds["PyTorch script, joblib 2 processes"].append(torch_script(size, jobs=2))
+            epoch = mindspore["default"].seconds()
             trainings = len(STRATEGIES) * (size.trials * size.replicates + size.final_replicates)
             rounds["MindSpore default mode"].append(
                 {"measured": epoch, "whole": epoch * trainings * size.epochs}
@@ -74,7 +88,7 @@ def run(quick: bool) -> Report:
         f"{size.epochs} epochs, then {size.final_replicates} replicates of each best trial; launch to last "
         "line, with imports, search, logging to MLflow and evaluation.",
         f"Medians of {size.rounds} rounds, the peers in turn.",
-        f"The PyTorch script ran {size.torch_trials} trials a strategy; its search is extrapolated to "
+        f"The PyTorch script runs {size.torch_trials} trials a strategy; its search is extrapolated to "
         f"{size.trials}, its fixed costs (imports, stores) and final evaluation are measured in full. TPE "
         "slows down with the number of trials, which this leaves out.",
         "MindSpore default mode is the solo engine without synchronised launches: one epoch of a replicate "
@@ -82,29 +96,25 @@ def run(quick: bool) -> Report:
         "The first time on a machine the fused kernels are compiled; later sweeps of the same shape have them.",
         "The PyTorch script prunes nothing, so lossfleet without pruner does the same work. Peak memory is "
         "that of the largest process.",
+        *(() if HAS_TORCH else (NO_TORCH,)),
     )
     samples = {name: [each["whole"] for each in measured] for name, measured in rounds.items()}
-    return Report("Sweep: the main job", rows, notes, samples)
+    return [Report("Sweep: the main job", rows, notes, samples)]
 
 
 def lossfleet(size: Size, *overrides: str, is_first: bool = False) -> dict[str, float]:
     """Seconds of lossfleet's whole sweep, with the kernels of earlier ones or as the first on a machine."""
-    settings = [f"budget.{name}={value}" for name, value in size.budget().items()]
+    command = [*LOSSFLEET, "sweep", *size.overrides(size.trials), *size.more, *overrides]
     with fresh_folder() as folder:
-        finished = run_command(
-            [*LOSSFLEET, "sweep", f"budget.trials={size.trials}", *settings, *overrides],
-            folder,
-            cache=folder / "cache" if is_first else None,
-        )
+        finished = run_command(command, folder, cache=folder / "cache" if is_first else None)
     return {"whole": finished.seconds, "peak": finished.peak_mebibytes}
 
 
 def torch_script(size: Size, *, jobs: int) -> dict[str, float]:
     """Seconds of the PyTorch script with a few trials, and what the whole sweep would take."""
-    settings = [f"--{name.replace('_', '-')}={value}" for name, value in size.budget().items()]
-    command = [*TORCH, f"--trials={size.torch_trials}", f"--jobs={jobs}", *settings]
+    command = [*TORCH, f"--jobs={jobs}", *size.overrides(size.torch_trials)]
     with fresh_folder() as folder:
-        finished: Finished = run_command(command, folder)
+        finished = run_command(command, folder)
     inside = json.loads(finished.output.splitlines()[-1])
     fixed = finished.seconds - inside["search"] - inside["final"]
     return {

@@ -1,11 +1,10 @@
-"""A replicate in plain PyTorch: the same data, draws, initial parameters and metrics as lossfleet's."""
+"""A replicate in plain PyTorch: the same data, draws, losses and metrics as lossfleet's."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -14,12 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lossfleet.conf.schema import Config, Data, Ohem, Sampler
-from lossfleet.runners.data.builtin import Dataset, load_dataset
-from lossfleet.runners.data.samplers import index_plan, training_rows
-from lossfleet.runners.data.splits import Split, make_split
+from lossfleet.conf.schema import Config
+from lossfleet.runners.data.splits import Split
 from lossfleet.runners.metrics.classification import classification_metrics
-from lossfleet.runners.models.initial import initial_parameters
+from tests.benchmarks.work import rows_of
 
 RUNG_METRICS = ("balanced_accuracy", "macro_f1", "rarest_recall")
 
@@ -36,62 +33,36 @@ class Trained:
     ended: float
 
 
-@lru_cache
-def dataset(name: str) -> Dataset:
-    """A data set, loaded once a process."""
-    return load_dataset(name)
-
-
-@lru_cache
-def split_of(data: Data, seed: int, number: int) -> Split:
-    """A split, made once a process."""
-    return make_split(
-        dataset(data.name),
-        seed=seed,
-        split=number,
-        validation_fraction=data.validation_fraction,
-        test_fraction=data.test_fraction,
-        long_tail=data.long_tail,
-    )
-
-
-@lru_cache
-def rows_of(data: Data, sampler: Sampler, seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The training rows of a sampler, made once a process."""
-    return training_rows(sampler, split_of(data, seed, number), seed=seed)
-
-
-def make_model(config: Config, features: int, classes: int, seed: int) -> nn.Sequential:
-    """The MLP with the initial parameters of a seed."""
-    sizes = (features, *config.model.widths, classes)
+def make_model(sizes: tuple[int, ...], seed: int) -> nn.Sequential:
+    """An MLP from its inputs to its outputs."""
+    torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    parameters = initial_parameters(config.model, features, classes, seed=seed)
-    for (inputs, outputs), (weight, bias) in zip(pairwise(sizes), parameters, strict=True):
-        dense = nn.Linear(inputs, outputs)
-        dense.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
-        layers += [dense, nn.ReLU()]
+    for inputs, out in pairwise(sizes):
+        layers += [nn.Linear(inputs, out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
-def class_weights(config: Config, counts: np.ndarray) -> torch.Tensor | None:
+def class_weights(tau: float | None, counts: np.ndarray) -> torch.Tensor | None:
     """n_c^-tau with mean 1 over the training examples; None where the loss has no weights."""
-    tau = getattr(config.loss, "tau", None)
     if tau is None:
         return None
     weights = counts.astype(np.float64) ** -tau
     return torch.from_numpy((weights * counts.sum() / (weights * counts).sum()).astype(np.float32))
 
 
-def batch_loss(config: Config, weights: torch.Tensor | None, logits: Any, labels: Any) -> torch.Tensor:
+def batch_loss(
+    settings: dict[str, Any], weights: torch.Tensor | None, logits: Any, labels: Any
+) -> torch.Tensor:
     """The mean loss of a batch, over the examples that count."""
     losses = functional.cross_entropy(logits, labels, reduction="none")
-    if isinstance(config.loss, Ohem):
-        return losses.topk(math.ceil(config.loss.keep * len(losses) * (1 - 1e-6))).values.mean()
-    gamma = getattr(config.loss, "gamma", None)
-    if gamma is not None:
+    if "gamma" in settings["loss"]:
         # Away from 0, where the power's gradient is infinite for gamma below 1.
-        losses = (1 - torch.exp(-losses)).clamp_min(1e-7) ** gamma * losses
-    return losses.mean() if weights is None else (losses * weights[labels]).mean()
+        losses = (1 - torch.exp(-losses)).clamp_min(1e-7) ** settings["loss"]["gamma"] * losses
+    if weights is not None:
+        losses = losses * weights[labels]
+    if "keep" in settings["mining"]:
+        losses = losses.topk(math.ceil(settings["mining"]["keep"] * len(losses) * (1 - 1e-6))).values
+    return losses.mean()
 
 
 def train(config: Config, seed: int, number: int, with_test: bool) -> Trained:
@@ -99,24 +70,26 @@ def train(config: Config, seed: int, number: int, with_test: bool) -> Trained:
     # Models this small gain nothing from threads.
     torch.set_num_threads(1)
     started = time.time()
-    split = split_of(config.data, seed, number)
-    rows, row_labels = rows_of(config.data, config.sampler, seed, number)
-    features, labels = torch.from_numpy(rows), torch.from_numpy(row_labels).long()
+    rows, settings = rows_of(config, seed, number), config.to_dict()
+    split = rows.split
+    features, labels = torch.from_numpy(rows.features), torch.from_numpy(rows.labels).long()
     validation_features = torch.from_numpy(split.validation_features)
     epochs = config.budget.epochs
-    plan = index_plan(config.sampler, len(split.train_labels), row_labels, seed=seed, epochs=epochs)
-    orders = torch.from_numpy(plan).long()
-    model = make_model(config, features.shape[1], len(split.class_counts), seed)
-    weights = class_weights(config, split.class_counts)
+    orders = torch.from_numpy(rows.plan).long()
+    model = make_model((features.shape[1], *settings["model"]["widths"], len(split.class_counts)), seed)
+    weights = class_weights(settings["loss"].get("tau"), split.class_counts)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay, fused=True
+        model.parameters(),
+        lr=settings["optimizer"]["lr"],
+        weight_decay=settings["optimizer"]["weight_decay"],
+        fused=True,
     )
     curves: dict[str, list[tuple[int, float]]] = {}
     metrics: dict[str, float] = {}
     for epoch, order in enumerate(orders, 1):
         losses = []
         for batch in order.split(config.batch_size):
-            loss = batch_loss(config, weights, model(features[batch]), labels[batch])
+            loss = batch_loss(settings, weights, model(features[batch]), labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -45,7 +46,10 @@ def run(words: list[str], folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("readme")
+    """Where the commands run, with the examples that they name."""
+    made = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "examples", made / "examples")
+    return made
 
 
 def test_commands_run_in_their_order(folder):
@@ -87,6 +91,10 @@ def test_python_runs_on_what_the_commands_left(folder):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert "focal" in done.stdout
+
+
+def test_the_readmes_loss_is_that_of_the_examples():
+    assert blocks("py") == [(ROOT / "examples/mine/poly1.py").read_text()]
 
 
 def test_make_targets_exist():

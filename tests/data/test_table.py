@@ -305,7 +305,6 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
         choose("loss", "focal", gamma=1.5, alpha=0.6),
         choose("loss", "focal", gamma=0.5, tau=1),
     ]
-    model = choose("model", "mlp", widths=(7,))
     replicates = [
         factory.replicate(
             Config(

@@ -1,0 +1,124 @@
+"""Replicates to train in tests, and their curves from each engine."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from lossfleet.conf.parts import Part, named_part
+from lossfleet.conf.schema import Budget, Config, choose
+from lossfleet.runners.metrics.classification import classification_metrics, softmax
+from lossfleet.runners.training.cells import Cells
+from lossfleet.runners.training.fleet import Fleet
+from lossfleet.runners.training.replicate import Replicate, ReplicateFactory
+from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
+from lossfleet.runners.training.solo import train_solo
+
+EPOCHS = 10
+CROSS_ENTROPY = named_part("loss", "cross_entropy")
+# Log-loss and balanced accuracy on the validation part, and training loss, by epoch.
+Curves = tuple[np.ndarray, ...]
+
+
+def focal(gamma: float, **settings: Any) -> Part:
+    return named_part("loss", "focal", gamma=gamma, **settings)
+
+
+def weighted(**settings: Any) -> Part:
+    return named_part("loss", "weighted_cross_entropy", **settings)
+
+
+def mlp(*widths: int, dropout: float = 0.0) -> Part:
+    return named_part("model", "mlp", widths=widths, dropout=dropout)
+
+
+def adamw(lr: float = 3e-3, **settings: Any) -> Part:
+    return named_part("optimizer", "adamw", lr=lr, **{"weight_decay": 1e-2, **settings})
+
+
+def config(
+    loss: Part = CROSS_ENTROPY, sampler: str = "shuffle", *, data: str = "wine", **changes: Any
+) -> Config:
+    """A small configuration; neither 105 nor 341 training rows are a multiple of 19 or 64: the last batch is ragged."""
+    return Config(
+        strategy="under_test",
+        data=choose("data", data),
+        loss=loss,
+        sampler=named_part("sampler", sampler),
+        budget=Budget(epochs=EPOCHS),
+        **{
+            "model": mlp(13, 11),
+            "optimizer": adamw(),
+            "batch_size": 64 if data == "breast_cancer" else 19,
+            **changes,
+        },
+    )
+
+
+@cache
+def factory(data: str) -> ReplicateFactory:
+    return ReplicateFactory(choose("data", data))
+
+
+def replicate(made: Config, seed: int = 0, split: int = 0) -> Replicate:
+    return factory(made.data.name).replicate(made, seed=seed, split=split)
+
+
+def shape_of_replicate(each: Replicate) -> FleetShape | CellShape:
+    return shape_of(
+        each.config,
+        features=each.features.shape[1],
+        classes=each.classes,
+        train_rows=len(each.split.train_labels),
+    )
+
+
+def make_fleet(replicates: list[Replicate], slots: int | None = None) -> Fleet | Cells:
+    shape, slots = shape_of_replicate(replicates[0]), slots or len(replicates)
+    if isinstance(shape, CellShape):
+        return Cells(shape, slots=slots)
+    return Fleet(shape, slots=slots, pages=8, page_rows=700, evaluation_rows=150)
+
+
+def fill(fleet: Fleet | Cells, replicates: list[Replicate]) -> Fleet | Cells:
+    for slot, each in enumerate(replicates):
+        fleet.enter(slot, each)
+    return fleet
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    probabilities = softmax(logits.astype(np.float64))
+    return float(-np.log(probabilities[labels, np.arange(len(labels))]).mean())
+
+
+def balanced_accuracy(logits: np.ndarray, each: Replicate) -> float:
+    split = each.split
+    metrics = classification_metrics(logits, split.validation_labels, rarest_class=split.rarest_class)
+    return float(metrics["balanced_accuracy"])
+
+
+def solo_curves(each: Replicate, cell: Any = None) -> Curves:
+    """The curves (epochs,) of a replicate, or of a cell on its data."""
+    losses, accuracies, training = [], [], []
+    for progress in train_solo(each, cell):
+        logits = progress.logits(each.split.validation_features)
+        losses.append(log_loss(logits, each.split.validation_labels))
+        accuracies.append(balanced_accuracy(logits, each))
+        training.append(progress.training_loss[-1])
+    return np.array(losses), np.array(accuracies), np.array(training)
+
+
+def fleet_curves(fleet: Fleet | Cells, replicates: list[Replicate]) -> Curves:
+    """The curves (K, epochs) of replicates that enter the first slots."""
+    fill(fleet, replicates)
+    losses, accuracies, training = [], [], []
+    for _ in range(EPOCHS):
+        training.append(fleet.train_epoch()[: len(replicates)])
+        logits = fleet.logits("validation")
+        losses.append(
+            [log_loss(logits[k], each.split.validation_labels) for k, each in enumerate(replicates)]
+        )
+        accuracies.append([balanced_accuracy(logits[k], each) for k, each in enumerate(replicates)])
+    return np.array(losses).T, np.array(accuracies).T, np.array(training).T
