@@ -295,7 +295,7 @@ def test_reading_needs_little_more_than_the_numbers(tmp_path):
 
 def test_a_fleet_on_a_table_trains_as_solo_does(path):
     from lossfleet.runners.training.fleet import Fleet
-    from lossfleet.runners.training.shape import FleetShape
+    from lossfleet.runners.training.shape import shape_of
     from lossfleet.runners.training.solo import train_solo
 
     chosen = described(data(path))
@@ -320,7 +320,7 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
         for seed, loss in enumerate(losses)
     ]
     first = replicates[0]
-    shape = FleetShape.of(
+    shape = shape_of(
         first.config,
         features=first.features.shape[1],
         classes=2,

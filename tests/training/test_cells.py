@@ -16,7 +16,7 @@ from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.replicate import Replicate
 from lossfleet.runners.training.solo import train_solo
 
-CODE = '''
+CODE = """
 from mindspore import nn
 
 class Plain(nn.Cell):
@@ -33,7 +33,7 @@ class Stubborn(Plain):
         # A graph knows comprehensions of one loop alone.
         (one,) = [first * second for first in (1.0,) for second in (1.0,)]
         return self.layers(examples * one)
-'''
+"""
 
 
 @pytest.fixture(autouse=True, scope="module")
