@@ -276,8 +276,11 @@ from lossfleet.conf.schema import choose
 from lossfleet.runners.data import table_file
 from lossfleet.runners.data.loading import open_dataset
 table_file.BLOCK_BYTES = 2**12
+data = choose("data", "csv", path=sys.argv[1], target="y")
+# What is imported with it is not what reading needs.
+data.source.load()
 tracemalloc.start()
-read = open_dataset(choose("data", "csv", path=sys.argv[1], target="y"))
+read = open_dataset(data)
 print(pyarrow.default_memory_pool().max_memory(), tracemalloc.get_traced_memory()[1], read.features.shape)
 """
 
@@ -339,7 +342,7 @@ def test_a_fleet_on_a_table_trains_as_solo_does(path):
 
 def test_a_whole_sweep_with_processes_of_its_own(path):
     """Words, gaps, two training processes: all is recorded under the table's name, every replicate on its rows."""
-    from lossfleet.sweeps.comparison.summary import frame
+    from lossfleet.sweeps.comparison.frame import frame
 
     plan = plan_of(f"data.path={path}")
     budget = ("trials=1", "replicates=2", "epochs=2", "rungs=1", "final_replicates=2")
