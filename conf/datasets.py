@@ -83,7 +83,7 @@ class Data:
     @property
     def is_users(self) -> bool:
         """Whether only reading it tells its classes and its digest."""
-        return self.is_table or not str(self.source.target).startswith("lossfleet.")
+        return self.is_table or self.source.is_users
 
     @property
     def classes(self) -> int | None:

@@ -103,6 +103,11 @@ class Part:
         return dict(self.items).get(name, default)
 
     @property
+    def is_users(self) -> bool:
+        """Whether its target is not lossfleet's own."""
+        return self.target is not None and not self.target.startswith("lossfleet.")
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All settings with their values."""
         return dict(self.items)
@@ -217,7 +222,7 @@ class Part:
         try:
             yield
         except Exception as error:
-            if isinstance(error, UserError) or str(self.target).startswith("lossfleet."):
+            if isinstance(error, UserError) or not self.is_users:
                 raise
             raise UserError(
                 what=f"{self.group}={self.name} fails: {reason_of(error)}",

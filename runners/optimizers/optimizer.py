@@ -34,6 +34,10 @@ class Optimizer(ABC):
             Arrays (S, K).
         """
 
+    def packed(self, learning_rate: np.ndarray, weight_decay: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """The coefficients as a graph takes them, (N, S, K, 1) float32; arguments as for `coefficients`."""
+        return np.stack(self.coefficients(learning_rate, weight_decay, step))[..., None].astype(np.float32)
+
     @abstractmethod
     def update(
         self,

@@ -14,17 +14,15 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from lossfleet.runners.data.splits import Split
 from lossfleet.runners.models.stacked import to_tensor
+from lossfleet.runners.training.fleet import EVALUATED_ROWS
 from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import StackedObjective, at_step, unstack
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, learning_rates
 from lossfleet.runners.training.shape import CellShape
+from lossfleet.runners.training.slots import Slots
 from lossfleet.runners.training.solo import initial_cell
-
-# Rows that a cell is evaluated on at once.
-EVALUATED_ROWS = 8192
 
 
 class CellEpoch(nn.Cell):
@@ -97,35 +95,28 @@ class CellEpoch(nn.Cell):
         return total / self.steps
 
 
-class Cells:
-    """Slots that train replicates of one cell, an epoch at a time; the interface is that of Fleet."""
+class Cells(Slots):
+    """Slots that train replicates of one cell, an epoch at a time."""
 
     def __init__(self, shape: CellShape, *, slots: int) -> None:
         """Args:
         shape: what all replicates have in common.
         slots: how many replicates are in training.
         """
+        super().__init__(slots)
         self.shape = shape
-        self.slots = slots
-        self.occupants: list[Replicate | None] = [None] * slots
-        self.epochs = np.zeros(slots, np.int64)
         self._epoch: CellEpoch | None = None
         self._run: Any = None
         self._states: dict[int, list[np.ndarray]] = {}
         self._rates: dict[int, np.ndarray] = {}
-
-    def free_slots(self) -> list[int]:
-        """The slots without a replicate."""
-        return [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
 
     def has_room(self, key: Key) -> bool:
         """True: replicates keep their own rows."""
         return True
 
     def enter(self, slot: int, replicate: Replicate) -> None:
-        """Put a replicate into a free slot; it starts with the next epoch."""
-        if self.occupants[slot] is not None:
-            raise ValueError(f"slot {slot} is taken; expected a free one")
+        """See Slots."""
+        self.require_free(slot)
         cell = initial_cell(replicate)
         if self._epoch is None:
             self._epoch = CellEpoch(self.shape, cell)
@@ -139,19 +130,12 @@ class Cells:
         self.epochs[slot] = 0
 
     def leave(self, slot: int) -> None:
-        """Free a slot; what it trained is lost."""
+        """See Slots."""
         self.occupants[slot] = None
         self._states.pop(slot, None)
 
-    def split(self, slot: int) -> Split:
-        """The split of the replicate in a slot that is taken."""
-        occupant = self.occupants[slot]
-        if occupant is None:
-            raise ValueError(f"slot {slot} is free; expected one with a replicate")
-        return occupant.split
-
     def train_epoch(self) -> np.ndarray:
-        """Train every occupied slot for one epoch; returns the mean training loss (K,), NaN in free slots."""
+        """See Slots."""
         losses = np.full(self.slots, np.nan)
         for slot, occupant in enumerate(self.occupants):
             if occupant is not None:
@@ -162,11 +146,7 @@ class Cells:
         return losses
 
     def logits(self, part: str) -> np.ndarray:
-        """Logits (K, C, N) of each slot on a part of its own split; arbitrary in free slots.
-
-        Args:
-            part: `validation` or `test`.
-        """
+        """See Slots."""
         assert self._epoch is not None
         cell = self._epoch.cell
         rows = max(len(getattr(each.split, f"{part}_labels")) for each in self.occupants if each)
@@ -228,22 +208,18 @@ class Cells:
             weight = replicate.given["class_weight"][labels]
         shares = weight * present / present.sum(2, keepdims=True)
         config = replicate.config
-        numbers = np.ones((max(1, shape.objective.count), 1, shape.batch_size), np.float32)
-        own = shape.objective.numbers(config.loss, config.mining)
-        numbers[: len(own)] = own[:, None, None]
-        given = [replicate.given[name][None] for name in shape.objective.given]
+        numbers, given = shape.objective.packed(config.loss, config.mining, replicate.given, shape.batch_size)
         step = np.arange(1, shape.steps + 1)[:, None] + epoch * shape.steps
         decay = np.array([config.optimizer["weight_decay"]])
-        coefficients = shape.optimizer.coefficients(self._rates[slot][epoch][:, None], decay, step)
         return (
             Tensor(0, ms.int32),
             to_tensor(replicate.features),
             to_tensor(plan),
             to_tensor(labels),
             to_tensor(shares.astype(np.float32)),
-            to_tensor(numbers),
-            to_tensor(np.stack(given or [np.ones((1, shape.classes), np.float32)])),
-            to_tensor(np.stack(coefficients)[..., None].astype(np.float32)),
+            to_tensor(numbers[:, None]),
+            to_tensor(given[:, None]),
+            to_tensor(shape.optimizer.packed(self._rates[slot][epoch][:, None], decay, step)),
         )
 
 

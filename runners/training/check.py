@@ -16,9 +16,9 @@ from mindspore import Tensor, nn, ops
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.runners.models.build import build_cell, build_layers
-from lossfleet.runners.models.stacked import StackedModel, to_tensor
+from lossfleet.runners.models.stacked import StackedModel, to_tensor, with_ones
 from lossfleet.runners.training.graphs import StackedObjective, unstack
-from lossfleet.runners.training.objective import GIVEN, Objective
+from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.replicate import given_to_loss
 
 MEMBERS, EXAMPLES = 2, 5
@@ -34,23 +34,12 @@ class Slope(nn.Cell):
         super().__init__()
         self.objective = StackedObjective(objective, MEMBERS, EXAMPLES)
 
-    def losses(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        numbers: tuple[Tensor, ...],
-        given: tuple[Tensor, ...],
-        share: Tensor,
-    ) -> Tensor:
-        """(K, B); a method, since a closure cannot be derived."""
-        return self.objective(logits, labels, numbers, given, share)
-
     @ms.jit
     def construct(
         self, logits: Tensor, labels: Tensor, numbers: Tensor, given: Tensor, share: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Losses (K, B) and their slope (K, C, B)."""
-        return ms.value_and_grad(self.losses, 0, None, False, False, True)(
+        return ms.value_and_grad(self.objective, 0, None, False, False, True)(
             logits, labels, unstack(numbers), unstack(given), share, share
         )
 
@@ -65,7 +54,7 @@ def try_objective(loss: Part, mining: Part, class_counts: np.ndarray) -> None:
     Raises:
         UserError: it cannot be compiled, gives another shape than (K, B), or a number that is not finite.
     """
-    own = loss if _is_users(loss) else mining
+    own = loss if loss.is_users else mining
     classes = len(class_counts)
     random = np.random.default_rng(0)
     logits = random.normal(size=(MEMBERS, classes, EXAMPLES)).astype(np.float32)
@@ -73,19 +62,15 @@ def try_objective(loss: Part, mining: Part, class_counts: np.ndarray) -> None:
 
     def inputs_of() -> tuple[Slope, tuple[Tensor, ...]]:
         objective = Objective.of(loss, mining, stacked=True)
-        numbers = np.ones((max(1, objective.count), MEMBERS, EXAMPLES), np.float32)
-        values = objective.numbers(loss, mining)
-        numbers[: len(values)] = values[:, None, None]
-        known = given_to_loss(loss, class_counts)
-        given = [known[name] for name in GIVEN if name in objective.given] or [np.ones(classes)]
-        arrays = [np.broadcast_to(each, (MEMBERS, classes)) for each in given]
+        packed = objective.packed(loss, mining, given_to_loss(loss, class_counts), EXAMPLES)
+        numbers, given = (np.repeat(each[:, None], MEMBERS, axis=1) for each in packed)
         share = np.full((MEMBERS, EXAMPLES), 1 / EXAMPLES, np.float32)
-        return Slope(objective), tuple(map(to_tensor, (logits, labels, numbers, np.stack(arrays), share)))
+        return Slope(objective), tuple(map(to_tensor, (logits, labels, numbers, given, share)))
 
     cell, (of_logits, of_labels, *others) = _tried(own, inputs_of)
     packed = (unstack(others[0]), unstack(others[1]), others[2])
     # Step by step first: Python names the line of what it cannot do.
-    losses = _tried(own, lambda: cell.losses(of_logits, of_labels, *packed))
+    losses = _tried(own, lambda: cell.objective(of_logits, of_labels, *packed))
     if losses.shape != (MEMBERS, EXAMPLES):
         raise _wrong(
             own,
@@ -114,8 +99,8 @@ def try_model(model: Part, features: int, classes: int) -> None:
         if layers is None:
             return tuple(build_cell(model, features, classes)(Tensor(examples)).shape)
         stacked = StackedModel(layers, features, 1, trains=False)
-        inputs = np.column_stack([examples, np.ones(EXAMPLES, np.float32)])[None]
-        logits = stacked(ops.zeros((1, stacked.size), ms.float32), to_tensor(inputs))
+        inputs = to_tensor(with_ones(examples)[None])
+        logits = stacked(ops.zeros((1, stacked.size), ms.float32), inputs)
         return tuple(logits.shape[1:])[::-1]
 
     shape = _tried(model, predict)
@@ -125,10 +110,6 @@ def try_model(model: Part, features: int, classes: int) -> None:
             f"gives the shape {shape} for {EXAMPLES} examples of {features} features",
             f"{(EXAMPLES, classes)}, one logit a class",
         )
-
-
-def _is_users(part: Part) -> bool:
-    return part.target is not None and not part.target.startswith("lossfleet.")
 
 
 def _tried(part: Part, attempt: Callable[[], Result]) -> Result:

@@ -12,7 +12,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from lossfleet.runners.data.splits import Split
 from lossfleet.runners.models.stacked import (
     StackedModel,
     flatten_parameters,
@@ -25,13 +24,14 @@ from lossfleet.runners.training.graphs import Predict, TrainEpoch
 from lossfleet.runners.training.pool import Key, Pool
 from lossfleet.runners.training.replicate import Replicate, dropout_masks, learning_rates
 from lossfleet.runners.training.shape import FleetShape
+from lossfleet.runners.training.slots import Slots
 
 PARTS = ("validation", "test")
 # A slot is evaluated on so many rows at once; of a large table all would take more memory than training.
 EVALUATED_ROWS = 8192
 
 
-class Fleet:
+class Fleet(Slots):
     """K slots that train replicates of one shape, an epoch at a time."""
 
     def __init__(
@@ -46,11 +46,9 @@ class Fleet:
             page_rows: the most rows that such a set has.
             evaluation_rows: the most rows that a validation or test part has.
         """
+        super().__init__(slots)
         self.shape = shape
-        self.slots = slots
         self.model = StackedModel(shape.layers, shape.features, slots)
-        self.occupants: list[Replicate | None] = [None] * slots
-        self.epochs = np.zeros(slots, np.int64)
         self._train_epoch = TrainEpoch(shape, self.model, slots)
         self._predict = Predict(StackedModel(shape.layers, shape.features, slots, trains=False))
         self._pool = Pool(pages=pages, page_rows=page_rows, features=shape.features)
@@ -61,7 +59,6 @@ class Fleet:
         self._state = [to_tensor(np.zeros((slots, self.model.size), np.float32)) for _ in range(3)]
         self._valid = self._make_valid()
         objective = shape.objective
-        # Rows of something where there is nothing to pack: a graph takes no empty array.
         self._numbers = np.ones((max(1, objective.count), slots, shape.batch_size), np.float32)
         self._given = np.ones((max(1, len(objective.given)), slots, shape.classes), np.float32)
         self._class_weight = np.zeros((slots, shape.classes), np.float32)
@@ -70,18 +67,13 @@ class Fleet:
         self._entering: dict[int, Replicate] = {}
         self._compiled: set[tuple[object, ...]] = set()
 
-    def free_slots(self) -> list[int]:
-        """The slots without a replicate."""
-        return [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
-
     def has_room(self, key: Key) -> bool:
-        """Whether a replicate with the `rows_key` of this can enter, a slot being free."""
+        """See Slots."""
         return self._pool.has_room(key, self._row_sets())
 
     def enter(self, slot: int, replicate: Replicate) -> None:
-        """Put a replicate into a free slot; it starts with the next epoch."""
-        if self.occupants[slot] is not None:
-            raise ValueError(f"slot {slot} is taken; expected a free one")
+        """See Slots."""
+        self.require_free(slot)
         config = replicate.config
         self._offsets[slot] = self._pool.add(
             replicate.rows_key, replicate.features, replicate.labels, self._row_sets()
@@ -89,30 +81,22 @@ class Fleet:
         self.occupants[slot] = replicate
         self.epochs[slot] = 0
         objective = self.shape.objective
-        numbers = objective.numbers(config.loss, config.mining)
-        self._numbers[: len(numbers), slot] = numbers[:, None]
-        for row, name in enumerate(objective.given):
-            self._given[row, slot] = replicate.given[name]
+        self._numbers[:, slot], self._given[:, slot] = objective.packed(
+            config.loss, config.mining, replicate.given, self.shape.batch_size
+        )
         self._class_weight[slot] = replicate.given["class_weight"] if objective.times_class_weight else 1.0
         self._learning_rates[slot] = learning_rates(replicate)
         self._weight_decay[slot] = config.optimizer["weight_decay"]
         self._entering[slot] = replicate
 
-    def split(self, slot: int) -> Split:
-        """The split of the replicate in a slot that is taken."""
-        occupant = self.occupants[slot]
-        if occupant is None:
-            raise ValueError(f"slot {slot} is free; expected one with a replicate")
-        return occupant.split
-
     def leave(self, slot: int) -> None:
-        """Free a slot; what it trained is lost."""
+        """See Slots."""
         self.occupants[slot] = None
         self._entering.pop(slot, None)
         self._weight_decay[slot] = 0.0
 
     def train_epoch(self) -> np.ndarray:
-        """Train every occupied slot for one epoch; returns the mean training loss (K,), NaN in free slots."""
+        """See Slots."""
         self._admit()
         plan = self._plan()
         labels = self._pool.labels[plan]
@@ -135,11 +119,7 @@ class Fleet:
         return np.where(occupied, losses.asnumpy().reshape(-1), np.nan)
 
     def logits(self, part: str) -> np.ndarray:
-        """Logits (K, C, N) of each slot on a part of its own split; arbitrary in free slots.
-
-        Args:
-            part: `validation` or `test`.
-        """
+        """See Slots."""
         in_use = {(each.seed, each.split_number, name) for each in self.occupants if each for name in PARTS}
         rows: dict[int, np.ndarray] = {}
         for slot, occupant in enumerate(self.occupants):
@@ -161,10 +141,6 @@ class Fleet:
             for columns in np.split(table, table.shape[1] // at_once, axis=1)
         ]
         return np.concatenate(logits, axis=2)[:, :, :count]
-
-    def parameters(self, slot: int) -> np.ndarray:
-        """The parameters (P,) of a slot."""
-        return self._state[0].asnumpy()[slot]
 
     def _row_sets(self) -> set[Key]:
         """The sets of training rows that the replicates in the slots are trained on."""
@@ -199,8 +175,7 @@ class Fleet:
         for slot, occupant in enumerate(self.occupants):
             if occupant is not None:
                 learning_rate[:, slot] = self._learning_rates[slot][self.epochs[slot]]
-        coefficients = self.shape.optimizer.coefficients(learning_rate, self._weight_decay, step)
-        return np.stack(coefficients)[..., None].astype(np.float32)
+        return self.shape.optimizer.packed(learning_rate, self._weight_decay, step)
 
     def _plan(self) -> np.ndarray:
         """The pool rows (S, K, B) of this epoch; free slots and places behind a ragged batch take row 0."""

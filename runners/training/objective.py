@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from lossfleet.losses.stacked import StackedForm
 
 # What the data knows of its classes; a loss that names one of them is given it.
 GIVEN = ("class_weight", "class_counts", "class_prior")
+_ONE = np.ones((1, 1), np.float32)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,24 @@ class Objective:
             settings = whole if mining.target is None else mining.settings
             found += [settings[name] for name in self.mining.numbers]
         return np.array(found, np.float32)
+
+    def packed(
+        self, loss: Part, mining: Part, given: Mapping[str, np.ndarray], batch_size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What one member brings to a graph of this objective, float32.
+
+        Args:
+            loss, mining: parts that are trained as this says.
+            given: what the data knows, each (C,).
+            batch_size: B.
+
+        Returns:
+            The hyperparameters (H, B), repeated along the batch, and what the loss is given (D, C); a row of ones
+            where there is nothing, since a graph takes no empty array.
+        """
+        numbers = self.numbers(loss, mining)
+        rows = [given[name] for name in self.given] or [np.ones_like(given["class_weight"])]
+        return np.repeat(numbers[:, None] if len(numbers) else _ONE, batch_size, axis=1), np.stack(rows)
 
 
 def _stacked_form(loss: Part) -> StackedForm | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfleet.conf.parts import Part
+from lossfleet.conf.parts import Part, named_part, part_names
 from lossfleet.conf.schema import PART_GROUPS
 from lossfleet.sweeps.planning.plan import Plan, Study
 
@@ -25,12 +25,8 @@ def check_parts(plan: Plan) -> None:
         UserError: one of them cannot be imported, raises an exception or returns what is of no use; the message has
             the file and the line.
     """
-    from lossfleet.sweeps.search.pruners import make_pruner
-    from lossfleet.sweeps.search.samplers import make_sampler
-
-    make_pruner(plan.pruner, plan.budget)
+    _try_search(plan)
     for study in plan.studies:
-        make_sampler(study, 0)
         for part in users_parts(study):
             part.load()
     _try_metrics(plan)
@@ -45,8 +41,25 @@ def users_parts(study: Study) -> Iterator[Part]:
     for group in PART_GROUPS:
         options = study.variants.get(group) or {"": getattr(study.config, group)}
         for part in options.values():
-            if part.target is not None and not part.target.startswith("lossfleet."):
+            if part.is_users:
                 yield part
+
+
+def _try_search(plan: Plan) -> None:
+    # As lossfleet has them they work: Optuna need not be imported before anything is trained.
+    if all(map(is_as_it_comes, (plan.search.sampler, plan.pruner.part))):
+        return
+    from lossfleet.sweeps.search.pruners import make_pruner
+    from lossfleet.sweeps.search.samplers import make_sampler
+
+    make_pruner(plan.pruner, plan.budget)
+    for study in plan.studies:
+        make_sampler(study, 0)
+
+
+def is_as_it_comes(part: Part) -> bool:
+    """Whether a part is one of lossfleet's own files as it stands."""
+    return part.name in part_names(part.group) and part == named_part(part.group, part.name)
 
 
 def _try_metrics(plan: Plan) -> None:
@@ -64,18 +77,9 @@ def _split_for_users_parts(plan: Plan) -> Split | None:
     """A split to try parts on, or None where all are lossfleet's own."""
     if not any(True for study in plan.studies for _ in users_parts(study)):
         return None
-    from lossfleet.runners.data.loading import open_dataset
-    from lossfleet.runners.data.splits import make_split
+    from lossfleet.runners.training.replicate import ReplicateFactory
 
-    data = plan.data
-    return make_split(
-        open_dataset(data),
-        seed=plan.budget.search_seeds[0],
-        split=0,
-        validation_fraction=data.validation_fraction,
-        test_fraction=data.test_fraction,
-        long_tail=data.long_tail,
-    )
+    return ReplicateFactory(plan.data).split(plan.budget.search_seeds[0], 0)
 
 
 def _try_samplers(plan: Plan, split: Split) -> None:

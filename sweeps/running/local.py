@@ -17,6 +17,7 @@ from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
 from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
+from lossfleet.runners.training.slots import Slots
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring import measure
@@ -42,7 +43,7 @@ class JobSource(Protocol):
 class FleetQueue:
     """A fleet, or cells, with the runs that wait for it and those that are in its slots."""
 
-    fleet: Fleet | Cells
+    fleet: Slots
     waiting: deque[tuple[Job, ReplicateState]] = field(default_factory=deque)
     running: dict[int, tuple[Job, ReplicateState]] = field(default_factory=dict)
     epochs: int = 0
@@ -202,7 +203,7 @@ class LocalEngine:
             self.queues[shape] = FleetQueue(self._fleet(shape))
         return self.queues[shape]
 
-    def _fleet(self, shape: FleetShape | CellShape) -> Fleet | Cells:
+    def _fleet(self, shape: FleetShape | CellShape) -> Slots:
         """A fleet, or cells, with slots and pages by the user's number or by the rules of `slots`."""
         studies = [
             study

@@ -10,14 +10,13 @@ from lossfleet.conf.schema import Config
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.metrics.classification import classification_metrics
 from lossfleet.runners.metrics.evaluation import Outputs, evaluate
-from lossfleet.runners.training.cells import Cells
-from lossfleet.runners.training.fleet import Fleet
+from lossfleet.runners.training.slots import Slots
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 
 Member = tuple[Job, ReplicateState]
 
 
-def measure(fleet: Fleet | Cells, at_rung: dict[int, Member], losses: np.ndarray) -> None:
+def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> None:
     """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
 
     A final evaluation is measured on the test part too, at its last epoch and then only.

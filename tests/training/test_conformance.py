@@ -144,13 +144,11 @@ def check_objective(
     np.testing.assert_allclose(found, expected, rtol=2e-5)
 
     objective = Objective.of(loss, mining, stacked=True)
-    numbers = np.ones((max(1, objective.count), MEMBERS, BATCH), np.float32)
-    values = objective.numbers(loss, mining)
-    numbers[: len(values)] = values[:, None, None]
-    known = [np.tile(given[name], (MEMBERS, 1)) for name in objective.given] or [np.ones((MEMBERS, CLASSES))]
+    packed = objective.packed(loss, mining, given, BATCH)
+    numbers, known = (np.repeat(each[:, None], MEMBERS, axis=1) for each in packed)
     weight = given["class_weight"][labels] if objective.times_class_weight else np.ones(labels.shape)
     share = (weight / BATCH).astype(np.float32)
-    inputs = map(to_tensor, (logits, labels, numbers, np.stack(known), share))
+    inputs = map(to_tensor, (logits, labels, numbers, known, share))
     losses, slope = Slope(objective)(*inputs)
     np.testing.assert_allclose((losses.asnumpy() * share).sum(1), expected, rtol=5e-5)
     np.testing.assert_allclose(slope.asnumpy(), slopes, rtol=1e-3, atol=1e-6)

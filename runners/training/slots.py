@@ -1,0 +1,60 @@
+"""Slots in which replicates are trained an epoch at a time: those of a fleet, or of cells."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from lossfleet.runners.data.splits import Split
+from lossfleet.runners.training.pool import Key
+from lossfleet.runners.training.replicate import Replicate
+
+
+class Slots(ABC):
+    """K slots and the replicates in them; `epochs` (K,) counts how many each has trained."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.occupants: list[Replicate | None] = [None] * slots
+        self.epochs = np.zeros(slots, np.int64)
+
+    @abstractmethod
+    def has_room(self, key: Key) -> bool:
+        """Whether a replicate with the `rows_key` of this can enter, a slot being free."""
+
+    @abstractmethod
+    def enter(self, slot: int, replicate: Replicate) -> None:
+        """Put a replicate into a free slot; it starts with the next epoch."""
+
+    @abstractmethod
+    def leave(self, slot: int) -> None:
+        """Free a slot; what it trained is lost."""
+
+    @abstractmethod
+    def train_epoch(self) -> np.ndarray:
+        """Train every occupied slot for one epoch; returns the mean training loss (K,), NaN in free slots."""
+
+    @abstractmethod
+    def logits(self, part: str) -> np.ndarray:
+        """Logits (K, C, N) of each slot on a part of its own split; arbitrary in free slots.
+
+        Args:
+            part: `validation` or `test`.
+        """
+
+    def free_slots(self) -> list[int]:
+        """The slots without a replicate."""
+        return [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
+
+    def split(self, slot: int) -> Split:
+        """The split of the replicate in a slot that is taken."""
+        occupant = self.occupants[slot]
+        if occupant is None:
+            raise ValueError(f"slot {slot} is free; expected one with a replicate")
+        return occupant.split
+
+    def require_free(self, slot: int) -> None:
+        """Raises ValueError unless a slot is free."""
+        if self.occupants[slot] is not None:
+            raise ValueError(f"slot {slot} is taken; expected a free one")
