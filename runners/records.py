@@ -14,6 +14,8 @@ from typing import Any, Literal
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.locks import lock, unlock
 
+# A sweep's journal, in its folder.
+JOURNAL_FILE = "records.jsonl"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
 

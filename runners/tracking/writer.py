@@ -20,11 +20,10 @@ from pathlib import Path
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.runners.children import end_of_parent, start_child
 from lossfleet.runners.locks import locked
-from lossfleet.runners.records import Journal
+from lossfleet.runners.records import JOURNAL_FILE, Journal
 from lossfleet.runners.tracking.runs import Run, RunTree
 from lossfleet.runners.tracking.store import is_local, shown_uri, tracking_uri
 
-JOURNAL_FILE = "records.jsonl"
 LOG_FILE = "tracking.log"
 LOCK_FILE = "tracking.lock"
 # Seconds between two looks at the journal: many runs in one transaction cost less than one by one.

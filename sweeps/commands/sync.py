@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from lossfleet.conf.datasets import Data
 from lossfleet.conf.errors import UserError, suggest
+from lossfleet.runners.records import JOURNAL_FILE, Journal, SweepRecord
 from lossfleet.runners.tracking.store import shown_uri, tracking_uri
 from lossfleet.runners.tracking.writer import sync
 from lossfleet.sweeps.running.folder import STUDIES
@@ -26,7 +26,7 @@ def sync_sweeps(names: Sequence[str], uri: str | None) -> None:
         UserError: no such sweep, or it is still running.
         Failure: MLflow does not take the runs.
     """
-    known = {path.parent.name: path.parent for path in sorted(STUDIES.glob("*/records.jsonl"))}
+    known = {path.parent.name: path.parent for path in sorted(STUDIES.glob(f"*/{JOURNAL_FILE}"))}
     for name in names:
         if name not in known:
             raise UserError(
@@ -43,7 +43,7 @@ def sync_sweeps(names: Sequence[str], uri: str | None) -> None:
     for name in names or known:
         study = first_study(known[name])
         place = tracking_uri(uri or study["tracking"]["uri"])
-        experiment = study["tracking"]["experiment"] or Data(**study["data"]).label
+        experiment = study["tracking"]["experiment"] or data_label(known[name])
         sent = sync(known[name], place, experiment)
         print(f"{name}: {sent} runs sent to {shown_uri(place)}" if sent else f"{name}: nothing to send")
 
@@ -52,3 +52,11 @@ def first_study(folder: Path) -> dict[str, Any]:
     """The configuration of a sweep's first study; data and tracking are the same for all."""
     configuration = yaml.safe_load((folder / "config.yaml").read_text())
     return next(iter(configuration["studies"].values()))
+
+
+def data_label(folder: Path) -> str:
+    """What a sweep's data is filed under, as its journal has it: the data itself may be out of reach here."""
+    records = Journal(folder / JOURNAL_FILE).read()
+    labels = [record.data for record in records if isinstance(record, SweepRecord)]
+    # Without a first record there is nothing to send.
+    return labels[0] if labels else folder.name

@@ -23,7 +23,7 @@ from pathlib import Path
 from lossfleet.conf.errors import Failure
 from lossfleet.runners.children import start_child
 from lossfleet.runners.locks import locked
-from lossfleet.runners.records import Journal, Record, TrialRecord
+from lossfleet.runners.records import JOURNAL_FILE, Journal, Record, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.running.interrupts import uninterrupted
@@ -32,7 +32,6 @@ from lossfleet.sweeps.running.size import is_mining, planned_steps, share_cost
 # A further process pays for its imports and compilation (about 5 s) from here on.
 STEPS_WORTH_A_PROCESS = 250_000
 SECONDS_BETWEEN_LOOKS = 0.2
-JOURNAL_FILE = "records.jsonl"
 TRAINERS_LOCK = "trainers.lock"
 # A process that dies, for example for want of memory, is started once more.
 STARTS = 2

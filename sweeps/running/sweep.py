@@ -10,7 +10,15 @@ from pathlib import Path
 from lossfleet.conf.errors import Failure
 from lossfleet.runners.data.loading import tell_notes
 from lossfleet.runners.environment import environment
-from lossfleet.runners.records import EndRecord, EngineRecord, Journal, Record, SweepRecord, TrialRecord
+from lossfleet.runners.records import (
+    JOURNAL_FILE,
+    EndRecord,
+    EngineRecord,
+    Journal,
+    Record,
+    SweepRecord,
+    TrialRecord,
+)
 from lossfleet.runners.tracking.store import require_active, tracking_uri
 from lossfleet.runners.tracking.writer import Writer, start_writer
 from lossfleet.runners.training.replicate import ReplicateFactory
@@ -67,7 +75,7 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
 
     wait_for_trainers(folder)
     store_configuration(folder / "config.yaml", plan)
-    journal = Journal(folder / "records.jsonl")
+    journal = Journal(folder / JOURNAL_FILE)
     records = journal.read()
     if not any(isinstance(record, SweepRecord) for record in records):
         dataset = factory.dataset.describe()
