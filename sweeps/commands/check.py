@@ -49,12 +49,10 @@ def _try_search(plan: Plan) -> None:
     # As lossfleet has them they work: Optuna need not be imported before anything is trained.
     if all(map(is_as_it_comes, (plan.search.sampler, plan.pruner.part))):
         return
-    from lossfleet.sweeps.search.pruners import make_pruner
-    from lossfleet.sweeps.search.samplers import make_sampler
+    from lossfleet.sweeps.search.study import check_search
 
-    make_pruner(plan.pruner, plan.budget)
     for study in plan.studies:
-        make_sampler(study, 0)
+        check_search(study)
 
 
 def is_as_it_comes(part: Part) -> bool:

@@ -26,19 +26,16 @@ def sweep(
         if print_config:
             _print_yaml({"sweeps": [plan.to_dict() for plan in plans]})
             return 0
+        from lossfleet.sweeps.commands.check import check_parts
+
+        # All first, so that nothing is trained where one of them cannot be.
+        for plan in plans:
+            check_parts(plan)
         return run_plans(plans, fresh=fresh)
 
 
 def run_plans(plans: Sequence[Plan], *, fresh: bool) -> int:
-    """Runs one sweep after another; returns 1 if trials of any ended with an exception, else 0.
-
-    Raises:
-        UserError: a part of the user's cannot be used; nothing was trained then.
-    """
-    from lossfleet.sweeps.commands.check import check_parts
-
-    for plan in plans:
-        check_parts(plan)
+    """Runs one sweep after another; returns 1 if trials of any ended with an exception, else 0."""
     went_well = [run_plan(plan, fresh=fresh) for plan in plans]
     return 0 if all(went_well) else 1
 

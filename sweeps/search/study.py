@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
@@ -17,7 +17,7 @@ from lossfleet.sweeps.planning.plan import Study, total_trials
 from lossfleet.sweeps.planning.space import Dimension
 from lossfleet.sweeps.search.lock import SystemLock
 from lossfleet.sweeps.search.pruners import ReplicateWilcoxon, make_pruner, replicates_key, start_pruner
-from lossfleet.sweeps.search.samplers import NumberedSampler
+from lossfleet.sweeps.search.samplers import NumberedSampler, make_sampler
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,8 @@ class StudySearch:
             directions=[each.direction for each in config.search.measures],
             load_if_exists=True,
         )
-        start_pruner(self._optuna)
+        with config.pruner.part.explained():
+            start_pruner(self._optuna)
         self._unfinished = self._trials(TrialState.RUNNING)
 
     def ask(self) -> Asked | None:
@@ -154,6 +155,16 @@ class StudySearch:
             if dimension.is_active(params):
                 params[dimension.name] = suggest(trial, dimension)
         return params
+
+
+def check_search(study: Study) -> None:
+    """Makes the sampler and the pruner of a study, to see that Optuna takes their settings.
+
+    Raises:
+        UserError: it does not.
+    """
+    make_sampler(study, 0)
+    StudySearch(study, InMemoryStorage())
 
 
 def suggest(trial: optuna.Trial, dimension: Dimension) -> Any:

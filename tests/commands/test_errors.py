@@ -65,7 +65,7 @@ def test_a_trial_that_always_raises_fails_and_the_sweep_goes_on(
     undisturbed, workdir, monkeypatch, capsys, uri
 ):
     def is_bad(calls, factory, config):
-        return config.strategy == "focal" and config.loss.gamma > 2.5 and config.budget.epochs == 4
+        return config.strategy == "focal" and config.loss["gamma"] > 2.5 and config.budget.epochs == 4
 
     fault = Fault(monkeypatch, ReplicateFactory, "replicate", is_bad)
     assert cli.main(ARGUMENTS) == 1
