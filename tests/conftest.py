@@ -40,6 +40,15 @@ def no_store_left_behind():
     forget_store()
 
 
+@pytest.fixture(autouse=True)
+def no_metric_left_behind():
+    """A process remembers the metrics of the user's that it met; the next test has none."""
+    from lossfleet.conf import metrics
+
+    yield
+    metrics._users.clear()
+
+
 @pytest.fixture(scope="module", params=["kernels", "graphs"])
 def pynative(request):
     """PyNative, waiting for each kernel, where losses are never compiled or always: they may round differently."""
