@@ -130,9 +130,7 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
         "lossfleet.sweeps.comparison.printing",
         print_comparison=lambda *given: called.append(given),
     )
-    replace_module(
-        monkeypatch, "lossfleet.runners.tracking.ui", serve_ui=lambda *given: called.append(given)
-    )
+    replace_module(monkeypatch, "lossfleet.runners.tracking.ui", serve_ui=lambda *given: called.append(given))
     replace_module(
         monkeypatch, "lossfleet.sweeps.commands.sync", sync_sweeps=lambda *given: called.append(given)
     )
