@@ -33,9 +33,9 @@ class Mixed(nn.Cell):
 
 
 class Stubborn(Plain):
-    """It asks NumPy, which no graph can."""
+    """It computes with Python's numbers, which no graph can derive."""
 
     def construct(self, examples: Tensor) -> Tensor:
         hidden = ops.relu(self.first(examples))
         largest = float(hidden.asnumpy().max())
-        return self.last(ops.relu(self.second(hidden))) * (1.0 if largest >= 0 else 2.0)
+        return self.last(ops.relu(self.second(hidden))) / max(1.0, 0 * largest)
