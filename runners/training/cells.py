@@ -17,15 +17,13 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.models.dropout import dropout_seeds
 from lossfleet.runners.models.stacked import to_tensor
+from lossfleet.runners.training.fleet import EVALUATED_ROWS
 from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import StackedObjective, at_step, unstack
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, learning_rates, seeds_of_dropouts
 from lossfleet.runners.training.shape import CellShape
 from lossfleet.runners.training.solo import initial_cell
-
-# Rows that a cell is evaluated on at once.
-EVALUATED_ROWS = 8192
 
 
 class CellEpoch(nn.Cell):

@@ -162,10 +162,6 @@ class Fleet:
         ]
         return np.concatenate(logits, axis=2)[:, :, :count]
 
-    def parameters(self, slot: int) -> np.ndarray:
-        """The parameters (P,) of a slot."""
-        return self._state[0].asnumpy()[slot]
-
     def _row_sets(self) -> set[Key]:
         """The sets of training rows that the replicates in the slots are trained on."""
         return {each.rows_key for each in self.occupants if each is not None}
