@@ -8,6 +8,7 @@ from mindspore import nn
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
+from lossfleet.runners.models.dropout import seed_dropouts
 from lossfleet.runners.models.layers import Dropout, Layer, trained_widths
 
 
@@ -54,12 +55,13 @@ def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] 
 
 
 def build_cell(model: Part, features: int, classes: int) -> nn.Cell:
-    """A new cell of the user's, with the parameters that its constructor gives it.
+    """A new cell of the user's, with the parameters that its constructor gives it and dropouts that are seeded.
 
     Raises:
         UserError: its constructor raised an exception.
     """
     cell: nn.Cell = model.call(features=features, input_shape=(features,), classes=classes)
+    seed_dropouts(cell)
     return cell
 
 

@@ -14,12 +14,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from lossfleet.runners.models.dropout import dropout_seeds
 from lossfleet.runners.models.stacked import to_tensor
 from lossfleet.runners.training.fleet import EVALUATED_ROWS
 from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import StackedObjective, at_step, unstack
 from lossfleet.runners.training.pool import Key
-from lossfleet.runners.training.replicate import Replicate, learning_rates
+from lossfleet.runners.training.replicate import Replicate, learning_rates, seeds_of_dropouts
 from lossfleet.runners.training.shape import CellShape
 from lossfleet.runners.training.slots import Slots
 from lossfleet.runners.training.solo import initial_cell
@@ -37,6 +38,7 @@ class CellEpoch(nn.Cell):
         self.weights = ParameterTuple(cell.trainable_params())
         self.first_moments = _zeros_like(self.weights, "first_moment")
         self.second_moments = _zeros_like(self.weights, "second_moment")
+        self.seeds = dropout_seeds(cell)
         self.trainable = Tensor(np.ones((1, 1), np.float32))
 
     def loss(
@@ -61,6 +63,7 @@ class CellEpoch(nn.Cell):
         numbers: Tensor,
         given: Tensor,
         coefficients: Tensor,
+        seeds: Tensor,
     ) -> Tensor:
         """The mean training loss; parameters and moments are changed in place.
 
@@ -68,10 +71,13 @@ class CellEpoch(nn.Cell):
             step: int32 0; a Tensor, so that the loop is compiled as a loop.
             features: the training rows (rows, F).
             plan: (S, B) int32; labels, shares: (S, 1, B); numbers, given, coefficients: as in TrainEpoch.
+            seeds: (S, D) int32, of the dropouts.
         """
         numbers, given, coefficients = unstack(numbers), unstack(given), unstack(coefficients)
         total = ops.zeros((), ms.float32)
         while step < self.steps:
+            for index in range(len(self.seeds)):
+                ops.assign(self.seeds[index], seeds[step][index])
             examples = ops.gather(features, plan[step], 0)
             loss, gradients = ms.value_and_grad(self.loss, None, self.weights)(
                 examples, labels[step], numbers, given, shares[step]
@@ -210,6 +216,8 @@ class Cells(Slots):
         config = replicate.config
         numbers, given = shape.objective.packed(config.loss, config.mining, replicate.given, shape.batch_size)
         step = np.arange(1, shape.steps + 1)[:, None] + epoch * shape.steps
+        assert self._epoch is not None
+        dropouts = len(self._epoch.seeds)
         decay = np.array([config.optimizer["weight_decay"]])
         return (
             Tensor(0, ms.int32),
@@ -220,6 +228,8 @@ class Cells(Slots):
             to_tensor(numbers[:, None]),
             to_tensor(given[:, None]),
             to_tensor(shape.optimizer.packed(self._rates[slot][epoch][:, None], decay, step)),
+            # One column at least: a graph takes no empty array.
+            to_tensor(seeds_of_dropouts(replicate, epoch, max(1, dropouts))),
         )
 
 

@@ -178,6 +178,15 @@ def dropout_masks(replicate: Replicate, epoch: int) -> list[np.ndarray]:
     ]
 
 
+def seeds_of_dropouts(replicate: Replicate, epoch: int, dropouts: int) -> np.ndarray:
+    """The seed of each dropout of a cell at each step of an epoch, (S, dropouts) int32.
+
+    They depend on the replicate's seed and the epoch alone, so that no replicate changes what another one drops.
+    """
+    random = generator(Stream.DROPOUT, replicate.seed, epoch)
+    return random.integers(2**31, size=(replicate.steps, dropouts), dtype=np.int32)
+
+
 def learning_rates(replicate: Replicate) -> np.ndarray:
     """The learning rate of every step of a training, (epochs, S) float64."""
     config = replicate.config

@@ -14,9 +14,15 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from lossfleet.runners.models.build import build_cell
+from lossfleet.runners.models.dropout import dropout_seeds
 from lossfleet.runners.models.layers import Dropout, Layer
 from lossfleet.runners.training.objective import Objective
-from lossfleet.runners.training.replicate import Replicate, dropout_masks, learning_rates
+from lossfleet.runners.training.replicate import (
+    Replicate,
+    dropout_masks,
+    learning_rates,
+    seeds_of_dropouts,
+)
 
 
 class StockModel(nn.Cell):
@@ -81,12 +87,16 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
 
     value_and_gradient = ms.value_and_grad(forward, None, optimizer.parameters)
     rates = learning_rates(replicate)
+    seeds = dropout_seeds(cell)
     progress = Progress(cell)
     cell.set_train(True)
     for epoch, order in enumerate(replicate.plan):
         losses = []
+        seeds_of_epoch = seeds_of_dropouts(replicate, epoch, len(seeds))
         for step, (rows, masks) in enumerate(_batches(replicate, order, epoch)):
             ops.assign(optimizer.param_groups[0]["lr"], Tensor(rates[epoch, step], ms.float32))
+            for seed, value in zip(seeds, seeds_of_epoch[step], strict=True):
+                ops.assign(seed, Tensor(value, ms.int32))
             loss, gradients = value_and_gradient(
                 Tensor(replicate.features[rows]), Tensor(replicate.labels[rows]), *masks
             )

@@ -1,107 +1,177 @@
-"""Any cell as a model, an epoch of it in one graph, against the same cell trained step by step on stock MindSpore."""
+"""Any cell in its engine, against the solo engine and the fleet, and the properties of its slots."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
-from pathlib import Path
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
-from replicate_runs import EPOCHS, focal, log_loss, replicate, shape_of_replicate
-from replicate_runs import config as make_config
+from cell_models import Plain
+from mindspore import Tensor, ops
+from replicate_runs import (
+    EPOCHS,
+    Curves,
+    adamw,
+    config,
+    fill,
+    fleet_curves,
+    focal,
+    make_fleet,
+    mlp,
+    replicate,
+    solo_curves,
+)
 
-from lossfleet.conf.parts import Part
+from lossfleet.conf.parts import Part, named_part
+from lossfleet.runners.models.build import build_cell
+from lossfleet.runners.models.dropout import SeededDropout
 from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.replicate import Replicate
-from lossfleet.runners.training.solo import train_solo
-
-CODE = """
-from mindspore import nn
-
-class Plain(nn.Cell):
-    def __init__(self, features, classes, width: int = 13):
-        super().__init__()
-        self.layers = nn.SequentialCell(nn.Dense(features, width), nn.LayerNorm((width,)), nn.ReLU(),
-                                        nn.Dense(width, classes))
-
-    def construct(self, examples):
-        return self.layers(examples)
-
-class Stubborn(Plain):
-    def construct(self, examples):
-        # A graph knows comprehensions of one loop alone.
-        (one,) = [first * second for first in (1.0,) for second in (1.0,)]
-        return self.layers(examples * one)
-"""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _code(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cells")
-    Path(folder, "cells_under_test.py").write_text(CODE)
-    sys.path.append(str(folder))
-    yield
-    sys.path.remove(str(folder))
+def cell_of(name: str, **settings: Any) -> Part:
+    return Part("model", name.lower(), f"cell_models.{name}", tuple(settings.items()))
 
 
-def make(name: str = "Plain", seed: int = 5, lr: float = 3e-3) -> Replicate:
-    model = Part("model", name.lower(), f"cells_under_test.{name}", (("width", 13),))
-    made = make_config(focal(1.5, tau=0.5), model=model)
-    made = replace(made, optimizer=made.optimizer.replace(lr=lr))
-    return replicate(made, seed=seed, split=seed % 3)
+PLAIN = cell_of("Plain")
+MINED = {"mining": named_part("mining", "fraction", keep=0.6)}
+COSINE = {"schedule": named_part("schedule", "cosine", warmup=0.25)}
+NESTEROV = {"optimizer": named_part("optimizer", "sgd", lr=3e-2, momentum=0.8, nesterov=True)}
+
+# 106 rows are two batches of 53, or five of 19 and a ragged one of 11.
+MEMBERS = {
+    "plain": config(focal(2.0, tau=0.5), model=PLAIN),
+    "plain with mining": config(focal(2.0, tau=0.5), model=PLAIN, **MINED),
+    "plain by sgd and a schedule": config(model=PLAIN, **NESTEROV, **COSINE),
+    "layer normalisation": config(model=cell_of("Mixed", norm="layer")),
+    "batch normalisation": config(model=cell_of("Mixed", norm="batch"), batch_size=53),
+    "dropout": config(model=cell_of("Mixed", rate=0.3)),
+}
 
 
-def cells_for(each: Replicate, slots: int) -> Cells:
-    return Cells(shape_of_replicate(each), slots=slots)
+@cache
+def member(name: str, seed: int = 5) -> Replicate:
+    return replicate(MEMBERS[name], seed=seed, split=1)
 
 
-def curves(cells: Cells, slot: int, each: Replicate, epochs: int = EPOCHS) -> list[tuple[float, float]]:
-    """Training loss and validation log-loss of a slot by epoch."""
-    found = []
-    for _ in range(epochs):
-        loss = cells.train_epoch()[slot]
-        found.append((loss, log_loss(cells.logits("validation")[slot], each.split.validation_labels)))
-    return found
+@cache
+def pair(name: str) -> Curves:
+    """The curves of two seeds in one engine."""
+    replicates = [member(name), member(name, 6)]
+    return fleet_curves(make_fleet(replicates), replicates)
 
 
-def test_a_cell_trains_as_it_does_step_by_step():
-    each = make()
-    expected = [
-        (
-            progress.training_loss[-1],
-            log_loss(progress.logits(each.split.validation_features), each.split.validation_labels),
-        )
-        for progress in train_solo(each)
-    ]
-    cells = cells_for(each, 2)
-    cells.enter(1, each)
-    np.testing.assert_allclose(curves(cells, 1, each), expected, rtol=1e-4)
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_cell_trains_as_it_does_alone(name):
+    for curves, expected in zip(pair(name), solo_curves(member(name)), strict=True):
+        np.testing.assert_allclose(curves[0], expected, rtol=1e-4)
 
 
-def test_slots_do_not_touch_each_other_and_are_reused_without_a_trace():
-    first, second = make(seed=5), make(seed=1)
-    alone = cells_for(first, 1)
-    alone.enter(0, first)
-    expected = curves(alone, 0, first, 4)
-    cells = cells_for(first, 2)
-    cells.enter(0, second)
-    cells.train_epoch()
+def test_a_cell_of_the_layers_of_a_model_trains_as_the_model_does():
+    """Our multilayer perceptron in the fleet, and a cell that starts from the same numbers in its own engine."""
+    made = config(focal(2.0, tau=0.5), model=mlp(13, 11))
+    of_layers = replicate(made, seed=5, split=1)
+    in_fleet = fleet_curves(make_fleet([of_layers], slots=3), [of_layers])
+    cells = make_fleet([member("plain")])
+    assert isinstance(cells, Cells)
+    started = [array for arrays in of_layers.initial for array in arrays]
+    enter = cells.enter
+
+    def enter_from_there(slot: int, each: Replicate) -> None:
+        enter(slot, each)
+        cells._states[slot][: len(started)] = started
+
+    cells.enter = enter_from_there  # type: ignore[method-assign]
+    in_cells = fleet_curves(cells, [member("plain")])
+    cell = Plain(of_layers.features.shape[1], of_layers.classes)
+    for parameter, values in zip(cell.get_parameters(), started, strict=True):
+        ops.assign(parameter, Tensor(values))
+    alone = solo_curves(member("plain"), cell)
+    for curve, other, expected in zip(in_cells, in_fleet, alone, strict=True):
+        np.testing.assert_allclose(curve[0], expected, rtol=1e-4)
+        np.testing.assert_allclose(other[0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["plain", "batch normalisation", "dropout"])
+def test_slots_do_not_touch_each_other_nor_what_comes_after(name):
+    """A slot that another seed had before gives what a seed gives in company."""
+    first, second = member(name), member(name, 6)
+    cells = fill(make_fleet([first, first]), [first, first])
+    for _ in range(3):
+        cells.train_epoch()
+        cells.logits("validation")
     cells.leave(0)
-    cells.enter(0, make(seed=1, lr=1e30))
-    cells.enter(1, first)
-    np.testing.assert_allclose(curves(cells, 1, first, 4), expected, rtol=1e-6)
-    assert not np.isfinite(cells.train_epoch()[0])
-    assert cells.free_slots() == []
-    with pytest.raises(ValueError, match="slot 0 is taken"):
-        cells.enter(0, second)
+    cells.leave(1)
+    assert cells.free_slots() == [0, 1]
+    again = fleet_curves(cells, [second])
+    for curve, expected in zip(again, pair(name), strict=True):
+        np.testing.assert_allclose(curve[0], expected[1], rtol=1e-5)
+    assert not np.allclose(pair(name)[2][0], pair(name)[2][1], rtol=1e-2)
 
 
-def test_a_cell_that_does_not_compile_trains_step_by_step_and_says_so_once(capfd):
-    plain, stubborn = make("Plain"), make("Stubborn")
-    cells, steps = cells_for(plain, 1), cells_for(stubborn, 1)
-    cells.enter(0, plain)
-    steps.enter(0, stubborn)
-    np.testing.assert_allclose(curves(steps, 0, stubborn, 3), curves(cells, 0, plain, 3), rtol=1e-4)
-    said = [line for line in capfd.readouterr().err.splitlines() if "does not compile" in line]
+def test_a_seed_makes_a_cell():
+    model = MEMBERS["dropout"].model
+    names = [each.name for each in build_cell(model, 13, 3).get_parameters()]
+    assert len(set(names)) == len(names)
+    first, again, other = (
+        fill(make_fleet([member("dropout", seed)]), [member("dropout", seed)])._states[0]
+        for seed in (5, 5, 6)
+    )
+    for values, same, different in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(values, same)
+        assert values.ndim < 2 or not values.any() or (values != different).any()
+
+
+def mask_of(shape: tuple[int, ...], seed: int, rate: float) -> np.ndarray:
+    """The mixing of MurmurHash3 in NumPy."""
+    mixed = np.arange(np.prod(shape), dtype=np.uint32) * np.uint32(0x9E3779B1) + np.uint32(seed)
+    for bits, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed = (mixed ^ (mixed >> np.uint32(bits))) * np.uint32(factor)
+    signed = (mixed ^ (mixed >> np.uint32(16))).view(np.int32).astype(np.int64)
+    return ((signed >= round(rate * 2**32) - 2**31) / (1 - rate)).reshape(shape)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
+def test_a_seeded_dropout_drops_its_share_by_its_seed(seed):
+    cell = SeededDropout(0.3)
+    ops.assign(cell.seed, Tensor(np.int32(seed)))
+    values, mask = (each.asnumpy() for each in cell(Tensor(np.full((101, 57), 2.0, np.float32))))
+    expected = mask_of((101, 57), seed, 0.3)
+    np.testing.assert_allclose(mask, expected, rtol=1e-6)
+    np.testing.assert_allclose(values, 2 * expected, rtol=1e-6)
+    # Three standard deviations.
+    assert abs((mask > 0).mean() - 0.7) < 3 * np.sqrt(0.21 / mask.size)
+
+
+def test_nan_stays_in_its_slot():
+    healthy, poisoned = (
+        replicate(config(model=PLAIN, optimizer=adamw(lr)), seed=seed) for lr, seed in ((3e-3, 0), (1e30, 1))
+    )
+    beside_healthy = [replicate(config(model=PLAIN), seed=1), healthy]
+    _, _, expected = fleet_curves(make_fleet(beside_healthy), beside_healthy)
+    cells = fill(make_fleet([poisoned, healthy]), [poisoned, healthy])
+    training = np.array([cells.train_epoch() for _ in range(EPOCHS)])
+    assert not np.isfinite(training[-1, 0])
+    np.testing.assert_allclose(training[:, 1], expected[1], rtol=1e-6)
+    logits = cells.logits("validation")
+    assert np.isfinite(logits[1]).all()
+    assert not np.isfinite(logits[0]).all()
+
+
+def test_a_cell_that_does_not_compile_trains_step_by_step_and_says_so_once(capfd, tmp_path, monkeypatch):
+    # MindSpore leaves traces of what it cannot compile.
+    monkeypatch.chdir(tmp_path)
+    members = [replicate(config(model=cell_of("Stubborn")), seed=seed) for seed in (5, 6)]
+    curves = fleet_curves(make_fleet(members), members)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("lossfleet: ")]
     assert len(said) == 1
+    assert "cell_models.Stubborn does not compile and trains step by step" in said[0]
+    for curve, expected in zip(curves, solo_curves(members[0]), strict=True):
+        np.testing.assert_allclose(curve[0], expected, rtol=1e-4)
+
+
+def test_a_taken_slot_refuses_a_second_replicate():
+    cells = fill(make_fleet([member("plain")]), [member("plain")])
+    with pytest.raises(ValueError, match="slot 0 is taken"):
+        cells.enter(0, member("plain"))
