@@ -191,7 +191,8 @@ def run_sweeper(arguments: Sequence[str], task: Callable[[Any], Any]) -> None:
 
 def with_folders(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """The overrides, with folders put on Hydra's search path beside those that they name themselves."""
-    places = [folder.as_uri() for folder in folders]
+    # Hydra takes what follows as a path: percent signs of a URI would stay in it.
+    places = [f"file://{folder}" for folder in folders]
     others = []
     for argument in arguments:
         override = parse_override(argument)
