@@ -8,7 +8,7 @@ from mindspore import nn
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
-from lossfleet.runners.models.layers import Layer
+from lossfleet.runners.models.layers import Dropout, Layer, trained_widths
 
 
 def is_cell(model: Part) -> bool:
@@ -44,6 +44,12 @@ def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] 
         raise _no_model(model, str(error), "layers that fit each other") from error
     if width != classes:
         raise _no_model(model, f"gives {width} outputs", f"{classes}, one logit a class")
+    widths = trained_widths(made, features)
+    if not any(widths):
+        raise _no_model(model, "has no parameters", "a layer that has, such as Dense")
+    behind = made[max(n for n, width in enumerate(widths) if width) :]
+    if any(isinstance(layer, Dropout) for layer in behind):
+        raise _no_model(model, "drops logits", "no Dropout behind the last layer with parameters")
     return tuple(made)
 
 

@@ -45,7 +45,7 @@ class Layer(ABC):
         Its inputs are the block of weights if it has any, the activations, and the masks if it is a dropout.
 
         Args:
-            is_first: its activations are the examples, (K, B, inputs + 1).
+            is_first: it has weights, and its activations are the examples, (K, B, inputs + 1).
         """
 
     def initial(self, inputs: int, random: np.random.Generator) -> Arrays:
@@ -167,14 +167,14 @@ def dropouts(layers: Sequence[Layer], features: int) -> list[tuple[float, int]]:
     return found
 
 
-def units(layers: Sequence[Layer], features: int) -> int:
-    """The outputs of all layers with parameters: what an example's activations take in a step."""
-    total, width = 0, features
+def trained_widths(layers: Sequence[Layer], features: int) -> list[int]:
+    """The number of outputs of each layer, 0 where it has no parameters."""
+    found, width = [], features
     for layer in layers:
         has_parameters = bool(layer.initial(width, np.random.default_rng(0)))
         width = layer.width(width)
-        total += width * has_parameters
-    return total
+        found.append(width * has_parameters)
+    return found
 
 
 class StackedDense(nn.Cell):

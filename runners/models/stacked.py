@@ -32,8 +32,10 @@ class StackedModel(nn.Cell):
             for layer, block in zip(layers, blocks, strict=True)
             if trains or not isinstance(layer, Dropout)
         ]
-        self.layers = nn.CellList([layer.stacked(is_first=n == 0) for n, (layer, _) in enumerate(used)])
         self.has_weights = tuple(block is not None for _, block in used)
+        self.layers = nn.CellList(
+            [layer.stacked(is_first=n == 0 and self.has_weights[0]) for n, (layer, _) in enumerate(used)]
+        )
         self.drops = tuple(isinstance(layer, Dropout) for layer, _ in used)
         self.mask_slices = mask_slices(layers, features)
         shapes = [block.shape for block in blocks if block is not None]
@@ -54,7 +56,9 @@ class StackedModel(nn.Cell):
             masks: for dropout, (K, rows, B), as `stacked_masks` has them.
         """
         weights = self.split(parameters)
-        outputs, block, dropout = examples, 0, 0
+        # Transposing costs time: a first layer with weights multiplies by the examples as they are.
+        outputs = examples if self.has_weights[0] else ops.transpose(examples, (0, 2, 1))
+        block, dropout = 0, 0
         for index in range(len(self.layers)):
             if self.has_weights[index]:
                 outputs = self.layers[index](weights[block], outputs)

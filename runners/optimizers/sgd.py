@@ -57,5 +57,6 @@ class SGD(Optimizer):
             lr=self.lr,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
-            nesterov=self.nesterov,
+            # Without momentum there is nothing to look ahead by, and MindSpore refuses to.
+            nesterov=self.nesterov and self.momentum > 0,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lossfleet.runners.models.layers import dropouts, units
+from lossfleet.runners.models.layers import dropouts, trained_widths
 from lossfleet.runners.models.stacked import trainable
 from lossfleet.runners.training.shape import FleetShape
 
@@ -34,7 +34,7 @@ def number_of_slots(shape: FleetShape, *, replicates: int, evaluated_rows: int) 
 def bytes_of_slot(shape: FleetShape, evaluated_rows: int) -> int:
     """The memory that a slot takes, in bytes: parameters and activations, in all their buffers."""
     parameters = len(trainable(shape.layers, shape.features))
-    activations = (units(shape.layers, shape.features) + shape.features) * max(
+    activations = (sum(trained_widths(shape.layers, shape.features)) + shape.features) * max(
         shape.batch_size, evaluated_rows
     )
     epoch = shape.train_rows * (2 + shape.classes)

@@ -40,7 +40,7 @@ def test_arguments_replace_the_parameters_of_the_files():
     run_sweeper(["experiment=paper_grid", "loss.gamma=2", "data=breast_cancer"], seen.append)
     (plan,) = seen
     assert [dimension.name for dimension in plan.studies[0].space] == ["loss.alpha"]
-    assert plan.studies[0].config.loss.gamma == 2.0
+    assert plan.studies[0].config.loss["gamma"] == 2.0
     assert plan.data.name == "breast_cancer"
 
 

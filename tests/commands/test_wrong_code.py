@@ -68,7 +68,7 @@ ROWS = [
     ("loss=my_remove", ("os.remove",)),
     ("loss=my_key", ("zeta", "bad_parts.py, line 12")),
     ("loss=my_syntax", ("no_python.py, line 1",)),
-    ("model=my_wide", ("gives the shape (5, 3)", "bad_parts.py, line 18", "one logit a class")),
+    ("model=my_wide", ("gives the shape (5, 3)", "bad_parts.py, line 19", "one logit a class")),
     ("model=my_explosion", ("too few features", "bad_parts.py, line 29")),
     ("sampler=my_sampler", ("bad_parts.py",)),
     ("search.metric=my_metric", ("returned the shape ()", "bad_parts.py")),
@@ -79,10 +79,10 @@ ROWS = [
 def test_wrong_code_is_refused_before_training(override, messages, tmp_path, monkeypatch, capsys):
     parts, here = tmp_path / "parts", tmp_path / "here"
     here.mkdir()
-    for name, text in FILES.items():
-        file = parts / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n")
+    (name,) = [name for name in FILES if name.endswith(f"/{override.split('=')[1]}")]
+    file = parts / f"{name}.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(FILES[name] + "\n")
     (parts / "bad_parts.py").write_text(CODE)
     (parts / "no_python.py").write_text("def loss(logits labels): pass\n")
     monkeypatch.chdir(here)

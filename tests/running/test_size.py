@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
+from replicate_runs import config, mlp
 
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import named_part
 from lossfleet.runners.training.replicate import ReplicateFactory
-from lossfleet.runners.training.shape import FleetShape
+from lossfleet.runners.training.shape import FleetShape, shape_of
 from lossfleet.sweeps.planning.compose import run_sweeper
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running import size
 from lossfleet.sweeps.running.size import (
     fleet_shapes,
     fuses_kernels,
-    may_use_smote,
+    may_make_rows,
     planned_steps,
     share_cost,
 )
 
-PLAIN = FleetShape(2, 2, 100, 10, (4,), False, "none", 0.9, 0.999, 1e-8)
-MINING = replace(PLAIN, mining="fraction")
+
+def shape(mining: str = "none", **more: Any) -> FleetShape:
+    made = shape_of(
+        config(mining=named_part("mining", mining), data="breast_cancer", **more),
+        features=2,
+        classes=2,
+        train_rows=100,
+    )
+    assert isinstance(made, FleetShape)
+    return made
+
+
+PLAIN, MINING, BY_RATIO = shape(), shape("fraction"), shape("ratio")
 SMALL = ("data=wine", "budget.trials=2", "budget.epochs=3", "budget.rungs=3")
 
 
@@ -38,8 +51,8 @@ def plan(*arguments: str) -> Plan:
         ([PLAIN, MINING], MINING),
         ([PLAIN, MINING, PLAIN], MINING),
         ([PLAIN, MINING, PLAIN, PLAIN], PLAIN),
-        ([PLAIN, replace(MINING, widths=(5,))], PLAIN),
-        ([PLAIN, replace(PLAIN, mining="ratio")], PLAIN),
+        ([PLAIN, shape("fraction", model=mlp(5))], PLAIN),
+        ([PLAIN, BY_RATIO], PLAIN),
     ],
     ids=["alone", "one beside mining", "two", "three", "another model", "mining by ratio"],
 )
@@ -52,8 +65,7 @@ def test_few_studies_that_do_not_mine_join_a_fleet_that_does(shapes, home_of_pla
 
 
 def test_mining_by_ratio_stays_by_itself():
-    by_ratio = replace(PLAIN, mining="ratio")
-    assert fleet_shapes([by_ratio, MINING]) == {by_ratio: by_ratio, MINING: MINING}
+    assert fleet_shapes([BY_RATIO, MINING]) == {BY_RATIO: BY_RATIO, MINING: MINING}
 
 
 def test_a_share_costs_more_with_each_study_and_most_with_the_first_that_mines():
@@ -89,6 +101,6 @@ def test_kernels_are_fused_where_there_is_much_to_train_and_the_machine_can(monk
     ("arguments", "expected"),
     [("strategy=resampling", True), ("strategy=ce sampler=smote", True), ("strategy=ce", False)],
 )
-def test_only_studies_that_may_use_smote_have_room_for_its_rows(arguments, expected):
+def test_only_studies_that_may_make_rows_have_room_for_its_rows(arguments, expected):
     (study,) = plan(*SMALL, *arguments.split()).studies
-    assert may_use_smote(study) == expected
+    assert may_make_rows(study) == expected

@@ -5,28 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from replicate_runs import config, mlp
 from whole_sweeps import TINY, finished
 
 from lossfleet.runners.records import EngineRecord
 from lossfleet.runners.training import fleet, replicate
-from lossfleet.runners.training.shape import FleetShape
+from lossfleet.runners.training.shape import FleetShape, shape_of
 from lossfleet.sweeps.commands.cli import main
 from lossfleet.sweeps.running import local, slots
 from lossfleet.sweeps.running.slots import bytes_of_slot, number_of_pages, number_of_slots
 from lossfleet.sweeps.running.speed import speed_metrics, speed_sentence
 
-SHAPE = FleetShape(
-    features=10,
-    classes=5,
-    train_rows=3277,
-    batch_size=64,
-    widths=(32, 32),
-    dropout=False,
-    mining="none",
-    beta1=0.9,
-    beta2=0.999,
-    epsilon=1e-8,
-)
+SHAPE = shape_of(config(model=mlp(32, 32), batch_size=64), features=10, classes=5, train_rows=3277)
+assert isinstance(SHAPE, FleetShape)
 ENGINES = [
     EngineRecord(["ce"], [12, 3], 100, 90, {"compile": 1.0, "train": 7.0}, 1000.0, 1010.0),
     EngineRecord(["focal"], [24], 300, 290, {"compile": 0.5, "train": 9.0, "search": 0.25}, 1002.0, 1014.0),
@@ -39,7 +30,7 @@ def test_a_fleet_has_a_slot_for_each_replicate_up_to_what_is_fast(replicates, ex
 
 
 def test_a_large_model_gets_as_many_slots_as_fit_into_memory(monkeypatch):
-    large = replace(SHAPE, widths=(4096, 4096))
+    large = replace(SHAPE, layers=tuple(mlp(4096, 4096).call(features=10, classes=5)))
     # 4097 squared weights in twelve buffers of four bytes are 0.8 GB.
     assert 0.8e9 < bytes_of_slot(large, 1094) < 1.2e9
     monkeypatch.setattr(slots, "memory", lambda: 24 * 2**30)

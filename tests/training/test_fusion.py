@@ -12,7 +12,11 @@ from lossfleet.runners.training import fusion
 
 ROOT = Path(__file__).parents[2]
 # Each kind of graph, and slots that change hands.
-SAME_NUMBERS = "does_not_mine or ratio-7 or dropout-3 or (nan and focal) or closed_form or log1p or adamw"
+SAME_NUMBERS = (
+    "does_not_mine or ratio-7 or dropout-3 or smoothing-3 or nesterov-3 or (nan and focal) or closed_form or log1p "
+    "or an_update or gradient_of"
+)
+FILES = ("fleet", "layers", "optimizers", "stacked_focal")
 SMALL_GRAPH = """
 from lossfleet.runners.training import fusion
 fusion.fuse_kernels()
@@ -53,10 +57,12 @@ def test_without_a_linker_no_kernels_are_fused(monkeypatch):
 
 
 def test_the_fleet_passes_its_tests_with_fused_kernels(tmp_path):
-    (tmp_path / "fuse.py").write_text("from runners import fusion\nfusion.fuse_kernels()\n")
+    (tmp_path / "fuse.py").write_text(
+        "from lossfleet.runners.training import fusion\nfusion.fuse_kernels()\n"
+    )
     ran = run(
         *("-m", "pytest", "-q", "-p", "fuse", "-p", "no:cacheprovider", "--rootdir", str(ROOT)),
-        *("-k", SAME_NUMBERS, str(ROOT / "tests/test_fleet.py"), str(ROOT / "tests/test_stacked.py")),
+        *("-k", SAME_NUMBERS, *(str(ROOT / f"tests/training/test_{name}.py") for name in FILES)),
         folder=tmp_path,
     )
     assert ran.returncode == 0, ran.stdout[-3000:]

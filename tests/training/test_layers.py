@@ -1,19 +1,23 @@
-"""Layers in their stacked and stock form, each against float64 NumPy."""
+"""Layers in their stacked form against float64 NumPy, and what makes a list of them a model."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from lossfleet.runners.models.initial import initial_parameters
-from lossfleet.runners.models.layers import Dense
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import Part
+from lossfleet.runners.models.build import build_layers
+from lossfleet.runners.models.initial import Parameters, initial_parameters
+from lossfleet.runners.models.layers import Dense, Dropout, Layer, ReLU, dropouts, trained_widths
 from lossfleet.runners.models.mlp import mlp
 from lossfleet.runners.models.stacked import (
     StackedModel,
     flatten_parameters,
-    mask_slices,
     stacked_masks,
     to_tensor,
     trainable,
@@ -23,122 +27,211 @@ from lossfleet.runners.training.solo import StockModel
 
 # Distinct primes, so that a silent broadcast cannot fit.
 MEMBERS, BATCH, FEATURES, CLASSES, WIDTHS = 3, 5, 7, 11, (13, 17)
+HIDDEN = mlp(FEATURES, CLASSES, widths=WIDTHS)
+DROPPED = mlp(FEATURES, CLASSES, widths=WIDTHS, dropout=0.3)
+# What has no weights may come first, and twice in a row.
+UNUSUAL: list[Layer] = [
+    *(Dropout(0.4), ReLU(), Dropout(0.2), Dense(FEATURES, 13), Dense(13, 17)),
+    *(Dropout(0.5), ReLU(), Dense(17, CLASSES, "glorot"), ReLU()),
+]
+MODELS = {
+    "logistic": mlp(FEATURES, CLASSES, widths=()),
+    "one hidden": mlp(FEATURES, CLASSES, widths=(13,)),
+    "two hidden": HIDDEN,
+    "dropout": DROPPED,
+    "unusual": UNUSUAL,
+}
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def forward(parameters: list[tuple[np.ndarray, np.ndarray]], examples: np.ndarray) -> np.ndarray:
-    outputs = examples.astype(np.float64)
-    for index, (weight, bias) in enumerate(parameters):
-        outputs = (np.maximum(outputs, 0) if index else outputs) @ weight.T.astype(np.float64) + bias
+def members_of(layers: Sequence[Layer]) -> list[list[Parameters]]:
+    """The parameters of each member, whose biases are not 0."""
+    members = [initial_parameters(layers, FEATURES, seed=k) for k in range(MEMBERS)]
+    return [
+        [(arrays[0], normal(len(arrays[1]), seed=k)) if arrays else () for arrays in member]
+        for k, member in enumerate(members)
+    ]
+
+
+def masks_of(layers: Sequence[Layer]) -> list[list[np.ndarray]]:
+    """The masks (width, B) of each member's dropouts."""
+    random = np.random.default_rng(2)
+    return [
+        [
+            (random.random((width, BATCH)) >= rate) / np.float32(1 - rate)
+            for rate, width in dropouts(layers, FEATURES)
+        ]
+        for _ in range(MEMBERS)
+    ]
+
+
+def forward(
+    layers: Sequence[Layer],
+    parameters: Sequence[Parameters],
+    examples: np.ndarray,
+    masks: Sequence[np.ndarray],
+) -> np.ndarray:
+    """Logits (B, C) in float64."""
+    outputs, left = examples.astype(np.float64), list(masks)
+    for layer, arrays in zip(layers, parameters, strict=True):
+        if isinstance(layer, Dense):
+            weight, bias = (each.astype(np.float64) for each in arrays)
+            outputs = outputs @ weight.T + bias
+        elif isinstance(layer, ReLU):
+            outputs = np.maximum(outputs, 0)
+        elif masks:
+            outputs = outputs * left.pop(0).T
     return outputs
 
 
-def make_members(widths: tuple[int, ...]) -> list[list[tuple[np.ndarray, ...]]]:
-    """Initial parameters of each layer of each member, with biases that are not 0."""
-    layers = mlp(FEATURES, CLASSES, widths=widths)
-    members = []
-    for k in range(MEMBERS):
-        parameters = initial_parameters(layers, FEATURES, seed=k)
-        members.append([(each[0], normal(len(each[1]), seed=k)) if each else () for each in parameters])
-    return members
+def buffer_of(layers: Sequence[Layer], members: Sequence[Sequence[Parameters]]) -> np.ndarray:
+    return np.stack([flatten_parameters(layers, member) for member in members])
 
 
-def dense(member: list[tuple[np.ndarray, ...]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(arrays[0], arrays[1]) for arrays in member if arrays]
+def masks_tensor(masks: list[list[np.ndarray]]) -> Tensor:
+    return to_tensor(np.concatenate([stacked_masks([mask[None] for mask in member]) for member in masks]))
 
 
-def stacked_examples(examples: np.ndarray) -> Tensor:
-    return to_tensor(np.stack([with_ones(each) for each in examples]))
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stacked_model_equals_each_members_own(name):
+    layers = MODELS[name]
+    members, examples, masks = members_of(layers), normal(MEMBERS, BATCH, FEATURES), masks_of(layers)
+    stacked = to_tensor(np.stack([with_ones(each) for each in examples]))
+    buffer = buffer_of(layers, members)
+    for trains in (True, False):
+        model = StackedModel(layers, FEATURES, MEMBERS, trains=trains)
+        assert buffer.shape == (MEMBERS, model.size)
+        drops = trains and any(masks)
+        logits = model(to_tensor(buffer), stacked, masks_tensor(masks) if drops else None).asnumpy()
+        assert logits.shape == (MEMBERS, CLASSES, BATCH)
+        for k, member in enumerate(members):
+            expected = forward(layers, member, examples[k], masks[k] if drops else ())
+            np.testing.assert_allclose(logits[k].T, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("widths", [(), (13,), WIDTHS])
-def test_a_stacked_model_equals_each_members_own_and_its_stock_form(widths):
-    members, examples = make_members(widths), normal(MEMBERS, BATCH, FEATURES)
-    layers = mlp(FEATURES, CLASSES, widths=widths)
-    model = StackedModel(layers, FEATURES, MEMBERS)
-    buffer = np.stack([flatten_parameters(layers, member) for member in members])
-    assert buffer.shape == (MEMBERS, model.size)
-    logits = model(to_tensor(buffer), stacked_examples(examples)).asnumpy()
-    for k, member in enumerate(members):
-        expected = forward(dense(member), examples[k])
-        np.testing.assert_allclose(logits[k].T, expected, rtol=1e-5, atol=1e-5)
-        stock = StockModel(layers)
-        stock.load(member)
-        np.testing.assert_allclose(stock(Tensor(examples[k])).asnumpy(), expected, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stock_model_equals_its_definition(name):
+    layers = MODELS[name]
+    member, examples, masks = members_of(layers)[0], normal(BATCH, FEATURES), masks_of(layers)[0]
+    model = StockModel(layers)
+    model.load(member)
+    np.testing.assert_allclose(
+        model(Tensor(examples)).asnumpy(), forward(layers, member, examples, ()), rtol=1e-5, atol=1e-5
+    )
+    transposed = tuple(Tensor(np.ascontiguousarray(mask.T)) for mask in masks)
+    np.testing.assert_allclose(
+        model(Tensor(examples), transposed).asnumpy(),
+        forward(layers, member, examples, masks),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
-def test_all_but_the_rows_of_ones_is_trainable():
-    layers = mlp(FEATURES, CLASSES, widths=WIDTHS)
-    member = make_members(WIDTHS)[0]
-    mask = trainable(layers, FEATURES)
-    assert mask.sum() == sum(weight.size + bias.size for weight, bias in dense(member))
-    rows_of_ones = flatten_parameters(layers, member)[mask == 0]
-    assert rows_of_ones.sum() == len(WIDTHS)
-    assert set(rows_of_ones.tolist()) == {0.0, 1.0}
+def test_blocks_are_split_and_joined_without_loss():
+    model = StackedModel(HIDDEN, FEATURES, MEMBERS)
+    buffer = normal(MEMBERS, model.size)
+    blocks = model.split(to_tensor(buffer))
+    assert [each.shape[1:] for each in blocks] == [(14, 8), (18, 14), (11, 18)]
+    (joined,) = model.split.bprop(to_tensor(buffer), blocks, blocks)
+    np.testing.assert_array_equal(joined.asnumpy(), buffer)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_gradient_of_the_stacked_model_by_finite_differences(dropout):
-    members, examples = make_members(WIDTHS), normal(MEMBERS, BATCH, FEATURES)
+@pytest.mark.parametrize("name", MODELS)
+def test_all_but_the_rows_of_ones_is_trainable(name):
+    layers = MODELS[name]
+    member, is_trained = members_of(layers)[0], trainable(layers, FEATURES)
+    assert is_trained.sum() == sum(array.size for arrays in member for array in arrays)
+    rows_of_ones = flatten_parameters(layers, member)[is_trained == 0]
+    hidden = sum(bool(arrays) for arrays in member) - 1
+    assert rows_of_ones.sum() == hidden
+    assert set(rows_of_ones.tolist()) == ({0.0, 1.0} if hidden else set())
+
+
+class Gradient(nn.Cell):
+    """The gradient of logits times a slope by the buffer, in a compiled graph as it trains."""
+
+    def __init__(self, model: StackedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    @ms.jit
+    def construct(self, buffer: Tensor, examples: Tensor, masks: Tensor, slope: Tensor) -> Tensor:
+        return ms.value_and_grad(self.model, 0, None, False, False, True)(buffer, examples, masks, slope)[1]
+
+
+@pytest.mark.parametrize("name", ["two hidden", "dropout", "unusual"])
+def test_gradient_of_a_stacked_model_by_finite_differences(name):
+    layers = MODELS[name]
+    members, examples, masks = members_of(layers), normal(MEMBERS, BATCH, FEATURES), masks_of(layers)
     slope = normal(MEMBERS, CLASSES, BATCH, seed=1)
-    layers = mlp(FEATURES, CLASSES, widths=WIDTHS, dropout=dropout)
-    model = StackedModel(layers, FEATURES, MEMBERS)
-    random = np.random.default_rng(2)
-    drawn = [(random.random((MEMBERS, width, BATCH)) >= dropout) / (1 - dropout) for width in WIDTHS]
-    masks = np.stack([stacked_masks([each[k, None] for each in drawn])[0] for k in range(MEMBERS)])
-    mask_rows = mask_slices(layers, FEATURES) if dropout else [(0, width + 1) for width in WIDTHS]
+    buffer = buffer_of(layers, members)
+    inputs = (
+        to_tensor(np.stack([with_ones(each) for each in examples])),
+        masks_tensor(masks) if any(masks) else to_tensor(np.zeros(1)),
+        to_tensor(slope),
+    )
+    gradient = Gradient(StackedModel(layers, FEATURES, MEMBERS))(to_tensor(buffer), *inputs).asnumpy()
+    is_trained = trainable(layers, FEATURES)
 
-    class Gradient(nn.Cell):
-        def __init__(self):
-            super().__init__()
-            self.model = model
+    def exact(k: int, layer: int, array: int, place: tuple[int, ...], step: float) -> float:
+        changed = [[each.astype(np.float64) for each in arrays] for arrays in members[k]]
+        changed[layer][array][place] += step
+        return float((forward(layers, changed, examples[k], masks[k]) * slope[k].T).sum())
 
-        def logits(self, buffer, stacked, masks):
-            return self.model(buffer, stacked, masks)
-
-        @ms.jit
-        def construct(self, buffer, stacked, masks, slope):
-            return ms.value_and_grad(self.logits, 0, None, False, False, True)(buffer, stacked, masks, slope)[
-                1
-            ]
-
-    in_layers = []
-    for member in members:
-        own = iter(dense(member))
-        in_layers.append([next(own) if isinstance(layer, Dense) else () for layer in layers])
-    buffer = np.stack([flatten_parameters(layers, member) for member in in_layers])
-    stacked = stacked_examples(examples)
-    gradient = Gradient()(to_tensor(buffer), stacked, to_tensor(masks), to_tensor(slope)).asnumpy()
-
-    sizes = (FEATURES, *WIDTHS, CLASSES)
-
-    def exact(k: int, row: np.ndarray) -> float:
-        outputs, start = with_ones(examples[k]).T.astype(np.float64), 0
-        for layer in range(len(sizes) - 1):
-            rows = sizes[layer + 1] + (layer < len(WIDTHS))
-            columns = sizes[layer] + 1
-            if layer:
-                first, last = mask_rows[layer - 1]
-                outputs = np.maximum(outputs, 0)
-                if dropout:
-                    outputs = outputs * masks[k, first:last]
-            outputs = row[start : start + rows * columns].reshape(rows, columns) @ outputs
-            start += rows * columns
-        return float((outputs * slope[k]).sum())
-
-    where = np.flatnonzero(trainable(layers, FEATURES))
+    random = np.random.default_rng(0)
     for k in range(MEMBERS):
-        row = buffer[k].astype(np.float64)
-        for position in np.random.default_rng(k).choice(where, 40, replace=False):
-            step = np.zeros_like(row)
-            step[position] = 1e-6
-            expected = (exact(k, row + step) - exact(k, row - step)) / 2e-6
-            np.testing.assert_allclose(gradient[k, position], expected, rtol=1e-4, atol=1e-4)
+        # The same layout as the buffer's, so that each trained place says which parameter it is.
+        for layer, arrays in enumerate(members[k]):
+            for array in range(len(arrays)):
+                for flat in random.choice(arrays[array].size, min(20, arrays[array].size), replace=False):
+                    place = np.unravel_index(flat, arrays[array].shape)
+                    marked = [[np.zeros_like(each) for each in some] for some in members[k]]
+                    marked[layer][array][place] = 1
+                    position = np.flatnonzero(flatten_parameters(layers, marked) * is_trained)
+                    expected = (
+                        exact(k, layer, array, place, 1e-6) - exact(k, layer, array, place, -1e-6)
+                    ) / 2e-6
+                    np.testing.assert_allclose(gradient[k, position], [expected], rtol=1e-4, atol=1e-4)
 
 
-def test_layers_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match=r"Dense\(5, 3\) comes after 7 outputs; expected 5"):
-        Dense(5, 3).width(7)
+def test_widths_of_layers():
+    assert trained_widths(UNUSUAL, FEATURES) == [0, 0, 0, 13, 17, 0, 0, 11, 0]
+    assert dropouts(UNUSUAL, FEATURES) == [(0.4, 7), (0.2, 7), (0.5, 17)]
+
+
+def no_layers(features: int, classes: int) -> str:
+    return "none"
+
+
+def other_classes(features: int, classes: int) -> list[Layer]:
+    return [Dense(features, classes + 1)]
+
+
+def unfit(features: int, classes: int) -> list[Layer]:
+    return [Dense(features, 13), Dense(17, classes)]
+
+
+def untrained(features: int, classes: int) -> list[Layer]:
+    return [ReLU()]
+
+
+def drops_logits(features: int, classes: int) -> list[Layer]:
+    return [Dense(features, classes), ReLU(), Dropout(0.1)]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (no_layers, "gives str"),
+        (other_classes, "gives 8 outputs; expected 7, one logit a class"),
+        (unfit, r"Dense\(17, 7\) comes after 13 outputs; expected 17"),
+        (untrained, "has no parameters"),
+        (drops_logits, "drops logits"),
+    ],
+)
+def test_what_is_no_model_is_refused(model, message):
+    with pytest.raises(UserError, match=message):
+        build_layers(Part("model", "wrong", f"test_layers.{model.__name__}"), FEATURES, FEATURES)
