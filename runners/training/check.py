@@ -6,10 +6,8 @@ one of MindSpore's own is held to both: they must agree.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -24,6 +22,7 @@ from lossfleet.runners.models.initial import initial_parameters
 from lossfleet.runners.models.layers import Layer
 from lossfleet.runners.models.stacked import StackedModel, flatten_parameters, to_tensor, with_ones
 from lossfleet.runners.optimizers.optimizer import Optimizer
+from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import StackedObjective, unstack
 from lossfleet.runners.training.objective import GIVEN, Objective
 from lossfleet.runners.training.replicate import given_to_loss
@@ -32,8 +31,6 @@ from lossfleet.runners.training.solo import StockModel
 MEMBERS, EXAMPLES, STEPS = 2, 5, 2
 # Of two forms of the same; those of a wrong one differ by more than a tenth.
 TOLERANCE = 1e-3
-# What MindSpore leaves in the working directory when it cannot compile.
-TRACES = Path("rank_0")
 
 
 class Slope(nn.Cell):
@@ -258,18 +255,15 @@ def _compare(part: Part, found: np.ndarray, stock: np.ndarray, expected: str) ->
 
 @contextmanager
 def _tried(part: Part) -> Iterator[None]:
-    """Turns what is raised meanwhile into UserError, and removes what a failed compilation leaves."""
-    left_before = TRACES.exists()
+    """Turns what is raised meanwhile into UserError."""
     try:
-        yield
+        with compiling():
+            yield
     except UserError:
         raise
     except Exception as error:
         reason = reason_of(error, part.signature.file)
         raise _wrong(part, f"fails: {reason}", "code that MindSpore can train") from error
-    finally:
-        if not left_before:
-            shutil.rmtree(TRACES, ignore_errors=True)
 
 
 def _wrong(part: Part, what: str, expected: str) -> UserError:
