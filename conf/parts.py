@@ -225,7 +225,7 @@ class Part:
             if isinstance(error, UserError) or not self.is_users:
                 raise
             raise UserError(
-                what=f"{self.group}={self.name} fails: {reason_of(error)}",
+                what=f"{self.group}={self.name} fails: {reason_of(error, self.signature.file)}",
                 expected=f"{self.target} to take {self._settings_text()}",
                 hint=f"correct its settings, or {self.signature.place}",
             ) from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from lossfleet.conf.errors import UserError
@@ -59,22 +61,29 @@ def _load_target(group: str, target: str, path: tuple[str, ...]) -> Any:
         raise bad_target(group, target, reason) from None
 
 
-def reason_of(error: BaseException) -> str:
-    """What is at the bottom of an error of Hydra's, with the file and line of whoever raised it."""
+def reason_of(error: BaseException, file: str | None = None) -> str:
+    """What is at the bottom of an error, with the file and line of whoever raised it.
+
+    Args:
+        error: of Hydra's, or of code of the user's.
+        file: of that code, if it is known; then only lines in its folder are named, and none of what it calls.
+    """
     while error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {error.msg}"
-    text = " ".join(str(error).split())
+    # MindSpore tells of its C++ and of the whole graph after the first lines.
+    text = " ".join(str(error).split("\n\n--")[0].split())
     if type(error).__name__ != "InstantiationException":
         text = f"{type(error).__name__}: {text}"
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    # Where it cannot compile a graph, it names lines in the message.
+    places += [(name, int(line)) for name, line in re.findall(r"In file (\S[^:\n]*):(\d+)", str(error))]
+    if file is not None:
+        places = [place for place in places if Path(place[0]).parent == Path(file).parent]
     not_theirs = (__file__, "<frozen", "/hydra/", "importlib/__init__.py")
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not any(each in frame.filename for each in not_theirs)
-    ]
-    return f"{frames[-1].filename}, line {frames[-1].lineno}: {text}" if frames else text
+    places = [place for place in places if not any(each in place[0] for each in not_theirs)]
+    return f"{places[-1][0]}, line {places[-1][1]}: {text}" if places else text
 
 
 def bad_target(group: str, target: str, reason: str) -> UserError:

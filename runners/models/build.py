@@ -35,7 +35,7 @@ def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] 
         raise _no_model(
             model,
             f"gives {type(made).__name__}",
-            "a list of lossfleet.runners.models.layers.Layer, or an nn.Cell",
+            "a list of lossfleet.runners.models.layers.Layer, or in _target_ a class of nn.Cell",
         )
     width = features
     try:
@@ -69,5 +69,5 @@ def _no_model(model: Part, what: str, expected: str) -> UserError:
     return UserError(
         what=f"the model {model.target} {what}",
         expected=expected,
-        hint=f"correct {model.target}, or choose model=mlp",
+        hint=f"correct {model.signature.place}, or choose model=mlp",
     )

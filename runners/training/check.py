@@ -1,41 +1,46 @@
-"""The user's losses and models, tried in small before anything is trained, in the form in which they are trained."""
+"""The user's losses, minings, models and optimizers, tried in small before training, in the form in which they train.
+
+Step by step first, where Python names the line of what it cannot do, then as a graph. What has a form for fleets and
+one of MindSpore's own is held to both: they must agree.
+"""
 
 from __future__ import annotations
 
-import re
-import shutil
-import traceback
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.parts import Part
+from lossfleet.conf.parts import Part, named_part
+from lossfleet.conf.targets import reason_of
 from lossfleet.runners.models.build import build_cell, build_layers
-from lossfleet.runners.models.stacked import StackedModel, to_tensor, with_ones
+from lossfleet.runners.models.initial import initial_parameters
+from lossfleet.runners.models.layers import Layer
+from lossfleet.runners.models.stacked import StackedModel, flatten_parameters, to_tensor, with_ones
+from lossfleet.runners.optimizers.optimizer import Optimizer
+from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import StackedObjective, unstack
 from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.replicate import given_to_loss
+from lossfleet.runners.training.solo import StockModel
 
-MEMBERS, EXAMPLES = 2, 5
-# What MindSpore leaves in the working directory when it cannot compile.
-TRACES = Path("rank_0")
-Result = TypeVar("Result")
+MEMBERS, EXAMPLES, STEPS = 2, 5, 2
+# Of two forms of the same; those of a wrong one differ by more than a tenth.
+TOLERANCE = 1e-3
 
 
 class Slope(nn.Cell):
-    """The losses of an objective, and their derivative by the logits, in one graph."""
+    """The losses of an objective and their derivative by the logits, step by step or in one graph."""
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
         self.objective = StackedObjective(objective, MEMBERS, EXAMPLES)
 
-    @ms.jit
-    def construct(
+    def step_by_step(
         self, logits: Tensor, labels: Tensor, numbers: Tensor, given: Tensor, share: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Losses (K, B) and their slope (K, C, B)."""
@@ -43,104 +48,212 @@ class Slope(nn.Cell):
             logits, labels, unstack(numbers), unstack(given), share, share
         )
 
+    @ms.jit
+    def construct(
+        self, logits: Tensor, labels: Tensor, numbers: Tensor, given: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same as one graph."""
+        return self.step_by_step(logits, labels, numbers, given, share)
 
-def try_objective(loss: Part, mining: Part, class_counts: np.ndarray) -> None:
-    """Trains nothing, but derives a loss on a few random logits as a fleet does.
+
+def try_loss(loss: Part, class_counts: np.ndarray) -> None:
+    """Derives a loss of the user's on a few random logits as a fleet does.
 
     Args:
-        loss, mining: at least one of them the user's.
+        loss: of the user's.
         class_counts: (C,) int, of the training part.
 
     Raises:
-        UserError: it cannot be compiled, gives another shape than (K, B), or a number that is not finite.
+        UserError: it fails or cannot be compiled, gives another shape than (K, B), or no finite slope.
     """
-    own = loss if loss.is_users else mining
-    classes = len(class_counts)
-    random = np.random.default_rng(0)
-    logits = random.normal(size=(MEMBERS, classes, EXAMPLES)).astype(np.float32)
-    labels = random.integers(0, classes, (MEMBERS, EXAMPLES)).astype(np.int32)
-
-    def inputs_of() -> tuple[Slope, tuple[Tensor, ...]]:
-        objective = Objective.of(loss, mining, stacked=True)
-        packed = objective.packed(loss, mining, given_to_loss(loss, class_counts), EXAMPLES)
-        numbers, given = (np.repeat(each[:, None], MEMBERS, axis=1) for each in packed)
-        share = np.full((MEMBERS, EXAMPLES), 1 / EXAMPLES, np.float32)
-        return Slope(objective), tuple(map(to_tensor, (logits, labels, numbers, given, share)))
-
-    cell, (of_logits, of_labels, *others) = _tried(own, inputs_of)
-    packed = (unstack(others[0]), unstack(others[1]), others[2])
-    # Step by step first: Python names the line of what it cannot do.
-    losses = _tried(own, lambda: cell.objective(of_logits, of_labels, *packed))
-    if losses.shape != (MEMBERS, EXAMPLES):
+    cell, inputs = _slope_of(loss, loss, named_part("mining", "none"), class_counts)
+    logits, labels, numbers, given, share = inputs
+    with _tried(loss):
+        found = cell.objective(logits, labels, unstack(numbers), unstack(given), share)
+        described = _described(found)
+    if described != ((MEMBERS, EXAMPLES), "Float32"):
         raise _wrong(
-            own,
-            f"gives the shape {losses.shape} for logits {logits.shape}",
-            f"{(MEMBERS, EXAMPLES)}, one loss an example, without a mean",
+            loss,
+            f"gives {_told(described)} for logits {logits.shape}",
+            f"a Tensor {(MEMBERS, EXAMPLES)} of Float32, one loss an example, without a mean",
         )
-    losses, slope = _tried(own, lambda: cell(of_logits, of_labels, *others))
-    if not (np.isfinite(losses.asnumpy()).all() and np.isfinite(slope.asnumpy()).all()):
-        raise _wrong(own, "gives a loss or a slope that is not finite", "finite numbers for any logits")
-    if not slope.asnumpy().any():
+    _try_slope(loss, cell, inputs)
+
+
+def try_mining(mining: Part, loss: Part, class_counts: np.ndarray) -> None:
+    """Lets a mining of the user's choose among the losses of a few random logits as a fleet does.
+
+    Raises:
+        UserError: as `try_loss`, or it keeps no example.
+    """
+    cell, inputs = _slope_of(mining, loss, mining, class_counts)
+    logits, labels, numbers, _, share = inputs
+    terms = cell.objective
+    keywords: dict[str, Any] = dict(terms.mining_constants)
+    own = unstack(numbers)[len(terms.loss_numbers) :]
+    keywords |= {name: each[:, 0] for name, each in zip(terms.mining_numbers, own, strict=False)}
+    if terms.mines_by_label:
+        keywords["labels"] = labels
+    with _tried(mining):
+        found = terms.mining(ops.abs(logits[:, 0]), valid=ops.ones_like(share), **keywords)
+        described = _described(found)
+    if described != ((MEMBERS, EXAMPLES), "Float32"):
         raise _wrong(
-            own, "has no derivative by the logits", "operations of MindSpore all the way, no asnumpy"
+            mining,
+            f"gives {_told(described)} for losses {share.shape}",
+            f"a Tensor {(MEMBERS, EXAMPLES)} of Float32, 1 for an example that counts and 0 for others",
         )
+    if not found.asnumpy().any(1).all():
+        raise _wrong(mining, "keeps no example of a batch", "at least one")
+    _try_slope(mining, cell, inputs)
 
 
 def try_model(model: Part, features: int, classes: int) -> None:
     """Builds a model of the user's and lets it predict on a few random examples.
 
     Raises:
-        UserError: it cannot be built, or gives another shape than (B, C).
+        UserError: it cannot be built, gives another shape than (B, C), has nothing to train, or its layers compute in
+            their stacked form something else than in their stock form.
     """
     examples = np.random.default_rng(0).normal(size=(EXAMPLES, features)).astype(np.float32)
-
-    def predict() -> tuple[int, ...]:
+    with _tried(model):
         layers = build_layers(model, features, classes)
-        if layers is None:
-            return tuple(build_cell(model, features, classes)(Tensor(examples)).shape)
-        stacked = StackedModel(layers, features, 1, trains=False)
-        inputs = to_tensor(with_ones(examples)[None])
-        logits = stacked(ops.zeros((1, stacked.size), ms.float32), inputs)
-        return tuple(logits.shape[1:])[::-1]
-
-    shape = _tried(model, predict)
-    if shape != (EXAMPLES, classes):
+        cell = build_cell(model, features, classes) if layers is None else StockModel(layers)
+        if layers is not None:
+            values = _parameters(layers, features)
+            cell.load(values)
+        cell.set_train(False)
+        logits = cell(Tensor(examples))
+        described = _described(logits)
+    if described != ((EXAMPLES, classes), "Float32"):
         raise _wrong(
             model,
-            f"gives the shape {shape} for {EXAMPLES} examples of {features} features",
-            f"{(EXAMPLES, classes)}, one logit a class",
+            f"gives {_told(described)} for {EXAMPLES} examples of {features} features",
+            f"a Tensor {(EXAMPLES, classes)} of Float32, one logit a class",
+        )
+    if not cell.trainable_params():
+        raise _wrong(model, "has no parameters to train", "layers, such as nn.Dense, as attributes")
+    if layers is not None:
+        with _tried(model):
+            stacked = StackedModel(layers, features, 1, trains=False)
+            buffer = to_tensor(flatten_parameters(layers, values)[None])
+            found = stacked(buffer, to_tensor(with_ones(examples)[None])).asnumpy()[0].T
+        _compare(model, found, logits.asnumpy(), "logits; the last row of activations stays ones")
+
+
+def try_optimizer(optimizer: Part) -> None:
+    """Lets an optimizer of the user's take a few steps on random gradients, in a graph as fleets do.
+
+    Raises:
+        UserError: it is no Optimizer, gives other shapes, or takes other steps than the stock form.
+    """
+    random = np.random.default_rng(0)
+    start, *gradients = random.normal(size=(1 + STEPS, 1, EXAMPLES)).astype(np.float32)
+    for name in ("lr", "weight_decay"):
+        if name not in optimizer:
+            raise _wrong(optimizer, f"has no {name}", f"{name} among the settings of its file")
+    with _tried(optimizer):
+        made = optimizer.call()
+    if not isinstance(made, Optimizer):
+        raise _wrong(
+            optimizer, f"gives {type(made).__name__}", "an Optimizer of lossfleet.runners.optimizers"
+        )
+    rate, decay = np.full((STEPS, 1), made.lr), np.full(1, made.weight_decay)
+    with _tried(optimizer):
+        coefficients = made.coefficients(rate, decay, np.arange(1, STEPS + 1)[:, None])
+        shapes = [np.shape(each) for each in coefficients]
+    if set(shapes) - {(STEPS, 1)}:
+        raise _wrong(optimizer, f"gives coefficients {shapes}", f"{(STEPS, 1)} each, of steps and members")
+    update = ms.jit(made.update)
+    state = (Tensor(start), Tensor(np.zeros_like(start)), Tensor(np.zeros_like(start)))
+    with _tried(optimizer):
+        stock_parameter = Parameter(Tensor(start), name="parameter")
+        stock = made.stock([stock_parameter])
+        for step, gradient in enumerate(gradients):
+            of_step = tuple(to_tensor(np.asarray(each[step][:, None], np.float32)) for each in coefficients)
+            state = update(*state, Tensor(gradient), of_step, Tensor(np.ones_like(start)))
+            found = [_described(each) for each in state]
+            if found != [(start.shape, "Float32")] * 3:
+                raise _wrong(optimizer, f"gives {found}", f"three Tensors {start.shape} of Float32")
+            stock((Tensor(gradient),))
+    _compare(optimizer, state[0].asnumpy(), stock_parameter.asnumpy(), "parameters after the same steps")
+
+
+def _slope_of(
+    part: Part, loss: Part, mining: Part, class_counts: np.ndarray
+) -> tuple[Slope, tuple[Tensor, ...]]:
+    """The objective and inputs to try it on: logits, labels, numbers, what is given and shares."""
+    classes, random = len(class_counts), np.random.default_rng(0)
+    logits = random.normal(size=(MEMBERS, classes, EXAMPLES)).astype(np.float32)
+    labels = random.integers(0, classes, (MEMBERS, EXAMPLES)).astype(np.int32)
+    with _tried(part):
+        objective = Objective.of(loss, mining, stacked=True)
+        packed = objective.packed(loss, mining, given_to_loss(loss, class_counts), EXAMPLES)
+        numbers, given = (np.repeat(each[:, None], MEMBERS, axis=1) for each in packed)
+        share = np.full((MEMBERS, EXAMPLES), 1 / EXAMPLES, np.float32)
+        return Slope(objective), tuple(map(to_tensor, (logits, labels, numbers, given, share)))
+
+
+def _try_slope(part: Part, cell: Slope, inputs: tuple[Tensor, ...]) -> None:
+    for derive in (cell.step_by_step, cell):
+        with _tried(part):
+            losses, slope = (each.asnumpy() for each in derive(*inputs))
+        if not (np.isfinite(losses).all() and np.isfinite(slope).all()):
+            raise _wrong(part, "gives a loss or a slope that is not finite", "finite numbers for any logits")
+        if not slope.any():
+            raise _wrong(
+                part, "has no derivative by the logits", "operations of MindSpore all the way, no asnumpy"
+            )
+
+
+def _parameters(layers: tuple[Layer, ...], features: int) -> list[tuple[np.ndarray, ...]]:
+    """Parameters unlike the first ones, in which biases are 0 and hide what is wrong."""
+    random = np.random.default_rng(0)
+    return [
+        tuple((each + random.normal(size=each.shape) / 4).astype(np.float32) for each in arrays)
+        for arrays in initial_parameters(layers, features, seed=0)
+    ]
+
+
+def _described(found: Any) -> tuple[tuple[int, ...], str] | str:
+    """The shape and type of a Tensor that was computed, or what it is instead."""
+    if not isinstance(found, Tensor):
+        return type(found).__name__
+    # Step by step too, errors come when the numbers are asked for.
+    found.asnumpy()
+    return tuple(found.shape), str(found.dtype)
+
+
+def _told(described: tuple[tuple[int, ...], str] | str) -> str:
+    return described if isinstance(described, str) else f"the shape {described[0]} of {described[1]}"
+
+
+def _compare(part: Part, found: np.ndarray, stock: np.ndarray, expected: str) -> None:
+    difference = np.abs(found - stock).max()
+    if not difference <= TOLERANCE * (1 + np.abs(stock).max()):
+        raise _wrong(
+            part,
+            f"has a form for fleets that differs from its stock form by {difference:.2g}",
+            f"the same {expected}",
         )
 
 
-def _tried(part: Part, attempt: Callable[[], Result]) -> Result:
-    left_before = TRACES.exists()
+@contextmanager
+def _tried(part: Part) -> Iterator[None]:
+    """Turns what is raised meanwhile into UserError."""
     try:
-        return attempt()
+        with compiling():
+            yield
     except UserError:
         raise
     except Exception as error:
-        raise _wrong(part, _reason(part, error), "code that MindSpore can train") from error
-    finally:
-        if not left_before:
-            shutil.rmtree(TRACES, ignore_errors=True)
-
-
-def _reason(part: Part, error: Exception) -> str:
-    """What went wrong, with the line of the user's file where it did."""
-    message = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    text = f"raised {type(error).__name__}: {message}"
-    file = part.signature.file
-    if file is None:
-        return text
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    # MindSpore names the lines of a graph in its message.
-    lines += [int(line) for line in re.findall(rf"{re.escape(file)}:(\d+)", str(error))]
-    return f"{text} (line {lines[-1]})" if lines else text
+        reason = reason_of(error, part.signature.file)
+        raise _wrong(part, f"fails: {reason}", "code that MindSpore can train") from error
 
 
 def _wrong(part: Part, what: str, expected: str) -> UserError:
     return UserError(
-        what=f"{part.group}={part.name} {what}; it is {part.target} in {part.signature.place}",
+        what=f"{part.group}={part.name} {what}",
         expected=expected,
-        hint="correct it there; docs/extend.md has examples",
+        hint=f"correct {part.target} in {part.signature.place}; docs/extend.md has examples",
     )

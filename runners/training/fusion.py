@@ -25,6 +25,8 @@ KERNELS = "akg_kernel_meta"
 LOCK = "lock"
 # The compiler leaves this, spelled so, in the working directory.
 COMPILER_LOG = "dsa_transfrom.log"
+# MindSpore leaves this there when it cannot compile.
+FAILED_GRAPHS = Path("rank_0")
 
 _folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -72,19 +74,20 @@ def compiling() -> Iterator[None]:
 
     They inherit which signals are blocked, and end each other by SIGTERM.
     """
-    if _folder is None:
-        yield
-        return
+    was_there = FAILED_GRAPHS.exists()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    if threading.current_thread() is threading.main_thread():
-        # MindSpore puts a handler of its own in the place of Python's.
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    if _folder is not None:
+        if threading.current_thread() is threading.main_thread():
+            # MindSpore puts a handler of its own in the place of Python's.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         Path(COMPILER_LOG).unlink(missing_ok=True)
+        if not was_there:
+            shutil.rmtree(FAILED_GRAPHS, ignore_errors=True)
 
 
 def remove_left_folders() -> None:

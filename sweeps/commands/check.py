@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part, named_part, part_names
-from lossfleet.conf.schema import PART_GROUPS
+from lossfleet.conf.schema import PART_GROUPS, Config
 from lossfleet.sweeps.planning.plan import Plan, Study
 
 if TYPE_CHECKING:
     from lossfleet.runners.data.splits import Split
 
-# Of the outputs that a metric of the user's is tried on.
-MEMBERS, EXAMPLES = 3, 17
+# Of the outputs that a metric of the user's is tried on, and of the training that a schedule is.
+MEMBERS, EXAMPLES, STEPS = 3, 17, 7
+# What needs MindSpore to be tried.
+COMPILED = frozenset({"loss", "mining", "model", "optimizer"})
 
 
 def check_parts(plan: Plan) -> None:
-    """Imports what is not lossfleet's own, and tries samplers, metrics and what Optuna is given.
+    """Tries what Optuna is given, and all parts that are not lossfleet's own.
 
     Raises:
         UserError: one of them cannot be imported, raises an exception or returns what is of no use; the message has
             the file and the line.
     """
     _try_search(plan)
-    for study in plan.studies:
-        for part in users_parts(study):
-            part.load()
-    _try_metrics(plan)
-    split = _split_for_users_parts(plan)
-    if split is not None:
-        _try_samplers(plan, split)
-        _try_losses_and_models(plan, split)
+    check_users_parts(plan.studies)
+
+
+def check_users_parts(studies: Sequence[Study]) -> None:
+    """Tries the parts that are not lossfleet's own; where there are none it costs nothing.
+
+    Raises:
+        UserError: see `check_parts`.
+    """
+    parts = {part: study.config for study in studies for part in users_parts(study)}
+    for part in parts:
+        part.load()
+    config = studies[0].config
+    _try_metrics(config)
+    if not parts:
+        return
+    # Late: what has no part of the user's needs no data here.
+    from lossfleet.runners.training.replicate import ReplicateFactory
+
+    split = ReplicateFactory(config.data).split(config.budget.search_seeds[0], 0)
+    for part in parts:
+        if part.group == "sampler":
+            _try_sampler(part, split, config.budget.search_seeds[0])
+        elif part.group == "schedule":
+            _try_schedule(part)
+    if any(part.group in COMPILED for part in parts):
+        _try_compiled(parts, split)
 
 
 def users_parts(study: Study) -> Iterator[Part]:
@@ -60,49 +82,45 @@ def is_as_it_comes(part: Part) -> bool:
     return part.name in part_names(part.group) and part == named_part(part.group, part.name)
 
 
-def _try_metrics(plan: Plan) -> None:
+def _try_metrics(config: Config) -> None:
     from lossfleet.runners.metrics.classification import Given
 
-    classes = plan.data.classes or 2
+    classes = config.data.classes or 2
     random = np.random.default_rng(0)
     logits = random.normal(size=(MEMBERS, classes, EXAMPLES))
     labels = random.integers(0, classes, (MEMBERS, EXAMPLES))
-    for metric in plan.search.users_metrics:
+    for metric in config.search.users_metrics:
         Given(logits, labels, rarest_class=classes - 1).value(metric)
 
 
-def _split_for_users_parts(plan: Plan) -> Split | None:
-    """A split to try parts on, or None where all are lossfleet's own."""
-    if not any(True for study in plan.studies for _ in users_parts(study)):
-        return None
-    from lossfleet.runners.training.replicate import ReplicateFactory
-
-    return ReplicateFactory(plan.data).split(plan.budget.search_seeds[0], 0)
-
-
-def _try_samplers(plan: Plan, split: Split) -> None:
+def _try_sampler(sampler: Part, split: Split, seed: int) -> None:
     from lossfleet.runners.data.samplers import index_plan, training_rows
 
-    seed = plan.budget.search_seeds[0]
-    samplers = {part for study in plan.studies for part in users_parts(study) if part.group == "sampler"}
-    for sampler in sorted(samplers, key=str):
-        _, labels = training_rows(sampler, split, seed=seed)
-        index_plan(sampler, len(split.train_labels), labels, seed=seed, epochs=1)
+    _, labels = training_rows(sampler, split, seed=seed)
+    index_plan(sampler, len(split.train_labels), labels, seed=seed, epochs=1)
 
 
-def _try_losses_and_models(plan: Plan, split: Split) -> None:
-    groups = {part.group for study in plan.studies for part in users_parts(study)}
-    if not groups & {"loss", "mining", "model"}:
-        return
+def _try_schedule(schedule: Part) -> None:
+    factors = np.asarray(schedule.call(step=np.arange(1, STEPS + 1), steps=STEPS))
+    if factors.shape != (STEPS,) or factors.dtype.kind not in "fiu" or not np.isfinite(factors).all():
+        raise UserError(
+            what=f"schedule={schedule.name} returned {factors.dtype} of the shape {factors.shape} for {STEPS} steps",
+            expected=f"({STEPS},) finite numbers, what the learning rate is multiplied by at each step",
+            hint=f"correct {schedule.target} in {schedule.signature.place}",
+        )
+
+
+def _try_compiled(parts: Mapping[Part, Config], split: Split) -> None:
     # Late: MindSpore takes seconds to import.
-    from lossfleet.runners.training.check import try_model, try_objective
+    from lossfleet.runners.training import check
 
     features, classes = split.train_features.shape[1], len(split.class_counts)
-    for study in plan.studies:
-        for part in users_parts(study):
-            if part.group == "loss":
-                try_objective(part, study.config.mining, split.class_counts)
-            elif part.group == "mining":
-                try_objective(study.config.loss, part, split.class_counts)
-            elif part.group == "model":
-                try_model(part, features, classes)
+    for part, config in parts.items():
+        if part.group == "loss":
+            check.try_loss(part, split.class_counts)
+        elif part.group == "mining":
+            check.try_mining(part, config.loss, split.class_counts)
+        elif part.group == "model":
+            check.try_model(part, features, classes)
+        elif part.group == "optimizer":
+            check.try_optimizer(part)

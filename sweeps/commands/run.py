@@ -66,9 +66,14 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
 def worker(sweep: str, *, storage: str, uri: str | None, config_dirs: Sequence[str] = ()) -> bool:
     """Trains a part of a sweep that was published for workers; returns whether the sweep could be compared."""
     from lossfleet.conf.folders import importable
+    from lossfleet.runners.cluster.work_queue import WorkQueue
+    from lossfleet.sweeps.cluster.shared import stored_plan
     from lossfleet.sweeps.cluster.worker import run_worker
+    from lossfleet.sweeps.commands.check import check_users_parts
 
     with importable(config_dirs):
+        # This machine may have other code than the one that published the sweep.
+        check_users_parts(stored_plan(WorkQueue(storage, sweep), storage).studies)
         end = run_worker(sweep, storage, uri)
     print(f"{sweep} is complete. {end.sentence}")
     return end.state == "FINISHED"
@@ -87,8 +92,11 @@ def train(overrides: Sequence[str], *, print_config: bool, config_dirs: Sequence
         if print_config:
             _print_yaml(config.to_dict())
             return
+        from lossfleet.sweeps.commands.check import check_users_parts
         from lossfleet.sweeps.commands.train import run_training
+        from lossfleet.sweeps.planning.plan import Study
 
+        check_users_parts([Study(config.strategy, config, ())])
         run_training(config)
 
 

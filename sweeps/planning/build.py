@@ -349,6 +349,6 @@ def _not_in_space(strategy: str, key: str) -> UserError:
     part = key.split(".")[0]
     return UserError(
         what=f"strategy {strategy} searches {key}, which its {part} does not have",
-        expected=f"a {part} with this setting",
+        expected=f"another {part}, with this setting",
         hint=f"leave {part}=... out, or correct {strategy}.yaml",
     )
