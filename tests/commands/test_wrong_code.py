@@ -101,7 +101,7 @@ ROWS = {
     "nothing to train": (
         "model",
         "class bad(nn.Cell):\n    def __init__(self):\n        super().__init__()\n" + CONSTRUCT + "examples[:, :2]",
-        ("has no parameters to train", "line 9"),
+        ("has no parameters to train", "line 10"),
     ),
     "no model": ("model", "def bad(features):\n    return 'mlp'", ("gives str", "line 9")),
     "layers that do not fit": (
