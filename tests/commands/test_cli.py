@@ -13,7 +13,8 @@ import yaml
 from lossfleet.conf.errors import Failure
 from lossfleet.conf.schema import Config
 from lossfleet.sweeps.commands import run as commands
-from lossfleet.sweeps.commands.cli import COMMANDS, main
+from lossfleet.sweeps.commands.arguments import COMMANDS
+from lossfleet.sweeps.commands.cli import main
 
 HEAVY = ("mindspore", "mlflow", "optuna", "hydra", "omegaconf", "pandas", "numpy", "sklearn", "scipy", "ray")
 
@@ -78,9 +79,9 @@ def test_every_command_has_help_with_examples(command, capsys):
 
 
 def examples(command: str) -> list[str]:
-    from lossfleet.sweeps.commands import cli
+    from lossfleet.sweeps.commands import arguments
 
-    text = getattr(cli, f"{command.upper()}_EXAMPLES")
+    text = getattr(arguments, f"{command.upper()}_EXAMPLES")
     return [line.strip() for line in text.splitlines() if line.strip().startswith("lossfleet ")]
 
 
