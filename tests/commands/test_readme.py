@@ -104,6 +104,19 @@ def test_make_targets_exist():
         subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_files_that_the_readme_names_exist():
-    for path in re.findall(r"\]\(([\w/.]+)\)", README):
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")], ids=str
+)
+def test_what_a_page_names_exists(page):
+    text = page.read_text()
+    for path in re.findall(r"\]\(([\w/.]+)\)", text):
+        assert (page.parent / path).exists(), path
+    for path in re.findall(r"`((?:conf|losses|runners|sweeps|tests)/[\w/.]+\.\w+)`", text):
+        assert (ROOT / path).exists() or path.endswith("results.json"), path
+    for name in re.findall(r"`lossfleet((?:\.[a-z]\w*)+)", text):
+        if name != ".plugins":
+            *modules, last = name[1:].split(".")
+            assert any(
+                (ROOT.joinpath(*each)).with_suffix(".py").exists() or ROOT.joinpath(*each).is_dir()
+                for each in ([*modules, last], modules)
+            ), name
