@@ -14,6 +14,7 @@ from typing import Any
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.engines import Engine, check_engine
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.evaluation import Evaluation
 from lossfleet.conf.metrics import Metric
 from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
 from lossfleet.conf.rules import Rule, check_fields, setting, show
@@ -25,6 +26,7 @@ __all__ = [
     "Constraint",
     "Data",
     "Engine",
+    "Evaluation",
     "Fleet",
     "Part",
     "Pruner",
@@ -146,6 +148,7 @@ class Config:
     name: str | None = setting(str, None, pattern=NAME_PATTERN, example="first_try")
     seed: int = setting(int, 0, at_least=0, at_most=LARGEST_SEED)
     space: dict[str, Any] = field(default_factory=dict)
+    evaluation: Evaluation = field(default_factory=Evaluation)
     fleet: Fleet = field(default_factory=Fleet)
     engine: Engine = field(default_factory=Engine)
     tracking: Tracking = field(default_factory=Tracking)
@@ -203,6 +206,7 @@ SECTIONS: dict[str, type] = {
     "budget": Budget,
     "search": Search,
     "pruner": Pruner,
+    "evaluation": Evaluation,
     "fleet": Fleet,
     "engine": Engine,
     "tracking": Tracking,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.records import Record
 from lossfleet.runners.tracking.replicates import replicate_rows
-from lossfleet.sweeps.comparison.statistics import Ranks
+from lossfleet.sweeps.comparison.ranks import Ranks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,8 +121,14 @@ def _tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def scored(final: pd.DataFrame, metric: str = PRIMARY) -> pd.DataFrame:
-    """The final replicates that ended well and have a score."""
-    return final[(final["state"] == "COMPLETE") & final[metric].notna()]
+    """The final replicates that have a score: those that ended well, and diverged ones that count as chance."""
+    measured = final["state"].eq("COMPLETE") | is_diverged(final)
+    return final[measured & final[metric].notna()]
+
+
+def is_diverged(final: pd.DataFrame) -> pd.Series:
+    """Which final replicates failed and were measured all the same, as chance."""
+    return final["state"].eq("FAIL") & final["test_rows"].notna()
 
 
 def latest_finals(frame: pd.DataFrame) -> pd.DataFrame:

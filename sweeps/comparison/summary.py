@@ -13,11 +13,13 @@ from lossfleet.sweeps.comparison.frame import (
     SHOWN,
     Comparison,
     hyperparameters,
+    is_diverged,
     latest_finals,
     scored,
 )
 from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
-from lossfleet.sweeps.comparison.statistics import INTERVALS, average_families, compare_pairs, rank, ranks_of
+from lossfleet.sweeps.comparison.ranks import average_families, rank, ranks_of
+from lossfleet.sweeps.comparison.statistics import INTERVALS, compare_pairs
 from lossfleet.sweeps.comparison.verdict import sentence_about, sentence_over
 
 if TYPE_CHECKING:
@@ -41,10 +43,12 @@ def summary(
 
     Returns:
         The table is ordered by data set, the best strategy first. Each metric has mean, `<metric>_std` and
-        `<metric>_median` over the final replicates. `difference` is that of the compared metric to the best
-        strategy's, `difference_low` and `_high` its 95 % interval (corrected t), `bootstrap_low` and `_high`
-        the bootstrap's; `ce_difference` and so on are those to plain cross-entropy's. `beaten` says that the
-        best one is better by the corrected test.
+        `<metric>_median` over the splits on which every strategy has a score, the same that the tests compare;
+        `replicates` is how many, `missing` on how many a strategy has none and `diverged` on how many of them it
+        counts as chance. `difference` is that of the compared metric to the best strategy's, `difference_low` and
+        `_high` its interval (corrected t at Holm's level), `bootstrap_low` and `_high` the bootstrap's;
+        `ce_difference` and so on are those to plain cross-entropy's. `beaten` says that the best one is better by
+        the corrected test.
 
     Raises:
         UserError: no final evaluation, no such metric, or two sweeps on one data set.
@@ -62,16 +66,16 @@ def summary(
                 expected="one sweep a data set",
                 hint="compare them one by one, naming the experiment and the sweep",
             )
-        scores, left_out = _paired_scores(part, chosen[0])
+        scores = _paired_scores(part, chosen[0])
+        # Sweeps of earlier versions do not say how many rows they validated on.
+        learned = part[[name for name in ("train_rows", "validation_rows") if name in part]].sum(axis=1)
         pairwise = compare_pairs(
-            sign_of(chosen[0]) * scores,
-            train_rows=part["train_rows"].mean(),
-            test_rows=part["test_rows"].mean(),
+            sign_of(chosen[0]) * scores, train_rows=learned.mean(), test_rows=part["test_rows"].mean()
         )
-        table = _add_differences(_table(part, chosen), pairwise, sign_of(chosen[0]))
+        table = _add_differences(_table(part, chosen, scores), pairwise, sign_of(chosen[0]))
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
-        sentence = sentence_about(str(data), table, chosen[0], pairwise, left_out)
+        sentence = sentence_about(str(data), table, chosen[0], pairwise)
         if (front["data"] == data).any():
             of_data = front[front["data"] == data].dropna(axis=1, how="all")
             sentence += f" {sentence_about_front(of_data)}"
@@ -111,25 +115,32 @@ def _choose_metrics(final: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[
     return tuple(wanted)
 
 
-def _table(final: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+def _table(final: pd.DataFrame, metrics: Sequence[str], scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a strategy, by the mean of the compared metric over the splits of `scores`."""
     import pandas as pd
 
+    splits = len(final[["seed", "split"]].drop_duplicates())
     rows = []
     for strategy, part in final.groupby("strategy"):
-        complete = scored(part, metrics[0])
+        own = scored(part, metrics[0]).set_index(["seed", "split"])
+        # Without a split that all share, each is shown on its own.
+        shown = own.loc[own.index.isin(scores.index)] if len(scores) else own
         row = {
             "data": part["data"].iloc[0],
             "strategy": strategy,
             "hyperparameters": hyperparameters(part.iloc[0]),
-            "replicates": len(complete),
+            "replicates": len(shown),
+            "missing": splits - len(own),
+            "diverged": int(is_diverged(shown).sum()),
         }
         for metric in metrics:
-            values = complete[metric]
+            values = shown[metric]
             row |= {metric: values.mean(), f"{metric}_std": values.std(), f"{metric}_median": values.median()}
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(
-        metrics[0], ascending=sign_of(metrics[0]) < 0, kind="stable", ignore_index=True
-    )
+    table = pd.DataFrame(rows)
+    # The means of `scores`, so that ties are broken as in the tests.
+    order = table[metrics[0]] if scores.empty else table["strategy"].map(scores.mean())
+    return table.iloc[(-sign_of(metrics[0]) * order).argsort(kind="stable")].reset_index(drop=True)
 
 
 def _add_differences(table: pd.DataFrame, pairwise: pd.DataFrame, direction: int) -> pd.DataFrame:
@@ -161,11 +172,9 @@ def _add_differences(table: pd.DataFrame, pairwise: pd.DataFrame, direction: int
     return table.assign(beaten=pd.Series(beaten, dtype=bool))
 
 
-def _paired_scores(final: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, int]:
-    """Scores by split and strategy, and how many splits lack a strategy's score and are left out.
+def _paired_scores(final: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Scores by split and strategy, of the splits on which all strategies have one.
 
     A strategy without any score is no column: it must not take the splits from the others.
     """
-    scores = scored(final, metric).pivot(index=["seed", "split"], columns="strategy", values=metric)
-    paired = scores.dropna()
-    return paired, len(final[["seed", "split"]].drop_duplicates()) - len(paired)
+    return scored(final, metric).pivot(index=["seed", "split"], columns="strategy", values=metric).dropna()

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.metrics import sign_of
-from lossfleet.sweeps.comparison.statistics import ALPHA, Ranks, smallest_friedman_p, smallest_wilcoxon_p
+from lossfleet.sweeps.comparison.ranks import Ranks, smallest_friedman_p
+from lossfleet.sweeps.comparison.statistics import ALPHA, smallest_wilcoxon_p
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.DataFrame, left_out: int) -> str:
+def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.DataFrame) -> str:
     """Who is ahead on one data set, and from whom it can be told apart.
 
     Args:
         data: the data set's name.
-        table: a row a strategy, the best first, with `metric` and `<metric>_std`.
+        table: a row a strategy, the best first, with `metric`, `<metric>_std`, `replicates`, `missing`, `diverged`.
         metric: the metric's column.
         pairwise: of `statistics.compare_pairs`.
-        left_out: splits on which a strategy has no score.
     """
     best = table.iloc[0]
     if best["replicates"] == 0:
@@ -28,33 +28,38 @@ def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.Dat
     if best["replicates"] > 1:
         score += f" ± {best[f'{metric}_std']:.3f}"
     name = metric.replace("_", " ")
-    splits = "split" if best["replicates"] == 1 else "splits"
+    splits = _splits(best["replicates"])
     extreme = "lowest" if sign_of(metric) < 0 else "highest"
-    said = [
-        f"On {data} {best['strategy']} has the {extreme} {name} ({score} over {best['replicates']} {splits})"
-    ]
+    said = [f"On {data} {best['strategy']} has the {extreme} {name} ({score} over {splits})"]
     if len(table) == 1:
-        said = [
-            f"On {data} only {best['strategy']} was run: {name} {score} over {best['replicates']} {splits}"
-        ]
+        said = [f"On {data} only {best['strategy']} was run: {name} {score} over {splits}"]
     if len(pairwise):
         said += _against_others(best["strategy"], pairwise)
     failed = list(table.loc[table["replicates"] == 0, "strategy"])
     if failed:
         said.append(f"{_list(failed)} {'has' if len(failed) == 1 else 'have'} no result")
-    if left_out:
-        splits = "split lacks" if left_out == 1 else "splits lack"
-        said.append(f"{left_out} {splits} a strategy's score and are left out of the comparison")
+    partly = table[(table["missing"] > 0) & (table["replicates"] > 0)]
+    if len(partly):
+        lacks = [f"{row.strategy} on {_splits(row.missing)}" for row in partly.itertuples()]
+        shared = "; all are compared on the splits that they share" if pairwise["pairs"].any() else ""
+        said.append(f"There is no score of {_list(lacks)}{shared}")
+    diverged = table[table["diverged"] > 0]
+    if len(diverged):
+        often = [f"{row.strategy} on {_splits(row.diverged)}" for row in diverged.itertuples()]
+        said.append(f"Training diverged, which counts as chance: {_list(often)}")
     return ". ".join(said) + "."
 
 
 def _against_others(best: str, pairwise: pd.DataFrame) -> list[str]:
     pairs = int(pairwise["pairs"].iloc[0])
     if pairs < 2:
-        return [f"No difference can be tested: there is no more than {pairs} split that all strategies share"]
+        return [
+            f"No difference can be tested: all strategies share {_splits(pairs) if pairs else 'no split'}"
+        ]
     involved = pairwise[(pairwise["first"] == best) | (pairwise["second"] == best)]
     ahead = involved[involved["distinguishable"] & (involved["first"] == best)]
-    same = involved[~involved["distinguishable"]]
+    constant = involved[involved["p"].isna()]
+    same = involved[~involved["distinguishable"] & involved["p"].notna()]
     said = []
     if len(ahead):
         wins = [f"{row.second} by {row.difference:.3f} ({_p(row.p_holm)})" for row in ahead.itertuples()]
@@ -65,6 +70,14 @@ def _against_others(best: str, pairwise: pd.DataFrame) -> list[str]:
             for row in same.itertuples()
         ]
         said.append(f"{best} and {_list(others)} are not distinguishable on these {pairs} splits")
+    if len(constant):
+        others = [
+            f"{row.second if row.first == best else row.first} ({row.difference:.3f})"
+            for row in constant.itertuples()
+        ]
+        said.append(
+            f"From {_list(others)} it differs by the same on every split, so that nothing can be tested"
+        )
     tests = "a pair" if len(pairwise) == 1 else f"{len(pairwise)} pairs, Holm's correction for them"
     said.append(f"This is the corrected t-test of {tests}")
     smallest = smallest_wilcoxon_p(pairs)
@@ -100,14 +113,19 @@ def sentence_over(scores: pd.DataFrame, ranks: Ranks | None) -> str:
             f", and could not with so few (its smallest p is {smallest:.3f})" if smallest >= ALPHA else ""
         )
         return f"{head} no difference between the strategies ({_p(ranks.p)}){hopeless} {tail}."
-    better = [
-        f"{first} better than {second}"
-        for index, first in enumerate(ranks.average.index)
-        for second in ranks.average.index[index + 1 :]
-        if ranks.nemenyi.loc[first, second] < ALPHA
-    ]
-    found = f"by Nemenyi's test {_list(better)}" if better else "but Nemenyi's test cannot say between which"
+    pairs = ranks.pairwise
+    better = [f"{row.first} better than {row.second}" for row in pairs[pairs["p_holm"] < ALPHA].itertuples()]
+    if better:
+        found = f"by Wilcoxon's test with Holm's correction {_list(better)}"
+    else:
+        found = "but Wilcoxon's test with Holm's correction cannot say between which"
+        if smallest_wilcoxon_p(datasets) * len(pairs) >= ALPHA:
+            found += " with so few data sets"
     return f"{head} a difference between the strategies ({_p(ranks.p)}), {found} {tail}."
+
+
+def _splits(count: int) -> str:
+    return f"{count} split{'' if count == 1 else 's'}"
 
 
 def _p(p: float) -> str:

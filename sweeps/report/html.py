@@ -152,7 +152,7 @@ def report_tables(comparison: Comparison) -> Iterator[Table]:
             yield Table(f"Pairs of strategies on {data}", PAIR_HEADER, _cells(rows), note)
     if comparison.ranks is not None:
         ranks = comparison.ranks
-        note = f"Friedman's p = {ranks.p:.4f}; critical difference {ranks.critical_difference:.2f}."
+        note = f"Friedman's p = {ranks.p:.4f} ({ranks.method}); critical difference {ranks.critical_difference:.2f}."
         rows = [[name, f"{rank:.2f}"] for name, rank in ranks.average.items()]
         yield Table(
             f"Average ranks over {ranks.datasets} data sets", ["strategy", "rank"], _cells(rows), note

@@ -23,7 +23,7 @@ ATTEMPTS = 2
 
 @dataclass(eq=False)
 class ReplicateState:
-    """One replicate of a job: what it has measured so far, and its record once it has ended."""
+    """One replicate of a job: what it has measured so far, why it failed, and its record once it has ended."""
 
     number: int
     seed: int
@@ -32,11 +32,12 @@ class ReplicateState:
     epochs: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    failure: str | None = None
     record: ReplicateRecord | None = None
 
     def start_over(self) -> None:
         """Forget what was measured, to train once more."""
-        self.started, self.epochs = time.time(), 0
+        self.started, self.epochs, self.failure = time.time(), 0, None
         self.metrics, self.curves = {}, {}
 
     def measure(self, metrics: Mapping[str, float], *, rung: bool) -> None:
@@ -81,6 +82,18 @@ class Job:
         if self.state is None:
             self.state, self.reason = state, reason
 
+    def diverge(self, replicate: ReplicateState, loss: float) -> None:
+        """A training loss that is not finite fails a trial of the search, of a final evaluation the replicate alone."""
+        reason = f"diverged: the training loss is {loss:g} at epoch {replicate.epochs}"
+        if self.stage == "search":
+            self.stop("FAIL", reason)
+        else:
+            replicate.failure = reason
+
+    def has_ended(self, replicate: ReplicateState) -> bool:
+        """Whether a replicate has trained all of its epochs, or failed."""
+        return replicate.failure is not None or replicate.epochs == self.config.budget.epochs
+
     def rung_value(self, epoch: int) -> float | None:
         """The mean of the searched metric over the replicates at a rung; None before all have reached it."""
         values = self.rung_values(epoch)
@@ -121,6 +134,8 @@ class Job:
         """End the job, all of its replicates having ended, and return its record."""
         search = self.config.search
         means: dict[str, float] = {}
+        if all(replicate.failure for replicate in self.replicates):
+            self.stop("FAIL", f"{self.replicates[0].failure}")
         if self.state is None:
             self.state = "COMPLETE"
             wanted = (*search.objectives, *(each.metric for each in search.constraints))
@@ -148,4 +163,7 @@ class Job:
         )
 
     def _mean(self, metric: str) -> float:
-        return float(np.mean([replicate.metrics[f"validation_{metric}"] for replicate in self.replicates]))
+        counted = self.replicates
+        if self.config.evaluation.diverged == "drop":
+            counted = [replicate for replicate in self.replicates if replicate.failure is None]
+        return float(np.mean([replicate.metrics[f"validation_{metric}"] for replicate in counted]))

@@ -248,9 +248,9 @@ class LocalEngine:
             self._replace(queue, source)
             return
         for slot, (job, run) in at_rung.items():
-            if run.epochs == job.config.budget.epochs:
+            if job.has_ended(run):
                 queue.free(slot)
-                self._write(job.finish_replicate(run, "COMPLETE"))
+                self._write(job.finish_replicate(run, "FAIL" if run.failure else "COMPLETE", run.failure))
                 continue
             if self._is_pruned(job, run.epochs, source):
                 job.stop("PRUNED", f"pruned at epoch {run.epochs}")
@@ -273,11 +273,11 @@ class LocalEngine:
         for slot, (job, run) in queue.running.items():
             run.epochs = int(queue.fleet.epochs[slot])
             if not np.isfinite(losses[slot]):
-                job.stop("FAIL", f"diverged: the training loss is {losses[slot]:g} at epoch {run.epochs}")
+                job.diverge(run, losses[slot])
         at_rung = {
             slot: (job, run)
             for slot, (job, run) in queue.running.items()
-            if job.state is None and run.epochs in job.config.budget.rung_epochs()
+            if job.state is None and (job.has_ended(run) or run.epochs in job.config.budget.rung_epochs())
         }
         if at_rung:
             with self._watch("measure"):

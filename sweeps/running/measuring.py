@@ -19,15 +19,23 @@ Member = tuple[Job, ReplicateState]
 def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> None:
     """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
 
-    A final evaluation is measured on the test part too, at its last epoch and then only.
+    A final evaluation is measured on the test part too, at its last epoch and then only. What has diverged is
+    measured as if all of its logits were 0, or not at all, as `evaluation.diverged` says.
 
     Args:
         fleet: in whose slots the replicates are.
         at_rung: the replicates at a rung, by slot; what was measured is kept in them.
         losses: (K,), the mean training loss of each slot's epoch.
     """
+    at_rung = {
+        slot: (job, run)
+        for slot, (job, run) in at_rung.items()
+        if run.failure is None or job.config.evaluation.diverged == "chance"
+    }
+    diverged = [slot for slot, (_, run) in at_rung.items() if run.failure]
+    last = {slot: job.has_ended(run) for slot, (job, run) in at_rung.items()}
     logits = fleet.logits("validation")
-    last = {slot: run.epochs == job.config.budget.epochs for slot, (job, run) in at_rung.items()}
+    logits[diverged] = 0
     for at_end in (False, True):
         slots = [slot for slot in at_rung if last[slot] == at_end]
         if slots:
@@ -35,14 +43,17 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> Non
             _validate(logits[slots], splits, [at_rung[slot] for slot in slots], at_end)
     final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
     if final:
+        test_logits = fleet.logits("test")
+        test_logits[diverged] = 0
         _evaluate(
             logits[final],
-            fleet.logits("test")[final],
+            test_logits[final],
             [fleet.split(slot) for slot in final],
             [at_rung[slot] for slot in final],
         )
     for slot, (_, run) in at_rung.items():
-        run.measure({"train_loss": float(losses[slot])}, rung=True)
+        if run.failure is None:
+            run.measure({"train_loss": float(losses[slot])}, rung=True)
 
 
 def rung_metrics(config: Config) -> tuple[str, ...]:
@@ -82,6 +93,8 @@ def _evaluate(
     for index, ((_, run), split) in enumerate(zip(members, splits, strict=True)):
         run.measure({name: float(values[index]) for name, values in metrics.items()}, rung=False)
         run.curves |= {name: curves[index] for name, curves in diagrams.items()}
-        # The corrected t-test of the comparison needs both.
-        rows = {"train_rows": len(split.train_labels), "test_rows": len(split.test_labels)}
+        # The corrected t-test of the comparison needs them.
+        rows = {
+            f"{part}_rows": len(getattr(split, f"{part}_labels")) for part in ("train", "validation", "test")
+        }
         run.measure(rows, rung=False)

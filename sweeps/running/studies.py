@@ -77,7 +77,7 @@ class StudySource:
     def _remember(self, record: Record) -> None:
         if getattr(record, "strategy", None) != self.study.strategy:
             return
-        if isinstance(record, ReplicateRecord) and record.state == "COMPLETE":
+        if isinstance(record, ReplicateRecord) and (record.state == "COMPLETE" or is_diverged_final(record)):
             self._replicates[record.stage, record.trial, record.replicate] = record
         elif isinstance(record, TrialRecord) and record.stage == "search":
             self.trials[record.trial] = record
@@ -120,10 +120,16 @@ def make_job(
                 record.epochs,
                 record.metrics,
                 record.curves,
+                record.reason,
                 record,
             )
         replicates.append(replicate)
     return Job(strategy, stage, trial, params, config, replicates)
+
+
+def is_diverged_final(record: ReplicateRecord) -> bool:
+    """Whether it is a final replicate that failed by itself, not because its trial did; a rerun would fail too."""
+    return record.stage == "final" and record.state == "FAIL" and str(record.reason).startswith("diverged")
 
 
 class SweepSource:

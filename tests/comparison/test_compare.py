@@ -16,6 +16,8 @@ from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
 from lossfleet.sweeps.comparison.printing import check_metric_names, print_comparison
 from lossfleet.sweeps.comparison.summary import summary
 
+ROWS = ("train_rows", "validation_rows", "test_rows")
+
 
 def final_frame(levels, *, data="wine", sweep="first", replicates=10, noise=0.01, states=()):
     """Final evaluations of made-up strategies, `level` plus noise on each split."""
@@ -30,6 +32,8 @@ def final_frame(levels, *, data="wine", sweep="first", replicates=10, noise=0.01
             row |= {"state": dict(states).get((strategy, replicate), "COMPLETE"), "train_rows": 300.0}
             row |= {"test_rows": 100.0, "params.optimizer.lr": 0.012345, "params.sampler.neighbors": 5}
             rows.append(row | dict.fromkeys(SHOWN, score))
+            if row["state"] == "FAIL":
+                rows[-1] |= dict.fromkeys([*SHOWN, "test_rows"], np.nan)
     return pd.DataFrame(rows)
 
 
@@ -182,7 +186,7 @@ def test_metrics_that_an_older_sweep_lacks_are_left_out_of_the_default():
 
 def test_every_metric_of_a_final_replicate_has_a_known_name(finals):
     measured, _ = finals
-    assert set(final_metric_names(classes=3)) == {*measured, "train_loss", "train_rows", "test_rows"} | {
+    assert set(final_metric_names(classes=3)) == {*measured, "train_loss", *ROWS} | {
         f"validation_{name}" for name in metric_names(3)
     }
     check_metric_names(list(measured))
@@ -246,7 +250,7 @@ def test_too_few_splits_are_said():
     found = summary(final_frame({"ce": 0.7, "focal": 0.9, "ohem": 0.8}, replicates=5))
     assert f"{said}, 0.1875 after Holm." in found.sentence
     found = summary(final_frame({"ce": 0.7, "focal": 0.9}, replicates=1))
-    assert "No difference can be tested: there is no more than 1 split" in found.sentence
+    assert "No difference can be tested: all strategies share 1 split." in found.sentence
     assert "better" not in found.sentence
     assert "±" not in found.sentence
 
@@ -257,15 +261,77 @@ def test_one_strategy_alone():
     assert found.sentence.startswith("On wine only focal was run: test balanced accuracy 0.9")
 
 
-def test_failed_replicates_are_left_out_and_said():
-    failed = {("ohem", 2): "FAIL", ("ohem", 3): "FAIL"}
-    frame = final_frame({"ce": 0.7, "ohem": 0.9}, states=failed.items())
-    frame.loc[(frame["strategy"] == "ohem") & frame["replicate"].isin([2, 3]), list(SHOWN)] = 0.0
+def test_strategies_are_ranked_on_the_splits_that_they_share():
+    """By its own splits ohem would be ahead: the two that it lacks are the hard ones."""
+    lacking = {("ohem", 2): "FAIL", ("ohem", 3): "FAIL"}
+    frame = final_frame({"ce": 0.80, "ohem": 0.79, "focal": 0.5}, noise=0.001, states=lacking.items())
+    hard = frame["replicate"].isin([2, 3])
+    frame.loc[hard & (frame["strategy"] != "ohem"), list(SHOWN)] -= 0.3
+    own = frame.groupby("strategy")["test_balanced_accuracy"].mean()
+    assert own["ohem"] > own["ce"]
     found = summary(frame)
-    assert found.table.set_index("strategy")["replicates"].to_dict() == {"ce": 10, "ohem": 8}
-    assert found.table["test_balanced_accuracy"][0] > 0.85
-    assert found.pairwise["pairs"].item() == 8
-    assert "2 splits lack a strategy's score and are left out of the comparison." in found.sentence
+    assert found.table["strategy"].tolist() == ["ce", "ohem", "focal"]
+    assert found.table["replicates"].tolist() == [8, 8, 8]
+    assert found.table["missing"].tolist() == [0, 2, 0]
+    paired = frame[~hard].groupby("strategy")["test_balanced_accuracy"].mean()
+    assert found.table.set_index("strategy")["test_balanced_accuracy"].to_dict() == pytest.approx(
+        paired.to_dict()
+    )
+    assert (found.pairwise["pairs"] == 8).all()
+    # The best is the first of each of its pairs, so the sentence names every rival once.
+    assert found.pairwise["first"].tolist() == ["ce", "ce", "ohem"]
+    assert "(0.800 ± 0.001 over 8 splits)" in found.sentence
+    said = "There is no score of ohem on 2 splits; all are compared on the splits that they share."
+    assert said in found.sentence
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_rival_is_in_the_sentence_once(seed):
+    random = np.random.default_rng(seed)
+    levels = {name: random.uniform(0.7, 0.8) for name in ("ce", "ohem", "focal", "weighted_ce")}
+    lost = {(name, int(random.integers(10))): "FAIL" for name in levels if random.random() < 0.5}
+    found = summary(final_frame(levels, noise=0.02, states=lost.items()))
+    best, *others = found.table["strategy"]
+    tested = found.sentence.split("This is the corrected t-test")[0]
+    for other in others:
+        assert len(re.findall(rf"\b{other}(?: by| \()", tested)) == 1, found.sentence
+    assert (found.pairwise.loc[found.pairwise["second"] == best]).empty
+
+
+def test_without_a_split_that_all_share_nothing_is_tested():
+    lost = {("ce", replicate): "FAIL" for replicate in range(5)}
+    lost |= {("ohem", replicate): "FAIL" for replicate in range(5, 10)}
+    found = summary(final_frame({"ce": 0.7, "ohem": 0.9}, states=lost.items()))
+    assert found.table["replicates"].tolist() == [5, 5]
+    assert "No difference can be tested: all strategies share no split." in found.sentence
+
+
+def test_diverged_replicates_count_as_chance_and_are_said():
+    failed = {("ohem", 2): "FAIL", ("ohem", 3): "FAIL"}
+    frame = final_frame({"ce": 0.7, "ohem": 0.75}, states=failed.items())
+    diverged = (frame["strategy"] == "ohem") & frame["replicate"].isin([2, 3])
+    frame.loc[diverged, [*SHOWN, "test_rows"]] = [*[0.25] * len(SHOWN), 100.0]
+    found = summary(frame)
+    assert found.table["strategy"].tolist() == ["ce", "ohem"]
+    assert found.table["diverged"].tolist() == [0, 2]
+    ohem = found.table.set_index("strategy").loc["ohem"]
+    assert ohem["replicates"] == 10
+    assert ohem["test_balanced_accuracy"] == pytest.approx(0.8 * 0.75 + 0.2 * 0.25, abs=0.01)
+    assert "Training diverged, which counts as chance: ohem on 2 splits." in found.sentence
+
+
+def test_a_difference_that_is_the_same_on_every_split_is_not_tested():
+    frame = final_frame({"ce": 0.7, "ohem": 0.8, "focal": 0.75})
+    ohem, ce = frame["strategy"] == "ohem", frame["strategy"] == "ce"
+    frame.loc[ohem, "test_balanced_accuracy"] = frame.loc[ce, "test_balanced_accuracy"].to_numpy() + 0.125
+    found = summary(frame)
+    assert (
+        "From ce (0.125) it differs by the same on every split, so that nothing can be tested."
+        in found.sentence
+    )
+    assert not found.table["beaten"].iloc[2]
+    assert "better than focal" in found.sentence
+    assert "p = nan" not in found.sentence
 
 
 def test_a_strategy_without_a_result_does_not_hide_the_others():
@@ -297,7 +363,10 @@ def test_several_data_sets_are_ranked():
     assert found.pairwise.groupby("data").size().to_dict() == dict.fromkeys(names, 3)
     assert [line.split()[0] for line in found.sentence.splitlines()] == [*["On"] * 6, "Over"]
     assert "Over 6 data sets Friedman's test finds a difference between the strategies" in found.sentence
-    assert "by Nemenyi's test focal better than ce (average ranks: focal 1.00" in found.sentence
+    assert (
+        "but Wilcoxon's test with Holm's correction cannot say between which with so few data sets (av"
+        in found.sentence
+    )
 
 
 def test_data_sets_that_disagree_show_no_difference():
@@ -308,7 +377,11 @@ def test_data_sets_that_disagree_show_no_difference():
 
 def test_two_data_sets_are_too_few_and_said_so():
     found = summary(several(["wine", "digits"], [{"ce": 0.5, "focal": 0.9, "ohem": 0.7}]))
-    assert "no difference between the strategies (p = 0.135), and could not with so few" in found.sentence
+    assert "no difference between the strategies (p = 0.167), and could not with so few" in found.sentence
+    found = summary(several(list("abcdefgh"), [{"ce": 0.5, "focal": 0.9, "ohem": 0.7}]))
+    assert (
+        "by Wilcoxon's test with Holm's correction focal better than ohem, focal better than ce and ohem better than ce"
+    ) in found.sentence
 
 
 def test_related_data_sets_are_one_family():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lossfleet.sweeps.comparison.frame import latest_finals, scored
-from lossfleet.sweeps.comparison.statistics import Ranks
+from lossfleet.sweeps.comparison.ranks import Ranks
 from lossfleet.sweeps.report.figures import data
 from lossfleet.sweeps.report.figures.marks import (
     DARK,

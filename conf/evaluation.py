@@ -1,0 +1,22 @@
+"""How the final evaluation is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lossfleet.conf.rules import check_fields, setting
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How the final evaluation is judged.
+
+    Attributes:
+        diverged: what a final replicate counts whose training diverged: `chance`, what the same score is for all of
+            its logits 0, or `drop`, nothing, which favours strategies that are not stable.
+    """
+
+    diverged: str = setting(str, "chance", choices=("chance", "drop"))
+
+    def __post_init__(self) -> None:
+        check_fields(self, "evaluation.")
