@@ -16,8 +16,8 @@ def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarr
 
     Numbers: missing ones replaced by the median, then standardised. A column of numbers with missing ones has
     another column that is 1 where they were. Categories: a column each, 1 for those of the row; a missing one is
-    a category of its own. What training never shows, a category or the first gap of a column, is 0 everywhere,
-    as one that nobody has heard of.
+    a category of its own. What training never shows is 0 everywhere, as one that nobody has heard of: a category,
+    the first gap of a column, a number in a column that has one value, or none, in training.
 
     Args:
         features: (N, columns), numeric or categorical.
@@ -33,10 +33,11 @@ def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarr
     transformer = _transformer(features, list(numbers), list(words))
     encoded = [transformer.fit_transform(coded.iloc[parts[0]])]
     encoded += [transformer.transform(coded.iloc[rows]) for rows in parts[1:]]
-    # Only the width of the one-hot part comes from the whole table. A column of zeros in training has no
+    # Only the width of the one-hot part comes from the whole table. A column that does not vary in training has no
     # influence on what is learnt; left as it is elsewhere it would feed untrained weights.
-    unseen = len(numbers) + np.flatnonzero(~encoded[0][:, len(numbers) :].any(axis=0))
-    for part in encoded[1:]:
+    is_constant = features[numbers].iloc[parts[0]].nunique().to_numpy() < 2
+    unseen = np.flatnonzero(np.append(is_constant, ~encoded[0][:, len(numbers) :].any(axis=0)))
+    for part in encoded:
         part[:, unseen] = 0
     return encoded
 

@@ -9,8 +9,8 @@ import numpy as np
 from lossfleet.conf.metrics import Metric, own_metrics
 from lossfleet.runners.metrics.classification import classification_metrics
 
-# Nearest to 0 first, which is the argmax: of equal exponents the smallest correction wins.
-EXPONENTS = np.array(sorted(np.arange(-10, 21) / 10, key=abs))
+# 0 is the argmax.
+EXPONENTS = np.arange(-10, 21) / 10
 
 
 def correct_for_prior(logits: np.ndarray, exponent: np.ndarray, class_counts: np.ndarray) -> np.ndarray:
@@ -49,25 +49,59 @@ def fit_exponent(
         labels: (..., N) integers in 0..C-1.
         class_counts: (C,) positive, of the training part.
         rarest_class: in 0..C-1.
-        metric: by which exponents are compared; where it does not depend on decisions alone, balanced accuracy is
-            taken.
+        metric: by which exponents are compared; balanced accuracy takes its place where it does not depend on
+            decisions alone, and where it is one-sided: best too where all examples are given to the rarest class.
         users: metrics beside lossfleet's own.
 
     Returns:
-        (...) float64, the one nearest to 0 where several are best; 0 for a member without a finite metric.
+        (...) float64, the middle of the longest run of exponents with the best metric, of several such runs the
+        one nearest to 0; 0 for a member without a finite metric.
     """
     known = own_metrics() | {each.name: each for each in users}
-    measure = known[metric] if known[metric].is_of_decisions else known["balanced_accuracy"]
+    measure = known[metric]
+    if not measure.is_of_decisions or is_one_sided(
+        measure, classes=len(class_counts), rarest_class=rarest_class, users=users
+    ):
+        measure = known["balanced_accuracy"]
     leading = labels.shape[:-1]
-    scores = [
-        measure.sign
-        * classification_metrics(
-            correct_for_prior(logits, np.full(leading, exponent), class_counts),
-            labels,
-            rarest_class=rarest_class,
-            names=(measure.name,),
-            users=users,
-        )[measure.name]
-        for exponent in EXPONENTS
+    scores = np.stack(
+        [
+            measure.sign
+            * classification_metrics(
+                correct_for_prior(logits, np.full(leading, exponent), class_counts),
+                labels,
+                rarest_class=rarest_class,
+                names=(measure.name,),
+                users=users,
+            )[measure.name]
+            for exponent in EXPONENTS
+        ]
+    )
+    scores = np.nan_to_num(scores, nan=-np.inf)
+    best = np.isclose(scores, scores.max(axis=0), rtol=0, atol=1e-12) & np.isfinite(scores)
+    return np.apply_along_axis(middle_of_longest_run, 0, best)
+
+
+def is_one_sided(metric: Metric, *, classes: int, rarest_class: int, users: Sequence[Metric]) -> bool:
+    """Whether a metric of decisions is as good where the rarest class gets all examples as where all are right.
+
+    Such as the recall of the rarest class: a threshold that is tuned by it moves without end.
+    """
+    labels = np.arange(classes)[None]
+    decisions = np.stack([np.eye(classes), np.eye(classes)[np.full(classes, rarest_class)].T])
+    right, rarest = classification_metrics(
+        decisions, labels.repeat(2, axis=0), rarest_class=rarest_class, names=(metric.name,), users=users
+    )[metric.name]
+    return bool(right == rarest)
+
+
+def middle_of_longest_run(is_best: np.ndarray) -> float:
+    """The exponent in the middle of the longest run of best ones, (31,) bool; of equally long ones nearest to 0."""
+    if not is_best.any():
+        return 0.0
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], is_best.astype(int), [0]])))
+    runs = [(first, after) for first, after in zip(edges[::2], edges[1::2], strict=True)]
+    middles = [
+        (first - after, abs(middle := EXPONENTS[(first + after - 1) // 2]), middle) for first, after in runs
     ]
-    return EXPONENTS[np.nan_to_num(np.stack(scores), nan=-np.inf).argmax(axis=0)]
+    return float(min(middles)[2])

@@ -134,16 +134,20 @@ def test_what_training_never_shows_is_nothing_and_keeps_its_place():
         {
             "gap": [1.0, 2.0, 3.0, np.nan],
             "always": [np.nan, np.nan, np.nan, 4.0],
+            "constant": [0.1, 0.1, 0.1, 1e6],
+            "once": [np.nan, 0.7, 0.7, -3.0],
             "word": pd.Categorical(["a", "b", "a", "new"]),
             "late": pd.Categorical(["c", "c", "c", None]),
         }
     )
     train, test = encode(features, [np.arange(3), np.array([3])])
-    assert train.shape[1] == test.shape[1] == 2 + 2 + 3 + 2
-    # The gap is filled with the median, 2, which is the mean; "always" has one value in training, a gap.
-    np.testing.assert_allclose(test[0], [0, 4, 0, 0, 0, 0, 0, 0, 0], atol=1e-6)
-    np.testing.assert_allclose(
-        train[:, 2:], [[0, 1, 1, 0, 0, 0, 1], [0, 1, 0, 1, 0, 0, 1], [0, 1, 1, 0, 0, 0, 1]]
+    assert train.shape[1] == test.shape[1] == 4 + 3 + 3 + 2
+    # The gap is filled with the median, 2, which is the mean.
+    np.testing.assert_array_equal(test[0], np.zeros(12))
+    np.testing.assert_array_equal(train[:, 1:4], np.zeros((3, 3)))
+    np.testing.assert_array_equal(
+        train[:, 4:],
+        [[0, 1, 1, 1, 0, 0, 0, 1], [0, 1, 0, 0, 1, 0, 0, 1], [0, 1, 0, 1, 0, 0, 0, 1]],
     )
 
 

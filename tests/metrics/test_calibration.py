@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import optimize
 from scipy.special import log_softmax
 from sklearn import metrics as sklearn_metrics
 
+from lossfleet.conf.metrics import own_metrics
 from lossfleet.runners.metrics.calibration import expected_calibration_error, fit_temperature, softmax
-from lossfleet.runners.metrics.prior_correction import EXPONENTS, correct_for_prior, fit_exponent
+from lossfleet.runners.metrics.classification import decision_metrics
+from lossfleet.runners.metrics.prior_correction import (
+    EXPONENTS,
+    correct_for_prior,
+    fit_exponent,
+    is_one_sided,
+    middle_of_longest_run,
+)
 
 MEMBERS, CLASSES, EXAMPLES = 7, 4, 131
 COUNTS = np.array([307, 89, 31, 17])
@@ -82,32 +92,61 @@ SCORES = {
     "balanced_accuracy": sklearn_metrics.balanced_accuracy_score,
     "macro_f1": lambda y, p: sklearn_metrics.f1_score(y, p, average="macro"),
     "mcc": sklearn_metrics.matthews_corrcoef,
-    "rarest_recall": lambda y, p: sklearn_metrics.recall_score(y, p, labels=[3], average="macro"),
 }
 
 
 @pytest.mark.parametrize("metric", SCORES)
-def test_the_exponent_is_the_best_of_the_grid_for_each_member(metric):
+def test_the_exponent_is_in_the_middle_of_the_best_of_the_grid_for_each_member(metric):
     logits, labels = random_case()
     found = fit_exponent(logits, labels, COUNTS, rarest_class=3, metric=metric)
     for member in range(MEMBERS):
-        scores = {}
-        for kappa in np.round(np.linspace(-1, 2, 31), 1):
+        kappas, scores = np.round(np.linspace(-1, 2, 31), 1), []
+        for kappa in kappas:
             decisions = (logits[member].astype(np.float64).T - kappa * np.log(PRIOR)).argmax(axis=1)
-            scores[kappa] = SCORES[metric](labels[member], decisions)
-        best = max(scores.values())
-        nearest = min((kappa for kappa, score in scores.items() if score > best - 1e-12), key=abs)
-        assert abs(found[member]) == pytest.approx(abs(nearest))
-        assert scores[round(found[member], 1)] == pytest.approx(best)
+            scores.append(SCORES[metric](labels[member], decisions))
+        is_best = np.array(scores) > max(scores) - 1e-12
+        assert is_best[np.abs(kappas - found[member]).argmin()]
+        places = itertools.groupby(range(31), is_best.tolist().__getitem__)
+        runs = [kappas[list(run)] for best, run in places if best]
+        longest = max(map(len, runs))
+        # Of an even number the lower of the two in the middle.
+        middles = [run[(len(run) - 1) // 2] for run in runs if len(run) == longest]
+        assert abs(found[member]) == pytest.approx(min(map(abs, middles)))
     assert len(np.unique(found)) > 1
 
 
-def test_a_metric_without_decisions_is_tuned_for_balanced_accuracy():
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [
+        ([], 0.0),
+        (range(31), 0.5),
+        ([10], 0.0),
+        ([0, 20, 21, 22, 30], 1.1),
+        ([8, 9, 11, 12], 0.1),
+        ([0, 1, 29, 30], -1.0),
+    ],
+)
+def test_the_middle_of_a_plateau_is_taken(best, expected):
+    is_best = np.zeros(31, bool)
+    is_best[list(best)] = True
+    assert middle_of_longest_run(is_best) == pytest.approx(expected)
+
+
+def test_a_metric_that_cannot_be_tuned_by_gives_way_to_balanced_accuracy():
+    """One without decisions, and one that is best where everything is said to be of the rarest class."""
     logits, labels = random_case()
-    for metric in ("macro_average_precision", "balanced_accuracy"):
+    expected = fit_exponent(logits, labels, COUNTS, rarest_class=3, metric="balanced_accuracy")
+    for metric in ("macro_average_precision", "rarest_recall"):
         found = fit_exponent(logits, labels, COUNTS, rarest_class=3, metric=metric)
-        expected = fit_exponent(logits, labels, COUNTS, rarest_class=3, metric="balanced_accuracy")
         np.testing.assert_array_equal(found, expected)
+    decided = correct_for_prior(logits, expected, COUNTS).argmax(axis=1)
+    assert ((decided == 3).mean(axis=1) < 0.9).all()
+    sided = {
+        name
+        for name in decision_metrics()
+        if is_one_sided(own_metrics()[name], classes=4, rarest_class=3, users=())
+    }
+    assert sided == {"rarest_recall"}
 
 
 def test_true_probabilities_need_the_whole_correction_and_balanced_ones_none():
@@ -128,7 +167,7 @@ def test_true_probabilities_need_the_whole_correction_and_balanced_ones_none():
 def test_no_correction_is_the_plain_argmax():
     logits, _ = random_case()
     np.testing.assert_array_equal(correct_for_prior(logits, np.zeros(MEMBERS), COUNTS), logits)
-    assert EXPONENTS[0] == 0
+    assert 0 in EXPONENTS
     # Equal classes have no prior to correct for.
     same = correct_for_prior(logits, np.full(MEMBERS, 1.3), np.full(CLASSES, 11))
     np.testing.assert_array_equal(same.argmax(axis=1), logits.argmax(axis=1))
