@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
@@ -25,10 +25,14 @@ from lossfleet.conf.schema import (
     build_part,
     to_plain,
 )
+from lossfleet.runners.records import flatten
 from lossfleet.sweeps.planning.space import Dimension, Value, grid_size
 
 # What some of Optuna's samplers need: an extra of lossfleet's and the package that it brings.
 EXTRAS = {"optuna.samplers.CmaEsSampler": ("cmaes", "cmaes"), "optuna.samplers.GPSampler": ("gp", "torch")}
+
+# What the studies of a sweep have in common.
+SHARED = ("data", "budget", "search", "pruner", "evaluation", "fleet", "engine", "tracking", "seed", "name")
 
 
 @dataclass(frozen=True)
@@ -127,15 +131,34 @@ def make_plan(studies: Iterable[Study]) -> Plan:
     searches, so that the same command continues a sweep, also with more trials.
 
     Raises:
-        UserError: a dimension reaches a value its setting refuses, or has no grid where one is asked for, or
-            the sampler needs a package that is not installed.
+        UserError: studies that differ in what they must share, a dimension that reaches a value its setting refuses,
+            or has no grid where one is asked for, or a sampler that needs a package that is not installed.
     """
     studies = tuple(studies)
+    check_shared(studies)
     check_installed(studies[0].config.search.sampler)
     for study in studies:
         check_space(study)
     config = studies[0].config
     return Plan(config.name or f"{config.data.label}-{_digest(studies)}", studies)
+
+
+def check_shared(studies: Sequence[Study]) -> None:
+    """Raises UserError where a strategy's file sets what all studies must share, so that budgets are equal."""
+    first, *others = studies
+    expected = flatten({name: to_plain(getattr(first.config, name)) for name in SHARED})
+    for study in others:
+        found = flatten({name: to_plain(getattr(study.config, name)) for name in SHARED})
+        for key in dict.fromkeys((*expected, *found)):
+            # The points to try first are those of each strategy's own hyperparameters.
+            if key != "search.enqueue" and expected.get(key) != found.get(key):
+                shown = show(expected.get(key))
+                raise UserError(
+                    what=f"{key} is {shown} for strategy {first.strategy} and {show(found.get(key))} for "
+                    f"{study.strategy}",
+                    expected="the same for all strategies, so that they can be compared",
+                    hint=f"write {key.removesuffix('.name')}={shown}, which goes to all, or take it out of the strategy's file",
+                )
 
 
 def check_installed(sampler: Part) -> None:

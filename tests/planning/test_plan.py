@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -536,3 +537,45 @@ def test_a_group_may_depend_on_a_group(tmp_path):
     assert trial_config(found, {"loss": "focal", "loss.gamma": 3.0}).loss == choose(
         "loss", "focal", gamma=3.0
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "said", "mend"),
+    [
+        (
+            "budget:\n  trials: 80\n",
+            "budget.trials is 40 for strategy ce and 80 for mine",
+            "budget.trials=40",
+        ),
+        (
+            "budget:\n  epochs: 60\n",
+            "budget.epochs is 30 for strategy ce and 60 for mine",
+            "budget.epochs=30",
+        ),
+        (
+            "search:\n  metric: mcc\n",
+            "search.metric is 'balanced_accuracy' for",
+            "search.metric='balanced_accuracy'",
+        ),
+        ("data:\n  test_fraction: 0.3\n", "data.test_fraction is 0.2 for", "data.test_fraction=0.2"),
+        ("fleet:\n  slots: 7\n", "fleet.slots is null for", "fleet.slots=null"),
+        (
+            "evaluation:\n  diverged: drop\n",
+            "evaluation.diverged is 'chance' for",
+            "evaluation.diverged='chance'",
+        ),
+        ("defaults:\n  - override /pruner: none\n", "pruner.name is 'median' for", "pruner='median'"),
+    ],
+)
+def test_a_strategy_with_a_budget_of_its_own_is_refused(tmp_path, setting, said, mend):
+    (tmp_path / "strategy").mkdir()
+    text = f"# @package _global_\nstrategy: mine\n{setting}"
+    (tmp_path / "strategy" / "mine.yaml").write_text(text)
+    arguments = [f"hydra.searchpath=[file://{tmp_path}]", "strategy=ce,mine"]
+    with pytest.raises(UserError, match=re.escape(said)) as error:
+        plans(*arguments)
+    assert "the same for all strategies" in error.value.expected
+    assert f"write {mend}, which goes to all" in error.value.hint
+    assert len(plan(*arguments, mend).studies) == 2
+    # Alone it has nothing to be equal to.
+    assert len(plan(arguments[0], "strategy=mine").studies) == 1
