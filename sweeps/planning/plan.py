@@ -157,7 +157,8 @@ def check_shared(studies: Sequence[Study]) -> None:
                     what=f"{key} is {shown} for strategy {first.strategy} and {show(found.get(key))} for "
                     f"{study.strategy}",
                     expected="the same for all strategies, so that they can be compared",
-                    hint=f"write {key.removesuffix('.name')}={shown}, which goes to all, or take it out of the strategy's file",
+                    hint=f"write {key.removesuffix('.name')}={shown}, which goes to all, or take it out of "
+                    "the strategy's file",
                 )
 
 
