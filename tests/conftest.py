@@ -70,13 +70,11 @@ def workdir(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory):
+def template():
     """An empty store of MLflow, which needs seconds to create; tests copy it."""
-    from mlflow import MlflowClient
+    from whole_sweeps import empty_store
 
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+    return empty_store()
 
 
 @pytest.fixture

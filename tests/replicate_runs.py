@@ -16,7 +16,7 @@ from lossfleet.runners.training.replicate import Replicate, ReplicateFactory
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
 from lossfleet.runners.training.solo import train_solo
 
-EPOCHS = 10
+EPOCHS = 6
 CROSS_ENTROPY = named_part("loss", "cross_entropy")
 # Log-loss and balanced accuracy on the validation part, and training loss, by epoch.
 Curves = tuple[np.ndarray, ...]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +61,29 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "lossfleet.sweeps.commands.cli", *arguments]
 
 
+@cache
+def empty_store() -> Path:
+    """An empty store of MLflow, whose tables take seconds to make."""
+    from mlflow import MlflowClient
+
+    path = Path(tempfile.mkdtemp(prefix="lossfleet-store-")) / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    atexit.register(shutil.rmtree, path.parent)
+    return path
+
+
+def with_store(folder: Path) -> Path:
+    """The folder, with an empty store where it has none."""
+    if not (folder / "mlflow.db").exists():
+        shutil.copy(empty_store(), folder / "mlflow.db")
+    return folder
+
+
 def run(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder to its end."""
     return subprocess.run(
         command(*arguments),
-        cwd=folder,
+        cwd=with_store(folder),
         env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
@@ -82,7 +104,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a command in a folder, as from a terminal."""
     return subprocess.Popen(
         command(*arguments),
-        cwd=folder,
+        cwd=with_store(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

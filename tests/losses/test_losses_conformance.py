@@ -184,6 +184,7 @@ def test_members_differ_and_equal_each_alone(loss):
         assert len(np.unique(same, axis=0)) == MODELS
 
 
+@pytest.mark.parametrize("pynative", ["kernels"], indirect=True)
 def test_compiled_equals_eager_with_gradient_and_second_derivative(loss):
     logits, labels = loss.make(MODELS, CLASSES, BATCH)
     hyperparameters = {
@@ -286,7 +287,7 @@ def test_float64_stays_float64(loss):
     np.testing.assert_allclose(values.asnumpy(), expected, rtol=1e-6, atol=1e-30)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(shift=st.floats(-100, 100, width=32), seed=st.integers(0, 10_000))
 def test_softmax_losses_do_not_see_a_shift_of_the_logits(shift, seed):
     for loss in (loss for loss in LOSSES if loss.name.startswith("softmax")):
@@ -300,7 +301,7 @@ def test_softmax_losses_do_not_see_a_shift_of_the_logits(shift, seed):
         )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_losses_follow_a_permutation_of_the_classes(seed):
     order = np.random.default_rng(seed).permutation(CLASSES)
