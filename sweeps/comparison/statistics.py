@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALPHA = 0.05
+# Differences that nobody would act on, in units of the compared metric.
+ROPE = 0.01
 BOOTSTRAP_SAMPLES = 9999
 # Resamples in memory at once.
 BOOTSTRAP_BATCH = 1000
 INTERVALS = ("low", "high", "bootstrap_low", "bootstrap_high")
-TESTED = (*INTERVALS, "effect", "t", "p", "p_holm", "p_wilcoxon", "p_wilcoxon_holm")
+POSTERIOR = ("p_better", "p_equal", "p_worse")
+TESTED = (*INTERVALS, *POSTERIOR, "effect", "t", "p", "p_holm", "p_wilcoxon", "p_wilcoxon_holm")
 
 
 class CorrectedT(NamedTuple):
@@ -64,6 +67,45 @@ def corrected_t(
     return CorrectedT(mean / error, float(p), float(mean - reach), float(mean + reach))
 
 
+class Posterior(NamedTuple):
+    """What a mean difference probably is: above, within or below the region of practical equivalence."""
+
+    better: float
+    equal: float
+    worse: float
+
+
+def correlated_t(
+    differences: np.ndarray, *, train_rows: float, test_rows: float, rope: float = ROPE
+) -> Posterior:
+    """The Bayesian t-test of correlated differences: the same error as `corrected_t`, read as a posterior.
+
+    The mean difference has Student's distribution with J - 1 degrees of freedom around mean(d), with the scale
+    sqrt((1 / J + test_rows / train_rows) var(d)).
+
+    Args:
+        differences, train_rows, test_rows: see `corrected_t`.
+        rope: differences between -rope and rope count as none.
+
+    Returns:
+        Three probabilities; where the differences do not vary one of them is 1.
+
+    Reference:
+        Benavoli, Corani, Demsar and Zaffalon, Time for a change: a tutorial for comparing multiple classifiers through
+        Bayesian analysis, JMLR 18 (2017).
+    """
+    from scipy import stats
+
+    count = len(differences)
+    mean = float(differences.mean())
+    if not _varies(differences):
+        return Posterior(float(mean > rope), float(abs(mean) <= rope), float(mean < -rope))
+    error = math.sqrt((1 / count + test_rows / train_rows) * differences.var(ddof=1))
+    worse = float(stats.t.cdf((-rope - mean) / error, count - 1))
+    better = float(stats.t.sf((rope - mean) / error, count - 1))
+    return Posterior(better, max(0.0, 1 - better - worse), worse)
+
+
 def bootstrap_interval(values: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """The 95 % percentile bootstrap interval of the mean over the last axis.
 
@@ -99,21 +141,23 @@ def smallest_wilcoxon_p(pairs: int) -> float:
 
 
 def compare_pairs(
-    scores: pd.DataFrame, *, train_rows: float, test_rows: float, seed: int = 0
+    scores: pd.DataFrame, *, train_rows: float, test_rows: float, rope: float = ROPE, seed: int = 0
 ) -> pd.DataFrame:
     """Every pair of strategies on one data set.
 
     Args:
         scores: a row a split, a column a strategy, higher is better, nothing missing.
         train_rows, test_rows: see `corrected_t`.
+        rope: see `correlated_t`.
         seed: of the bootstrap.
 
     Returns:
         A row a pair, `first` with the higher mean: pairs (the number of splits), difference and median of
         first - second, low and high (of the corrected t at Holm's level, see `holm_levels`), bootstrap_low and
-        bootstrap_high (95 %, of the mean of this pair alone), effect (mean / standard deviation of the
-        differences, Cohen's d of pairs), t, p and p_holm (corrected t, and corrected for the number of pairs),
-        p_wilcoxon and p_wilcoxon_holm, distinguishable (p_holm < 0.05). The tests are NaN with fewer than two
+        bootstrap_high (95 %, of the mean of this pair alone), p_better, p_equal and p_worse (of `correlated_t`: the
+        probability that first is better by more than the rope, equal within it, or worse), effect (mean / standard
+        deviation of the differences, Cohen's d of pairs), t, p and p_holm (corrected t, and corrected for the number
+        of pairs), p_wilcoxon and p_wilcoxon_holm, distinguishable (p_holm < 0.05). The tests are NaN with fewer than two
         splits, and those of the corrected t where the difference is the same on every split.
     """
     import numpy as np
@@ -136,6 +180,7 @@ def compare_pairs(
             corrected_t(each, **rows, alpha=alpha)[2:]
             for each, alpha in zip(differences, holm_levels(table["p"].to_numpy()), strict=True)
         ]
+        table[list(POSTERIOR)] = [correlated_t(each, **rows, rope=rope) for each in differences]
         table["bootstrap_low"], table["bootstrap_high"] = bootstrap_interval(differences, seed=seed)
         table["effect"] = [
             each.mean() / each.std(ddof=1) if _varies(each) else math.nan for each in differences

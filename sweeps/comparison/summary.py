@@ -19,7 +19,8 @@ from lossfleet.sweeps.comparison.frame import (
 )
 from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
 from lossfleet.sweeps.comparison.ranks import average_families, rank, ranks_of
-from lossfleet.sweeps.comparison.statistics import INTERVALS, compare_pairs
+from lossfleet.sweeps.comparison.statistics import INTERVALS, ROPE, compare_pairs
+from lossfleet.sweeps.comparison.threshold import kinds, metrics_beside, oriented
 from lossfleet.sweeps.comparison.verdict import sentence_about, sentence_over
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ FAMILIES = {"page_blocks_binary": "page_blocks"}
 
 
 def summary(
-    frame: pd.DataFrame, families: Mapping[str, str] = FAMILIES, *, metrics: Sequence[str] | None = None
+    frame: pd.DataFrame,
+    families: Mapping[str, str] = FAMILIES,
+    *,
+    metrics: Sequence[str] | None = None,
+    rope: float = ROPE,
 ) -> Comparison:
     """Compares strategies by a metric of their final evaluations.
 
@@ -40,6 +45,7 @@ def summary(
         frame: as `frame` or `frame_from_records` give it.
         families: data set to family; related data sets are averaged before they are ranked.
         metrics: columns of the frame, the first one is what is compared; None for what there is of SHOWN.
+        rope: differences of the compared metric up to it are practically none, see `statistics.correlated_t`.
 
     Returns:
         The table is ordered by data set, the best strategy first. Each metric has mean, `<metric>_std` and
@@ -48,7 +54,7 @@ def summary(
         counts as chance. `difference` is that of the compared metric to the best strategy's, `difference_low` and
         `_high` its interval (corrected t at Holm's level), `bootstrap_low` and `_high` the bootstrap's;
         `ce_difference` and so on are those to plain cross-entropy's. `beaten` says that the best one is better by
-        the corrected test.
+        the corrected test. The pairs have `kind`, what `threshold.kinds` finds of each.
 
     Raises:
         UserError: no final evaluation, no such metric, or two sweeps on one data set.
@@ -69,13 +75,17 @@ def summary(
         scores = _paired_scores(part, chosen[0])
         # Sweeps of earlier versions do not say how many rows they validated on.
         learned = part[[name for name in ("train_rows", "validation_rows") if name in part]].sum(axis=1)
-        pairwise = compare_pairs(
-            sign_of(chosen[0]) * scores, train_rows=learned.mean(), test_rows=part["test_rows"].mean()
-        )
+        rows = {"train_rows": learned.mean(), "test_rows": part["test_rows"].mean()}
+        pairwise = compare_pairs(sign_of(chosen[0]) * scores, **rows, rope=rope)
+        beside = {
+            words: oriented(part, column, scores)
+            for words, column in metrics_beside(chosen[0], part.columns).items()
+        }
+        pairwise["kind"] = kinds(pairwise, beside, **rows)
         table = _add_differences(_table(part, chosen, scores), pairwise, sign_of(chosen[0]))
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
-        sentence = sentence_about(str(data), table, chosen[0], pairwise)
+        sentence = sentence_about(str(data), table, chosen[0], pairwise, rope)
         if (front["data"] == data).any():
             of_data = front[front["data"] == data].dropna(axis=1, how="all")
             sentence += f" {sentence_about_front(of_data)}"

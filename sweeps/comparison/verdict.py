@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 from lossfleet.conf.metrics import sign_of
 from lossfleet.sweeps.comparison.ranks import Ranks, smallest_friedman_p
 from lossfleet.sweeps.comparison.statistics import ALPHA, smallest_wilcoxon_p
+from lossfleet.sweeps.comparison.threshold import AT_ARGMAX, BETTER, EQUAL, EVERYWHERE
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.DataFrame) -> str:
+def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.DataFrame, rope: float) -> str:
     """Who is ahead on one data set, and from whom it can be told apart.
 
     Args:
         data: the data set's name.
         table: a row a strategy, the best first, with `metric`, `<metric>_std`, `replicates`, `missing`, `diverged`.
         metric: the metric's column.
-        pairwise: of `statistics.compare_pairs`.
+        pairwise: of `statistics.compare_pairs`, with the `kind` of each pair.
+        rope: what they were compared with.
     """
     best = table.iloc[0]
     if best["replicates"] == 0:
@@ -34,7 +36,7 @@ def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.Dat
     if len(table) == 1:
         said = [f"On {data} only {best['strategy']} was run: {name} {score} over {splits}"]
     if len(pairwise):
-        said += _against_others(best["strategy"], pairwise)
+        said += _against_others(best["strategy"], pairwise, rope)
     failed = list(table.loc[table["replicates"] == 0, "strategy"])
     if failed:
         said.append(f"{_list(failed)} {'has' if len(failed) == 1 else 'have'} no result")
@@ -50,31 +52,30 @@ def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.Dat
     return ". ".join(said) + "."
 
 
-def _against_others(best: str, pairwise: pd.DataFrame) -> list[str]:
+def _against_others(best: str, pairwise: pd.DataFrame, rope: float) -> list[str]:
     pairs = int(pairwise["pairs"].iloc[0])
     if pairs < 2:
         return [
             f"No difference can be tested: all strategies share {_splits(pairs) if pairs else 'no split'}"
         ]
-    involved = pairwise[(pairwise["first"] == best) | (pairwise["second"] == best)]
-    ahead = involved[involved["distinguishable"] & (involved["first"] == best)]
+    # Pairs are ordered by the same means as the table.
+    involved = pairwise[pairwise["first"] == best]
+    ahead = involved[involved["distinguishable"]]
     constant = involved[involved["p"].isna()]
     same = involved[~involved["distinguishable"] & involved["p"].notna()]
     said = []
     if len(ahead):
         wins = [f"{row.second} by {row.difference:.3f} ({_p(row.p_holm)})" for row in ahead.itertuples()]
-        said.append(f"It is better than {_list(wins)}")
+        said += [f"It is better than {_list(wins)}", *_ranking_or_threshold(best, ahead)]
     if len(same):
-        others = [
-            f"{row.second if row.first == best else row.first} ({_p(row.p_holm)})"
-            for row in same.itertuples()
-        ]
+        others = [f"{row.second} ({_p(row.p_holm)})" for row in same.itertuples()]
         said.append(f"{best} and {_list(others)} are not distinguishable on these {pairs} splits")
+    equal = same[same["kind"] == EQUAL]
+    if len(equal):
+        others = [f"{row.second} (by {row.p_equal:.0%})" for row in equal.itertuples()]
+        said.append(f"Probably within {rope:g} of {best}, which is practically equal: {_list(others)}")
     if len(constant):
-        others = [
-            f"{row.second if row.first == best else row.first} ({row.difference:.3f})"
-            for row in constant.itertuples()
-        ]
+        others = [f"{row.second} ({row.difference:.3f})" for row in constant.itertuples()]
         said.append(
             f"From {_list(others)} it differs by the same on every split, so that nothing can be tested"
         )
@@ -88,6 +89,26 @@ def _against_others(best: str, pairwise: pd.DataFrame) -> list[str]:
             f"Wilcoxon's test cannot confirm any difference with {pairs} splits: its smallest p is "
             f"{smallest:.4f}{after_holm}"
         )
+    return said
+
+
+def _ranking_or_threshold(best: str, ahead: pd.DataFrame) -> list[str]:
+    said = []
+    alone = list(ahead.loc[ahead["kind"] == AT_ARGMAX, "second"])
+    if alone:
+        said.append(
+            f"After a correction for the prior, tuned on validation, no difference to {_list(alone)} can be shown, "
+            f"nor one in average precision: what {best} changes there is the decision threshold, not the ranking"
+        )
+    everywhere = list(ahead.loc[ahead["kind"] == EVERYWHERE, "second"])
+    if everywhere:
+        said.append(
+            f"The difference to {_list(everywhere)} stays after a correction for the prior, tuned on validation, and "
+            f"in average precision: {best} ranks better too"
+        )
+    partly = ahead[~ahead["kind"].isin([AT_ARGMAX, EVERYWHERE, BETTER])]
+    for kind, rows in partly.groupby("kind"):
+        said.append(f"Against {_list(list(rows['second']))} it is {kind} alone")
     return said
 
 
