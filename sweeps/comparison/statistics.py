@@ -157,8 +157,8 @@ def compare_pairs(
         bootstrap_high (95 %, of the mean of this pair alone), p_better, p_equal and p_worse (of `correlated_t`: the
         probability that first is better by more than the rope, equal within it, or worse), effect (mean / standard
         deviation of the differences, Cohen's d of pairs), t, p and p_holm (corrected t, and corrected for the number
-        of pairs), p_wilcoxon and p_wilcoxon_holm, distinguishable (p_holm < 0.05). The tests are NaN with fewer than two
-        splits, and those of the corrected t where the difference is the same on every split.
+        of pairs), p_wilcoxon and p_wilcoxon_holm, distinguishable (p_holm < 0.05). The tests are NaN with fewer than
+        two splits, and those of the corrected t where the difference is the same on every split.
     """
     import numpy as np
     import pandas as pd
