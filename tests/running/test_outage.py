@@ -29,6 +29,7 @@ from whole_sweeps import (
     start,
     succeed,
     wait_until,
+    with_store,
 )
 
 LATER = "'lossfleet sync tiny' sends the rest"
@@ -189,8 +190,8 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_store_on_a_full_disk_gets_everything_by_sync(template, tmp_path):
-    shutil.copy(template, tmp_path / "mlflow.db")
+def test_a_store_on_a_full_disk_gets_everything_by_sync(tmp_path):
+    with_store(tmp_path)
     with largest_file((tmp_path / "mlflow.db").stat().st_size // 2):
         done = run(tmp_path, "sweep", *TINY)
     assert done.returncode == 0, done.stderr
@@ -205,6 +206,7 @@ def test_a_store_on_a_full_disk_gets_everything_by_sync(template, tmp_path):
 @pytest.mark.parametrize(("processes", "sizes"), [(1, (9_000,)), (2, (9_000, 40_000))])
 def test_a_journal_on_a_full_disk_stops_the_sweep_and_the_next_run_completes_it(processes, sizes, tmp_path):
     arguments = ("sweep", *TINY, f"fleet.processes={processes}")
+    with_store(tmp_path)
     for size in sizes:
         with largest_file(size):
             full = run(tmp_path, *arguments, "tracking.enabled=false")
