@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,11 @@ def run_plans(plans: Sequence[Plan], *, fresh: bool) -> int:
 
 def run_plan(plan: Plan, *, fresh: bool) -> bool:
     """Runs one sweep on its engine; returns whether no trial ended with an exception."""
+    # Late: help must not wait for it.
+    from lossfleet.sweeps.planning.plan import remarks_ahead
+
+    for remark in remarks_ahead(plan.studies):
+        print(remark, file=sys.stderr)
     if plan.engine.name == "local":
         from lossfleet.sweeps.running.sweep import run_sweep
 

@@ -174,9 +174,32 @@ def check_installed(sampler: Part) -> None:
 
 
 def total_trials(study: Study) -> int:
-    """The trials of a study: those of its budget, of a grid at most its points."""
+    """The trials of a study: those of its budget, where points are tried once at most as many as there are."""
     trials = study.config.budget.trials
-    return min(trials, grid_size(study.space)) if study.config.search.is_grid else trials
+    return min(trials, grid_size(study.space)) if tries_points_once(study) else trials
+
+
+def tries_points_once(study: Study) -> bool:
+    """Whether no point is tried twice: by search=grid, and by any search with as many trials as points or more."""
+    if study.config.search.is_grid:
+        return True
+    is_finite = all(dimension.grid() is not None for dimension in study.space)
+    return is_finite and grid_size(study.space) <= study.config.budget.trials
+
+
+def remarks_ahead(studies: Sequence[Study]) -> list[str]:
+    """What of the spaces is not tried, or tried with fewer trials than the budget has."""
+    said = []
+    for study in studies:
+        trials = study.config.budget.trials
+        points = grid_size(study.space) if tries_points_once(study) else trials
+        if points > trials:
+            of_all = f"{trials} of the {points} points of its grid"
+            said.append(f"{study.strategy} tries {of_all}; budget.trials={points} tries all")
+        elif points < trials:
+            only = "one point" if points == 1 else f"{points} points"
+            said.append(f"{study.strategy} has {only} to try, so {points} of {trials} trials")
+    return said
 
 
 def trial_config(study: Study, params: Mapping[str, Value]) -> Config:

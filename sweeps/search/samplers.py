@@ -3,7 +3,7 @@
 A killed sweep loses a sampler's state, and storing it would mean reading pickles back. Here nothing is stored:
 
 - random, qmc: a trial is a function of the sweep's seed, the strategy and the trial's number;
-- grid: also of the trials that were asked for before it;
+- grid, and any other where there are no more points than trials: also of the trials that were asked for before it;
 - tpe, cmaes, gp, nsga2: also of the trials that have finished and of those that are under way.
 """
 
@@ -34,7 +34,7 @@ from optuna.study import Study as OptunaStudy
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lossfleet.sweeps.planning.plan import Study
+from lossfleet.sweeps.planning.plan import Study, tries_points_once
 from lossfleet.sweeps.planning.space import Dimension
 
 # The seeds of published trials have the names that these had while mining was a part of the loss.
@@ -102,6 +102,8 @@ def make_sampler(study: Study, number: int, dimension: str = "") -> BaseSampler:
     kind = part.load()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
+        if tries_points_once(study) and not study.config.search.is_grid:
+            return Grid(study, number, seed, {})
         for theirs, ours in ADAPTED.items():
             if issubclass(kind, theirs):
                 with part.explained():

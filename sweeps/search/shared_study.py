@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
 
 from lossfleet.runners.cluster.database import engine_options
-from lossfleet.sweeps.planning.plan import Study
+from lossfleet.sweeps.planning.plan import Study, tries_points_once
 from lossfleet.sweeps.planning.space import Value, grid_points
 from lossfleet.sweeps.search.samplers import derived_seed
 from lossfleet.sweeps.search.study import Asked, StudySearch
@@ -38,7 +38,7 @@ class SharedSearch(StudySearch):
         """Store the study's definition for the workers, and add the trials that it does not have yet."""
         self._optuna.set_user_attr(STUDY, self.study.to_stored())
         points: list[dict[str, Value]] = [dict(point) for point in self.study.config.search.enqueue]
-        if self.study.config.search.is_grid:
+        if tries_points_once(self.study):
             # Two workers who sample at the same time would not see each other's points.
             points = grid_points(self.study.space)
             random.Random(derived_seed(self.study)).shuffle(points)

@@ -15,7 +15,7 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import Config, choose
 from lossfleet.sweeps.planning.build import build_config
 from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper, split_overrides
-from lossfleet.sweeps.planning.plan import Plan, Study, trial_config
+from lossfleet.sweeps.planning.plan import Plan, Study, remarks_ahead, total_trials, trial_config
 from lossfleet.sweeps.planning.space import grid_points, grid_size
 
 LR = "tag(log,interval(0.0001,0.1))"
@@ -579,3 +579,50 @@ def test_a_strategy_with_a_budget_of_its_own_is_refused(tmp_path, setting, said,
     assert len(plan(*arguments, mend).studies) == 2
     # Alone it has nothing to be equal to.
     assert len(plan(arguments[0], "strategy=mine").studies) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "total", "said"),
+    [
+        (
+            ("loss.gamma=2", "loss.tau=0", "optimizer.lr=0.01", "optimizer.weight_decay=0"),
+            1,
+            "has one point to try",
+        ),
+        (
+            ("loss.gamma=0,1,2", "loss.tau=0", "optimizer.lr=0.01", "optimizer.weight_decay=0"),
+            3,
+            "focal has 3 points to try, so 3 of 40 trials",
+        ),
+        (
+            (
+                "loss.gamma=0,1,2",
+                "loss.tau=0,0.5,1",
+                "optimizer.lr=0.1,0.01,0.001",
+                "optimizer.weight_decay=0,0.1",
+            ),
+            40,
+            None,
+        ),
+        (
+            (
+                "loss.gamma=0,1,2",
+                "loss.tau=0,0.5,1",
+                "optimizer.lr=0.1,0.01,0.001",
+                "optimizer.weight_decay=0,0.1",
+                "search=grid",
+            ),
+            40,
+            "focal tries 40 of the 54 points of its grid; budget.trials=54 tries all",
+        ),
+        (("loss.gamma=interval(0,3)",), 40, None),
+    ],
+)
+def test_no_point_of_a_small_space_is_tried_twice(arguments, total, said):
+    found = plan("strategy=focal", *arguments)
+    assert total_trials(found.studies[0]) == total
+    remarks = remarks_ahead(found.studies)
+    assert len(remarks) == (said is not None)
+    assert said is None or said in remarks[0]
+    if "budget.trials=54" in (said or ""):
+        assert total_trials(plan("strategy=focal", *arguments, "budget.trials=54").studies[0]) == 54

@@ -133,6 +133,19 @@ def test_grid_covers_every_point_once_and_stops(tmp_path):
     assert all(("sampler.exponent" in params) == (params["sampler"] == "class_balanced") for params in found)
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_a_small_space_is_searched_point_by_point_by_any_sampler(sampler, tmp_path):
+    """Three points and twenty trials; a search that was killed goes on where it was."""
+    three = Dimension("sampler.exponent", "categorical", choices=(0.0, 0.5, 1.0))
+    study = make_study(three, sampler=sampler, trials=20)
+    storage = open_storage(tmp_path / "journal")
+    StudySearch(study, storage).ask()
+    found = finish(StudySearch(study, storage))
+    assert sorted(params["sampler.exponent"] for params in found) == [0.0, 0.5, 1.0]
+    nothing = finish(StudySearch(make_study(sampler=sampler, trials=20), open_storage(tmp_path / "other")))
+    assert nothing == [{}]
+
+
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_grid_size_is_the_product_without_conditions(sizes):
     space = [Dimension(f"d{i}", "categorical", choices=tuple(range(size))) for i, size in enumerate(sizes)]
