@@ -12,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from lossfleet.sweeps.comparison.statistics import (
     compare_pairs,
     corrected_t,
+    correlated_t,
     holm,
     holm_levels,
     smallest_wilcoxon_p,
@@ -218,3 +219,29 @@ def test_smallest_p_of_few_pairs():
     for pairs in (2, 5, 6, 10):
         differences = np.arange(1.0, pairs + 1)
         assert smallest_wilcoxon_p(pairs) == pytest.approx(stats.wilcoxon(differences).pvalue)
+
+
+@pytest.mark.parametrize("shift", [-0.03, 0.0, 0.004, 0.02])
+def test_the_posterior_is_the_integral_of_its_density(shift):
+    """The definition: Student's distribution around the mean, scaled by (1 / n + test / train) s^2."""
+    differences = np.random.default_rng(3).normal(shift, 0.01, 11)
+    found = correlated_t(differences, train_rows=80, test_rows=20, rope=0.005)
+    scale = math.sqrt((1 / 11 + 20 / 80) * differences.var(ddof=1))
+    points = np.linspace(-400, 400, 2_000_001) * scale + differences.mean()
+    standard = (points - differences.mean()) / scale
+    density = (1 + standard**2 / 10) ** (-11 / 2)
+    shares = [
+        density[where].sum() / density.sum()
+        for where in (points > 0.005, abs(points) <= 0.005, points < -0.005)
+    ]
+    assert tuple(found) == pytest.approx(shares, abs=2e-4)
+    assert sum(found) == pytest.approx(1)
+    # Without a region the two sides are those of the test.
+    test = corrected_t(differences, train_rows=80, test_rows=20)
+    sides = correlated_t(differences, train_rows=80, test_rows=20, rope=0.0)
+    assert 2 * min(sides.better, sides.worse) == pytest.approx(test.p)
+
+
+@pytest.mark.parametrize(("difference", "expected"), [(0.0, (0, 1, 0)), (0.3, (1, 0, 0)), (-0.3, (0, 0, 1))])
+def test_the_posterior_of_differences_that_do_not_vary_is_sure(difference, expected):
+    assert correlated_t(np.full(5, difference), train_rows=80, test_rows=20, rope=0.01) == expected
