@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SETTINGS = ("budget.", "search.", "pruner.", "data.", "model.", "batch_size")
 CHOSEN = "best hyperparameters"
-PAIR_HEADER = ["ahead", "behind", "by", "95 % interval", "effect", "p", "p (Holm)", "different"]
+PAIR_HEADER = ["ahead", "behind", "by", "95 % interval", "effect", "p", "p (Holm)", "P(equal)", "finding"]
 METHOD = (
     "Split. Training, validation and test part are drawn by (seed, split), with equal shares of each class; what "
     "standardises the features is fitted on the training part alone.",
@@ -31,15 +31,20 @@ METHOD = (
     "the same for all strategies, and measured on the test part.",
     "Tests on one data set. Differences are paired by split. Training parts of different splits overlap, hence "
     "the corrected t-test (1) with Holm's correction (2) for the number of pairs.",
-    "Tests over several data sets. Friedman's test and Nemenyi's test on ranks (3); related data sets are averaged "
-    "first.",
-    "Importances of hyperparameters are PED-ANOVA's (4), within the trials that ran to their end.",
+    "Findings. A pair is better everywhere, or at the argmax alone, by the same test after a correction for the prior "
+    "and in average precision; practically equal where the Bayesian t-test of correlated differences (4) says so.",
+    "Tests over several data sets. Friedman's test on ranks (3), then Wilcoxon's signed-rank test with Holm's "
+    "correction for each pair (5); related data sets are averaged first.",
+    "Importances of hyperparameters are PED-ANOVA's (6), within the trials that ran to their end.",
 )
 REFERENCES = (
     "(1) Nadeau and Bengio, Inference for the generalization error, Machine Learning 52, 2003.",
     "(2) Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979.",
     "(3) Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7, 2006.",
-    "(4) Watanabe, Bansal and Hutter, PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary "
+    "(4) Benavoli, Corani, Demsar and Zaffalon, Time for a change: a tutorial for comparing multiple classifiers "
+    "through Bayesian analysis, JMLR 18, 2017.",
+    "(5) Benavoli, Corani and Mangili, Should we really use post-hoc tests based on mean-ranks?, JMLR 17, 2016.",
+    "(6) Watanabe, Bansal and Hutter, PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary "
     "subspaces, IJCAI 2023.",
 )
 
@@ -161,10 +166,10 @@ def report_tables(comparison: Comparison) -> Iterator[Table]:
 
 def _pair(row: Any) -> list[str]:
     numbers = [f"{row.difference:.3f}", f"{row.low:.3f} to {row.high:.3f}", f"{row.effect:.2f}"]
-    numbers += [f"{row.p:.4f}", f"{row.p_holm:.4f}"]
+    numbers += [f"{row.p:.4f}", f"{row.p_holm:.4f}", f"{row.p_equal:.2f}"]
     # NaN: there are too few splits, or the differences do not vary.
     numbers = ["" if "nan" in number else number for number in numbers]
-    return [row.first, row.second, *numbers, "yes" if row.distinguishable else "not shown"]
+    return [row.first, row.second, *numbers, row.kind]
 
 
 def _cells(rows: list[list[Any]]) -> list[list[Cell]]:
