@@ -47,7 +47,7 @@ def config(
         data=choose("data", data),
         loss=loss,
         sampler=named_part("sampler", sampler) if isinstance(sampler, str) else sampler,
-        budget=Budget(epochs=EPOCHS),
+        budget=Budget(epochs=EPOCHS, rungs=EPOCHS),
         **{
             "model": mlp(13, 11),
             "optimizer": adamw(),
