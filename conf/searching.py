@@ -48,7 +48,9 @@ class Constraint:
         return cls(metric, comparison, number)
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.comparison} {self.bound:g}"
+        # All digits: a rounded bound would be another one.
+        bound = repr(self.bound).removesuffix(".0")
+        return f"{self.metric} {self.comparison} {bound}"
 
     def violation(self, value: float) -> float:
         """How far a value is beyond the bound; 0 or less where the constraint holds."""

@@ -153,12 +153,15 @@ def test_the_end_says_which_study_stopped_why_and_what_holds_no_constraint():
         ("rarest_recall>=.5", 0.75, -0.25),
         (" brier_score <= 1e-1 ", 0.3, 0.2),
         ("mcc >= -0.5", -0.25, -0.25),
+        ("mcc >= 0.123456789", 0.0, 0.123456789),
+        ("brier_score <= 1", 1.25, 0.25),
     ],
 )
 def test_constraints_are_read_and_measured(text, value, violation):
     constraint = Constraint.parse(text)
     assert constraint.violation(value) == pytest.approx(violation)
     assert Constraint.parse(str(constraint)) == constraint
+    assert ".0" not in str(constraint)
     assert Search(constraint=text) == Search(constraint=[str(constraint)])
 
 
