@@ -145,6 +145,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="columns of the table; the first one is compared (test_balanced_accuracy,...)",
     )
     command.add_argument("--sweep", help="the name of one sweep (the latest of each experiment)")
+    command.add_argument(
+        "--rope",
+        type=_rope,
+        default=0.01,
+        help="differences of the first metric up to it are practically none (0.01)",
+    )
     command.add_argument("--figures", metavar="FOLDER", help="write the figures there, PNG and HTML")
     command.add_argument("--html", metavar="FILE", help="write a report there, one file that can be mailed")
     _add_config_dir(command)
@@ -196,6 +202,18 @@ def _format(text: str) -> Format:
             what=f"--format is {text}", expected=f"one of {', '.join(FORMATS)}", hint=suggest(text, FORMATS)
         )
     return cast(Format, text)
+
+
+def _rope(text: str) -> float:
+    try:
+        rope = float(text)
+    except ValueError:
+        rope = -1.0
+    if not 0 <= rope < float("inf"):
+        raise UserError(
+            what=f"--rope is {text}", expected="a number from 0 on", hint="write for example --rope 0.01"
+        )
+    return rope
 
 
 def _metrics(text: str) -> list[str]:

@@ -92,6 +92,7 @@ def _run(arguments: list[str]) -> int:
             metrics=options.metrics,
             figures=options.figures,
             html=options.html,
+            rope=options.rope,
             config_dirs=options.config_dir,
         )
     elif options.command == "sync":

@@ -115,6 +115,7 @@ def compare(
     metrics: Sequence[str] | None,
     figures: str | None,
     html: str | None,
+    rope: float,
     config_dirs: Sequence[str] = (),
 ) -> None:
     """Prints the comparison of the strategies in the recorded sweeps; draws and reports it where asked to."""
@@ -127,10 +128,16 @@ def compare(
 
     with importable(config_dirs) as folders:
         remember(metrics_in(folders))
-        print_comparison(list(experiments), format, uri, sweep, metrics)
+        print_comparison(list(experiments), format, uri, sweep, metrics, rope)
         if figures or html:
             report_from_mlflow(
-                list(experiments), uri=uri, sweep=sweep, metrics=metrics, figures=figures, html=html
+                list(experiments),
+                uri=uri,
+                sweep=sweep,
+                metrics=metrics,
+                rope=rope,
+                figures=figures,
+                html=html,
             )
 
 

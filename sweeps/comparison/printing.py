@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.metrics import known_metrics
+from lossfleet.sweeps.comparison.statistics import ROPE
 
 Format = Literal["terminal", "md", "csv", "latex"]
 
@@ -18,6 +19,7 @@ def print_comparison(
     uri: str | None = None,
     sweep: str | None = None,
     metrics: Sequence[str] | None = None,
+    rope: float = ROPE,
 ) -> None:
     """Prints the comparison of the latest finished sweeps.
 
@@ -26,7 +28,7 @@ def print_comparison(
         format: `terminal`, `md` and `latex` for reading, `csv` for all numbers of the table.
         uri: as for `frame.frame`.
         sweep: as for `frame.frame`.
-        metrics: as for `summary.summary`.
+        metrics, rope: as for `summary.summary`.
 
     Raises:
         UserError: as `frame` and `summary` do, and for an unknown format or metric.
@@ -42,7 +44,7 @@ def print_comparison(
             hint="write for example md",
         )
     check_metric_names(metrics or ())
-    comparison = summary(frame(experiments, uri=uri, sweep=sweep, curves=False), metrics=metrics)
+    comparison = summary(frame(experiments, uri=uri, sweep=sweep, curves=False), metrics=metrics, rope=rope)
     if format == "terminal":
         tables.print_table(comparison)
     elif format == "md":

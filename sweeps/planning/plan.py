@@ -289,7 +289,7 @@ def _digest(studies: tuple[Study, ...]) -> str:
     for config in described:
         for length in ("trials", "seconds", "patience"):
             del config["budget"][length]
-        del config["tracking"], config["fleet"], config["engine"]
+        del config["tracking"], config["fleet"], config["engine"], config["evaluation"]["rope"]
         # A table is known by what is in it; it may be moved.
         config["data"].pop("path", None)
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

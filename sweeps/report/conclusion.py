@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import Failure, UserError
+from lossfleet.conf.evaluation import Evaluation
 from lossfleet.runners.records import EndRecord, Record, TrialRecord
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
             hint="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
         )
     table = frame_from_records(records)
-    comparison = summary(table)
+    # Sweeps of earlier versions have no such setting.
+    settings = Evaluation(**trials[-1].config.get("evaluation", {}))
+    comparison = summary(table, rope=settings.rope)
     print_table(comparison)
     draw_figures(table, comparison, folder / "figures")
     return EndRecord(

@@ -79,6 +79,7 @@ def report_from_mlflow(
     uri: str | None,
     sweep: str | None,
     metrics: Sequence[str] | None,
+    rope: float,
     figures: str | None,
     html: str | None,
 ) -> None:
@@ -92,7 +93,8 @@ def report_from_mlflow(
 
     table = frame(experiments, uri=uri, sweep=sweep)
     sweeps = read_sweeps(experiments, uri=uri, sweep=sweep)
-    for path in write_report(summary(table, metrics=metrics), table, sweeps, figures=figures, html=html):
+    comparison = summary(table, metrics=metrics, rope=rope)
+    for path in write_report(comparison, table, sweeps, figures=figures, html=html):
         print(path, file=sys.stderr)
 
 

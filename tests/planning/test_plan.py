@@ -400,6 +400,11 @@ def test_anything_that_decides_results_makes_another_sweep(strategy, argument):
     assert after.to_dict()["studies"] != before.to_dict()["studies"]
 
 
+def test_what_counts_as_equal_does_not_make_another_sweep():
+    assert plan("evaluation.rope=0.05").sweep == plan().sweep
+    assert plan("evaluation.diverged=drop").sweep != plan().sweep
+
+
 def test_a_name_is_the_sweeps_name():
     assert plan("strategy=ce", "name=my_sweep").sweep == "my_sweep"
 
