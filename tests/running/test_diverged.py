@@ -42,7 +42,7 @@ def is_final(record) -> bool:
     return isinstance(record, TrialRecord) and (record.strategy, record.stage) == ("focal", "final")
 
 
-@pytest.mark.parametrize("slots", [1, 7])
+@pytest.mark.parametrize("slots", [2, 7])
 def test_one_that_diverges_counts_as_chance_and_leaves_the_others(slots, workdir, monkeypatch, capsys, uri):
     arguments = [*ARGUMENTS, f"fleet.slots={slots}"]
     assert cli.main([*arguments, "name=healthy"]) == 0
