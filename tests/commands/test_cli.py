@@ -145,15 +145,15 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
         run("compare", "wine", "--format", "csv", "digits", "--uri", "sqlite:///a.db", "--sweep", "wine-1")
         == 0
     )
-    assert run("compare", "--metrics", "test_mcc, test_macro_f1", "--format", "latex") == 0
+    assert run("compare", "--metrics", "test_mcc, test_macro_f1", "--format", "latex", "--rope", "0.02") == 0
     assert run("sync") == 0
     assert run("sync", "wine-1", "--uri", "sqlite:///a.db", "wine-2") == 0
     assert run("ui") == 0
     assert run("ui", "--port", "5001", "--uri", "sqlite:///a.db") == 0
     assert called == [
-        ([], "terminal", None, None, None),
-        (["wine", "digits"], "csv", "sqlite:///a.db", "wine-1", None),
-        ([], "latex", None, None, ["test_mcc", "test_macro_f1"]),
+        ([], "terminal", None, None, None, 0.01),
+        (["wine", "digits"], "csv", "sqlite:///a.db", "wine-1", None, 0.01),
+        ([], "latex", None, None, ["test_mcc", "test_macro_f1"], 0.02),
         ([], None),
         (["wine-1", "wine-2"], "sqlite:///a.db"),
         (None, 5000),
