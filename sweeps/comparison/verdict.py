@@ -74,6 +74,10 @@ def _against_others(best: str, pairwise: pd.DataFrame, rope: float) -> list[str]
     if len(equal):
         others = [f"{row.second} (by {row.p_equal:.0%})" for row in equal.itertuples()]
         said.append(f"Probably within {rope:g} of {best}, which is practically equal: {_list(others)}")
+    level = list(constant.loc[constant["difference"].abs() < 1e-12, "second"])
+    if level:
+        said.append(f"{best} has the same score as {_list(level)} on every split")
+    constant = constant[~constant["second"].isin(level)]
     if len(constant):
         others = [f"{row.second} ({row.difference:.3f})" for row in constant.itertuples()]
         said.append(
