@@ -236,7 +236,11 @@ def grid_size(space: Sequence[Dimension], params: Mapping[str, Any] | None = Non
     first, rest = space[0], space[1:]
     if not first.is_active(params):
         return grid_size(rest, params)
-    return sum(grid_size(rest, {**params, first.name: value}) for value in first.grid() or ())
+    values = first.grid() or ()
+    if not any(first.name in each.when for each in rest):
+        # The rest is the same for every value: counting it for each would take as long as listing all points.
+        return len(values) * grid_size(rest, params)
+    return sum(grid_size(rest, {**params, first.name: value}) for value in values)
 
 
 def grid_points(
