@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from lossfleet.conf.rules import check_fields, setting
 
+# Differences that nobody would act on, in units of the compared metric.
+ROPE = 0.01
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -18,7 +21,7 @@ class Evaluation:
     """
 
     diverged: str = setting(str, "chance", choices=("chance", "drop"))
-    rope: float = setting(float, 0.01, at_least=0)
+    rope: float = setting(float, ROPE, at_least=0)
 
     def __post_init__(self) -> None:
         check_fields(self, "evaluation.")

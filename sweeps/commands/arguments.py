@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn, cast, get_args
 
 from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.evaluation import ROPE
 from lossfleet.sweeps.commands.run import Format
 
 COMMANDS = ("sweep", "train", "compare", "plot", "ui", "sync", "worker")
@@ -148,8 +149,8 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--rope",
         type=_rope,
-        default=0.01,
-        help="differences of the first metric up to it are practically none (0.01)",
+        default=ROPE,
+        help=f"differences of the first metric up to it are practically none ({ROPE})",
     )
     command.add_argument("--figures", metavar="FOLDER", help="write the figures there, PNG and HTML")
     command.add_argument("--html", metavar="FILE", help="write a report there, one file that can be mailed")
@@ -211,7 +212,7 @@ def _rope(text: str) -> float:
         rope = -1.0
     if not 0 <= rope < float("inf"):
         raise UserError(
-            what=f"--rope is {text}", expected="a number from 0 on", hint="write for example --rope 0.01"
+            what=f"--rope is {text}", expected="a number from 0 on", hint=f"write for example --rope {ROPE}"
         )
     return rope
 

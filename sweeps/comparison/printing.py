@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.evaluation import ROPE
 from lossfleet.conf.metrics import known_metrics
-from lossfleet.sweeps.comparison.statistics import ROPE
 
 Format = Literal["terminal", "md", "csv", "latex"]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossfleet.sweeps.comparison.statistics import ALPHA, holm
+from lossfleet.sweeps.comparison.statistics import ALPHA, holm, signed_rank_p
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,9 +185,8 @@ def ranks_of(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _pairs(scores: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
-    from scipy import stats
 
     table = pd.DataFrame(list(itertools.combinations(scores, 2)), columns=["first", "second"])
-    differences = [scores[pair.first] - scores[pair.second] for pair in table.itertuples()]
-    table["p"] = [stats.wilcoxon(each).pvalue if each.any() else 1.0 for each in differences]
+    differences = [(scores[pair.first] - scores[pair.second]).to_numpy() for pair in table.itertuples()]
+    table["p"] = [signed_rank_p(each) for each in differences]
     return table.assign(p_holm=holm(table["p"].to_numpy()))

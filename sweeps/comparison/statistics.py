@@ -12,13 +12,13 @@ import itertools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from lossfleet.conf.evaluation import ROPE
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 ALPHA = 0.05
-# Differences that nobody would act on, in units of the compared metric.
-ROPE = 0.01
 BOOTSTRAP_SAMPLES = 9999
 # Resamples in memory at once.
 BOOTSTRAP_BATCH = 1000
@@ -61,7 +61,7 @@ def corrected_t(
     mean = float(differences.mean())
     if not _varies(differences):
         return CorrectedT(math.nan, math.nan, math.nan, math.nan)
-    error = math.sqrt((1 / count + test_rows / train_rows) * differences.var(ddof=1))
+    error = _error(differences, train_rows, test_rows)
     reach = error * stats.t.isf(alpha / 2, count - 1)
     p = 2 * stats.t.sf(abs(mean / error), count - 1)
     return CorrectedT(mean / error, float(p), float(mean - reach), float(mean + reach))
@@ -100,7 +100,7 @@ def correlated_t(
     mean = float(differences.mean())
     if not _varies(differences):
         return Posterior(float(mean > rope), float(abs(mean) <= rope), float(mean < -rope))
-    error = math.sqrt((1 / count + test_rows / train_rows) * differences.var(ddof=1))
+    error = _error(differences, train_rows, test_rows)
     worse = float(stats.t.cdf((-rope - mean) / error, count - 1))
     better = float(stats.t.sf((rope - mean) / error, count - 1))
     return Posterior(better, max(0.0, 1 - better - worse), worse)
@@ -135,6 +135,13 @@ def bootstrap_interval(values: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray
     return interval.low, interval.high
 
 
+def signed_rank_p(differences: np.ndarray) -> float:
+    """The two-sided p of Wilcoxon's signed-rank test, 1 where all differences are 0."""
+    from scipy import stats
+
+    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+
+
 def smallest_wilcoxon_p(pairs: int) -> float:
     """The p of Wilcoxon's signed-rank test when all differences have one sign: 2 / 2^pairs."""
     return min(1.0, 2.0 ** (1 - pairs))
@@ -162,7 +169,6 @@ def compare_pairs(
     """
     import numpy as np
     import pandas as pd
-    from scipy import stats
 
     order = scores.mean().sort_values(ascending=False, kind="stable").index
     names = list(itertools.combinations(order, 2))
@@ -185,7 +191,7 @@ def compare_pairs(
         table["effect"] = [
             each.mean() / each.std(ddof=1) if _varies(each) else math.nan for each in differences
         ]
-        table["p_wilcoxon"] = [stats.wilcoxon(each).pvalue if each.any() else 1.0 for each in differences]
+        table["p_wilcoxon"] = [signed_rank_p(each) for each in differences]
         for name in ("p", "p_wilcoxon"):
             table[f"{name}_holm"] = holm(table[name].to_numpy())
     table["distinguishable"] = table["p_holm"] < ALPHA
@@ -222,6 +228,11 @@ def holm_levels(p: np.ndarray) -> np.ndarray:
     levels = np.empty(len(p))
     levels[order] = ALPHA / np.maximum(1, tests - np.minimum(np.arange(len(p)), rejected))
     return levels
+
+
+def _error(differences: np.ndarray, train_rows: float, test_rows: float) -> float:
+    """The standard error of the mean of differences over overlapping training parts."""
+    return math.sqrt((1 / len(differences) + test_rows / train_rows) * differences.var(ddof=1))
 
 
 def _varies(differences: np.ndarray) -> bool:

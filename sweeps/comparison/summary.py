@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.evaluation import ROPE
 from lossfleet.conf.metrics import sign_of
 from lossfleet.sweeps.comparison.frame import (
     FIELDS,
@@ -19,7 +20,7 @@ from lossfleet.sweeps.comparison.frame import (
 )
 from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
 from lossfleet.sweeps.comparison.ranks import average_families, rank, ranks_of
-from lossfleet.sweeps.comparison.statistics import INTERVALS, ROPE, compare_pairs
+from lossfleet.sweeps.comparison.statistics import INTERVALS, compare_pairs
 from lossfleet.sweeps.comparison.threshold import kinds, metrics_beside, oriented
 from lossfleet.sweeps.comparison.verdict import sentence_about, sentence_over
 
