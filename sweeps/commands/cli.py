@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_interruptible(arguments: list[str]) -> int:
     again = shlex.join(["lossfleet", *(each for each in arguments if each != "--fresh")])
-    with interruptible(f"lossfleet: interrupted; what was finished is kept, this continues: {again}") as end:
+    with interruptible(f"what was finished is kept, this continues: {again}") as end:
         try:
             return _run(arguments)
         except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -20,10 +21,11 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class Interrupts:
-    """Waits for the signals that ask this process to end; `code` is then its exit code."""
+    """Waits for the signals that ask this process to end; `code` is then its exit code, `sender` who sent one."""
 
     def __init__(self, farewell: str) -> None:
         self.code = 128 + signal.SIGINT
+        self.sender = ""
         self.over = threading.Event()
         self._farewell = farewell
         # A shell starts what it runs in the background with Ctrl-C ignored.
@@ -34,8 +36,8 @@ class Interrupts:
         return {signal.Signals(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)}
 
     def say_farewell(self) -> None:
-        """Tell the user how to go on."""
-        print(self._farewell, file=sys.stderr, flush=True)
+        """Tell the user by whom it was interrupted, where not by the terminal, and how to go on."""
+        print(f"lossfleet: interrupted{self.sender}; {self._farewell}", file=sys.stderr, flush=True)
 
     def watch(self) -> None:
         """Interrupt the main thread at the first signal; end the process at the second, or if it hangs."""
@@ -56,8 +58,20 @@ class Interrupts:
             waited += SECONDS_BETWEEN_LOOKS
             if received is not None:
                 self.code = 128 + received.si_signo
+                self.sender = described_sender(received)
                 return True
         return False
+
+
+def described_sender(received: signal.struct_siginfo) -> str:
+    """Who sent a signal, to be put behind "interrupted"; nothing where the terminal did."""
+    if not received.si_pid:
+        return ""
+    try:
+        command = Path(f"/proc/{received.si_pid}/cmdline").read_text().replace("\0", " ").strip()
+    except OSError:
+        command = "which has ended"
+    return f" by {signal.Signals(received.si_signo).name} from process {received.si_pid} ({command[:80]})"
 
 
 @contextmanager
@@ -68,7 +82,7 @@ def interruptible(farewell: str) -> Iterator[Interrupts]:
     thread, and one waits for them. Processes inherit that: those that shall hear the signals unblock them.
 
     Args:
-        farewell: what the user reads where the process is ended because the main thread hangs.
+        farewell: what the user reads behind "interrupted": how to go on.
     """
     interrupts = Interrupts(farewell)
     handler = signal.signal(signal.SIGTERM, raise_interrupt)

@@ -74,7 +74,7 @@ def test_signals_during_the_import_of_mindspore_end_a_sweep(count, tmp_path):
         time.sleep(0.1)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert errors.splitlines()[-1].startswith("lossfleet: interrupted; ")
+    assert errors.splitlines()[-1].startswith("lossfleet: interrupted by SIGTERM from process ")
 
 
 def script(body: str) -> subprocess.Popen[str]:
