@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
+from forks import run_command
 from mlflow import MlflowClient
 from postgres import free_port
 
@@ -44,9 +45,7 @@ def command(*arguments: str) -> list[str]:
 
 def run(folder: Path, *arguments: str) -> str:
     """Run a command of lossfleet in a folder; returns what it printed."""
-    done = subprocess.run(
-        command(*arguments), cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run_command(arguments, folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from forks import run_command
 
 from lossfleet.runners.records import Journal, ReplicateRecord, TrialRecord
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
@@ -79,18 +80,9 @@ def with_store(folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder to its end."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=with_store(folder),
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        **options,
-    )
+    return run_command(arguments, with_store(folder), COLUMNS="200")
 
 
 def succeed(folder: Path, *arguments: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from neighbours import LOSSFLEET
+from forks import run_command
 
 from lossfleet.conf import folders
 from lossfleet.conf.errors import UserError
@@ -199,16 +198,15 @@ def test_parts_of_the_user_are_trained_and_compared_like_ours(folder, tmp_path):
         "budget.rungs=1",
         "budget.final_replicates=2",
     )
-    command = [LOSSFLEET, "sweep", "--config-dir", folder.name, *OF_MINE, *small, "fleet.processes=2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
+    arguments = ("sweep", "--config-dir", folder.name, *OF_MINE, *small, "fleet.processes=2")
+    done = run_command(arguments, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "poly1" in done.stdout
     (configuration,) = tmp_path.glob("studies/blobs-*/config.yaml")
     studies = yaml.safe_load(configuration.read_text())["studies"]
     assert studies["poly1"]["loss"]["_target_"] == "poly1.poly1"
-    compare = [LOSSFLEET, "compare", "--config-dir", folder.name, "--format", "csv"]
-    compare += ["--metrics", "test_worst_error,test_corrected_worst_error"]
-    table = subprocess.run(compare, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    compare = ("compare", "--config-dir", folder.name, "--format", "csv", "--metrics")
+    table = run_command((*compare, "test_worst_error,test_corrected_worst_error"), tmp_path)
     assert table.returncode == 0, table.stderr
     scores = pd.read_csv(io.StringIO(table.stdout))
     assert set(scores["strategy"]) == {"poly1", "ce"}

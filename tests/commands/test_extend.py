@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 import pytest
+from forks import run_command
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "mine"
@@ -30,8 +29,7 @@ def sweep(folder: Path, *arguments: str) -> str:
     folder.mkdir()
     if not (folder.parent / "mine").exists():
         shutil.copytree(EXAMPLES, folder.parent / "mine")
-    command = [sys.executable, "-m", "lossfleet.sweeps.commands.cli", "sweep", "--config-dir", "../mine"]
-    done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=600)
+    done = run_command(("sweep", "--config-dir", "../mine", *arguments), folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from forks import run_command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -31,15 +32,11 @@ def commands() -> list[list[str]]:
 
 
 def run(words: list[str], folder: Path) -> str:
-    module = ["-m", "lossfleet.sweeps.commands.cli"] if words[0] == "lossfleet" else []
-    done = subprocess.run(
-        [sys.executable, *module, *words[1:]],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    if words[0] == "lossfleet":
+        done = run_command(tuple(words[1:]), folder)
+    else:
+        command = [sys.executable, *words[1:]]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

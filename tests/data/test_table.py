@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from forks import run_command
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import Budget, Config, Data, choose
@@ -357,15 +358,7 @@ def test_a_whole_sweep_with_processes_of_its_own(path):
         "strategy=ce,focal",
         "fleet.processes=2",
     ]
-    command = [
-        sys.executable,
-        "-m",
-        "lossfleet.sweeps.commands.cli",
-        "sweep",
-        *arguments,
-        *(f"budget.{each}" for each in budget),
-    ]
-    done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False, timeout=300)
+    done = run_command(("sweep", *arguments, *(f"budget.{each}" for each in budget)), path.parent)
     assert done.returncode == 0, done.stderr
     table = frame([plan.data.label], uri=f"sqlite:///{path.parent / 'mlflow.db'}")
     assert set(table["data"]) == {plan.data.label}

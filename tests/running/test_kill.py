@@ -1,6 +1,6 @@
 """A sweep killed with -9 at any moment and run again loses nothing and does nothing twice.
 
-LOSSFLEET_KILLS says how often (6; `make soak` 50), LOSSFLEET_KILL_SEED repeats the moments that were printed.
+LOSSFLEET_KILLS says how often (4; `make soak` 50), LOSSFLEET_KILL_SEED repeats the moments that were printed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from whole_sweeps import (
     wait_until,
 )
 
-KILLS = int(os.environ.get("LOSSFLEET_KILLS", "6"))
+KILLS = int(os.environ.get("LOSSFLEET_KILLS", "4"))
 SEED = int(os.environ.get("LOSSFLEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-KILLS_A_SWEEP = 3
+KILLS_A_SWEEP = 2
 # In the order in which a sweep comes to them.
 PHASES = ("start-up", "ask", "training", "tell", "final evaluation", "logging")
 STARTS = ("config.yaml", "records.jsonl", "tracking.log", "tracking.lock", "optuna.journal")

@@ -122,8 +122,13 @@ def fleet_of(shape: FleetShape, slots: int) -> dict[Key, Curves]:
     return found
 
 
-@pytest.mark.parametrize("slots", [3, 7])
-@pytest.mark.parametrize("name", MEMBERS)
+# One of each kind of graph in a wider fleet too.
+WIDER = ("ce", "ohem by ratio", "focal at gamma 5 by alpha", "label smoothing", "dropout")
+
+
+@pytest.mark.parametrize(
+    ("name", "slots"), [*((name, 3) for name in MEMBERS), *((name, 7) for name in WIDER)]
+)
 def test_a_fleets_replicate_equals_its_solo_run(name, slots):
     found = fleet_of(shape_of_replicate(member((name, 0))), slots)
     for curve, expected in zip(found[name, 0], solo((name, 0)), strict=True):

@@ -12,7 +12,7 @@ from lossfleet.runners.training import fusion
 
 ROOT = Path(__file__).parents[2]
 # Each kind of graph, and slots that change hands.
-SAME_NUMBERS = "does_not_mine or dropout-3 or smoothing-3 or closed_form or log1p or an_update or gradient_of"
+SAME_NUMBERS = "does_not_mine or dropout-3 or smoothing-3 or closed_form or log1p or an_update and nesterov"
 FILES = ("fleet", "layers", "optimizers", "stacked_focal")
 SMALL_GRAPH = """
 from lossfleet.runners.training import fusion
