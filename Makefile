@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.12 >/dev/null && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Modules are compiled as they are imported: compiling all that are installed takes as long as installing them.
+INSTALL := --quiet --no-compile
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: sweep system test soak check bench ui clean
@@ -32,7 +34,7 @@ check: $(VENV)/installed-dev $(VENV)/source/lossfleet
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m pip install $(INSTALL) --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean:
@@ -48,9 +50,9 @@ $(VENV)/source/lossfleet: $(VENV)/bin/python
 	ln -sfn ../.. $@
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install $(INSTALL) --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $(INSTALL) --constraint constraints.txt --editable '.[dev]'
 	touch $@
