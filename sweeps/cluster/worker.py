@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from lossfleet.conf.errors import Failure, UserError
@@ -18,7 +19,7 @@ from lossfleet.runners.records import EndRecord
 from lossfleet.runners.tracking.store import require_answer, tracking_uri
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.cluster.shared import PAUSE, SharedSource, stored_plan
-from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.report.conclusion import conclude
 from lossfleet.sweeps.running.folder import STUDIES
 from lossfleet.sweeps.running.processes import usable_cores
@@ -27,20 +28,29 @@ from lossfleet.sweeps.running.processes import usable_cores
 SILENT_HEARTBEATS = 6
 
 
-def run_worker(sweep: str, url: str, uri: str | None = None) -> EndRecord:
+def run_worker(
+    sweep: str,
+    url: str,
+    uri: str | None = None,
+    *,
+    check: Callable[[Sequence[Study]], None] | None = None,
+) -> EndRecord:
     """Train until the sweep is complete, in MLflow too, and return its end.
 
     Args:
         sweep: the name of a sweep that was published.
         url: of the storage.
         uri: MLflow's; None for the sweep's.
+        check: of the sweep's studies, before anything is trained: this machine may have other code of the user's.
 
     Raises:
-        UserError: the storage, the sweep or MLflow is not there.
+        UserError: the storage, the sweep or MLflow is not there, or what `check` raises.
         Failure: the process beside this worker has ended.
     """
     queue = WorkQueue(url, sweep)
     plan = stored_plan(queue, url)
+    if check is not None:
+        check(plan.studies)
     uri = tracking_uri(uri or plan.tracking.uri)
     if plan.tracking.enabled:
         require_answer(uri)

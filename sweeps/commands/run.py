@@ -72,15 +72,11 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
 def worker(sweep: str, *, storage: str, uri: str | None, config_dirs: Sequence[str] = ()) -> bool:
     """Trains a part of a sweep that was published for workers; returns whether the sweep could be compared."""
     from lossfleet.conf.folders import importable
-    from lossfleet.runners.cluster.work_queue import WorkQueue
-    from lossfleet.sweeps.cluster.shared import stored_plan
     from lossfleet.sweeps.cluster.worker import run_worker
     from lossfleet.sweeps.commands.check import check_users_parts
 
     with importable(config_dirs):
-        # This machine may have other code than the one that published the sweep.
-        check_users_parts(stored_plan(WorkQueue(storage, sweep), storage).studies)
-        end = run_worker(sweep, storage, uri)
+        end = run_worker(sweep, storage, uri, check=check_users_parts)
     print(f"{sweep} is complete. {end.sentence}")
     return end.state == "FINISHED"
 
