@@ -26,7 +26,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "pruner": frozenset({"n_warmup_steps", "min_resource", "max_resource"}),
 }
 # What the files of some groups say beside the settings of their target.
-SECTION_SETTINGS = ("class_names", "warmup_rungs", "direction")
+SECTION_SETTINGS = ("class_names", "warmup_rungs", "direction", "by_class")
 # A loss takes its first two parameters, logits and labels, by their place, whatever their names.
 POSITIONAL = {"loss": 2}
 # A loss that takes `class_weight` has the settings of this too: how class weights follow from class counts.

@@ -164,6 +164,7 @@ class Config:
         classes = self.data.classes
         if classes is None:
             return
+        self.search.check_classes(self.data.class_names or ())
         weights = {name: self.loss[name] for name in self.loss.class_weights}
         for key, value in (
             ("loss.alpha", weights.get("alpha")),

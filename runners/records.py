@@ -16,6 +16,8 @@ from lossfleet.runners.locks import lock, unlock
 
 # A sweep's journal, in its folder.
 JOURNAL_FILE = "records.jsonl"
+# Beside it the confusion counts of a strategy each, where there are too many classes for a metric each.
+CONFUSION = "confusion"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
 
@@ -63,7 +65,8 @@ class TrialRecord:
 class ReplicateRecord:
     """A replicate at its end: last metrics, curves of (step, value), epochs trained, unix seconds.
 
-    The steps of a curve are epochs, but those of `lossfleet.runners.metrics.evaluation.DIAGRAMS`.
+    The steps of a curve are epochs, but those of `lossfleet.runners.metrics.evaluation.DIAGRAMS`. `confusion` has the
+    counts (true, predicted) of the test part where there are too many classes for a metric each.
     """
 
     strategy: str
@@ -79,6 +82,7 @@ class ReplicateRecord:
     started: float
     ended: float
     reason: str | None = None
+    confusion: list[list[int]] | None = None
 
     def __post_init__(self) -> None:
         # JSON turns pairs into lists.
@@ -236,6 +240,9 @@ def encode_record(record: Record) -> bytes:
     """A record as a line of JSON."""
     kind = {record_type: kind for kind, record_type in KINDS.items()}[type(record)]
     fields = _to_json({"kind": kind, **asdict(record)})
+    # Few data sets have so many classes.
+    if fields.get("confusion", 0) is None:
+        del fields["confusion"]
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 

@@ -190,7 +190,7 @@ def _trial_points(trial: TrialRecord, replicates: list[ReplicateRecord]) -> list
     epochs = max((replicate.epochs for replicate in replicates), default=0)
     for name in sorted({name for replicate in replicates for name in replicate.metrics}):
         if (name, epochs) in complete and len(replicates) > 1:
-            values[f"{name}_std", epochs] = _standard_deviation(complete[name, epochs])
+            values[_with_suffix(name, "_std"), epochs] = _standard_deviation(complete[name, epochs])
     if trial.value is not None:
         values["value", epochs] = trial.value
     if len(trial.values) > 1:
@@ -198,6 +198,12 @@ def _trial_points(trial: TrialRecord, replicates: list[ReplicateRecord]) -> list
     if trial.violations:
         values["violation", epochs] = sum(max(0.0, missed) for missed in trial.violations.values())
     return _timed(values, trial.started, trial.ended)
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+    """A metric's name with a suffix before the class: test_recall_std[text]."""
+    metric, bracket, class_name = name.partition("[")
+    return f"{metric}{suffix}{bracket}{class_name}"
 
 
 def _mean(column: list[float]) -> float:

@@ -9,14 +9,19 @@ import numpy as np
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.metrics.classification import classification_metrics
-from lossfleet.runners.metrics.evaluation import Outputs, evaluate
+from lossfleet.runners.metrics.evaluation import (
+    MOST_CONFUSION_CLASSES,
+    Outputs,
+    confusion_counts,
+    evaluate,
+)
 from lossfleet.runners.training.slots import Slots
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 
 Member = tuple[Job, ReplicateState]
 
 
-def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> None:
+def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray, class_names: Sequence[str]) -> None:
     """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
 
     A final evaluation is measured on the test part too, at its last epoch and then only. What has diverged is
@@ -26,6 +31,7 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> Non
         fleet: in whose slots the replicates are.
         at_rung: the replicates at a rung, by slot; what was measured is kept in them.
         losses: (K,), the mean training loss of each slot's epoch.
+        class_names: of the data.
     """
     at_rung = {
         slot: (job, run)
@@ -40,7 +46,7 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> Non
         slots = [slot for slot in at_rung if last[slot] == at_end]
         if slots:
             splits = [fleet.split(slot) for slot in slots]
-            _validate(logits[slots], splits, [at_rung[slot] for slot in slots], at_end)
+            _validate(logits[slots], splits, [at_rung[slot] for slot in slots], class_names, at_end)
     final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
     if final:
         test_logits = fleet.logits("test")
@@ -50,6 +56,7 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> Non
             test_logits[final],
             [fleet.split(slot) for slot in final],
             [at_rung[slot] for slot in final],
+            class_names,
         )
     for slot, (_, run) in at_rung.items():
         if run.failure is None:
@@ -61,7 +68,13 @@ def rung_metrics(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys((config.search.metric, "balanced_accuracy", "macro_f1", "rarest_recall")))
 
 
-def _validate(logits: np.ndarray, splits: Sequence[Split], members: Sequence[Member], at_end: bool) -> None:
+def _validate(
+    logits: np.ndarray,
+    splits: Sequence[Split],
+    members: Sequence[Member],
+    class_names: Sequence[str],
+    at_end: bool,
+) -> None:
     """Metrics of logits (K, C, N) on the validation parts of K replicates."""
     config = members[0][0].config
     metrics = classification_metrics(
@@ -70,6 +83,7 @@ def _validate(logits: np.ndarray, splits: Sequence[Split], members: Sequence[Mem
         rarest_class=splits[0].rarest_class,
         names=None if at_end else rung_metrics(config),
         users=config.search.users_metrics,
+        class_names=class_names,
     )
     for index, (job, run) in enumerate(members):
         curves = rung_metrics(job.config)
@@ -78,18 +92,27 @@ def _validate(logits: np.ndarray, splits: Sequence[Split], members: Sequence[Mem
 
 
 def _evaluate(
-    validation: np.ndarray, test: np.ndarray, splits: Sequence[Split], members: Sequence[Member]
+    validation: np.ndarray,
+    test: np.ndarray,
+    splits: Sequence[Split],
+    members: Sequence[Member],
+    class_names: Sequence[str],
 ) -> None:
     """Metrics and diagrams of K replicates on their test parts, from the logits (K, C, N) of both parts."""
     config = members[0][0].config
+    tested = Outputs(test, np.stack([split.test_labels for split in splits]))
     metrics, diagrams = evaluate(
         Outputs(validation, np.stack([split.validation_labels for split in splits])),
-        Outputs(test, np.stack([split.test_labels for split in splits])),
+        tested,
         class_counts=splits[0].class_counts,
         rarest_class=splits[0].rarest_class,
         metric=config.search.metric,
         users=config.search.users_metrics,
+        class_names=class_names,
     )
+    if len(class_names) > MOST_CONFUSION_CLASSES:
+        for counts, (_, run) in zip(confusion_counts(tested), members, strict=True):
+            run.confusion = counts.tolist()
     for index, ((_, run), split) in enumerate(zip(members, splits, strict=True)):
         run.measure({name: float(values[index]) for name, values in metrics.items()}, rung=False)
         run.curves |= {name: curves[index] for name, curves in diagrams.items()}

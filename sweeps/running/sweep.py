@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lossfleet.conf.errors import Failure
-from lossfleet.runners.data.loading import tell_notes
+from lossfleet.runners.data.loading import tell_notes, tell_small_classes
 from lossfleet.runners.environment import environment
 from lossfleet.runners.records import (
     JOURNAL_FILE,
@@ -53,7 +53,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     check_fusion(plan)
     factory = ReplicateFactory(plan.data)
     tell_notes(plan.data, factory.dataset)
-    factory.split(plan.budget.search_seeds[0], 0)
+    tell_small_classes(factory.dataset, factory.split(plan.budget.search_seeds[0], 0))
     if plan.tracking.enabled:
         require_active(tracking_uri(plan.tracking.uri), plan.tracking.experiment or plan.data.label)
     folder = STUDIES / plan.sweep

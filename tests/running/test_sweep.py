@@ -69,7 +69,11 @@ def test_the_frame_has_curves_diagrams_and_class_names_from_both_places(finished
     table = frame(uri=f"sqlite:///{folder / 'mlflow.db'}")
     assert set(table["class_names"]) == {("class_0", "class_1", "class_2")}
     final = table[table["stage"] == "final"]
-    confusion = final.filter(like="test_confusion_").to_numpy()
+    counts = final.groupby("strategy")[[f"test_confusion[class_1][class_{c}]" for c in range(3)]].sum()
+    hits, all_rows = counts["test_confusion[class_1][class_1]"], counts.sum(axis=1)
+    found = final.groupby("strategy")["test_recall[class_1]"].mean()
+    assert (hits / all_rows).tolist() == pytest.approx(found.tolist())
+    confusion = final.filter(like="test_confusion[").to_numpy()
     assert confusion.shape == (SIZE.strategies * SIZE.final, 3 * 3)
     assert (confusion.sum(axis=1) == final["test_rows"]).all()
     assert (confusion[:, ::4].sum(axis=1) / final["test_rows"]).tolist() == pytest.approx(
