@@ -21,7 +21,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "sampler": frozenset({"features", "labels", "draws", "random", "random_state"}),
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),
-    "metric": frozenset({"confusion", "probabilities", "logits", "labels", "rarest_class"}),
+    "metric": frozenset({"confusion", "probabilities", "ranking", "logits", "labels", "rarest_class"}),
     "search": frozenset({"seed"}),
     "pruner": frozenset({"n_warmup_steps", "min_resource", "max_resource"}),
 }

@@ -6,6 +6,7 @@ a function that names what it needs of
 
 - confusion (K, C, C): counts of (label, prediction);
 - probabilities (K, C, N) float64;
+- ranking (K, C, N): examples by the probability of each class, see `ranking.Ranked`;
 - logits (K, C, N) and labels (K, N);
 - rarest_class: in 0..C-1,
 
@@ -25,6 +26,7 @@ import numpy as np
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.metrics import Metric, find_metric, own_metrics
 from lossfleet.runners.metrics.calibration import softmax
+from lossfleet.runners.metrics.ranking import Ranked, rank
 
 
 def metric_names(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
@@ -129,6 +131,11 @@ class Given:
     def probabilities(self) -> np.ndarray:
         """(K, C, N) float64."""
         return softmax(self.logits)
+
+    @cached_property
+    def ranking(self) -> Ranked:
+        """Examples by the probability of each class, (K, C, N)."""
+        return rank(self.probabilities, self.labels)
 
     def value(self, metric: Metric) -> np.ndarray:
         """A metric of each member, (K,), or of each member and class, (K, C)."""

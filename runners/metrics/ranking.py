@@ -15,101 +15,112 @@ RECALL_PERCENTS = np.arange(101)
 ROUNDING = 1e-9
 
 
-def macro_average_precision(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean of the average precisions of the classes that have labels, each class against the rest.
+class Ranked(NamedTuple):
+    """Examples from the highest score to the lowest, (..., N) each.
 
-    Args:
-        probabilities: (..., C, N) floats.
-        labels: (..., N) integers in 0..C-1.
-
-    Returns:
-        (...) float64 in [0, 1].
+    hit: who is positive. hits, seen: how many positives and how many examples there are down to the threshold of each.
     """
-    return np.nanmean(average_precision(probabilities, labels), axis=-1)
+
+    hit: np.ndarray
+    hits: np.ndarray
+    seen: np.ndarray
 
 
-def average_precision(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Average precision of each class against the rest.
-
-    AP = sum_t (R_t - R_(t-1)) P_t over the distinct scores t from the highest: equal scores pass a threshold
-    together, so their order does not matter.
+def rank(probabilities: np.ndarray, labels: np.ndarray) -> Ranked:
+    """The examples by the probability of each class, against the rest: what all metrics of the order are made of.
 
     Args:
         probabilities: (..., C, N) floats, or other scores, higher means more likely of class c.
         labels: (..., N) integers in 0..C-1.
 
     Returns:
+        (..., C, N) each.
+    """
+    return _ranked(probabilities, one_hot(labels, probabilities.shape[-2]))
+
+
+def macro_average_precision(ranking: Ranked) -> np.ndarray:
+    """Mean of the average precisions of the classes that have labels, each class against the rest.
+
+    Args:
+        ranking: of `rank`.
+
+    Returns:
+        (...) float64 in [0, 1].
+    """
+    return np.nanmean(average_precision(ranking), axis=-1)
+
+
+def average_precision(ranking: Ranked) -> np.ndarray:
+    """Average precision of each class against the rest.
+
+    AP = sum_t (R_t - R_(t-1)) P_t over the distinct scores t from the highest: equal scores pass a threshold
+    together, so their order does not matter.
+
+    Args:
+        ranking: of `rank`.
+
+    Returns:
         (..., C) float64; NaN for a class without labels.
     """
-    hit, hits, seen = _ranked(probabilities, one_hot(labels, probabilities.shape[-2]))
+    hit, hits, seen = ranking
     return divide((hits / seen * hit).sum(axis=-1), hits[..., -1], empty=np.nan)
 
 
-def roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def roc_auc(ranking: Ranked) -> np.ndarray:
     """Area under the ROC curve: the chance that an example of a class has more of its probability than another one.
 
     With two classes it is that of the second, which is that of the first too; with more the mean over the classes, each
     against the rest, that have examples and leave others some.
 
     Args:
-        probabilities: (..., C, N) floats.
-        labels: (..., N) integers in 0..C-1.
+        ranking: of `rank`.
 
     Returns:
         (...) float64 in [0, 1]; NaN where all examples are of one class.
     """
-    of_class = one_hot(labels, probabilities.shape[-2])
-    if probabilities.shape[-2] == 2:
-        probabilities, of_class = probabilities[..., 1:, :], of_class[..., 1:, :]
-    area = _area(probabilities, of_class)
+    _, hits, seen = ranking
+    misses = seen - hits
+    # Between two thresholds the curve is straight, so the area is a sum of trapezia; equal scores count half.
+    width = np.diff(misses, axis=-1, prepend=0)
+    height = hits - np.diff(hits, axis=-1, prepend=0) / 2
+    area = divide((width * height).sum(axis=-1), hits[..., -1] * misses[..., -1], empty=np.nan)
+    if area.shape[-1] == 2:
+        return area[..., 1]
     present = ~np.isnan(area)
     return divide(np.where(present, area, 0.0).sum(axis=-1), present.sum(axis=-1), empty=np.nan)
 
 
-def _area(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """The share of pairs of a positive and a negative whose scores are in order, equal ones count half.
-
-    Between two thresholds the curve is straight, so it is a sum of trapezia.
-    """
-    _, hits, seen = _ranked(scores, positive)
-    misses = seen - hits
-    width = np.diff(misses, axis=-1, prepend=0)
-    height = hits - np.diff(hits, axis=-1, prepend=0) / 2
-    return divide((width * height).sum(axis=-1), hits[..., -1] * misses[..., -1], empty=np.nan)
-
-
 def recall_at_precision(
-    probabilities: np.ndarray, labels: np.ndarray, *, precision: Annotated[float, Interval(gt=0, le=1)] = 0.9
+    ranking: Ranked, *, precision: Annotated[float, Interval(gt=0, le=1)] = 0.9
 ) -> np.ndarray:
     """The highest recall of each class at a threshold with at least this precision.
 
     Args:
-        probabilities: (..., C, N) floats.
-        labels: (..., N) integers in 0..C-1.
+        ranking: of `rank`.
         precision: in (0, 1].
 
     Returns:
         (..., C) float64 in [0, 1], 0 where no threshold is as precise; NaN for a class without labels.
     """
-    _, hits, seen = _ranked(probabilities, one_hot(labels, probabilities.shape[-2]))
+    _, hits, seen = ranking
     reached = np.where(hits >= precision * seen - ROUNDING, hits, 0).max(axis=-1)
     return divide(reached, hits[..., -1], empty=np.nan)
 
 
 def precision_at_recall(
-    probabilities: np.ndarray, labels: np.ndarray, *, recall: Annotated[float, Interval(gt=0, le=1)] = 0.9
+    ranking: Ranked, *, recall: Annotated[float, Interval(gt=0, le=1)] = 0.9
 ) -> np.ndarray:
     """The highest precision of each class at a threshold with at least this recall.
 
     Args:
-        probabilities: (..., C, N) floats.
-        labels: (..., N) integers in 0..C-1.
+        ranking: of `rank`.
         recall: in (0, 1].
 
     Returns:
         (..., C) float64 in [0, 1]; NaN for a class without labels.
     """
-    _, hits, seen = _ranked(probabilities, one_hot(labels, probabilities.shape[-2]))
+    _, hits, seen = ranking
     positives = hits[..., -1:]
     best = np.where(hits >= recall * positives - ROUNDING, hits / seen, 0).max(axis=-1)
     return np.where(positives[..., 0] > 0, best, np.nan)
@@ -141,17 +152,6 @@ def interpolated_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarr
     curve = best_from.ravel()[position]
     curve = np.where(hits[:, -1:] > 0, curve, np.nan)
     return curve.reshape(*scores.shape[:-1], len(RECALL_PERCENTS))
-
-
-class Ranked(NamedTuple):
-    """Examples from the highest score to the lowest, (..., N) each.
-
-    hit: who is positive. hits, seen: how many positives and how many examples there are down to the threshold of each.
-    """
-
-    hit: np.ndarray
-    hits: np.ndarray
-    seen: np.ndarray
 
 
 def _ranked(scores: np.ndarray, positive: np.ndarray) -> Ranked:

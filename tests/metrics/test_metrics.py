@@ -254,13 +254,13 @@ def test_names_choose_what_is_computed(monkeypatch):
 def test_average_precision_groups_equal_scores():
     scores = np.array([[0.9, 0.5, 0.5, 0.5, 0.1]])
     for order in ([0, 1, 2, 3, 4], [4, 3, 1, 2, 0], [2, 3, 1, 0, 4]):
-        value = ranking.average_precision(scores[:, order], np.array([0, 1, 0, 1, 0])[order])
+        value = ranking.average_precision(ranking.rank(scores[:, order], np.array([0, 1, 0, 1, 0])[order]))
         # Thresholds 0.9, 0.5, 0.1: recall 1/3, 2/3, 1 at precision 1, 2/4, 3/5.
         np.testing.assert_allclose(value, [(1 + 2 / 4 + 3 / 5) / 3])
 
 
 def test_average_precision_of_a_class_without_labels_is_nan():
-    value = ranking.average_precision(np.eye(3), np.array([0, 1, 1]))
+    value = ranking.average_precision(ranking.rank(np.eye(3), np.array([0, 1, 1])))
     assert np.isnan(value).tolist() == [False, False, True]
 
 
