@@ -22,6 +22,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),
     "metric": frozenset({"confusion", "probabilities", "ranking", "logits", "labels", "rarest_class"}),
+    "reference": frozenset({"random_state"}),
     "search": frozenset({"seed"}),
     "pruner": frozenset({"n_warmup_steps", "min_resource", "max_resource"}),
 }

@@ -47,7 +47,7 @@ class TrialRecord:
     """
 
     strategy: str
-    stage: Literal["search", "final"]
+    stage: Literal["search", "final", "reference"]
     trial: int
     state: Literal["COMPLETE", "PRUNED", "FAIL"]
     params: dict[str, float | int | str]
@@ -70,7 +70,7 @@ class ReplicateRecord:
     """
 
     strategy: str
-    stage: Literal["search", "final"]
+    stage: Literal["search", "final", "reference"]
     trial: int
     replicate: int
     seed: int
@@ -88,6 +88,26 @@ class ReplicateRecord:
         # JSON turns pairs into lists.
         curves = {name: [(epoch, value) for epoch, value in curve] for name, curve in self.curves.items()}
         object.__setattr__(self, "curves", curves)
+
+
+@dataclass(frozen=True)
+class ReferenceRecord:
+    """A reference, fitted and measured on the final splits: its `part`, as JSON has it, and a replicate a split.
+
+    `reason` says why it failed, `error` is the traceback; then it has the replicates from before.
+    """
+
+    part: dict[str, Any]
+    replicates: list[ReplicateRecord]
+    started: float
+    ended: float
+    reason: str | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        # JSON turns records into mappings.
+        made = [ReplicateRecord(**each) if isinstance(each, dict) else each for each in self.replicates]
+        object.__setattr__(self, "replicates", made)
 
 
 @dataclass(frozen=True)
@@ -126,11 +146,12 @@ class EndRecord:
     winner: str = ""
 
 
-Record = SweepRecord | TrialRecord | ReplicateRecord | EngineRecord | EndRecord
+Record = SweepRecord | TrialRecord | ReplicateRecord | ReferenceRecord | EngineRecord | EndRecord
 KINDS: dict[str, type[Record]] = {
     "sweep": SweepRecord,
     "trial": TrialRecord,
     "replicate": ReplicateRecord,
+    "reference": ReferenceRecord,
     "engine": EngineRecord,
     "end": EndRecord,
 }
@@ -240,9 +261,6 @@ def encode_record(record: Record) -> bytes:
     """A record as a line of JSON."""
     kind = {record_type: kind for kind, record_type in KINDS.items()}[type(record)]
     fields = _to_json({"kind": kind, **asdict(record)})
-    # Few data sets have so many classes.
-    if fields.get("confusion", 0) is None:
-        del fields["confusion"]
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
@@ -264,7 +282,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _to_json(item) for key, item in value.items()}
+        # Few data sets have so many classes that their confusion is no metric.
+        return {key: _to_json(item) for key, item in value.items() if item is not None or key != "confusion"}
     if isinstance(value, list | tuple):
         return [_to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

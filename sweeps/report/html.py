@@ -147,7 +147,7 @@ def report_tables(comparison: Comparison) -> Iterator[Table]:
         if CHOSEN not in grid.header:
             title = grid.title or f"Strategies on {data_sets[0]}"
             note = f"Mean ± standard deviation over the final splits. {NOTE if grid.has_marks else ''}"
-            yield Table(title, grid.header, grid.rows, note)
+            yield Table(title, grid.header, grid.rows, note, grid.rule)
     for data in data_sets:
         part = comparison.table[comparison.table["data"] == data]
         rows = part[["strategy", "replicates", "hyperparameters"]].to_numpy().tolist()

@@ -27,6 +27,7 @@ from lossfleet.sweeps.report.conclusion import conclude, import_conclusion
 from lossfleet.sweeps.running.folder import STUDIES, locked, set_aside, store_configuration
 from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.progress import SweepProgress
+from lossfleet.sweeps.running.references import References
 from lossfleet.sweeps.running.size import check_fusion
 from lossfleet.sweeps.running.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.search.stopping import remarks
@@ -88,7 +89,9 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
         if plan.tracking.enabled:
             with uninterrupted():
                 writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.label)
-        train(plan, factory, folder, records)
+        with References(plan, folder, records) as references:
+            train(plan, factory, folder, records)
+            references.wait()
         end = conclude(journal.read(), folder)
         for remark in remarks(plan, journal.read()):
             print(remark, file=sys.stderr)

@@ -11,6 +11,7 @@ import pandas as pd
 from lossfleet.conf.metrics import sign_of
 from lossfleet.runners.metrics.evaluation import confusion_names
 from lossfleet.sweeps.comparison.frame import latest_finals, scored
+from lossfleet.sweeps.comparison.references import latest_references
 from lossfleet.sweeps.comparison.statistics import bootstrap_interval
 
 CURVES = "curves."
@@ -61,8 +62,17 @@ def intervals(frame: pd.DataFrame, score: str) -> pd.DataFrame:
         frame: of `frame.frame`, one data set.
         score: the column that is compared.
     """
+    return _intervals(scored(latest_finals(frame), score), score)
+
+
+def reference_intervals(frame: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The same of the references, as `intervals` has it of strategies."""
+    return _intervals(scored(latest_references(frame), score), score)
+
+
+def _intervals(replicates: pd.DataFrame, score: str) -> pd.DataFrame:
     rows = []
-    for strategy, part in scored(latest_finals(frame), score).groupby("strategy"):
+    for strategy, part in replicates.groupby("strategy"):
         scores = part[score].to_numpy(dtype=float)
         low, high = bootstrap_interval(scores)
         rows.append({"strategy": strategy, "mean": scores.mean(), "low": float(low), "high": float(high)})
