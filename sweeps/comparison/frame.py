@@ -61,7 +61,7 @@ class Comparison:
         return f"{best.strategy} (not distinguishable from {', '.join(ties)})" if ties else best.strategy
 
     def scores(self) -> dict[str, float]:
-        """The winner's mean of each metric, and the mean of the first of every strategy and reference as `<metric>.<strategy>`."""
+        """The winner's mean of each metric, and as `<metric>.<name>` the first of every strategy and reference."""
         means = {name: self.table[name].iloc[0] for name in self.metrics}
         first = self.metrics[0]
         for table in (self.table, self.references):

@@ -58,20 +58,15 @@ def beside(
     table = pd.DataFrame(rows)
     if table.empty:
         return table
-    enough = [len(each) > 1 for each in differences]
     size = {"train_rows": train_rows, "test_rows": test_rows}
-    tests = [
-        corrected_t(each, **size) if is_enough else None
-        for each, is_enough in zip(differences, enough, strict=True)
-    ]
+    # Two equal differences stand for those too few to test: nothing varies, so nothing is tested.
+    tested = [each if len(each) > 1 else np.zeros(2) for each in differences]
     table["difference"] = [each.mean() if len(each) else np.nan for each in differences]
-    table["p"] = [test.p if test else np.nan for test in tests]
-    levels = holm_levels(table["p"].to_numpy())
-    ends = [
-        corrected_t(each, **size, alpha=level)[2:] if is_enough else (np.nan, np.nan)
-        for each, level, is_enough in zip(differences, levels, enough, strict=True)
+    table["p"] = [corrected_t(each, **size).p for each in tested]
+    table[["difference_low", "difference_high"]] = [
+        corrected_t(each, **size, alpha=level)[2:]
+        for each, level in zip(tested, holm_levels(table["p"].to_numpy()), strict=True)
     ]
-    table[["difference_low", "difference_high"]] = ends
     table["p_holm"] = holm(table["p"].to_numpy())
     gain = sign_of(metrics[0]) * table["difference"]
     table["beaten"] = (table["p_holm"] < ALPHA) & (gain < 0)

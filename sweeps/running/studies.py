@@ -24,7 +24,7 @@ class StudySource:
         self.search = search
         self.trials: dict[int, TrialRecord] = {}
         self.final: TrialRecord | None = None
-        self._replicates: dict[tuple[Stage, int, int], ReplicateRecord] = {}
+        self._replicates: dict[tuple[str, int, int], ReplicateRecord] = {}
         self._in_flight: dict[int, Asked] = {}
         self._final_started = False
         for record in records:
