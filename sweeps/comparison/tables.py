@@ -164,7 +164,8 @@ def print_table(comparison: Comparison) -> None:
         title = Text(grid.title) if grid.title else None
         table = Table(title=title, title_justify="left", **style)
         for index, name in enumerate(grid.header):
-            table.add_column(Text(name), width=_width(grid, index) if is_narrow else None)
+            # A name is broken rather than cut off.
+            table.add_column(Text(name), width=_width(grid, index) if is_narrow else None, overflow="fold")
         for number, row in enumerate(grid.rows):
             if number == grid.rule:
                 table.add_section()

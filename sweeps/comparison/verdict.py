@@ -124,23 +124,23 @@ def sentence_beside(best: str, references: pd.DataFrame, metric: str) -> str:
         references: of `references.beside`.
         metric: the compared metric's column.
     """
+    import pandas as pd
+
     said = []
+    is_level = ~references["beaten"] & ~references["ahead"] & references["p"].notna()
     groups = (
-        (references["beaten"], f"{best} is better than"),
-        (references["ahead"], f"Better than {best}:"),
-        (
-            ~references["beaten"] & ~references["ahead"] & references["p"].notna(),
-            f"{best} cannot be told from",
-        ),
-        (references["p"].isna(), f"{best} could not be tested against"),
+        (references["beaten"], f"{best} is better than {{}}"),
+        (references["ahead"], f"{best} is worse than {{}}"),
+        (is_level, f"{best} and {{}} are not distinguishable"),
+        (references["p"].isna(), f"{best} could not be tested against {{}}"),
     )
     for rows, words in groups:
-        named = [
-            f"{row['strategy']} ({row[metric]:.3f}{'' if row['p_holm'] != row['p_holm'] else ', ' + _p(row['p_holm'])})"
-            for _, row in references[rows].iterrows()
-        ]
+        named = []
+        for _, row in references[rows].iterrows():
+            tested = "" if pd.isna(row["p_holm"]) else f", {_p(row['p_holm'])}"
+            named.append(f"{row['strategy']} ({row[metric]:.3f}{tested})")
         if named:
-            said.append(f"{words} {_list(named)}")
+            said.append(words.format(_list(named)))
     first, *others = said
     return ". ".join([f"Beside the references, which are not tuned: {first}", *others]) + "."
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lossfleet.conf.metrics import split_class
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.splits import Split
-from lossfleet.runners.metrics.classification import classification_metrics
+from lossfleet.runners.metrics.classification import classification_metrics, metric_names
 from lossfleet.runners.metrics.evaluation import (
     MOST_CONFUSION_CLASSES,
     Outputs,
@@ -16,15 +17,16 @@ from lossfleet.runners.metrics.evaluation import (
     evaluate,
 )
 from lossfleet.runners.training.slots import Slots
-from lossfleet.sweeps.running.jobs import Job, ReplicateState
+from lossfleet.sweeps.running.jobs import Job, ReplicateState, Stage
 
 Member = tuple[Job, ReplicateState]
+OF_EACH_CLASS = ("recall", "precision")
 
 
 def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray, class_names: Sequence[str]) -> None:
-    """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
+    """Metrics on the validation parts: the searched ones at every rung, those of `trial_metrics` at the last epoch.
 
-    A final evaluation is measured on the test part too, at its last epoch and then only. What has diverged is
+    A final evaluation has all at its last epoch, and is measured on the test part too, then only. What has diverged is
     measured as if all of its logits were 0, or not at all, as `evaluation.diverged` says.
 
     Args:
@@ -68,6 +70,20 @@ def rung_metrics(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys((config.search.metric, "balanced_accuracy", "macro_f1", "rarest_recall")))
 
 
+def trial_metrics(config: Config, class_names: Sequence[str]) -> tuple[str, ...]:
+    """What is measured of a trial of the search at its end: of what each class has, two metrics and those searched.
+
+    There are many such trials, and a hundred classes may have a thousand metrics.
+    """
+    search = config.search
+    searched = (*rung_metrics(config), *search.objectives, *(each.metric for each in search.constraints))
+    return tuple(
+        name
+        for name in metric_names(class_names, search.users_metrics)
+        if split_class(name)[1] is None or split_class(name)[0] in OF_EACH_CLASS or name in searched
+    )
+
+
 def _validate(
     logits: np.ndarray,
     splits: Sequence[Split],
@@ -77,18 +93,24 @@ def _validate(
 ) -> None:
     """Metrics of logits (K, C, N) on the validation parts of K replicates."""
     config = members[0][0].config
+    names: dict[Stage, tuple[str, ...]] = dict.fromkeys(("search", "final"), rung_metrics(config))
+    if at_end:
+        names = {
+            "search": trial_metrics(config, class_names),
+            "final": metric_names(class_names, config.search.users_metrics),
+        }
     metrics = classification_metrics(
         logits,
         np.stack([split.validation_labels for split in splits]),
         rarest_class=splits[0].rarest_class,
-        names=None if at_end else rung_metrics(config),
+        names=max((names[job.stage] for job, _ in members), key=len),
         users=config.search.users_metrics,
         class_names=class_names,
     )
     for index, (job, run) in enumerate(members):
         curves = rung_metrics(job.config)
-        for name, values in metrics.items():
-            run.measure({f"validation_{name}": float(values[index])}, rung=name in curves)
+        for name in names[job.stage]:
+            run.measure({f"validation_{name}": float(metrics[name][index])}, rung=name in curves)
 
 
 def _evaluate(
