@@ -157,7 +157,9 @@ class Part:
         for name in [*(name for name in parameters if name in names), *sorted(names.keys() - parameters)]:
             if name not in parameters and not signature.takes_all:
                 raise self._unknown(name, signature)
-            rule = parameters[name].rule if name in parameters else None
+            # Estimators check their settings themselves, which may be of other kinds than their defaults.
+            is_ruled = name in parameters and self.group != "reference"
+            rule = parameters[name].rule if is_ruled else None
             rule = Rule(object, optional=True) if rule is None else rule
             rules[name] = replace(rule, optional=True) if name in given else rule
         self._check_required(signature, rules)
