@@ -199,7 +199,16 @@ def test_parts_of_the_user_are_trained_and_compared_like_ours(folder, tmp_path):
         "budget.rungs=1",
         "budget.final_replicates=2",
     )
-    command = [LOSSFLEET, "sweep", "--config-dir", folder.name, *OF_MINE, *small, "fleet.processes=2"]
+    command = [
+        LOSSFLEET,
+        "sweep",
+        "--config-dir",
+        folder.name,
+        *OF_MINE,
+        *small,
+        "references=[]",
+        "fleet.processes=2",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "poly1" in done.stdout
