@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from lossfleet.conf.errors import UserError
+from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.parts import Part, own_file, part_names
-from lossfleet.conf.rules import check_fields, setting
+from lossfleet.conf.rules import check_fields, setting, show
 
 # What a function of decisions alone needs; probabilities cost more, and nothing moves them between classes.
 OF_DECISIONS = frozenset({"confusion", "rarest_class"})
@@ -23,17 +24,21 @@ class Metric:
     Attributes:
         part: the function and its settings.
         direction: `maximize` where more is better, else `minimize`.
+        by_class: whether each class has one of its own, such as `recall[text]`; the function then returns (K, C).
+        class_name: the class it is of, where it is of one.
     """
 
     part: Part = field(metadata={"group": "metric"})
     direction: Literal["maximize", "minimize"] = setting(str, "maximize", choices=("maximize", "minimize"))
+    by_class: bool = setting(bool, False)
+    class_name: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, f"metric {self.part.name}: ")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metric:
-        """The metric of a mapping with `name`, `_target_`, `direction` and settings.
+        """The metric of a mapping with `name`, `_target_`, `direction`, perhaps `by_class`, and settings.
 
         Raises:
             UserError: no direction, or a target or setting that cannot be used.
@@ -46,16 +51,18 @@ class Metric:
                 hint="add direction: maximize if more of it is better",
             )
         direction = settings.pop("direction")
-        return cls(Part.from_dict("metric", settings), direction)
+        by_class = settings.pop("by_class", False)
+        return cls(Part.from_dict("metric", settings), direction, by_class)
 
     def to_dict(self) -> dict[str, Any]:
         """The metric as plain values, ready for YAML or JSON."""
-        return self.part.to_dict() | {"direction": self.direction}
+        by_class = {"by_class": True} if self.by_class else {}
+        return self.part.to_dict() | {"direction": self.direction} | by_class
 
     @property
     def name(self) -> str:
-        """Of its file."""
-        return self.part.name
+        """Of its file, with the class in brackets where it is of one."""
+        return self.part.name if self.class_name is None else of_class(self.part.name, self.class_name)
 
     @property
     def sign(self) -> int:
@@ -66,6 +73,55 @@ class Metric:
     def is_of_decisions(self) -> bool:
         """Whether it depends on the predicted classes alone."""
         return self.part.inputs() <= OF_DECISIONS
+
+
+def of_class(metric: str, class_name: str) -> str:
+    """The name of a class's own metric, such as `recall[text]`."""
+    return f"{metric}[{class_name}]"
+
+
+def split_class(name: str) -> tuple[str, str | None]:
+    """A metric's name without the class, and the class: `recall[text]` is `recall` and `text`."""
+    metric, bracket, class_name = name.partition("[")
+    return (metric, class_name.removesuffix("]")) if bracket else (name, None)
+
+
+def split_names(text: str) -> list[str]:
+    """Names of metrics between commas; a comma within brackets belongs to the name of a class."""
+    return re.split(r",(?![^\[]*\])", text)
+
+
+def find_metric(name: str, known: Mapping[str, Metric], *, key: str = "search.metric") -> Metric:
+    """A metric by its name, with the class where the name has one.
+
+    Args:
+        name: such as `mcc` or `recall[text]`.
+        known: by the names of their files.
+        key: the setting that names it, for the error.
+
+    Raises:
+        UserError: there is none, or it is of a class where none is named, or the other way round.
+    """
+    base, class_name = split_class(name)
+    if base not in known:
+        raise UserError(
+            what=f"{key} names the metric {show(name)}",
+            expected=f"one of {', '.join(known)}",
+            hint=suggest(base, known),
+        )
+    if known[base].by_class and class_name is None:
+        raise UserError(
+            what=f"{key} names the metric {show(base)}, which each class has of its own",
+            expected=f"the class in brackets, {base}[CLASS]",
+            hint=f"write for example {base}[yes] for the class yes",
+        )
+    if class_name is not None and not known[base].by_class:
+        raise UserError(
+            what=f"{key} names the metric {show(name)}, and {base} is of all classes together",
+            expected=f"{base} without brackets",
+            hint=f"write {base}",
+        )
+    return replace(known[base], class_name=class_name)
 
 
 @lru_cache(maxsize=1)
@@ -89,9 +145,10 @@ def known_metrics() -> dict[str, Metric]:
 
 
 def sign_of(name: str) -> int:
-    """1 where more of what a column such as `test_brier_score` holds is better, else -1."""
+    """1 where more of what a column such as `test_brier_score` or `test_recall[text]` holds is better, else -1."""
     signs = {"train_loss": -1} | {each.name: each.sign for each in known_metrics().values()}
-    longest = max((known for known in signs if name.endswith(known)), key=len, default=None)
+    base, _ = split_class(name)
+    longest = max((known for known in signs if base.endswith(known)), key=len, default=None)
     return 1 if longest is None else signs[longest]
 
 

@@ -21,12 +21,13 @@ GIVEN: dict[str, frozenset[str]] = {
     "sampler": frozenset({"features", "labels", "draws", "random", "random_state"}),
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),
-    "metric": frozenset({"confusion", "probabilities", "logits", "labels", "rarest_class"}),
+    "metric": frozenset({"confusion", "probabilities", "ranking", "logits", "labels", "rarest_class"}),
+    "reference": frozenset({"random_state"}),
     "search": frozenset({"seed"}),
     "pruner": frozenset({"n_warmup_steps", "min_resource", "max_resource"}),
 }
 # What the files of some groups say beside the settings of their target.
-SECTION_SETTINGS = ("class_names", "warmup_rungs", "direction")
+SECTION_SETTINGS = ("class_names", "warmup_rungs", "direction", "by_class")
 # A loss takes its first two parameters, logits and labels, by their place, whatever their names.
 POSITIONAL = {"loss": 2}
 # A loss that takes `class_weight` has the settings of this too: how class weights follow from class counts.
@@ -156,7 +157,9 @@ class Part:
         for name in [*(name for name in parameters if name in names), *sorted(names.keys() - parameters)]:
             if name not in parameters and not signature.takes_all:
                 raise self._unknown(name, signature)
-            rule = parameters[name].rule if name in parameters else None
+            # Estimators check their settings themselves, which may be of other kinds than their defaults.
+            is_ruled = name in parameters and self.group != "reference"
+            rule = parameters[name].rule if is_ruled else None
             rule = Rule(object, optional=True) if rule is None else rule
             rules[name] = replace(rule, optional=True) if name in given else rule
         self._check_required(signature, rules)

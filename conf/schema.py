@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 LARGEST_SEED = 2**31 - 1
+# The splits of the final replicates come after all of the search.
+FIRST_FINAL_SPLIT = 1000
 # A sweep's name is a folder's name too.
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
@@ -97,6 +99,11 @@ class Budget:
                 hint=f"write {path}={str(sorted(set(seeds))).replace(' ', '')}",
             )
 
+    def final_pairs(self) -> list[tuple[int, int]]:
+        """The seed and split of each final replicate."""
+        seeds = self.final_seeds[: self.final_replicates]
+        return [(seed, FIRST_FINAL_SPLIT + number) for number, seed in enumerate(seeds)]
+
     def rung_epochs(self) -> tuple[int, ...]:
         """The equally spaced epochs at which trials report; the last is `epochs`."""
         return tuple(self.epochs * rung // self.rungs for rung in range(1, self.rungs + 1))
@@ -131,7 +138,10 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that one training run depends on, and the raw search space around it."""
+    """Everything that one training run depends on, and the raw search space around it.
+
+    `references` are estimators of scikit-learn's kind that a sweep sets its strategies beside.
+    """
 
     strategy: str
     data: Data
@@ -149,6 +159,7 @@ class Config:
     seed: int = setting(int, 0, at_least=0, at_most=LARGEST_SEED)
     space: dict[str, Any] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    references: tuple[Part, ...] = ()
     fleet: Fleet = field(default_factory=Fleet)
     engine: Engine = field(default_factory=Engine)
     tracking: Tracking = field(default_factory=Tracking)
@@ -156,6 +167,8 @@ class Config:
     def __post_init__(self) -> None:
         Rule(str, pattern=NAME_PATTERN, example="focal").check("strategy", self.strategy)
         check_fields(self)
+        # A frozen dataclass can only be completed this way.
+        object.__setattr__(self, "references", tuple(map(_as_reference, self.references)))
         self._check_classes()
         check_engine(self.engine)
         check_search(self.search, self.pruner, self.budget.replicates, self.budget.trials)
@@ -164,6 +177,7 @@ class Config:
         classes = self.data.classes
         if classes is None:
             return
+        self.search.check_classes(self.data.class_names or ())
         weights = {name: self.loss[name] for name in self.loss.class_weights}
         for key, value in (
             ("loss.alpha", weights.get("alpha")),
@@ -283,6 +297,10 @@ def choose(group: str, name: str, /, **settings: Any) -> Any:
     return named_part(group, name, **settings)
 
 
+def _as_reference(reference: Part | Mapping[str, Any]) -> Part:
+    return reference if isinstance(reference, Part) else Part.from_dict("reference", reference)
+
+
 def to_plain(value: Any) -> Any:
     """Dataclasses, mappings and sequences as dicts and lists."""
     if isinstance(value, Part | Metric):
@@ -291,9 +309,10 @@ def to_plain(value: Any) -> Any:
         beside = part_fields(type(value))
         plain = {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
         parts = [plain.pop(name) for name in beside]
-        # Few sweeps have metrics of the user's.
-        if not plain.get("users_metrics", True):
-            del plain["users_metrics"]
+        # Few sweeps have metrics of the user's, and no trial has references.
+        for name in ("users_metrics", "references"):
+            if not plain.get(name, True):
+                del plain[name]
         return {key: item for part in parts for key, item in part.items()} | plain
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}

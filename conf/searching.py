@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.metrics import Metric, own_metrics, remember
+from lossfleet.conf.metrics import Metric, find_metric, own_metrics, remember, split_class
 from lossfleet.conf.parts import Part, part_field
 from lossfleet.conf.rules import check_fields, setting, show
 
@@ -17,7 +17,7 @@ BRUTE_FORCE = "optuna.samplers.BruteForceSampler"
 CMA_ES = "optuna.samplers.CmaEsSampler"
 NO_PRUNER = "optuna.pruners.NopPruner"
 WILCOXON = "optuna.pruners.WilcoxonPruner"
-CONSTRAINT_PATTERN = r"\s*(\w+)\s*(>=|<=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*"
+CONSTRAINT_PATTERN = r"\s*(\w+(?:\[.+\])?)\s*(>=|<=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*"
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,13 @@ class Search:
         remember(self.users_metrics)
         for key, names in (("metric", (self.metric,)), ("metrics", self.metrics or ())):
             for name in names:
-                self._check_metric(f"search.{key}", name)
+                find_metric(name, self.all_metrics, key=f"search.{key}")
         self._check_metrics()
         constraints = [Constraint.parse(text) for text in self.constraint]
         for each in constraints:
-            self._check_metric("search.constraint", each.metric)
+            find_metric(each.metric, self.all_metrics, key="search.constraint")
         object.__setattr__(self, "constraint", tuple(map(str, constraints)))
         self._check_enqueue()
-
-    def _check_metric(self, key: str, name: str) -> None:
-        known = self.all_metrics
-        if name not in known:
-            raise UserError(
-                what=f"{key} names the metric {show(name)}",
-                expected=f"one of {', '.join(known)}",
-                hint=suggest(name, known),
-            )
 
     def _check_metrics(self) -> None:
         if self.metrics is None:
@@ -143,7 +134,19 @@ class Search:
     @property
     def measures(self) -> tuple[Metric, ...]:
         """The metrics that are optimised, the first one first."""
-        return tuple(self.all_metrics[name] for name in self.objectives)
+        return tuple(find_metric(name, self.all_metrics) for name in self.objectives)
+
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Raises UserError where a metric is of a class that the data does not have."""
+        named = [*self.objectives, *(each.metric for each in self.constraints)]
+        for name in named:
+            _, class_name = split_class(name)
+            if class_name is not None and class_name not in class_names:
+                raise UserError(
+                    what=f"the search uses {name}, and there is no class {class_name}",
+                    expected=f"one of {', '.join(class_names)}",
+                    hint=suggest(class_name, class_names),
+                )
 
     @property
     def is_grid(self) -> bool:

@@ -16,6 +16,8 @@ from lossfleet.runners.locks import lock, unlock
 
 # A sweep's journal, in its folder.
 JOURNAL_FILE = "records.jsonl"
+# Beside it the confusion counts of a strategy each, where there are too many classes for a metric each.
+CONFUSION = "confusion"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
 
@@ -45,7 +47,7 @@ class TrialRecord:
     """
 
     strategy: str
-    stage: Literal["search", "final"]
+    stage: Literal["search", "final", "reference"]
     trial: int
     state: Literal["COMPLETE", "PRUNED", "FAIL"]
     params: dict[str, float | int | str]
@@ -63,11 +65,12 @@ class TrialRecord:
 class ReplicateRecord:
     """A replicate at its end: last metrics, curves of (step, value), epochs trained, unix seconds.
 
-    The steps of a curve are epochs, but those of `lossfleet.runners.metrics.evaluation.DIAGRAMS`.
+    The steps of a curve are epochs, but those of `lossfleet.runners.metrics.evaluation.DIAGRAMS`. `confusion` has the
+    counts (true, predicted) of the test part where there are too many classes for a metric each.
     """
 
     strategy: str
-    stage: Literal["search", "final"]
+    stage: Literal["search", "final", "reference"]
     trial: int
     replicate: int
     seed: int
@@ -79,11 +82,32 @@ class ReplicateRecord:
     started: float
     ended: float
     reason: str | None = None
+    confusion: list[list[int]] | None = None
 
     def __post_init__(self) -> None:
         # JSON turns pairs into lists.
         curves = {name: [(epoch, value) for epoch, value in curve] for name, curve in self.curves.items()}
         object.__setattr__(self, "curves", curves)
+
+
+@dataclass(frozen=True)
+class ReferenceRecord:
+    """A reference, fitted and measured on the final splits: its `part`, as JSON has it, and a replicate a split.
+
+    `reason` says why it failed, `error` is the traceback; then it has the replicates from before.
+    """
+
+    part: dict[str, Any]
+    replicates: list[ReplicateRecord]
+    started: float
+    ended: float
+    reason: str | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        # JSON turns records into mappings.
+        made = [ReplicateRecord(**each) if isinstance(each, dict) else each for each in self.replicates]
+        object.__setattr__(self, "replicates", made)
 
 
 @dataclass(frozen=True)
@@ -122,11 +146,12 @@ class EndRecord:
     winner: str = ""
 
 
-Record = SweepRecord | TrialRecord | ReplicateRecord | EngineRecord | EndRecord
+Record = SweepRecord | TrialRecord | ReplicateRecord | ReferenceRecord | EngineRecord | EndRecord
 KINDS: dict[str, type[Record]] = {
     "sweep": SweepRecord,
     "trial": TrialRecord,
     "replicate": ReplicateRecord,
+    "reference": ReferenceRecord,
     "engine": EngineRecord,
     "end": EndRecord,
 }
@@ -257,7 +282,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _to_json(item) for key, item in value.items()}
+        # Few data sets have so many classes that their confusion is no metric.
+        return {key: _to_json(item) for key, item in value.items() if item is not None or key != "confusion"}
     if isinstance(value, list | tuple):
         return [_to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

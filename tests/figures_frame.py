@@ -11,10 +11,10 @@ STRATEGIES = ("ce", "focal", "mine")
 # Hidden in every name that is data: none may be read as HTML or as a formula.
 HOSTILE = r"<script>alert(1)</script> & $\frac$"
 CONFUSION = {
-    "test_confusion_0_0": 6,
-    "test_confusion_0_1": 2,
-    "test_confusion_1_0": 1,
-    "test_confusion_1_1": 3,
+    "test_confusion[rare][rare]": 6,
+    "test_confusion[rare][common]": 2,
+    "test_confusion[common][rare]": 1,
+    "test_confusion[common][common]": 3,
 }
 
 

@@ -34,11 +34,13 @@ class Size:
     trials: int
     replicates: int
     final: int
+    references: int = 0
 
     @property
     def runs(self) -> int:
-        """MLflow's runs: the sweep, its trials, their replicates."""
-        return 1 + self.strategies * (self.trials * (1 + self.replicates) + 1 + self.final)
+        """MLflow's runs: the sweep, its trials and references, and the replicates of both."""
+        finals = (self.strategies + self.references) * (1 + self.final)
+        return 1 + self.strategies * self.trials * (1 + self.replicates) + finals
 
 
 # Random search without pruning: each trial is a function of its number, whatever was interrupted.
@@ -54,6 +56,7 @@ TINY = (
     "budget.rungs=2",
     "budget.final_replicates=3",
     "name=tiny",
+    "references=[]",
 )
 TINY_SIZE = Size(strategies=2, trials=5, replicates=2, final=3)
 

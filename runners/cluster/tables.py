@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lossfleet.runners.records import EndRecord, EngineRecord, Record, ReplicateRecord, SweepRecord
+from lossfleet.runners.records import (
+    EndRecord,
+    EngineRecord,
+    Record,
+    ReferenceRecord,
+    ReplicateRecord,
+    SweepRecord,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, Table
@@ -100,8 +107,8 @@ def key_of(record: Record) -> tuple[str, str, int, int]:
         return (*OPEN, WHOLE)
     if isinstance(record, EndRecord):
         return (*END, WHOLE)
-    if isinstance(record, EngineRecord):
-        raise TypeError("workers share no record of what one engine did")
+    if isinstance(record, EngineRecord | ReferenceRecord):
+        raise TypeError("workers share no record of what one engine did, nor of references")
     replicate = record.replicate if isinstance(record, ReplicateRecord) else WHOLE
     return record.strategy, record.stage, record.trial, replicate
 

@@ -14,7 +14,10 @@ from lossfleet.conf.datasets import Data
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.rules import show
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.splits import Split
 from lossfleet.runners.data.table_file import file_digest
+
+FEWEST_TEST_ROWS = 5
 
 
 def open_dataset(data: Data) -> Dataset:
@@ -112,6 +115,21 @@ def tell_notes(data: Data, dataset: Dataset) -> None:
     if data.is_users:
         for note in dataset.notes:
             print(f"{_file_name(data)}: {note}", file=sys.stderr)
+
+
+def tell_small_classes(dataset: Dataset, split: Split) -> None:
+    """Say on standard error which classes have so few test rows that what is measured of them says little."""
+    counts = np.bincount(split.test_labels, minlength=len(dataset.class_names))
+    few = [
+        f"{name} has {count}"
+        for name, count in zip(dataset.class_names, counts, strict=True)
+        if count < FEWEST_TEST_ROWS
+    ]
+    if few:
+        print(
+            f"{dataset.name}: fewer than {FEWEST_TEST_ROWS} test rows say little about a class: {', '.join(few)}",
+            file=sys.stderr,
+        )
 
 
 def absolute(data: Data) -> Path:

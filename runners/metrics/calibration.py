@@ -45,10 +45,13 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> Reliability:
 
     Reference: Guo et al. 2017, arXiv 1706.04599.
     """
-    leading = labels.shape[:-1]
+    return _binned(probabilities.max(axis=-2), probabilities.argmax(axis=-2) == labels)
+
+
+def _binned(confidence: np.ndarray, right: np.ndarray) -> Reliability:
+    """The reliability of confidences (..., N), each of which is right or not."""
+    leading = confidence.shape[:-1]
     member = np.arange(math.prod(leading)).reshape(*leading, 1)
-    confidence = probabilities.max(axis=-2)
-    right = probabilities.argmax(axis=-2) == labels
     bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
     cell = (member * CALIBRATION_BINS + bins).ravel()
 
@@ -75,8 +78,49 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) ->
 
     Reference: Guo et al. 2017, arXiv 1706.04599.
     """
-    examples, accuracy, confidence = reliability(probabilities, labels)
-    return np.nansum(examples * np.abs(accuracy - confidence), axis=-1) / labels.shape[-1]
+    return _error(reliability(probabilities, labels))
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Calibration error of the probability of each class, whether or not it is the largest.
+
+    sum_b n_b / N |share of the class_b - mean p_b| over 15 bins of p, those of `reliability`.
+
+    Args:
+        probabilities: (..., C, N) in [0, 1].
+        labels: (..., N) integers in 0..C-1.
+
+    Returns:
+        (..., C) float64 in [0, 1].
+
+    Reference: Kull et al. 2019, arXiv 1910.12656 (classwise-ECE).
+    """
+    return _error(_binned(probabilities, one_hot(labels, probabilities.shape[-2])))
+
+
+def classwise_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean over the classes of `calibration_error`, (...) float64 in [0, 1]."""
+    return calibration_error(probabilities, labels).mean(axis=-1)
+
+
+def _error(bins: Reliability) -> np.ndarray:
+    """By how much confidence is off, the mean over the examples of all bins."""
+    examples, accuracy, confidence = bins
+    return np.nansum(examples * np.abs(accuracy - confidence), axis=-1) / examples.sum(axis=-1)
+
+
+def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean of -log p at the label, with p at least the smallest step of a float64 at 1, as scikit-learn has it.
+
+    Args:
+        probabilities: (..., C, N) in [0, 1].
+        labels: (..., N) integers in 0..C-1.
+
+    Returns:
+        (...) float64, in nats.
+    """
+    at_label = np.take_along_axis(probabilities, labels[..., None, :], axis=-2)[..., 0, :]
+    return -np.log(at_label.clip(min=np.finfo(np.float64).eps)).mean(axis=-1)
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

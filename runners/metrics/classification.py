@@ -1,43 +1,59 @@
 """Metrics of many members at once: logits (..., C, N), labels (..., N), results (...).
 
 A prediction is the class of the largest logit, the first one of equals. A member whose logits are not all finite
-has NaN in every metric, and changes no other member. What there is besides the metrics by class are the files of
-the config group `metric`; each is a function that names what it needs of
+has NaN in every metric, and changes no other member. What there is are the files of the config group `metric`; each is
+a function that names what it needs of
 
 - confusion (K, C, C): counts of (label, prediction);
 - probabilities (K, C, N) float64;
+- ranking (K, C, N): examples by the probability of each class, see `ranking.Ranked`;
 - logits (K, C, N) and labels (K, N);
 - rarest_class: in 0..C-1,
 
-each of which is computed once for all members and metrics, if it is needed, and returns (K,).
+each of which is computed once for all members and metrics, if it is needed, and returns (K,), or (K, C) where each
+class has one of its own, which is named by it: `recall[text]`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.metrics import Metric, own_metrics
+from lossfleet.conf.metrics import Metric, find_metric, own_metrics
 from lossfleet.runners.metrics.calibration import softmax
-from lossfleet.runners.metrics.decisions import precisions, recalls
-
-BY_CLASS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"recall": recalls, "precision": precisions}
+from lossfleet.runners.metrics.ranking import Ranked, rank
 
 
-def metric_names(classes: int, users: Sequence[Metric] = ()) -> tuple[str, ...]:
-    """All names that `classification_metrics` knows for this number of classes."""
-    by_class = [f"{metric}_{label}" for metric in BY_CLASS for label in range(classes)]
-    return (*dict.fromkeys([*own_metrics(), *(each.name for each in users)]), *by_class)
+def metric_names(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
+    """All names that `classification_metrics` knows for these classes."""
+    return _names(_known(users).values(), class_names)
 
 
-def decision_metrics(users: Sequence[Metric] = ()) -> tuple[str, ...]:
+def decision_metrics(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
     """The names of the metrics that depend on the predicted classes alone."""
-    known = own_metrics() | {each.name: each for each in users}
-    return tuple(name for name, metric in known.items() if metric.is_of_decisions)
+    return _names([each for each in _known(users).values() if each.is_of_decisions], class_names)
+
+
+def class_numbers(classes: int) -> tuple[str, ...]:
+    """Names for classes that have none: 0, 1 and so on."""
+    return tuple(map(str, range(classes)))
+
+
+def _known(users: Sequence[Metric]) -> Mapping[str, Metric]:
+    return own_metrics() | {each.name: each for each in users}
+
+
+def _names(metrics: Iterable[Metric], class_names: Sequence[str]) -> tuple[str, ...]:
+    """The names of metrics, first of those of all classes together, then of those of each."""
+    metrics = list(metrics)
+    together = [each.name for each in metrics if not each.by_class]
+    apart = [each for each in metrics if each.by_class]
+    return (*together, *(replace(each, class_name=name).name for each in apart for name in class_names))
 
 
 def classification_metrics(
@@ -47,8 +63,9 @@ def classification_metrics(
     rarest_class: int,
     names: Sequence[str] | None = None,
     users: Sequence[Metric] = (),
+    class_names: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Metrics of each member: those of the config group, and recall_<c> and precision_<c> of class c.
+    """Metrics of each member: those of the config group, for each class where they are by class.
 
     Args:
         logits: (..., C, N) floats.
@@ -56,6 +73,7 @@ def classification_metrics(
         rarest_class: in 0..C-1.
         names: what to compute, None for all; what is not among `decision_metrics` is worth leaving out at rungs.
         users: metrics beside lossfleet's own.
+        class_names: C of them; None for the numbers from 0 on.
 
     Returns:
         For each name a float64 array (...).
@@ -65,7 +83,8 @@ def classification_metrics(
         UserError: a metric of the user's fails or has another shape.
     """
     classes = logits.shape[-2]
-    known = metric_names(classes, users)
+    class_names = class_names or class_numbers(classes)
+    known = metric_names(class_names, users)
     names = known if names is None else names
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -82,10 +101,14 @@ def classification_metrics(
         logits = np.where(finite[..., None, None], logits, 0)
     leading = labels.shape[:-1]
     given = Given(logits.reshape(-1, *logits.shape[-2:]), labels.reshape(-1, labels.shape[-1]), rarest_class)
-    metrics = own_metrics() | {each.name: each for each in users}
+    metrics = _known(users)
+    position = {name: index for index, name in enumerate(class_names)}
     values = {}
     for name in names:
-        value = given.value(metrics[name]) if name in metrics else given.of_class(name)
+        metric = find_metric(name, metrics)
+        value = given.value(metric)
+        if metric.class_name is not None:
+            value = value[:, position[metric.class_name]]
         values[name] = np.where(finite, value.reshape(leading), np.nan)
     return values
 
@@ -97,6 +120,7 @@ class Given:
         self.logits = logits
         self.labels = labels
         self.rarest_class = rarest_class
+        self._values: dict[str, np.ndarray] = {}
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -108,22 +132,30 @@ class Given:
         """(K, C, N) float64."""
         return softmax(self.logits)
 
+    @cached_property
+    def ranking(self) -> Ranked:
+        """Examples by the probability of each class, (K, C, N)."""
+        return rank(self.probabilities, self.labels)
+
     def value(self, metric: Metric) -> np.ndarray:
-        """A metric of each member, (K,)."""
+        """A metric of each member, (K,), or of each member and class, (K, C)."""
+        if metric.part.name not in self._values:
+            self._values[metric.part.name] = self._computed(metric)
+        return self._values[metric.part.name]
+
+    def _computed(self, metric: Metric) -> np.ndarray:
         value = metric.part.call(**{name: getattr(self, name) for name in metric.part.inputs()})
         value = np.asarray(value, np.float64)
-        if value.shape != (len(self.labels),):
+        members, classes = self.logits.shape[:2]
+        expected = (members, classes) if metric.by_class else (members,)
+        if value.shape != expected:
             raise UserError(
-                what=f"metric {metric.name} returned the shape {value.shape} for {len(self.labels)} members",
-                expected=f"({len(self.labels)},), one number a member",
+                what=f"metric {metric.part.name} returned the shape {value.shape} for {members} members"
+                + (f" and {classes} classes" if metric.by_class else ""),
+                expected=f"{expected}, one number a member" + (" and class" if metric.by_class else ""),
                 hint=f"correct {metric.part.target} ({metric.part.signature.place})",
             )
         return value
-
-    def of_class(self, name: str) -> np.ndarray:
-        """A metric such as recall_3 of each member, (K,)."""
-        metric, _, label = name.rpartition("_")
-        return BY_CLASS[metric](self.confusion)[..., int(label)]
 
 
 def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -3,12 +3,16 @@
 Where scikit-learn leaves a choice:
 - recall of a class without labels is NaN; balanced accuracy and G-mean leave the class out of their means;
 - precision of a class never predicted is 0;
-- macro F1 leaves out a class that is neither in the labels nor predicted; MCC is 0 where it is 0/0.
+- F1 and F-beta of a class that is neither in the labels nor predicted are NaN, and macro F1 leaves it out;
+- MCC is 0 where it is 0/0.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Gt
 
 
 def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
@@ -21,6 +25,20 @@ def macro_f1(confusion: np.ndarray) -> np.ndarray:
     hits, labelled, predicted = _sums(confusion)
     f1 = divide(2 * hits, labelled + predicted, empty=0.0)
     return f1.sum(axis=-1) / (labelled + predicted > 0).sum(axis=-1)
+
+
+def f1(confusion: np.ndarray) -> np.ndarray:
+    """The F1 score of each class, (..., C), the harmonic mean of precision and recall."""
+    return f_beta(confusion, beta=1.0)
+
+
+def f_beta(confusion: np.ndarray, *, beta: Annotated[float, Gt(0)] = 2.0) -> np.ndarray:
+    """The F-beta score of each class, (..., C): with beta above 1 recall weighs more than precision.
+
+    F = (1 + beta^2) hits / (beta^2 labelled + predicted)
+    """
+    hits, labelled, predicted = _sums(confusion)
+    return divide((1 + beta**2) * hits, beta**2 * labelled + predicted, empty=np.nan)
 
 
 def rarest_recall(confusion: np.ndarray, rarest_class: int) -> np.ndarray:

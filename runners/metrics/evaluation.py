@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,18 +16,22 @@ from lossfleet.runners.metrics.calibration import (
     softmax,
 )
 from lossfleet.runners.metrics.classification import (
+    class_numbers,
     classification_metrics,
     confusion_matrix,
     decision_metrics,
     metric_names,
 )
 from lossfleet.runners.metrics.prior_correction import correct_for_prior, fit_exponent
-from lossfleet.runners.metrics.ranking import precision_at_recall
+from lossfleet.runners.metrics.ranking import interpolated_precision
 
 # Curves whose steps are no epochs: recall in percent, bins from 1.
 PRECISION_AT_RECALL = "test_precision_at_recall"
 RELIABILITY = ("test_reliability_count", "test_reliability_accuracy", "test_reliability_confidence")
 DIAGRAMS = (PRECISION_AT_RECALL, *RELIABILITY)
+
+# With more classes their confusion is no metric: a hundred would have ten thousand of them.
+MOST_CONFUSION_CLASSES = 12
 
 Curve = list[tuple[int, float]]
 
@@ -47,6 +51,7 @@ def evaluate(
     rarest_class: int,
     metric: str,
     users: Sequence[Metric] = (),
+    class_names: Sequence[str] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, list[Curve]]]:
     """Metrics and diagrams of each member on its test part, tuned on its validation part alone.
 
@@ -55,7 +60,7 @@ def evaluate(
       `prior_exponent` from `fit_exponent`.
     - `test_scaled_expected_calibration_error`, `test_scaled_brier_score`: of softmax(x / T), with the
       member's `temperature` T from `fit_temperature`.
-    - `test_confusion_<i>_<j>`: examples of class i predicted as class j, at the argmax.
+    - `test_confusion[i][j]`: examples of class i predicted as class j, at the argmax, of up to 12 classes.
     - `test_precision_at_recall` of the rarest class; `test_reliability_count`, `_accuracy` and `_confidence`,
       without empty bins: curves.
 
@@ -65,20 +70,25 @@ def evaluate(
         rarest_class: in 0..C-1.
         metric: what the correction for the prior is fitted to on the validation part.
         users: metrics beside lossfleet's own.
+        class_names: C of them; None for the numbers from 0 on.
 
     Returns:
         Metrics (K,) and curves of (step, value), one a member, by name. A member whose logits are not all
         finite has NaN and empty curves.
     """
+    class_names = class_names or class_numbers(len(class_counts))
     finite = np.isfinite(validation.logits).all(axis=(1, 2)) & np.isfinite(test.logits).all(axis=(1, 2))
     validation, test = (
         part._replace(logits=np.where(finite[:, None, None], part.logits, 0)) for part in (validation, test)
     )
     metrics = (
-        _named("test_", classification_metrics(*test, rarest_class=rarest_class, users=users))
-        | _confusion(test)
+        _named(
+            "test_",
+            classification_metrics(*test, rarest_class=rarest_class, users=users, class_names=class_names),
+        )
+        | _confusion(test, class_names)
         | _scaled(validation, test)
-        | _corrected(validation, test, class_counts, rarest_class, metric, users)
+        | _corrected(validation, test, class_counts, rarest_class, metric, users, class_names)
     )
     diagrams = _diagrams(softmax(test.logits), test.labels, rarest_class)
     return (
@@ -90,15 +100,15 @@ def evaluate(
     )
 
 
-def final_metric_names(classes: int, users: Sequence[Metric] = ()) -> tuple[str, ...]:
+def final_metric_names(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
     """All metrics that a final replicate has, those of both parts."""
-    plain = metric_names(classes, users)
+    plain = metric_names(class_names, users)
     scaled = ("expected_calibration_error", "brier_score")
     return (
         *(f"{part}_{name}" for part in ("test", "validation") for name in plain),
-        *(f"test_corrected_{name}" for name in decision_metrics(users)),
+        *(f"test_corrected_{name}" for name in decision_metrics(class_names, users)),
         *(f"test_scaled_{name}" for name in scaled),
-        *(f"test_confusion_{i}_{j}" for i in range(classes) for j in range(classes)),
+        *confusion_names(class_names),
         *("train_loss", "temperature", "prior_exponent", "train_rows", "validation_rows", "test_rows"),
     )
 
@@ -120,23 +130,35 @@ def _corrected(
     rarest_class: int,
     metric: str,
     users: Sequence[Metric],
+    class_names: Sequence[str],
 ) -> dict[str, np.ndarray]:
-    exponent = fit_exponent(*validation, class_counts, rarest_class=rarest_class, metric=metric, users=users)
+    shared: dict[str, Any] = {"rarest_class": rarest_class, "users": users, "class_names": class_names}
+    exponent = fit_exponent(*validation, class_counts, metric=metric, **shared)
     logits = correct_for_prior(test.logits, exponent, class_counts)
-    values = classification_metrics(
-        logits, test.labels, rarest_class=rarest_class, names=decision_metrics(users), users=users
-    )
+    names = decision_metrics(class_names, users)
+    values = classification_metrics(logits, test.labels, names=names, **shared)
     return {"prior_exponent": exponent} | _named("test_corrected_", values)
 
 
-def _confusion(test: Outputs) -> dict[str, np.ndarray]:
-    classes = test.logits.shape[1]
-    counts = confusion_matrix(test.logits.argmax(axis=1), test.labels, classes)
-    return {f"test_confusion_{i}_{j}": counts[:, i, j] for i in range(classes) for j in range(classes)}
+def confusion_counts(test: Outputs) -> np.ndarray:
+    """Examples of class i predicted as class j by each member, (K, C, C)."""
+    return confusion_matrix(test.logits.argmax(axis=1), test.labels, test.logits.shape[1])
+
+
+def _confusion(test: Outputs, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+    cells = confusion_counts(test).reshape(len(test.labels), -1).T
+    return dict(zip(confusion_names(class_names), cells, strict=False))
+
+
+def confusion_names(class_names: Sequence[str]) -> list[str]:
+    """The names of the counts, a row of the matrix after the other; none for more than 12 classes."""
+    if len(class_names) > MOST_CONFUSION_CLASSES:
+        return []
+    return [f"test_confusion[{label}][{predicted}]" for label in class_names for predicted in class_names]
 
 
 def _diagrams(probabilities: np.ndarray, labels: np.ndarray, rarest_class: int) -> dict[str, list[Curve]]:
-    precision = precision_at_recall(probabilities[:, rarest_class], labels == rarest_class)
+    precision = interpolated_precision(probabilities[:, rarest_class], labels == rarest_class)
     bins = reliability(probabilities, labels)
     filled = bins._replace(examples=np.where(bins.examples > 0, bins.examples, np.nan))
     return {PRECISION_AT_RECALL: _curves(precision, first_step=0)} | {

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lossfleet.conf.metrics import Metric, own_metrics
-from lossfleet.runners.metrics.classification import classification_metrics
+from lossfleet.conf.metrics import Metric, find_metric, own_metrics
+from lossfleet.runners.metrics.classification import class_numbers, classification_metrics
 
 # 0 is the argmax.
 EXPONENTS = np.arange(-10, 21) / 10
@@ -41,6 +41,7 @@ def fit_exponent(
     rarest_class: int,
     metric: str,
     users: Sequence[Metric] = (),
+    class_names: Sequence[str] | None = None,
 ) -> np.ndarray:
     """The kappa of `correct_for_prior` with the best metric, among -1, -0.9, ..., 2.
 
@@ -50,17 +51,19 @@ def fit_exponent(
         class_counts: (C,) positive, of the training part.
         rarest_class: in 0..C-1.
         metric: by which exponents are compared; balanced accuracy takes its place where it does not depend on
-            decisions alone, and where it is one-sided: best too where all examples are given to the rarest class.
+            decisions alone, and where it is one-sided: best too where all examples are given to one class.
         users: metrics beside lossfleet's own.
+        class_names: as for `classification_metrics`.
 
     Returns:
         (...) float64, the middle of the longest run of exponents with the best metric, of several such runs the
         one nearest to 0; 0 for a member without a finite metric.
     """
     known = own_metrics() | {each.name: each for each in users}
-    measure = known[metric]
+    class_names = class_names or class_numbers(len(class_counts))
+    measure = find_metric(metric, known)
     if not measure.is_of_decisions or is_one_sided(
-        measure, classes=len(class_counts), rarest_class=rarest_class, users=users
+        measure, class_names=class_names, rarest_class=rarest_class, users=users
     ):
         measure = known["balanced_accuracy"]
     leading = labels.shape[:-1]
@@ -73,6 +76,7 @@ def fit_exponent(
                 rarest_class=rarest_class,
                 names=(measure.name,),
                 users=users,
+                class_names=class_names,
             )[measure.name]
             for exponent in EXPONENTS
         ]
@@ -82,17 +86,27 @@ def fit_exponent(
     return np.apply_along_axis(middle_of_longest_run, 0, best)
 
 
-def is_one_sided(metric: Metric, *, classes: int, rarest_class: int, users: Sequence[Metric]) -> bool:
-    """Whether a metric of decisions is as good where the rarest class gets all examples as where all are right.
+def is_one_sided(
+    metric: Metric, *, class_names: Sequence[str], rarest_class: int, users: Sequence[Metric]
+) -> bool:
+    """Whether a metric of decisions is as good where one class gets all examples as where all are right.
 
-    Such as the recall of the rarest class: a threshold that is tuned by it moves without end.
+    Such as the recall of that class: a threshold that is tuned by it moves without end.
     """
-    labels = np.arange(classes)[None]
-    decisions = np.stack([np.eye(classes), np.eye(classes)[np.full(classes, rarest_class)].T])
-    right, rarest = classification_metrics(
-        decisions, labels.repeat(2, axis=0), rarest_class=rarest_class, names=(metric.name,), users=users
+    classes = len(class_names)
+    # An example a class: all right, then all given to the first class, to the second and so on.
+    decisions = np.stack(
+        [np.eye(classes), *(np.eye(classes)[[label] * classes].T for label in range(classes))]
+    )
+    right, *one_class = classification_metrics(
+        decisions,
+        np.arange(classes)[None].repeat(len(decisions), axis=0),
+        rarest_class=rarest_class,
+        names=(metric.name,),
+        users=users,
+        class_names=class_names,
     )[metric.name]
-    return bool(right == rarest)
+    return right in one_class
 
 
 def middle_of_longest_run(is_best: np.ndarray) -> float:

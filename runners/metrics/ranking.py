@@ -1,46 +1,132 @@
-"""Metrics of scores by their order alone: average precision, and the precision-recall curve."""
+"""Metrics of scores by their order alone: average precision, the area under the ROC curve, points of curves."""
 
 from __future__ import annotations
 
+from typing import Annotated, NamedTuple
+
 import numpy as np
+from annotated_types import Interval
 
 from lossfleet.runners.metrics.calibration import one_hot
 from lossfleet.runners.metrics.decisions import divide
 
 RECALL_PERCENTS = np.arange(101)
+# So far a product of a float and a whole number may be above the whole number that it stands for.
+ROUNDING = 1e-9
 
 
-def macro_average_precision(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+class Ranked(NamedTuple):
+    """Examples from the highest score to the lowest, (..., N) each.
+
+    hit: who is positive. hits, seen: how many positives and how many examples there are down to the threshold of each.
+    """
+
+    hit: np.ndarray
+    hits: np.ndarray
+    seen: np.ndarray
+
+
+def rank(probabilities: np.ndarray, labels: np.ndarray) -> Ranked:
+    """The examples by the probability of each class, against the rest: what all metrics of the order are made of.
+
+    Args:
+        probabilities: (..., C, N) floats, or other scores, higher means more likely of class c.
+        labels: (..., N) integers in 0..C-1.
+
+    Returns:
+        (..., C, N) each.
+    """
+    return _ranked(probabilities, one_hot(labels, probabilities.shape[-2]))
+
+
+def macro_average_precision(ranking: Ranked) -> np.ndarray:
     """Mean of the average precisions of the classes that have labels, each class against the rest.
 
     Args:
-        probabilities: (..., C, N) floats.
-        labels: (..., N) integers in 0..C-1.
+        ranking: of `rank`.
 
     Returns:
         (...) float64 in [0, 1].
     """
-    return np.nanmean(average_precision(probabilities, labels), axis=-1)
+    return np.nanmean(average_precision(ranking), axis=-1)
 
 
-def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def average_precision(ranking: Ranked) -> np.ndarray:
     """Average precision of each class against the rest.
 
     AP = sum_t (R_t - R_(t-1)) P_t over the distinct scores t from the highest: equal scores pass a threshold
     together, so their order does not matter.
 
     Args:
-        scores: (..., C, N) floats, higher means more likely of class c.
-        labels: (..., N) integers in 0..C-1.
+        ranking: of `rank`.
 
     Returns:
         (..., C) float64; NaN for a class without labels.
     """
-    hit, precision = _ranked(scores, one_hot(labels, scores.shape[-2]))
-    return divide((precision * hit).sum(axis=-1), hit.sum(axis=-1), empty=np.nan)
+    hit, hits, seen = ranking
+    return divide((hits / seen * hit).sum(axis=-1), hits[..., -1], empty=np.nan)
 
 
-def precision_at_recall(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+def roc_auc(ranking: Ranked) -> np.ndarray:
+    """Area under the ROC curve: the chance that an example of a class has more of its probability than another one.
+
+    With two classes it is that of the second, which is that of the first too; with more the mean over the classes, each
+    against the rest, that have examples and leave others some.
+
+    Args:
+        ranking: of `rank`.
+
+    Returns:
+        (...) float64 in [0, 1]; NaN where all examples are of one class.
+    """
+    _, hits, seen = ranking
+    misses = seen - hits
+    # Between two thresholds the curve is straight, so the area is a sum of trapezia; equal scores count half.
+    width = np.diff(misses, axis=-1, prepend=0)
+    height = hits - np.diff(hits, axis=-1, prepend=0) / 2
+    area = divide((width * height).sum(axis=-1), hits[..., -1] * misses[..., -1], empty=np.nan)
+    if area.shape[-1] == 2:
+        return area[..., 1]
+    present = ~np.isnan(area)
+    return divide(np.where(present, area, 0.0).sum(axis=-1), present.sum(axis=-1), empty=np.nan)
+
+
+def recall_at_precision(
+    ranking: Ranked, *, precision: Annotated[float, Interval(gt=0, le=1)] = 0.9
+) -> np.ndarray:
+    """The highest recall of each class at a threshold with at least this precision.
+
+    Args:
+        ranking: of `rank`.
+        precision: in (0, 1].
+
+    Returns:
+        (..., C) float64 in [0, 1], 0 where no threshold is as precise; NaN for a class without labels.
+    """
+    _, hits, seen = ranking
+    reached = np.where(hits >= precision * seen - ROUNDING, hits, 0).max(axis=-1)
+    return divide(reached, hits[..., -1], empty=np.nan)
+
+
+def precision_at_recall(
+    ranking: Ranked, *, recall: Annotated[float, Interval(gt=0, le=1)] = 0.9
+) -> np.ndarray:
+    """The highest precision of each class at a threshold with at least this recall.
+
+    Args:
+        ranking: of `rank`.
+        recall: in (0, 1].
+
+    Returns:
+        (..., C) float64 in [0, 1]; NaN for a class without labels.
+    """
+    _, hits, seen = ranking
+    positives = hits[..., -1:]
+    best = np.where(hits >= recall * positives - ROUNDING, hits / seen, 0).max(axis=-1)
+    return np.where(positives[..., 0] > 0, best, np.nan)
+
+
+def interpolated_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """The interpolated precision-recall curve of one class against the rest.
 
     P(r) = max of precision_t over the distinct scores t whose recall_t is at least r, for r = 0, 0.01, ..., 1.
@@ -55,8 +141,8 @@ def precision_at_recall(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
     Reference: Manning, Raghavan and Schuetze 2008, Introduction to Information Retrieval, chapter 8.4.
     """
     examples = scores.shape[-1]
-    hit, precision = _ranked(scores, positive)
-    best_from = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
+    hit, hits, seen = _ranked(scores, positive)
+    best_from = np.maximum.accumulate((hits / seen)[..., ::-1], axis=-1)[..., ::-1]
     hits = np.cumsum(hit, axis=-1).reshape(-1, examples)
     # Whole numbers of hits: a recall of 0.29 in floats is not 29 of 100.
     needed = -(-hits[:, -1:] * RECALL_PERCENTS // 100)
@@ -68,16 +154,15 @@ def precision_at_recall(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
     return curve.reshape(*scores.shape[:-1], len(RECALL_PERCENTS))
 
 
-def _ranked(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Who is positive from the highest score to the lowest, and the precision of each one's threshold."""
+def _ranked(scores: np.ndarray, positive: np.ndarray) -> Ranked:
+    """Examples (..., N) by their scores, of which some are positive."""
     examples = scores.shape[-1]
     order = np.argsort(-scores, axis=-1)
     ranked = np.take_along_axis(scores, order, axis=-1)
     hit = np.take_along_axis(positive, order, axis=-1)
-    # Equal scores pass a threshold together, so all have the precision at the last position of their group.
+    # Equal scores pass a threshold together, so all have the counts at the last position of their group.
     last_of_group = np.ones(scores.shape, bool)
     last_of_group[..., :-1] = ranked[..., :-1] != ranked[..., 1:]
     position = np.where(last_of_group, np.arange(examples), examples)
     position = np.minimum.accumulate(position[..., ::-1], axis=-1)[..., ::-1]
-    precision = np.cumsum(hit, axis=-1) / np.arange(1, examples + 1)
-    return hit, np.take_along_axis(precision, position, axis=-1)
+    return Ranked(hit, np.take_along_axis(np.cumsum(hit, axis=-1), position, axis=-1), position + 1)

@@ -14,6 +14,7 @@ from lossfleet.runners.tracking.curves import (
     finite_or_infinite,
 )
 from lossfleet.runners.tracking.database import open_engine
+from lossfleet.runners.tracking.names import metric_name, mlflow_name
 from lossfleet.runners.tracking.replicates import curve_names, replicate_row
 from lossfleet.runners.tracking.store import tracking_uri
 from lossfleet.runners.tracking.tags import KIND_TAG, SWEEP_TAG
@@ -58,7 +59,7 @@ def read_replicates(
         rows += [
             replicate_row(
                 run.data.tags,
-                {name: finite_or_infinite(value) for name, value in run.data.metrics.items()},
+                {metric_name(name): finite_or_infinite(value) for name, value in run.data.metrics.items()},
                 histories.get(run.info.run_id, {}),
                 class_names=_class_names(sweep_run),
                 started=run.info.start_time,
@@ -128,10 +129,12 @@ def _choose_sweeps(client: MlflowClient, experiments: list[Experiment], sweep: s
 
 
 def _curves(uri: str, runs: list[MlflowRun]) -> dict[str, Curves]:
-    names = {run.info.run_id: curve_names(run.data.tags) for run in runs}
-    if uri.startswith("http"):
-        return curves_from_server(uri, names)
-    return curves_from_database(open_engine(uri), names)
+    names = {run.info.run_id: list(map(mlflow_name, curve_names(run.data.tags))) for run in runs}
+    is_server = uri.startswith("http")
+    found = curves_from_server(uri, names) if is_server else curves_from_database(open_engine(uri), names)
+    return {
+        run_id: {metric_name(name): curve for name, curve in own.items()} for run_id, own in found.items()
+    }
 
 
 def _class_names(sweep_run: MlflowRun) -> list[str]:

@@ -6,6 +6,7 @@ import math
 import sys
 from typing import Any
 
+from lossfleet.runners.tracking.names import mlflow_name
 from lossfleet.runners.tracking.runs import Run, milliseconds
 
 # MLflow stores infinity as the largest double, and NaN as zero with a flag.
@@ -23,7 +24,7 @@ def run_rows(run: Run, run_id: str, parent_id: str) -> dict[str, list[dict[str, 
     metrics: list[dict[str, Any]] = [
         {
             "run_uuid": run_id,
-            "key": point.name,
+            "key": mlflow_name(point.name),
             "step": point.step,
             "timestamp": point.time,
             "value": 0.0 if math.isnan(point.value) else max(-LARGEST, min(LARGEST, point.value)),

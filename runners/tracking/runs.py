@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from lossfleet.runners.metrics.evaluation import DIAGRAMS
-from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord, flatten
+from lossfleet.runners.records import (
+    EndRecord,
+    Record,
+    ReferenceRecord,
+    ReplicateRecord,
+    SweepRecord,
+    TrialRecord,
+    flatten,
+)
 from lossfleet.runners.tracking.tags import (
     CURVES_TAG,
     KEY_TAG,
@@ -65,6 +73,7 @@ class RunTree:
         self.end: EndRecord | None = None
         self._replicates: dict[tuple[str, str, int], dict[int, ReplicateRecord]] = defaultdict(dict)
         self._ended: set[tuple[str, str, int]] = set()
+        self._references: Counter[str] = Counter()
 
     def add(self, records: Iterable[Record]) -> list[Run]:
         """The runs that these records complete, parents first."""
@@ -77,6 +86,8 @@ class RunTree:
                 self.sweep = self.sweep or record
             elif isinstance(record, ReplicateRecord):
                 self._replicates[_trial_of(record)][record.replicate] = record
+            elif isinstance(record, ReferenceRecord):
+                runs += self._reference_runs(record)
             elif isinstance(record, TrialRecord) and _trial_of(record) not in self._ended:
                 self._ended.add(_trial_of(record))
                 if self.sweep is None:
@@ -84,6 +95,28 @@ class RunTree:
                 replicates = self._replicates.pop(_trial_of(record), {})
                 runs += _trial_runs(self.sweep, record, [replicates[index] for index in sorted(replicates)])
         return runs
+
+    def _reference_runs(self, record: ReferenceRecord) -> list[Run]:
+        """A reference's runs, as those of a trial; of one that was fitted again they are a further trial."""
+        if self.sweep is None:
+            raise ValueError("a ReferenceRecord came before the SweepRecord")
+        name = record.part["name"]
+        number = self._references[name]
+        self._references[name] += 1
+        trial = TrialRecord(
+            strategy=name,
+            stage="reference",
+            trial=number,
+            state="FAIL" if record.reason else "COMPLETE",
+            params={},
+            config={"reference": record.part},
+            value=None,
+            started=record.started,
+            ended=record.ended,
+            reason=record.reason,
+            error=record.error,
+        )
+        return _trial_runs(self.sweep, trial, [replace(each, trial=number) for each in record.replicates])
 
 
 def sweep_params(sweep: SweepRecord) -> dict[str, str]:
@@ -116,7 +149,7 @@ def _trial_of(record: TrialRecord | ReplicateRecord) -> tuple[str, str, int]:
 
 def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[ReplicateRecord]) -> list[Run]:
     key = f"{sweep_key(sweep)}/{trial.strategy}/{trial.stage}/{trial.trial}"
-    number = "final" if trial.stage == "final" else f"{trial.trial:03d}"
+    number = f"{trial.trial:03d}" if trial.stage == "search" else trial.stage
     config = {name: value for name, value in trial.config.items() if name not in SWEEP_SETTINGS}
     params = as_params(config) | as_params(trial.params)
     search = trial.config.get("search", {})
@@ -190,7 +223,7 @@ def _trial_points(trial: TrialRecord, replicates: list[ReplicateRecord]) -> list
     epochs = max((replicate.epochs for replicate in replicates), default=0)
     for name in sorted({name for replicate in replicates for name in replicate.metrics}):
         if (name, epochs) in complete and len(replicates) > 1:
-            values[f"{name}_std", epochs] = _standard_deviation(complete[name, epochs])
+            values[_with_suffix(name, "_std"), epochs] = _standard_deviation(complete[name, epochs])
     if trial.value is not None:
         values["value", epochs] = trial.value
     if len(trial.values) > 1:
@@ -198,6 +231,12 @@ def _trial_points(trial: TrialRecord, replicates: list[ReplicateRecord]) -> list
     if trial.violations:
         values["violation", epochs] = sum(max(0.0, missed) for missed in trial.violations.values())
     return _timed(values, trial.started, trial.ended)
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+    """A metric's name with a suffix before the class: test_recall_std[text]."""
+    metric, bracket, class_name = name.partition("[")
+    return f"{metric}{suffix}{bracket}{class_name}"
 
 
 def _mean(column: list[float]) -> float:

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossfleet.runners.records import EndRecord, SweepRecord
+from lossfleet.runners.records import CONFUSION, EndRecord, SweepRecord
 from lossfleet.runners.tracking.client import connect, search_runs
 from lossfleet.runners.tracking.database import insert_runs, make_store, open_engine
+from lossfleet.runners.tracking.names import mlflow_name
 from lossfleet.runners.tracking.runs import Run, milliseconds, sweep_params
 from lossfleet.runners.tracking.store import database_path, deleted_experiment, is_local
 from lossfleet.runners.tracking.tags import (
@@ -128,7 +129,11 @@ class Tracker:
             from mlflow.entities import Metric
 
             ended = milliseconds(end.ended)
-            self._log(self._sweep_id, [Metric(*metric, ended, 0) for metric in end.metrics.items()], {})
+            self._log(
+                self._sweep_id,
+                [Metric(mlflow_name(name), value, ended, 0) for name, value in end.metrics.items()],
+                {},
+            )
         self._client.set_terminated(self._sweep_id, end.state, end_time=milliseconds(end.ended))
 
     def _log_artifacts(self, folder: Path) -> None:
@@ -137,8 +142,9 @@ class Tracker:
             return
         if (folder / CONFIG).exists():
             self._client.log_artifact(self._sweep_id, str(folder / CONFIG))
-        if (folder / FIGURES).is_dir():
-            self._client.log_artifacts(self._sweep_id, str(folder / FIGURES), FIGURES)
+        for name in (FIGURES, CONFUSION):
+            if (folder / name).is_dir():
+                self._client.log_artifacts(self._sweep_id, str(folder / name), name)
 
     def _mark_front(self, keys: set[str]) -> None:
         """Tags the trials of the Pareto fronts; in a continued sweep others may have been there before."""
@@ -153,7 +159,9 @@ class Tracker:
         from mlflow.entities import Metric
 
         run_id = self._ids[run.key]
-        metrics = [Metric(point.name, point.value, point.time, point.step) for point in run.points]
+        metrics = [
+            Metric(mlflow_name(point.name), point.value, point.time, point.step) for point in run.points
+        ]
         self._log(run_id, metrics, run.params)
         self._client.set_terminated(run_id, run.status, end_time=milliseconds(run.ended))
         self._unfinished.discard(run.key)

@@ -8,6 +8,7 @@ from typing import NoReturn, cast, get_args
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluation import ROPE
+from lossfleet.conf.metrics import split_names
 from lossfleet.sweeps.commands.run import Format
 
 COMMANDS = ("sweep", "train", "compare", "plot", "ui", "sync", "worker")
@@ -218,7 +219,7 @@ def _rope(text: str) -> float:
 
 
 def _metrics(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+    return [name.strip() for name in split_names(text)]
 
 
 def checked_figure(name: str | None) -> str:

@@ -29,6 +29,7 @@ def check_parts(plan: Plan) -> None:
             the file and the line.
     """
     _try_search(plan)
+    _try_references(plan.references)
     check_users_parts(plan.studies)
 
 
@@ -75,6 +76,17 @@ def _try_search(plan: Plan) -> None:
 
     for study in plan.studies:
         check_search(study)
+
+
+def _try_references(references: Sequence[Part]) -> None:
+    # As lossfleet has them they work: scikit-learn need not be imported before anything is trained.
+    others = [each for each in references if not is_as_it_comes(each)]
+    if not others:
+        return
+    from lossfleet.runners.training.references import check_estimator
+
+    for reference in others:
+        check_estimator(reference)
 
 
 def is_as_it_comes(part: Part) -> bool:

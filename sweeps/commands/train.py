@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lossfleet.conf.metrics import of_class
 from lossfleet.conf.schema import Config
-from lossfleet.runners.data.loading import tell_notes
+from lossfleet.runners.data.loading import tell_notes, tell_small_classes
 from lossfleet.runners.metrics.classification import classification_metrics
 from lossfleet.runners.training.replicate import ReplicateFactory
 
@@ -24,6 +25,7 @@ def run_training(config: Config) -> None:
     from lossfleet.runners.training.solo import train_solo
 
     split = replicate.split
+    tell_small_classes(factory.dataset, split)
     print(f"{config.strategy} on {config.data.label}, seed {config.seed}, split {TRAIN_SPLIT}")
     print(f"{'epoch':>10}  {'train_loss':>23}  " + "  ".join(f"{name:>23}" for name in PRINTED))
     for epoch, progress in enumerate(train_solo(replicate), start=1):
@@ -36,14 +38,18 @@ def run_training(config: Config) -> None:
                 progress.logits(split.validation_features),
                 split.validation_labels,
                 rarest_class=split.rarest_class,
+                names=PRINTED,
             ),
         )
     metrics = classification_metrics(
-        progress.logits(split.test_features), split.test_labels, rarest_class=split.rarest_class
+        progress.logits(split.test_features),
+        split.test_labels,
+        rarest_class=split.rarest_class,
+        class_names=factory.dataset.class_names,
     )
     _print_row("test", None, metrics)
-    for label, name in enumerate(factory.dataset.class_names):
-        print(f"recall of {name}: {metrics[f'recall_{label}']:.4f}")
+    for name in factory.dataset.class_names:
+        print(f"recall of {name}: {metrics[of_class('recall', name)]:.4f}")
 
 
 def _print_row(label: str, loss: float | None, metrics: dict) -> None:

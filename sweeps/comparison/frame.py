@@ -37,6 +37,7 @@ class Comparison:
 
     `sentence` has a line a data set, and one over all. `metrics` are those of the table, the first one is
     compared. `table` has a row a strategy (and data set), `pairwise` a row a pair of strategies.
+    `references` has what `references.beside` gives, of all data sets; they have no rank.
     `average_ranks` is there for several data sets, `ranks` with the tests for three strategies or more, `front`
     has what `front.trade_offs` gives.
     """
@@ -48,6 +49,7 @@ class Comparison:
     average_ranks: pd.Series | None = None
     ranks: Ranks | None = None
     front: pd.DataFrame | None = None
+    references: pd.DataFrame | None = None
 
     @property
     def winner(self) -> str:
@@ -59,10 +61,12 @@ class Comparison:
         return f"{best.strategy} (not distinguishable from {', '.join(ties)})" if ties else best.strategy
 
     def scores(self) -> dict[str, float]:
-        """The winner's mean of each metric, and every strategy's mean of the first as `<metric>.<strategy>`."""
+        """The winner's mean of each metric, and as `<metric>.<name>` the first of every strategy and reference."""
         means = {name: self.table[name].iloc[0] for name in self.metrics}
         first = self.metrics[0]
-        means |= {f"{first}.{row['strategy']}": row[first] for _, row in self.table.iterrows()}
+        for table in (self.table, self.references):
+            if table is not None:
+                means |= {f"{first}.{row['strategy']}": row[first] for _, row in table.iterrows()}
         return {name: float(mean) for name, mean in means.items() if math.isfinite(mean)}
 
 

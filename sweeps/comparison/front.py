@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfleet.conf.metrics import sign_of
+from lossfleet.conf.metrics import sign_of, split_names
 from lossfleet.sweeps.comparison.frame import hyperparameters
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def trade_offs(frame: pd.DataFrame) -> pd.DataFrame:
     ]
     parts = []
     for (data, objectives), sweep in searched.groupby(["data", "objectives"]):
-        metrics = objectives.split(",")
+        metrics = split_names(objectives)
         trials = sweep.groupby(["strategy", "trial"])
         part = trials[[f"validation_{name}" for name in metrics]].mean().set_axis(metrics, axis=1)
         part["hyperparameters"] = [hyperparameters(rows.iloc[0]) for _, rows in trials]

@@ -63,9 +63,9 @@ def check_metric_names(names: Sequence[str]) -> None:
     """
     from lossfleet.runners.metrics.evaluation import final_metric_names
 
-    known = final_metric_names(classes=1, users=list(known_metrics().values()))
+    known = final_metric_names(("CLASS",), users=list(known_metrics().values()))
     for index, name in enumerate(names):
-        if re.sub(r"_\d+", "_0", name) not in known:
+        if re.sub(r"\[.*?\](?=\[|$)", "[CLASS]", name) not in known:
             raise UserError(
                 what=f"there is no metric {name!r}",
                 expected="a metric of the final evaluations",

@@ -20,9 +20,10 @@ from lossfleet.sweeps.comparison.frame import (
 )
 from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
 from lossfleet.sweeps.comparison.ranks import average_families, rank, ranks_of
+from lossfleet.sweeps.comparison.references import beside, latest_references
 from lossfleet.sweeps.comparison.statistics import INTERVALS, compare_pairs
 from lossfleet.sweeps.comparison.threshold import kinds, metrics_beside, oriented
-from lossfleet.sweeps.comparison.verdict import sentence_about, sentence_over
+from lossfleet.sweeps.comparison.verdict import sentence_about, sentence_beside, sentence_over
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,8 @@ def summary(
         counts as chance. `difference` is that of the compared metric to the best strategy's, `difference_low` and
         `_high` its interval (corrected t at Holm's level), `bootstrap_low` and `_high` the bootstrap's;
         `ce_difference` and so on are those to plain cross-entropy's. `beaten` says that the best one is better by
-        the corrected test. The pairs have `kind`, what `threshold.kinds` finds of each.
+        the corrected test. The pairs have `kind`, what `threshold.kinds` finds of each. `references` has the models
+        that the strategies are set beside, see `references.beside`; None without any.
 
     Raises:
         UserError: no final evaluation, no such metric, or two sweeps on one data set.
@@ -65,7 +67,8 @@ def summary(
     final = latest_finals(frame)
     chosen = _choose_metrics(final, metrics)
     front = trade_offs(frame)
-    tables, pairs, sentences, means = [], [], [], {}
+    fitted = latest_references(frame)
+    tables, pairs, sentences, means, references = [], [], [], {}, []
     for data, part in final.groupby("data"):
         if part["sweep"].nunique() > 1:
             raise UserError(
@@ -78,15 +81,25 @@ def summary(
         learned = part[[name for name in ("train_rows", "validation_rows") if name in part]].sum(axis=1)
         rows = {"train_rows": learned.mean(), "test_rows": part["test_rows"].mean()}
         pairwise = compare_pairs(sign_of(chosen[0]) * scores, **rows, rope=rope)
-        beside = {
+        others = {
             words: oriented(part, column, scores)
             for words, column in metrics_beside(chosen[0], part.columns).items()
         }
-        pairwise["kind"] = kinds(pairwise, beside, **rows)
+        pairwise["kind"] = kinds(pairwise, others, **rows)
         table = _add_differences(_table(part, chosen, scores), pairwise, sign_of(chosen[0]))
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
+        best = table["strategy"].iloc[0]
+        models = beside(
+            fitted[fitted["sweep"] == part["sweep"].iloc[0]],
+            scores[best] if best in scores and len(scores) else None,
+            chosen,
+            **rows,
+        )
+        references.append(models)
         sentence = sentence_about(str(data), table, chosen[0], pairwise, rope)
+        if len(models):
+            sentence += f" {sentence_beside(best, models, chosen[0])}"
         if (front["data"] == data).any():
             of_data = front[front["data"] == data].dropna(axis=1, how="all")
             sentence += f" {sentence_about_front(of_data)}"
@@ -107,6 +120,7 @@ def summary(
         average_ranks=average_ranks,
         ranks=ranks,
         front=front,
+        references=pd.concat(references, ignore_index=True) if any(map(len, references)) else None,
     )
 
 

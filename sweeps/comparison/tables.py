@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.metrics import sign_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MARK = "*"
 NOTE = f"{MARK} the best is better: corrected t-test, Holm's correction, p < {ALPHA:g}"
+REFERENCES = "references, not tuned"
 INTERVAL = "difference to the best, 95 %"
 # What a page or a terminal of 80 columns has room for.
 DATA_SETS_A_TABLE = 4
@@ -51,11 +52,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table to read; the first column names the rows."""
+    """A table to read; the first column names the rows. Below a rule are the rows of the references, if any."""
 
     title: str
     header: list[str]
     rows: list[list[Cell]]
+    below: int = 0
+
+    @property
+    def rule(self) -> int | None:
+        """The row that the rule is above."""
+        return len(self.rows) - self.below if self.below else None
 
     @property
     def width(self) -> int:
@@ -98,6 +105,9 @@ def markdown_table(comparison: Comparison) -> str:
     for grid in grids(comparison):
         lines = [[escape_markdown(name) for name in grid.header], ["---"] * len(grid.header)]
         lines += [[_marked(cell, escape_markdown, "**{}**") for cell in row] for row in grid.rows]
+        if grid.rule is not None:
+            # Markdown has no rules within a table.
+            lines.insert(2 + grid.rule, [f"*{REFERENCES}*", *[""] * (len(grid.header) - 1)])
         title = [f"{escape_markdown(grid.title)}:", ""] if grid.title else []
         parts.append("\n".join(title + ["| " + " | ".join(line) + " |" for line in lines]))
         if grid.has_marks:
@@ -114,9 +124,12 @@ def latex_table(comparison: Comparison) -> str:
             lines.append(f"{escape_latex(grid.title)}\\\\")
         lines += [f"\\begin{{tabular}}{{{'l' * len(grid.header)}}}", "\\toprule"]
         lines += [_latex_row(escape_latex(name) for name in grid.header), "\\midrule"]
-        lines += [
+        rows = [
             _latex_row(_marked(cell, escape_latex, r"\textbf{{{}}}") for cell in row) for row in grid.rows
         ]
+        if grid.rule is not None:
+            rows.insert(grid.rule, "\\midrule")
+        lines += rows
         lines += ["\\bottomrule", "\\end{tabular}\\par"]
         if grid.has_marks:
             lines.append(f"{{\\footnotesize {escape_latex(NOTE)}}}\\par")
@@ -124,8 +137,14 @@ def latex_table(comparison: Comparison) -> str:
 
 
 def csv_table(comparison: Comparison) -> str:
-    """All plain numbers of the comparison's table as comma-separated values."""
-    return comparison.table.to_csv(index=False)
+    """All plain numbers of the comparison's table as comma-separated values; `reference` says what is one."""
+    import pandas as pd
+
+    table = comparison.table
+    if comparison.references is not None:
+        strategies, references = table.assign(reference=False), comparison.references.assign(reference=True)
+        table = pd.concat([strategies, references.drop(columns=["p", "p_holm", "ahead"])])
+    return table.to_csv(index=False)
 
 
 def print_table(comparison: Comparison) -> None:
@@ -136,15 +155,20 @@ def print_table(comparison: Comparison) -> None:
     from rich.text import Text
 
     console = Console()
-    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "padding": 0}
+    # Rich's own has no line between rows.
+    lines = box.Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
+    style: dict[str, Any] = {"box": lines, "show_edge": False, "padding": 0}
     for grid in grids(comparison):
         is_narrow = grid.width > console.width
         # As Text, since square brackets in a string are rich's markup.
         title = Text(grid.title) if grid.title else None
         table = Table(title=title, title_justify="left", **style)
         for index, name in enumerate(grid.header):
-            table.add_column(Text(name), width=_width(grid, index) if is_narrow else None)
-        for row in grid.rows:
+            # A name is broken rather than cut off.
+            table.add_column(Text(name), width=_width(grid, index) if is_narrow else None, overflow="fold")
+        for number, row in enumerate(grid.rows):
+            if number == grid.rule:
+                table.add_section()
             table.add_row(*[_terminal_cell(cell) for cell in row])
         console.print(table)
         if grid.has_marks:
@@ -166,16 +190,23 @@ def escape_latex(text: str) -> str:
 
 
 def _scores(comparison: Comparison) -> Grid:
-    table, metrics = comparison.table, comparison.metrics
+    header = ["strategy", *(metric.replace("_", " ") for metric in comparison.metrics)]
+    header.insert(2, INTERVAL)
+    rows = _score_rows(comparison.table, comparison.metrics)
+    below = [] if comparison.references is None else _score_rows(comparison.references, comparison.metrics)
+    # What is bold is the best strategy.
+    below = [[replace(cell, best=False) for cell in row] for row in below]
+    return Grid("", header, rows + below, len(below))
+
+
+def _score_rows(table: pd.DataFrame, metrics: Sequence[str]) -> list[list[Cell]]:
     columns = [[Cell(str(strategy)) for strategy in table["strategy"]]]
     columns += [_metric_cells(table, metric, marks=metric == metrics[0]) for metric in metrics]
     intervals = [
         Cell(_interval(*ends)) for ends in zip(table["difference_low"], table["difference_high"], strict=True)
     ]
     columns.insert(2, intervals)
-    header = ["strategy", *(metric.replace("_", " ") for metric in metrics)]
-    header.insert(2, INTERVAL)
-    return Grid("", header, [list(row) for row in zip(*columns, strict=True)])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _chosen(table: pd.DataFrame) -> Grid:
@@ -202,7 +233,24 @@ def _by_data_set(comparison: Comparison, metric: str, data_sets: Sequence[str]) 
         for strategy in strategies:
             value = comparison.average_ranks.get(strategy)
             rows[strategy].append(Cell("" if value is None else f"{value:.2f}"))
-    return Grid(metric.replace("_", " "), header, list(rows.values()))
+    below = _references_by_data_set(comparison.references, metric, data_sets, marks=is_compared)
+    # They have no rank.
+    below = [[*row, *[Cell("")] * (len(header) - len(row))] for row in below]
+    return Grid(metric.replace("_", " "), header, list(rows.values()) + below, len(below))
+
+
+def _references_by_data_set(
+    references: pd.DataFrame | None, metric: str, data_sets: Sequence[str], *, marks: bool
+) -> list[list[Cell]]:
+    if references is None:
+        return []
+    rows = {name: [Cell(str(name))] for name in dict.fromkeys(references["strategy"])}
+    for data in data_sets:
+        part = references[references["data"] == data]
+        cells = dict(zip(part["strategy"], _metric_cells(part, metric, marks=marks), strict=True))
+        for name, row in rows.items():
+            row.append(replace(cells[name], best=False) if name in cells else Cell(""))
+    return list(rows.values())
 
 
 def _fronts(comparison: Comparison) -> list[Grid]:

@@ -116,6 +116,35 @@ def _ranking_or_threshold(best: str, ahead: pd.DataFrame) -> list[str]:
     return said
 
 
+def sentence_beside(best: str, references: pd.DataFrame, metric: str) -> str:
+    """How the best strategy stands beside the references of one data set.
+
+    Args:
+        best: the strategy.
+        references: of `references.beside`.
+        metric: the compared metric's column.
+    """
+    import pandas as pd
+
+    said = []
+    is_level = ~references["beaten"] & ~references["ahead"] & references["p"].notna()
+    groups = (
+        (references["beaten"], f"{best} is better than {{}}"),
+        (references["ahead"], f"{best} is worse than {{}}"),
+        (is_level, f"{best} and {{}} are not distinguishable"),
+        (references["p"].isna(), f"{best} could not be tested against {{}}"),
+    )
+    for rows, words in groups:
+        named = []
+        for _, row in references[rows].iterrows():
+            tested = "" if pd.isna(row["p_holm"]) else f", {_p(row['p_holm'])}"
+            named.append(f"{row['strategy']} ({row[metric]:.3f}{tested})")
+        if named:
+            said.append(words.format(_list(named)))
+    first, *others = said
+    return ". ".join([f"Beside the references, which are not tuned: {first}", *others]) + "."
+
+
 def sentence_over(scores: pd.DataFrame, ranks: Ranks | None) -> str:
     """What several data sets say together.
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.parts import own_file, part_names, unknown_setting
+from lossfleet.conf.parts import named_part, own_file, part_names, unknown_setting
+from lossfleet.conf.rules import show
 from lossfleet.conf.schema import PART_GROUPS, SECTION_FIELDS, Config
 from lossfleet.sweeps.planning.space import parse_override, unquoted
 
@@ -78,7 +79,25 @@ class Composer:
                 values[group]["name"] = chosen.get(group)
         if self.users_metrics:
             values["search"]["users_metrics"] = self.users_metrics
+        values["references"] = self._references(values["references"])
         return Config.from_dict(values)
+
+    def _references(self, names: Any) -> list[dict[str, Any]]:
+        """What the files of the references say."""
+        if not isinstance(names, list) or len(set(map(str, names))) < len(names):
+            raise UserError(
+                what=f"references is {show(names)}",
+                expected="a list of files of the group reference, each once",
+                hint="write for example references=[dummy,logistic], or references=[] for none",
+            )
+        for name in names:
+            self.check_option("reference", name)
+        return [
+            named_part("reference", name).to_dict()
+            if name in part_names("reference")
+            else {"name": name} | self.file("reference", name)
+            for name in names
+        ]
 
     @cached_property
     def users_metrics(self) -> list[dict[str, Any]]:

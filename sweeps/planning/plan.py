@@ -32,7 +32,9 @@ from lossfleet.sweeps.planning.space import Dimension, Value, grid_size
 EXTRAS = {"optuna.samplers.CmaEsSampler": ("cmaes", "cmaes"), "optuna.samplers.GPSampler": ("gp", "torch")}
 
 # What the studies of a sweep have in common.
-SHARED = ("data", "budget", "search", "pruner", "evaluation", "fleet", "engine", "tracking", "seed", "name")
+SHARED = (
+    "data", "budget", "search", "pruner", "evaluation", "references", "fleet", "engine", "tracking", "seed", "name"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ class Plan:
     def pruner(self) -> Pruner:
         """When each study stops a trial early."""
         return self.studies[0].config.pruner
+
+    @property
+    def references(self) -> tuple[Part, ...]:
+        """What the strategies are set beside."""
+        return self.studies[0].config.references
 
     @property
     def fleet(self) -> Fleet:
@@ -215,7 +222,7 @@ def trial_config(study: Study, params: Mapping[str, Value]) -> Config:
     Raises:
         UserError: a value its setting refuses.
     """
-    config = replace(study.config, space={})
+    config = replace(study.config, space={}, references=())
     for name, value in params.items():
         if name in study.variants:
             config = replace(config, **{name: study.variants[name][str(value)]})
@@ -290,6 +297,7 @@ def _digest(studies: tuple[Study, ...]) -> str:
         for length in ("trials", "seconds", "patience"):
             del config["budget"][length]
         del config["tracking"], config["fleet"], config["engine"], config["evaluation"]["rope"]
+        config.pop("references", None)
         # A table is known by what is in it; it may be moved.
         config["data"].pop("path", None)
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

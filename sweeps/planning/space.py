@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 Value = float | int | str | None
+
+CLASS_METRIC = r"[A-Za-z_]\w*\[[^\[\]]*\]"
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def parse_override(text: str, config_loader: Any = None) -> Override:
     from hydra.errors import HydraException
 
     try:
-        override = OverridesParser.create(config_loader).parse_overrides([text])[0]
+        override = OverridesParser.create(config_loader).parse_overrides([_with_quoted_metrics(text)])[0]
         if not override.key_or_group:
             raise HydraException("the key is missing")
     except HydraException as error:
@@ -117,6 +120,14 @@ def parse_override(text: str, config_loader: Any = None) -> Override:
             hint=f"write for example {key.split('@')[0]}={value or 'null'}",
         )
     return override
+
+
+def _with_quoted_metrics(text: str) -> str:
+    """An override of `search` with metrics of a class, such as f1[yes], in the quotes that Hydra wants around them."""
+    key, _, value = text.partition("=")
+    if not key.startswith("search.") or "'" in value or '"' in value:
+        return text
+    return f"{key}={re.sub(CLASS_METRIC, lambda found: repr(found[0]), value)}"
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.evaluation import Evaluation
-from lossfleet.runners.records import EndRecord, Record, TrialRecord
+from lossfleet.runners.records import CONFUSION, EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,7 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
     settings = Evaluation(**trials[-1].config.get("evaluation", {}))
     comparison = summary(table, rope=settings.rope)
     print_table(comparison)
+    write_confusions(records, folder / CONFUSION)
     draw_figures(table, comparison, folder / "figures")
     return EndRecord(
         "FINISHED",
@@ -57,6 +58,30 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
         front=front_members(comparison),
         winner=comparison.winner,
     )
+
+
+def write_confusions(records: list[Record], folder: Path) -> None:
+    """Write the confusion counts of a strategy, summed over its final replicates, where there are many classes.
+
+    A file a strategy, a row a true class, a column a predicted one.
+    """
+    import numpy as np
+    import pandas as pd
+
+    sweep = next(record for record in records if isinstance(record, SweepRecord))
+    # A sweep continued with more trials evaluates again what it then finds best.
+    counts: dict[str, dict[int, dict[int, list[list[int]]]]] = {}
+    for record in records:
+        if isinstance(record, ReplicateRecord) and record.confusion is not None:
+            counts.setdefault(record.strategy, {}).setdefault(record.trial, {})[record.replicate] = (
+                record.confusion
+            )
+    for strategy, trials in counts.items():
+        *_, latest = trials.values()
+        folder.mkdir(exist_ok=True)
+        names = sweep.dataset["class_names"]
+        table = pd.DataFrame(np.sum(list(latest.values()), axis=0), index=names, columns=names)
+        table.to_csv(folder / f"{strategy}.csv", index_label="true class")
 
 
 def draw_figures(table: pd.DataFrame, comparison: Comparison, folder: Path) -> None:

@@ -29,6 +29,8 @@ METHOD = (
     "trials that fall behind are pruned.",
     "Final evaluation. Each strategy's best trial is trained again on seeds and splits that the search never saw, "
     "the same for all strategies, and measured on the test part.",
+    "References are not tuned and not ranked: they are fitted on the training parts of the final splits, and the best "
+    "strategy is compared with each by the same test.",
     "Tests on one data set. Differences are paired by split. Training parts of different splits overlap, hence "
     "the corrected t-test (1) with Holm's correction (2) for the number of pairs.",
     "Findings. A pair is better everywhere, or at the argmax alone, by the same test after a correction for the prior "
@@ -147,7 +149,7 @@ def report_tables(comparison: Comparison) -> Iterator[Table]:
         if CHOSEN not in grid.header:
             title = grid.title or f"Strategies on {data_sets[0]}"
             note = f"Mean ± standard deviation over the final splits. {NOTE if grid.has_marks else ''}"
-            yield Table(title, grid.header, grid.rows, note)
+            yield Table(title, grid.header, grid.rows, note, grid.rule)
     for data in data_sets:
         part = comparison.table[comparison.table["data"] == data]
         rows = part[["strategy", "replicates", "hyperparameters"]].to_numpy().tolist()

@@ -34,11 +34,12 @@ class ReplicateState:
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     failure: str | None = None
     record: ReplicateRecord | None = None
+    confusion: list[list[int]] | None = None
 
     def start_over(self) -> None:
         """Forget what was measured, to train once more."""
         self.started, self.epochs, self.failure = time.time(), 0, None
-        self.metrics, self.curves = {}, {}
+        self.metrics, self.curves, self.confusion = {}, {}, None
 
     def measure(self, metrics: Mapping[str, float], *, rung: bool) -> None:
         """Keep metrics of the current epoch, those of a rung as a curve too."""
@@ -127,6 +128,7 @@ class Job:
             started=replicate.started,
             ended=time.time(),
             reason=reason,
+            confusion=replicate.confusion,
         )
         return replicate.record
 

@@ -281,7 +281,7 @@ class LocalEngine:
         }
         if at_rung:
             with self._watch("measure"):
-                measure(queue.fleet, at_rung, losses)
+                measure(queue.fleet, at_rung, losses, self.factory.dataset.class_names)
         return at_rung
 
     def _finish_if_done(self, job: Job, source: JobSource) -> None:

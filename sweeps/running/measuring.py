@@ -6,26 +6,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lossfleet.conf.metrics import split_class
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.splits import Split
-from lossfleet.runners.metrics.classification import classification_metrics
-from lossfleet.runners.metrics.evaluation import Outputs, evaluate
+from lossfleet.runners.metrics.classification import classification_metrics, metric_names
+from lossfleet.runners.metrics.evaluation import (
+    MOST_CONFUSION_CLASSES,
+    Outputs,
+    confusion_counts,
+    evaluate,
+)
 from lossfleet.runners.training.slots import Slots
-from lossfleet.sweeps.running.jobs import Job, ReplicateState
+from lossfleet.sweeps.running.jobs import Job, ReplicateState, Stage
 
 Member = tuple[Job, ReplicateState]
+OF_EACH_CLASS = ("recall", "precision")
 
 
-def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> None:
-    """Metrics on the validation parts: the searched ones at every rung, all at the last epoch.
+def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray, class_names: Sequence[str]) -> None:
+    """Metrics on the validation parts: the searched ones at every rung, those of `trial_metrics` at the last epoch.
 
-    A final evaluation is measured on the test part too, at its last epoch and then only. What has diverged is
+    A final evaluation has all at its last epoch, and is measured on the test part too, then only. What has diverged is
     measured as if all of its logits were 0, or not at all, as `evaluation.diverged` says.
 
     Args:
         fleet: in whose slots the replicates are.
         at_rung: the replicates at a rung, by slot; what was measured is kept in them.
         losses: (K,), the mean training loss of each slot's epoch.
+        class_names: of the data.
     """
     at_rung = {
         slot: (job, run)
@@ -40,7 +48,7 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> Non
         slots = [slot for slot in at_rung if last[slot] == at_end]
         if slots:
             splits = [fleet.split(slot) for slot in slots]
-            _validate(logits[slots], splits, [at_rung[slot] for slot in slots], at_end)
+            _validate(logits[slots], splits, [at_rung[slot] for slot in slots], class_names, at_end)
     final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
     if final:
         test_logits = fleet.logits("test")
@@ -50,6 +58,7 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> Non
             test_logits[final],
             [fleet.split(slot) for slot in final],
             [at_rung[slot] for slot in final],
+            class_names,
         )
     for slot, (_, run) in at_rung.items():
         if run.failure is None:
@@ -61,35 +70,71 @@ def rung_metrics(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys((config.search.metric, "balanced_accuracy", "macro_f1", "rarest_recall")))
 
 
-def _validate(logits: np.ndarray, splits: Sequence[Split], members: Sequence[Member], at_end: bool) -> None:
+def trial_metrics(config: Config, class_names: Sequence[str]) -> tuple[str, ...]:
+    """What is measured of a trial of the search at its end: of what each class has, two metrics and those searched.
+
+    There are many such trials, and a hundred classes may have a thousand metrics.
+    """
+    search = config.search
+    searched = (*rung_metrics(config), *search.objectives, *(each.metric for each in search.constraints))
+    return tuple(
+        name
+        for name in metric_names(class_names, search.users_metrics)
+        if split_class(name)[1] is None or split_class(name)[0] in OF_EACH_CLASS or name in searched
+    )
+
+
+def _validate(
+    logits: np.ndarray,
+    splits: Sequence[Split],
+    members: Sequence[Member],
+    class_names: Sequence[str],
+    at_end: bool,
+) -> None:
     """Metrics of logits (K, C, N) on the validation parts of K replicates."""
     config = members[0][0].config
+    names: dict[Stage, tuple[str, ...]] = dict.fromkeys(("search", "final"), rung_metrics(config))
+    if at_end:
+        names = {
+            "search": trial_metrics(config, class_names),
+            "final": metric_names(class_names, config.search.users_metrics),
+        }
     metrics = classification_metrics(
         logits,
         np.stack([split.validation_labels for split in splits]),
         rarest_class=splits[0].rarest_class,
-        names=None if at_end else rung_metrics(config),
+        names=max((names[job.stage] for job, _ in members), key=len),
         users=config.search.users_metrics,
+        class_names=class_names,
     )
     for index, (job, run) in enumerate(members):
         curves = rung_metrics(job.config)
-        for name, values in metrics.items():
-            run.measure({f"validation_{name}": float(values[index])}, rung=name in curves)
+        for name in names[job.stage]:
+            run.measure({f"validation_{name}": float(metrics[name][index])}, rung=name in curves)
 
 
 def _evaluate(
-    validation: np.ndarray, test: np.ndarray, splits: Sequence[Split], members: Sequence[Member]
+    validation: np.ndarray,
+    test: np.ndarray,
+    splits: Sequence[Split],
+    members: Sequence[Member],
+    class_names: Sequence[str],
 ) -> None:
     """Metrics and diagrams of K replicates on their test parts, from the logits (K, C, N) of both parts."""
     config = members[0][0].config
+    tested = Outputs(test, np.stack([split.test_labels for split in splits]))
     metrics, diagrams = evaluate(
         Outputs(validation, np.stack([split.validation_labels for split in splits])),
-        Outputs(test, np.stack([split.test_labels for split in splits])),
+        tested,
         class_counts=splits[0].class_counts,
         rarest_class=splits[0].rarest_class,
         metric=config.search.metric,
         users=config.search.users_metrics,
+        class_names=class_names,
     )
+    if len(class_names) > MOST_CONFUSION_CLASSES:
+        for counts, (_, run) in zip(confusion_counts(tested), members, strict=True):
+            run.confusion = counts.tolist()
     for index, ((_, run), split) in enumerate(zip(members, splits, strict=True)):
         run.measure({name: float(values[index]) for name, values in metrics.items()}, rung=False)
         run.curves |= {name: curves[index] for name, curves in diagrams.items()}

@@ -12,9 +12,6 @@ from lossfleet.sweeps.search.choice import best_trial
 from lossfleet.sweeps.search.stopping import Stop
 from lossfleet.sweeps.search.study import Asked, StudySearch
 
-# Splits of the final evaluation are numbered from here, away from those of the search.
-FIRST_FINAL_SPLIT = 1000
-
 
 class StudySource:
     """One study: asks for trials while there is room, then once for the final evaluation.
@@ -27,7 +24,7 @@ class StudySource:
         self.search = search
         self.trials: dict[int, TrialRecord] = {}
         self.final: TrialRecord | None = None
-        self._replicates: dict[tuple[Stage, int, int], ReplicateRecord] = {}
+        self._replicates: dict[tuple[str, int, int], ReplicateRecord] = {}
         self._in_flight: dict[int, Asked] = {}
         self._final_started = False
         for record in records:
@@ -104,8 +101,7 @@ def make_job(
     if stage == "search":
         pairs = [(seed, number) for number, seed in enumerate(budget.search_seeds[: budget.replicates])]
     else:
-        seeds = budget.final_seeds[: budget.final_replicates]
-        pairs = [(seed, FIRST_FINAL_SPLIT + number) for number, seed in enumerate(seeds)]
+        pairs = budget.final_pairs()
     records = {record.replicate: record for record in ended}
     replicates = []
     for number, (seed, split) in enumerate(pairs):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lossfleet.conf.errors import Failure
-from lossfleet.runners.data.loading import tell_notes
+from lossfleet.runners.data.loading import tell_notes, tell_small_classes
 from lossfleet.runners.environment import environment
 from lossfleet.runners.records import (
     JOURNAL_FILE,
@@ -27,6 +27,7 @@ from lossfleet.sweeps.report.conclusion import conclude, import_conclusion
 from lossfleet.sweeps.running.folder import STUDIES, locked, set_aside, store_configuration
 from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.progress import SweepProgress
+from lossfleet.sweeps.running.references import References
 from lossfleet.sweeps.running.size import check_fusion
 from lossfleet.sweeps.running.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.search.stopping import remarks
@@ -53,7 +54,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     check_fusion(plan)
     factory = ReplicateFactory(plan.data)
     tell_notes(plan.data, factory.dataset)
-    factory.split(plan.budget.search_seeds[0], 0)
+    tell_small_classes(factory.dataset, factory.split(plan.budget.search_seeds[0], 0))
     if plan.tracking.enabled:
         require_active(tracking_uri(plan.tracking.uri), plan.tracking.experiment or plan.data.label)
     folder = STUDIES / plan.sweep
@@ -88,7 +89,9 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
         if plan.tracking.enabled:
             with uninterrupted():
                 writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.label)
-        train(plan, factory, folder, records)
+        with References(plan, folder, records) as references:
+            train(plan, factory, folder, records)
+            references.wait()
         end = conclude(journal.read(), folder)
         for remark in remarks(plan, journal.read()):
             print(remark, file=sys.stderr)

@@ -198,7 +198,7 @@ def test_parts_of_the_user_are_trained_and_compared_like_ours(folder, tmp_path):
         "budget.rungs=1",
         "budget.final_replicates=2",
     )
-    arguments = ("sweep", "--config-dir", folder.name, *OF_MINE, *small, "fleet.processes=2")
+    arguments = ("sweep", "--config-dir", folder.name, *OF_MINE, *small, "references=[]", "fleet.processes=2")
     done = run_command(arguments, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "poly1" in done.stdout

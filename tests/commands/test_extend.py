@@ -21,6 +21,7 @@ TINY = (
     "budget.rungs=1",
     "budget.final_replicates=2",
     "tracking.enabled=false",
+    "references=[]",
 )
 
 

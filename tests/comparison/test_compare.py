@@ -9,7 +9,7 @@ import pytest
 import sweep_records
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.metrics.classification import metric_names
+from lossfleet.runners.metrics.classification import class_numbers, metric_names
 from lossfleet.runners.metrics.evaluation import DIAGRAMS, Outputs, evaluate, final_metric_names
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
@@ -180,17 +180,17 @@ def test_metrics_that_an_older_sweep_lacks_are_left_out_of_the_default():
     assert summary(frame).metrics == tuple(name for name in SHOWN if "corrected" not in name)
     with pytest.raises(UserError, match="these sweeps have no metric test_corrected_balanced_accuracy"):
         summary(frame, metrics=["test_corrected_balanced_accuracy"])
-    with pytest.raises(UserError, match=r"no metric test_recall_7; .*did you mean test_"):
-        summary(frame, metrics=["test_recall_7"])
+    with pytest.raises(UserError, match=r"no metric test_recall\[7\]; .*did you mean test_"):
+        summary(frame, metrics=["test_recall[7]"])
 
 
 def test_every_metric_of_a_final_replicate_has_a_known_name(finals):
     measured, _ = finals
-    assert set(final_metric_names(classes=3)) == {*measured, "train_loss", *ROWS} | {
-        f"validation_{name}" for name in metric_names(3)
+    assert set(final_metric_names(class_numbers(3))) == {*measured, "train_loss", *ROWS} | {
+        f"validation_{name}" for name in metric_names(class_numbers(3))
     }
     check_metric_names(list(measured))
-    for name in ("test_accurracy", "test_recall_x", "curves.train_loss", ""):
+    for name in ("test_accurracy", "test_recall", "curves.train_loss", ""):
         with pytest.raises(UserError, match="there is no metric"):
             check_metric_names([name])
     with pytest.raises(UserError, match="test_mcc is there twice"):

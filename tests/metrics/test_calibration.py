@@ -10,9 +10,9 @@ from scipy import optimize
 from scipy.special import log_softmax
 from sklearn import metrics as sklearn_metrics
 
-from lossfleet.conf.metrics import own_metrics
+from lossfleet.conf.metrics import find_metric, own_metrics
 from lossfleet.runners.metrics.calibration import expected_calibration_error, fit_temperature, softmax
-from lossfleet.runners.metrics.classification import decision_metrics
+from lossfleet.runners.metrics.classification import class_numbers, decision_metrics
 from lossfleet.runners.metrics.prior_correction import (
     EXPONENTS,
     correct_for_prior,
@@ -136,17 +136,25 @@ def test_a_metric_that_cannot_be_tuned_by_gives_way_to_balanced_accuracy():
     """One without decisions, and one that is best where everything is said to be of the rarest class."""
     logits, labels = random_case()
     expected = fit_exponent(logits, labels, COUNTS, rarest_class=3, metric="balanced_accuracy")
-    for metric in ("macro_average_precision", "rarest_recall"):
+    for metric in (
+        "macro_average_precision",
+        "rarest_recall",
+        "recall[0]",
+        "log_loss",
+        "average_precision[1]",
+    ):
         found = fit_exponent(logits, labels, COUNTS, rarest_class=3, metric=metric)
         np.testing.assert_array_equal(found, expected)
     decided = correct_for_prior(logits, expected, COUNTS).argmax(axis=1)
     assert ((decided == 3).mean(axis=1) < 0.9).all()
     sided = {
         name
-        for name in decision_metrics()
-        if is_one_sided(own_metrics()[name], classes=4, rarest_class=3, users=())
+        for name in decision_metrics(class_numbers(4))
+        if is_one_sided(
+            find_metric(name, own_metrics()), class_names=class_numbers(4), rarest_class=3, users=()
+        )
     }
-    assert sided == {"rarest_recall"}
+    assert sided == {"rarest_recall", *(f"recall[{label}]" for label in range(4))}
 
 
 def test_true_probabilities_need_the_whole_correction_and_balanced_ones_none():

@@ -8,7 +8,7 @@ from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
 from lossfleet.runners.metrics.calibration import brier_score, expected_calibration_error, fit_temperature
-from lossfleet.runners.metrics.classification import classification_metrics, decision_metrics
+from lossfleet.runners.metrics.classification import class_numbers, classification_metrics, decision_metrics
 from lossfleet.runners.metrics.evaluation import DIAGRAMS, Outputs, evaluate
 from lossfleet.runners.metrics.prior_correction import fit_exponent
 
@@ -39,7 +39,7 @@ def test_metrics_and_confusion_counts():
         expected = sklearn_metrics.confusion_matrix(labels[member], logits[member].argmax(axis=0))
         for i in range(CLASSES):
             for j in range(CLASSES):
-                assert found[f"test_confusion_{i}_{j}"][member] == expected[i, j]
+                assert found[f"test_confusion[{i}][{j}]"][member] == expected[i, j]
 
 
 def test_precision_at_recall_is_that_of_the_rarest_class():
@@ -97,7 +97,7 @@ def test_what_is_tuned_is_tuned_on_validation_and_measured_on_test():
             logits, labels = test[0][member].astype(np.float64), test[1][member]
             corrected = (logits.T - kappa[member] * np.log(COUNTS / COUNTS.sum())).T
             values = classification_metrics(corrected, labels, rarest_class=RAREST)
-            for name in decision_metrics():
+            for name in decision_metrics(class_numbers(CLASSES)):
                 assert found[f"test_corrected_{name}"][member] == pytest.approx(values[name])
             probabilities = softmax(logits / temperature[member], axis=0)
             error = expected_calibration_error(probabilities, labels)

@@ -7,6 +7,7 @@ import pytest
 from imblearn.metrics import geometric_mean_score
 from scipy.special import softmax as scipy_softmax
 from sklearn import metrics as sklearn_metrics
+from sklearn.calibration import calibration_curve
 
 from lossfleet.runners.metrics import calibration, ranking
 from lossfleet.runners.metrics import classification as metrics
@@ -114,16 +115,48 @@ def calibration_error(probabilities, labels):
     return error
 
 
-def recall(c):
-    return lambda labels, predictions, _: sklearn_metrics.recall_score(
-        labels, predictions, labels=[c], average="macro", zero_division=np.nan
+def of_decisions(score, c, **settings):
+    """A score of scikit-learn's of class c alone."""
+    return lambda labels, predictions, _: score(labels, predictions, labels=[c], average="macro", **settings)
+
+
+def of_ranking(score, c):
+    """A function of who is of class c and of its probability, NaN where nobody is."""
+    return lambda labels, _, probabilities: (
+        score(labels == c, probabilities[c]) if (labels == c).any() else np.nan
     )
 
 
-def precision(c):
-    return lambda labels, predictions, _: sklearn_metrics.precision_score(
-        labels, predictions, labels=[c], average="macro", zero_division=0
-    )
+def best_recall(positive, scores):
+    precision, recall, _ = sklearn_metrics.precision_recall_curve(positive, scores)
+    return recall[precision >= 0.9].max()
+
+
+def best_precision(positive, scores):
+    precision, recall, _ = sklearn_metrics.precision_recall_curve(positive, scores)
+    return precision[recall >= 0.9].max()
+
+
+def class_calibration_error(c):
+    def error(labels, _, probabilities):
+        share, mean = calibration_curve(labels == c, probabilities[c], n_bins=15)
+        # The bins of scikit-learn, which hold their upper edge.
+        bins = np.searchsorted(np.linspace(0, 1, 16)[1:-1], probabilities[c])
+        weights = np.bincount(bins, minlength=15)
+        return np.abs(share - mean) @ weights[weights > 0] / weights.sum()
+
+    return error
+
+
+def roc_auc(probabilities, labels):
+    """The mean over the classes against the rest, of two classes that of the second."""
+    classes = [1] if len(probabilities) == 2 else range(len(probabilities))
+    areas = [
+        sklearn_metrics.roc_auc_score(labels == c, probabilities[c])
+        for c in classes
+        if 0 < (labels == c).sum() < len(labels)
+    ]
+    return np.mean(areas) if areas else np.nan
 
 
 # What one member's metric is: a function of labels (N,), predictions (N,) and float64 probabilities (C, N).
@@ -131,19 +164,33 @@ ORACLES = {
     "balanced_accuracy": lambda y, p, _: sklearn_metrics.balanced_accuracy_score(y, p),
     "macro_f1": lambda y, p, _: sklearn_metrics.f1_score(y, p, average="macro", zero_division=0),
     "macro_average_precision": lambda y, _, q: average_precision(q, y),
-    "rarest_recall": recall(RAREST),
+    "rarest_recall": of_decisions(sklearn_metrics.recall_score, RAREST, zero_division=np.nan),
     "accuracy": lambda y, p, _: sklearn_metrics.accuracy_score(y, p),
     "mcc": lambda y, p, _: sklearn_metrics.matthews_corrcoef(y, p),
     "g_mean": lambda y, p, _: geometric_mean(p, y),
     "expected_calibration_error": lambda y, _, q: calibration_error(q, y),
+    "classwise_calibration_error": lambda y, p, q: np.mean(
+        [class_calibration_error(c)(y, p, q) for c in range(len(q))]
+    ),
     "brier_score": lambda y, _, q: brier(q, y),
-    **{f"recall_{c}": recall(c) for c in range(CLASSES)},
-    **{f"precision_{c}": precision(c) for c in range(CLASSES)},
+    "log_loss": lambda y, _, q: sklearn_metrics.log_loss(y, q.T, labels=range(len(q))),
+    "roc_auc": lambda y, _, q: roc_auc(q, y),
 }
+for c in range(CLASSES):
+    ORACLES |= {
+        f"recall[{c}]": of_decisions(sklearn_metrics.recall_score, c, zero_division=np.nan),
+        f"precision[{c}]": of_decisions(sklearn_metrics.precision_score, c, zero_division=0),
+        f"f1[{c}]": of_decisions(sklearn_metrics.f1_score, c, zero_division=np.nan),
+        f"f_beta[{c}]": of_decisions(sklearn_metrics.fbeta_score, c, beta=2, zero_division=np.nan),
+        f"average_precision[{c}]": of_ranking(sklearn_metrics.average_precision_score, c),
+        f"recall_at_precision[{c}]": of_ranking(best_recall, c),
+        f"precision_at_recall[{c}]": of_ranking(best_precision, c),
+        f"calibration_error[{c}]": class_calibration_error(c),
+    }
 
 
 def test_every_metric_has_an_oracle():
-    assert set(metrics.metric_names(CLASSES)) == set(ORACLES)
+    assert set(metrics.metric_names(metrics.class_numbers(CLASSES))) == set(ORACLES)
 
 
 # scikit-learn warns of what the degenerate cases are about.
@@ -152,7 +199,7 @@ def test_every_metric_has_an_oracle():
 def test_each_metric_is_that_of_sklearn_for_each_member(case):
     logits, labels = CASES[case]()
     values = metrics.classification_metrics(logits, labels, rarest_class=RAREST)
-    assert list(values) == list(metrics.metric_names(logits.shape[1]))
+    assert list(values) == list(metrics.metric_names(metrics.class_numbers(logits.shape[1])))
     probabilities = scipy_softmax(logits.astype(np.float64), axis=1)
     for name, value in values.items():
         expected = [
@@ -197,7 +244,7 @@ def test_names_choose_what_is_computed(monkeypatch):
     logits, labels = random_case()
     everything = metrics.classification_metrics(logits, labels, rarest_class=2)
     monkeypatch.setattr(metrics, "softmax", None)
-    names = (*metrics.decision_metrics(), "recall_3")
+    names = metrics.decision_metrics(metrics.class_numbers(CLASSES))
     cheap = metrics.classification_metrics(logits, labels, rarest_class=2, names=names)
     assert tuple(cheap) == names
     for name in names:
@@ -207,13 +254,13 @@ def test_names_choose_what_is_computed(monkeypatch):
 def test_average_precision_groups_equal_scores():
     scores = np.array([[0.9, 0.5, 0.5, 0.5, 0.1]])
     for order in ([0, 1, 2, 3, 4], [4, 3, 1, 2, 0], [2, 3, 1, 0, 4]):
-        value = ranking.average_precision(scores[:, order], np.array([0, 1, 0, 1, 0])[order])
+        value = ranking.average_precision(ranking.rank(scores[:, order], np.array([0, 1, 0, 1, 0])[order]))
         # Thresholds 0.9, 0.5, 0.1: recall 1/3, 2/3, 1 at precision 1, 2/4, 3/5.
         np.testing.assert_allclose(value, [(1 + 2 / 4 + 3 / 5) / 3])
 
 
 def test_average_precision_of_a_class_without_labels_is_nan():
-    value = ranking.average_precision(np.eye(3), np.array([0, 1, 1]))
+    value = ranking.average_precision(ranking.rank(np.eye(3), np.array([0, 1, 1])))
     assert np.isnan(value).tolist() == [False, False, True]
 
 
@@ -221,7 +268,7 @@ def test_average_precision_of_a_class_without_labels_is_nan():
 def test_precision_at_recall_is_the_envelope_of_the_curve_of_sklearn(case):
     logits, labels = CASES[case]()
     scores = logits[:, RAREST].astype(np.float64)
-    found = ranking.precision_at_recall(scores, labels == RAREST)
+    found = ranking.interpolated_precision(scores, labels == RAREST)
     assert found.shape == (MEMBERS, 101)
     for member in range(MEMBERS):
         positive = labels[member] == RAREST
@@ -262,7 +309,7 @@ def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"rarest_class is 5; expected 0..4"):
         metrics.classification_metrics(logits, labels, rarest_class=5)
     with pytest.raises(ValueError, match="unknown metrics"):
-        metrics.classification_metrics(logits, labels, rarest_class=0, names=["recall_5"])
+        metrics.classification_metrics(logits, labels, rarest_class=0, names=["recall[5]"])
 
 
 def test_softmax_of_large_logits():

@@ -121,12 +121,18 @@ def test_reliability_weighs_bins_by_their_examples():
 def test_confusion_counts_and_shares_of_the_true_class():
     table = figures_frame()
     last = table.index[-1]
-    table.loc[last, ["test_confusion_0_0", "test_confusion_0_1"]] = [0, 8]
+    table.loc[last, ["test_confusion[rare][rare]", "test_confusion[rare][common]"]] = [0, 8]
     counts, shares = data.confusions(table)["mine"]
     assert counts.tolist() == [[4 * 6 / 5, (4 * 2 + 8) / 5], [1, 3]]
     assert shares.ravel() == pytest.approx([4 * 0.75 / 5, (4 * 0.25 + 1) / 5, 0.25, 0.75])
+    # In the order of the user's numbers, whichever class is the larger one.
+    numbers = {"rare": "1", "common": "0"}
+    named = table.rename(columns=lambda name: name.replace("rare", "1").replace("common", "0"))
+    named["class_names"] = [tuple(numbers.values())] * len(named)
+    assert data.class_names(named) == ["0", "1"]
+    assert data.confusions(named)["mine"][0].tolist() == counts[::-1, ::-1].tolist()
     # Beside a data set with more classes the columns of these are there, and empty.
-    table["test_confusion_0_2"] = np.nan
+    table["test_confusion[rare][other]"] = np.nan
     assert data.confusions(table)["mine"][0].shape == (2, 2)
 
 
@@ -313,6 +319,7 @@ def test_scales_keep_their_order_in_grey_and_their_texts_are_legible(colors, sig
 def test_names_are_neither_html_nor_formulas():
     table = figures_frame(HOSTILE, strategies=("ce", "focal", HOSTILE))
     table["class_names"] = [(HOSTILE, "common")] * len(table)
+    table.columns = [name.replace("[rare]", f"[{HOSTILE}]") for name in table]
     found = figures.draw_gallery(table)
     assert [line.split(":")[0] for line in found.left_out] == ["critical_difference"]
     # Decoded, since plotly's JSON has no angle brackets.

@@ -54,6 +54,7 @@ def hostile(tmp_path_factory):
     """A report in which every name is hostile."""
     table = figures_frame(HOSTILE, strategies=("ce", HOSTILE))
     table["class_names"] = [(HOSTILE, "common")] * len(table)
+    table.columns = [name.replace("[rare]", f"[{HOSTILE}]") for name in table]
     table["params.sampler"] = HOSTILE
     return write(tmp_path_factory.mktemp("report"), table)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from whole_sweeps import Size, check_complete, command, journal, results, succeed
 
 from lossfleet.runners.records import ReplicateRecord, TrialRecord
-from lossfleet.sweeps.comparison.frame import frame, frame_from_records
+from lossfleet.sweeps.comparison.frame import SHOWN, frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import markdown_table
 from lossfleet.sweeps.running.sweep import import_conclusion
@@ -26,20 +27,22 @@ SMALL = (
     "batch_size=19",
     "pruner.n_startup_trials=2",
     "pruner.warmup_rungs=0",
+    "references=[]",
 )
 SIZE = Size(strategies=3, trials=5, replicates=2, final=6)
+FINISHED_SIZE = replace(SIZE, references=2)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, str]:
     """A finished small sweep: its folder and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
-    return folder, succeed(folder, "sweep", *SMALL)
+    return folder, succeed(folder, "sweep", *SMALL, "references=[dummy,logistic]")
 
 
 def test_a_sweep_records_every_run_and_prints_its_table(finished):
     folder, printed = finished
-    check_complete(folder, SIZE)
+    check_complete(folder, FINISHED_SIZE)
     for words in (
         "strategy",
         "focal",
@@ -49,6 +52,7 @@ def test_a_sweep_records_every_run_and_prints_its_table(finished):
         "±",
         "optimizer.lr=",
         "6 splits",
+        "Beside the references, which are not tuned:",
     ):
         assert words in printed
 
@@ -69,7 +73,15 @@ def test_the_frame_has_curves_diagrams_and_class_names_from_both_places(finished
     table = frame(uri=f"sqlite:///{folder / 'mlflow.db'}")
     assert set(table["class_names"]) == {("class_0", "class_1", "class_2")}
     final = table[table["stage"] == "final"]
-    confusion = final.filter(like="test_confusion_").to_numpy()
+    counts = final.groupby("strategy")[[f"test_confusion[class_1][class_{c}]" for c in range(3)]].sum()
+    hits, all_rows = counts["test_confusion[class_1][class_1]"], counts.sum(axis=1)
+    found = final.groupby("strategy")["test_recall[class_1]"].mean()
+    assert (hits / all_rows).tolist() == pytest.approx(found.tolist())
+    references = table[table["stage"] == "reference"]
+    assert (references[list(SHOWN)].notna().all(axis=None), len(references)) == (True, 2 * SIZE.final)
+    splits = set(zip(final["seed"], final["split"], strict=True))
+    assert set(zip(references["seed"], references["split"], strict=True)) == splits
+    confusion = final.filter(like="test_confusion[").to_numpy()
     assert confusion.shape == (SIZE.strategies * SIZE.final, 3 * 3)
     assert (confusion.sum(axis=1) == final["test_rows"]).all()
     assert (confusion[:, ::4].sum(axis=1) / final["test_rows"]).tolist() == pytest.approx(
@@ -138,7 +150,7 @@ def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(f
     before = results(tmp_path)
     succeed(tmp_path, "sweep", *SMALL)
     assert results(tmp_path) == before
-    check_complete(tmp_path, SIZE)
+    check_complete(tmp_path, FINISHED_SIZE)
     succeed(tmp_path, "sweep", *SMALL, "budget.trials=7")
     after = results(tmp_path)
     assert {key: after[key] for key in before} == before

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from lossfleet.conf.metrics import sign_of
+from lossfleet.runners.metrics.evaluation import confusion_names
 from lossfleet.sweeps.comparison.frame import latest_finals, scored
+from lossfleet.sweeps.comparison.references import latest_references
 from lossfleet.sweeps.comparison.statistics import bootstrap_interval
 
 CURVES = "curves."
-CONFUSION = "test_confusion_"
 STATES = ("COMPLETE", "PRUNED", "FAIL")
 
 
@@ -61,8 +62,17 @@ def intervals(frame: pd.DataFrame, score: str) -> pd.DataFrame:
         frame: of `frame.frame`, one data set.
         score: the column that is compared.
     """
+    return _intervals(scored(latest_finals(frame), score), score)
+
+
+def reference_intervals(frame: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The same of the references, as `intervals` has it of strategies."""
+    return _intervals(scored(latest_references(frame), score), score)
+
+
+def _intervals(replicates: pd.DataFrame, score: str) -> pd.DataFrame:
     rows = []
-    for strategy, part in scored(latest_finals(frame), score).groupby("strategy"):
+    for strategy, part in replicates.groupby("strategy"):
         scores = part[score].to_numpy(dtype=float)
         low, high = bootstrap_interval(scores)
         rows.append({"strategy": strategy, "mean": scores.mean(), "low": float(low), "high": float(high)})
@@ -115,12 +125,10 @@ def reliability(frame: pd.DataFrame) -> pd.DataFrame:
 def confusions(frame: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By strategy, over the final replicates: mean counts (true, predicted), and mean shares of each row."""
     final = finals(frame)
-    # A frame of several data sets has the columns of the one with the most classes.
-    columns = [name for name in frame.columns if name.startswith(CONFUSION) and final[name].notna().any()]
-    classes = round(len(columns) ** 0.5)
-    names = [f"{CONFUSION}{i}_{j}" for i, j in itertools.product(range(classes), repeat=2)]
+    classes = len(class_names(frame))
+    names = confusion_names(class_names(frame))
     found = {}
-    for strategy, part in final.groupby("strategy") if columns else ():
+    for strategy, part in final.groupby("strategy") if names and set(names) <= set(frame.columns) else ():
         counts = part[names].to_numpy(dtype=float).reshape(-1, classes, classes)
         rows = counts.sum(axis=2, keepdims=True)
         shares = np.divide(counts, rows, out=np.zeros_like(counts), where=rows > 0)
@@ -144,7 +152,7 @@ def indistinguishable(ranks: pd.Series, difference: float) -> list[tuple[float, 
     ]
 
 
-def class_names(frame: pd.DataFrame, count: int) -> list[str]:
-    """The names of `count` classes, their numbers where the names are not known."""
-    names = frame["class_names"].iloc[0]
-    return [str(name) for name in names] if len(names) == count else [str(index) for index in range(count)]
+def class_names(frame: pd.DataFrame) -> list[str]:
+    """The names of the classes, in the order of numbers where they are numbers, else the largest class first."""
+    names = [str(name) for name in frame["class_names"].iloc[0]]
+    return sorted(names, key=int) if all(re.fullmatch(r"-?\d+", name) for name in names) else names

@@ -20,12 +20,13 @@ MOST_STILLS = 2_000_000
 
 @dataclass(frozen=True)
 class Table:
-    """A table under a title, with a note below it."""
+    """A table under a title, with a note below it, and perhaps a rule above one of its rows."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
+    rule: int | None = None
 
 
 def write_page(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import string
+
 import numpy as np
 
+from lossfleet.runners.metrics.evaluation import MOST_CONFUSION_CLASSES
 from lossfleet.sweeps.report.figures import data
 from lossfleet.sweeps.report.figures.marks import (
     BLUES,
@@ -21,6 +24,8 @@ from lossfleet.sweeps.report.figures.marks import (
 from lossfleet.sweeps.report.figures.source import NothingToShow, Source, with_same_heights
 
 LONGEST_NAME = 14
+# A class with a name so long is named in the columns too.
+SHORT_NAME = 3
 # A share of fewer examples says nothing.
 FEWEST_EXAMPLES = 10
 # The height of a panel that is to be square where there are two in a row.
@@ -60,14 +65,19 @@ def learning_curves(source: Source) -> Figure:
 def confusion(source: Source) -> Figure:
     """Which classes are taken for which, on the test part."""
     matrices = data.confusions(source.frame)
+    classes = data.class_names(source.frame)
+    if len(classes) > MOST_CONFUSION_CLASSES:
+        raise NothingToShow(
+            f"{len(classes)} classes are too many; their counts are in confusion/ of the sweep"
+        )
     if not matrices:
         raise NothingToShow("the final replicates have no confusion counts")
-    classes = data.class_names(source.frame, len(next(iter(matrices.values()))[0]))
-    numbers = {index: str(index) for index in range(len(classes))}
-    names = {
-        index: str(index) if name == str(index) else f"{_shortened(name)} {index}"
-        for index, name in enumerate(classes)
-    }
+    are_short = max(map(len, classes)) <= SHORT_NAME
+    # Letters, since a number could be taken for the name of a class.
+    keys = dict(enumerate(classes if are_short else string.ascii_lowercase[: len(classes)]))
+    names = (
+        keys if are_short else {index: f"{_shortened(classes[index])} {key}" for index, key in keys.items()}
+    )
     panels: list[Panel] = []
     for name in source.in_order(matrices):
         counts, shares = matrices[name]
@@ -75,9 +85,9 @@ def confusion(source: Source) -> Figure:
         panels.append(
             Panel(
                 [Cells(shares.tolist(), texts, Scale(0.0, 1.0, BLUES))],
-                Axis(names=numbers),
+                Axis(names=keys),
                 # Named once a row, or the names take the place of the matrices.
-                Axis(names=numbers if len(panels) % 2 else names),
+                Axis(names=keys if len(panels) % 2 else names),
                 name,
             )
         )

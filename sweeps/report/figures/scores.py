@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pandas as pd
+
 from lossfleet.sweeps.comparison.frame import latest_finals, scored
 from lossfleet.sweeps.comparison.ranks import Ranks
+from lossfleet.sweeps.comparison.references import latest_references
 from lossfleet.sweeps.report.figures import data
 from lossfleet.sweeps.report.figures.marks import (
     DARK,
@@ -25,10 +28,16 @@ from lossfleet.sweeps.report.figures.source import NothingToShow, Source
 
 def strategies(source: Source) -> Figure:
     """Every final replicate's score, the mean of each strategy and its bootstrap interval."""
-    table = source.intervals
-    scores = scored(latest_finals(source.frame), source.score)
+    references = data.reference_intervals(source.frame, source.score)
+    table = pd.concat([source.intervals, references])
+    scores = scored(pd.concat([latest_finals(source.frame), latest_references(source.frame)]), source.score)
     names = dict(enumerate(reversed(list(table["strategy"]))))
     marks: list[Mark] = []
+    if len(references):
+        height = len(references) - 0.5
+        marks.append(
+            Line([scores[source.score].min(), scores[source.score].max()], [height] * 2, QUIET, width=0.8)
+        )
     for height, name in names.items():
         look = source.looks[name]
         row = table.set_index("strategy").loc[name]
@@ -48,6 +57,8 @@ def strategies(source: Source) -> Figure:
         f"Large markers: means over {splits} final splits, with 95 % bootstrap intervals. Small markers: the "
         "splits. Strategies share their splits, so intervals that overlap can still differ: the tests are paired."
     )
+    if len(references):
+        caption += " Below the line: the references, which are not tuned."
     return Figure(
         "strategies",
         "Test score of each strategy's best trial",

@@ -1,0 +1,110 @@
+"""The process that fits the references of a sweep beside its training."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from lossfleet.conf.parts import Part
+from lossfleet.runners.children import start_child
+from lossfleet.runners.locks import locked
+from lossfleet.runners.records import JOURNAL_FILE, Journal, Record, ReferenceRecord
+from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.running.interrupts import uninterrupted
+from lossfleet.sweeps.running.processes import TRAINERS_LOCK, end_with
+
+# Training goes first; and no library starts threads on the cores that train.
+NICENESS = 10
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class References:
+    """The references that a journal does not have yet, and the process that fits them.
+
+    Used as a context: at its end the process is ended, whether or not it is done.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, records: Sequence[Record]) -> None:
+        self._names = [each.name for each in missing_references(plan, records)]
+        self._plan, self._folder = plan, folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> References:
+        if self._names:
+            with uninterrupted():
+                self._process = start_child(
+                    "lossfleet.sweeps.running.references", environment={**os.environ, **ONE_THREAD}
+                )
+                assert self._process.stdin is not None
+                # Where it has died already, that is seen later.
+                with suppress(BrokenPipeError):
+                    pickle.dump((self._plan, self._folder), self._process.stdin)
+                    self._process.stdin.flush()
+        return self
+
+    def wait(self) -> None:
+        """Wait until all are fitted; those that could not be are named on standard error."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            print("training is done, the references are still being fitted", file=sys.stderr, flush=True)
+        if code := self._process.wait():
+            print(
+                f"the process that fits the references {', '.join(self._names)} ended with code {code}; "
+                "those that it had not finished are left out",
+                file=sys.stderr,
+            )
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def missing_references(plan: Plan, records: Sequence[Record]) -> list[Part]:
+    """The references of a plan that have no record yet of all its final splits."""
+    known = [
+        record.part
+        for record in records
+        if isinstance(record, ReferenceRecord)
+        and [(each.seed, each.split) for each in record.replicates] == plan.budget.final_pairs()
+    ]
+    return [each for each in plan.references if each.to_dict() not in known]
+
+
+def fit_references(plan: Plan, folder: Path) -> None:
+    """Fit the references that the journal in the folder does not have yet, one after the other."""
+    # Late: scikit-learn takes a second to import.
+    from lossfleet.runners.training.references import evaluate_reference
+    from lossfleet.runners.training.replicate import ReplicateFactory
+
+    journal = Journal(folder / JOURNAL_FILE)
+    factory = ReplicateFactory(plan.data)
+    for reference in missing_references(plan, journal.read()):
+        record = evaluate_reference(reference, factory, plan.budget.final_pairs(), plan.search)
+        journal.append(record)
+        if record.reason is not None:
+            print(
+                f"the reference {reference.name} is left out: it {record.reason}", file=sys.stderr, flush=True
+            )
+    journal.close()
+
+
+def main() -> None:
+    """What the process does; it ends with its parent, however that ends."""
+    plan, folder = pickle.load(sys.stdin.buffer)
+    os.nice(NICENESS)
+    parent = sys.stdin.fileno()
+    with locked(folder / TRAINERS_LOCK, shared=True):
+        # The lock first: a parent that is alive now will be missed by none who waits for the lock.
+        if wait([parent], 0):
+            return
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+        fit_references(plan, folder)
