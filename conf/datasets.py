@@ -22,6 +22,7 @@ LONGEST_STEM = 50
 class Data:
     """A data set and how it is split; `long_tail` thins the training part to this largest/smallest ratio.
 
+    `repeated` says what becomes of rows that repeat an earlier one, see `runners.data.repeated`.
     The classes of our own data sets are known before they are loaded, so that alpha on five classes fails at once.
     Of the user's, reading tells `class_names`, and `digest`, of their content; where these are given they must be
     those of the data.
@@ -31,6 +32,7 @@ class Data:
     validation_fraction: float = setting(float, 0.2, above=0, below=1)
     test_fraction: float = setting(float, 0.2, above=0, below=1)
     long_tail: float | None = setting(float, None, above=1, example="100")
+    repeated: str = setting(str, "auto", choices=("auto", "drop", "keep", "group"))
     digest: str | None = setting(str, None, example="null")
     class_names: tuple[str, ...] | None = setting(str, None, many=True, example="[stay,leave]")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import show
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.repeated import settle_repeated
 from lossfleet.runners.data.table_file import file_digest
 
 
@@ -29,15 +32,10 @@ def open_dataset(data: Data) -> Dataset:
     Raises:
         UserError: data that cannot be used, or that has changed.
     """
-    found = file_digest(absolute(data)) if data.is_table else None
-    if data.is_table and data.digest not in (None, found):
-        raise _changed(str(absolute(data)), found, data.digest)
-    returned = data.source.call()
-    dataset = returned if isinstance(returned, Dataset) else as_dataset(data, returned)
-    if data.is_users and not data.is_table:
-        found = dataset.digest
-        if data.digest not in (None, found):
-            raise _changed(f"data={data.name}", found, data.digest)
+    dataset, found = _settled(data)
+    if data.is_users and data.digest not in (None, found):
+        what = str(absolute(data)) if data.is_table else f"data={data.name}"
+        raise _changed(what, found, data.digest)
     if data.class_names not in (None, dataset.class_names):
         raise UserError(
             what=f"data.class_names is {show(data.class_names)}",
@@ -47,18 +45,33 @@ def open_dataset(data: Data) -> Dataset:
     return replace(dataset, name=replace(data, digest=found).label)
 
 
+def _settled(data: Data) -> tuple[Dataset, str]:
+    """The data set with its repeated rows settled, and the digest of all that was read."""
+    if data.is_table:
+        path = absolute(data)
+        digest = file_digest(path)
+        return _read_once(data.source.replace(path=str(path)), digest, data.repeated), digest
+    returned = data.source.call()
+    dataset = returned if isinstance(returned, Dataset) else as_dataset(data, returned)
+    return settle_repeated(dataset, data.repeated), dataset.digest
+
+
+# The digest is in the key, so the one table that is kept is never an old one.
+@lru_cache(maxsize=1)
+def _read_once(table: Part, digest: str, repeated: str) -> Dataset:
+    return settle_repeated(table.call(), repeated)
+
+
 def described(data: Data) -> Data:
     """The same choice of data of the user's with what only reading it tells: absolute path, digest, class names.
 
     Raises:
         UserError: as `open_dataset`.
     """
-    dataset = open_dataset(data)
+    dataset, digest = _settled(data)
     if data.is_table:
-        path = absolute(data)
-        data = replace(data, source=data.source.replace(path=str(path)))
-        return replace(data, digest=file_digest(path), class_names=dataset.class_names)
-    return replace(data, digest=dataset.digest, class_names=dataset.class_names)
+        data = replace(data, source=data.source.replace(path=str(absolute(data))))
+    return replace(data, digest=digest, class_names=dataset.class_names)
 
 
 def as_dataset(data: Data, returned: Any) -> Dataset:
@@ -108,8 +121,8 @@ def as_dataset(data: Data, returned: Any) -> Dataset:
 
 
 def tell_notes(data: Data, dataset: Dataset) -> None:
-    """Say on standard error what was left out of data of the user's."""
-    if data.is_users:
+    """Say on standard error what was left out of data of the user's, or made of ours because the user asked for it."""
+    if data.is_users or data.repeated != "auto":
         for note in dataset.notes:
             print(f"{_file_name(data)}: {note}", file=sys.stderr)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ def read_table(
     """The table of `data=csv`, checked cell by cell.
 
     Columns of numbers are float64, NaN where missing; the others are categorical. Classes are numbered from the
-    largest to the smallest, so that with two of them alpha weighs the rare one. Of equal rows the first is kept.
+    largest to the smallest, so that with two of them alpha weighs the rare one.
 
     Args:
         path: of a CSV or Parquet file.
@@ -52,23 +51,15 @@ def read_table(
     Raises:
         UserError: a file or a column that cannot be used.
     """
-    file = Path(os.path.abspath(os.path.expanduser(str(path))))
-    return _read(file, file_digest(file), str(target), drop, categorical)
-
-
-# The digest is in the key, so the one table that is kept is never an old one.
-@lru_cache(maxsize=1)
-def _read(
-    path: Path, digest: str, target: str, drop: tuple[str, ...], categorical: tuple[str, ...]
-) -> Dataset:
-    file = open_table_file(path)
+    file = open_table_file(Path(os.path.abspath(os.path.expanduser(str(path)))))
+    target = str(target)
     _check_chosen(file, target, drop, categorical)
     columns = [name for name in file.names if name not in drop]
     profiles = {name: ColumnProfile(name) for name in columns}
     for batch in file.batches(columns):
         for name, cells in batch.items():
             profiles[name].look(cells)
-    _check_target(path, profiles[target])
+    _check_target(file.path, profiles[target])
     features = [profile for name, profile in profiles.items() if name != target]
     empty = [profile.name for profile in features if profile.is_empty]
     for profile in features:
@@ -78,18 +69,14 @@ def _read(
     words = [each.name for each in features if each.name not in (*numeric, *empty)]
     if not numeric and not words:
         raise UserError(
-            what=f"{path.name} has no column with values beside {target}",
+            what=f"{file.path.name} has no column with values beside {target}",
             expected="at least one feature",
             hint="add columns, or take some out of data.drop",
         )
     table, labels, class_names = _fill(file, profiles[target], numeric, words)
-    table, labels, repeated = _without_repeated_rows(table, labels)
     notes = [f"column {name} left out: it has no value" for name in empty]
-    if repeated:
-        notes.append(
-            f"{repeated} rows left out that repeat an earlier row exactly: they would leak across splits"
-        )
-    return Dataset(path.stem, table, labels, class_names, tuple(notes), f"{path}, SHA-256 {digest}...")
+    source = f"{file.path}, SHA-256 {file_digest(file.path)}..."
+    return Dataset(file.path.stem, table, labels, class_names, tuple(notes), source)
 
 
 def _fill(
@@ -162,22 +149,6 @@ def _continuous(target: str, rows: int, most: int) -> UserError:
         expected="classes with rows enough to learn from, not a measurement or an identifier",
         hint="choose another data.target, or make fewer classes of it",
     )
-
-
-def _without_repeated_rows(table: pd.DataFrame, labels: np.ndarray) -> tuple[pd.DataFrame, np.ndarray, int]:
-    """The table without rows that repeat an earlier one, its label included, and how many those were."""
-    from pandas.util import hash_pandas_object
-
-    # Only rows of equal hashes are compared: comparing all would need the memory of the table again.
-    hashes = hash_pandas_object(table, index=False)
-    alike = np.flatnonzero(hashes.duplicated(keep=False))
-    suspects = table.iloc[alike].set_axis(range(table.shape[1]), axis=1)
-    suspects[table.shape[1]] = labels[alike]
-    repeated = alike[suspects.duplicated().to_numpy()]
-    if not repeated.size:
-        return table, labels, 0
-    kept = np.delete(np.arange(len(labels)), repeated)
-    return table.iloc[kept].reset_index(drop=True), labels[kept], len(repeated)
 
 
 def _check_target(path: Path, target: ColumnProfile) -> None:

@@ -99,7 +99,15 @@ def final_metric_names(classes: int, users: Sequence[Metric] = ()) -> tuple[str,
         *(f"test_corrected_{name}" for name in decision_metrics(users)),
         *(f"test_scaled_{name}" for name in scaled),
         *(f"test_confusion_{i}_{j}" for i in range(classes) for j in range(classes)),
-        *("train_loss", "temperature", "prior_exponent", "train_rows", "validation_rows", "test_rows"),
+        *(
+            "train_loss",
+            "temperature",
+            "prior_exponent",
+            "train_rows",
+            "validation_rows",
+            "test_rows",
+            "test_pool_rows",
+        ),
     )
 
 

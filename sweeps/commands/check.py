@@ -97,7 +97,7 @@ def _try_sampler(sampler: Part, split: Split, seed: int) -> None:
     from lossfleet.runners.data.samplers import index_plan, training_rows
 
     _, labels = training_rows(sampler, split, seed=seed)
-    index_plan(sampler, len(split.train_labels), labels, seed=seed, epochs=1)
+    index_plan(sampler, split.draws, labels, seed=seed, epochs=1)
 
 
 def _try_schedule(schedule: Part) -> None:

@@ -84,10 +84,10 @@ def with_data(composer: Composer, request: Request) -> Request:
         return request
     # Late: pyarrow and pandas, for data of the user's alone.
     from lossfleet.runners.data.loading import described, open_dataset
-    from lossfleet.runners.data.splits import part_counts
+    from lossfleet.runners.data.splits import check_split
 
     data = described(data)
-    part_counts(
+    check_split(
         open_dataset(data),
         validation_fraction=data.validation_fraction,
         test_fraction=data.test_fraction,

@@ -37,20 +37,16 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray) -> Non
     logits = fleet.logits("validation")
     logits[diverged] = 0
     for at_end in (False, True):
-        slots = [slot for slot in at_rung if last[slot] == at_end]
-        if slots:
+        for slots in _of_equal_size(fleet, [slot for slot in at_rung if last[slot] == at_end]):
             splits = [fleet.split(slot) for slot in slots]
             _validate(logits[slots], splits, [at_rung[slot] for slot in slots], at_end)
     final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
     if final:
         test_logits = fleet.logits("test")
         test_logits[diverged] = 0
-        _evaluate(
-            logits[final],
-            test_logits[final],
-            [fleet.split(slot) for slot in final],
-            [at_rung[slot] for slot in final],
-        )
+        for slots in _of_equal_size(fleet, final):
+            splits = [fleet.split(slot) for slot in slots]
+            _evaluate(logits[slots], test_logits[slots], splits, [at_rung[slot] for slot in slots])
     for slot, (_, run) in at_rung.items():
         if run.failure is None:
             run.measure({"train_loss": float(losses[slot])}, rung=True)
@@ -61,12 +57,23 @@ def rung_metrics(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys((config.search.metric, "balanced_accuracy", "macro_f1", "rarest_recall")))
 
 
+def _of_equal_size(fleet: Slots, slots: Sequence[int]) -> list[list[int]]:
+    """The slots whose splits are as large in every class and part; all together, but for parts of whole groups."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for slot in slots:
+        split = fleet.split(slot)
+        size = (len(split.validation_labels), len(split.test_labels), *split.class_counts.tolist())
+        alike.setdefault(size, []).append(slot)
+    return list(alike.values())
+
+
 def _validate(logits: np.ndarray, splits: Sequence[Split], members: Sequence[Member], at_end: bool) -> None:
-    """Metrics of logits (K, C, N) on the validation parts of K replicates."""
+    """Metrics of logits (K, C, N or more) on the validation parts of K replicates, each of N rows."""
     config = members[0][0].config
+    labels = np.stack([split.validation_labels for split in splits])
     metrics = classification_metrics(
-        logits,
-        np.stack([split.validation_labels for split in splits]),
+        logits[:, :, : labels.shape[1]],
+        labels,
         rarest_class=splits[0].rarest_class,
         names=None if at_end else rung_metrics(config),
         users=config.search.users_metrics,
@@ -80,11 +87,13 @@ def _validate(logits: np.ndarray, splits: Sequence[Split], members: Sequence[Mem
 def _evaluate(
     validation: np.ndarray, test: np.ndarray, splits: Sequence[Split], members: Sequence[Member]
 ) -> None:
-    """Metrics and diagrams of K replicates on their test parts, from the logits (K, C, N) of both parts."""
+    """Metrics and diagrams of K replicates on their test parts, from the logits (K, C, N or more) of both parts."""
     config = members[0][0].config
+    validation_labels = np.stack([split.validation_labels for split in splits])
+    test_labels = np.stack([split.test_labels for split in splits])
     metrics, diagrams = evaluate(
-        Outputs(validation, np.stack([split.validation_labels for split in splits])),
-        Outputs(test, np.stack([split.test_labels for split in splits])),
+        Outputs(validation[:, :, : validation_labels.shape[1]], validation_labels),
+        Outputs(test[:, :, : test_labels.shape[1]], test_labels),
         class_counts=splits[0].class_counts,
         rarest_class=splits[0].rarest_class,
         metric=config.search.metric,
@@ -97,4 +106,6 @@ def _evaluate(
         rows = {
             f"{part}_rows": len(getattr(split, f"{part}_labels")) for part in ("train", "validation", "test")
         }
+        if split.pool_rows is not None:
+            rows["test_pool_rows"] = split.pool_rows
         run.measure(rows, rung=False)
