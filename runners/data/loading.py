@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from lossfleet.conf.datasets import Data
+from lossfleet.conf.datasets import PATHS, Data
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import show
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.repeated import settle_repeated
-from lossfleet.runners.data.table_file import file_digest
+from lossfleet.runners.data.table_file import file_digest, text_digest
 
 
 def open_dataset(data: Data) -> Dataset:
@@ -34,7 +34,7 @@ def open_dataset(data: Data) -> Dataset:
     """
     dataset, found = _settled(data)
     if data.is_users and data.digest not in (None, found):
-        what = str(absolute(data)) if data.is_table else f"data={data.name}"
+        what = located(data).source["path"] if data.is_table else f"data={data.name}"
         raise _changed(what, found, data.digest)
     if data.class_names not in (None, dataset.class_names):
         raise UserError(
@@ -48,9 +48,9 @@ def open_dataset(data: Data) -> Dataset:
 def _settled(data: Data) -> tuple[Dataset, str]:
     """The data set with its repeated rows settled, and the digest of all that was read."""
     if data.is_table:
-        path = absolute(data)
-        digest = file_digest(path)
-        return _read_once(data.source.replace(path=str(path)), digest, data.repeated), digest
+        data = located(data)
+        digest = _files_digest(data)
+        return _read_once(data.source, digest, data.repeated), digest
     returned = data.source.call()
     dataset = returned if isinstance(returned, Dataset) else as_dataset(data, returned)
     return settle_repeated(dataset, data.repeated), dataset.digest
@@ -69,9 +69,7 @@ def described(data: Data) -> Data:
         UserError: as `open_dataset`.
     """
     dataset, digest = _settled(data)
-    if data.is_table:
-        data = replace(data, source=data.source.replace(path=str(absolute(data))))
-    return replace(data, digest=digest, class_names=dataset.class_names)
+    return replace(located(data), digest=digest, class_names=dataset.class_names)
 
 
 def as_dataset(data: Data, returned: Any) -> Dataset:
@@ -127,9 +125,23 @@ def tell_notes(data: Data, dataset: Dataset) -> None:
             print(f"{_file_name(data)}: {note}", file=sys.stderr)
 
 
-def absolute(data: Data) -> Path:
-    """The table's path, so that it is found from another working directory too."""
-    return Path(os.path.abspath(os.path.expanduser(data.source["path"])))
+def located(data: Data) -> Data:
+    """The same choice of data with absolute paths, so that a table is found from another working directory too."""
+    if not data.is_table:
+        return data
+    paths = {name: data.source[name] for name in PATHS if data.source[name] is not None}
+    absolute = {name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items()}
+    return replace(data, source=data.source.replace(**absolute))
+
+
+def _files_digest(data: Data) -> str:
+    """The digest of the file of a table, or of both files."""
+    digests = [
+        file_digest(Path(data.source[name]), f"data.{name}")
+        for name in PATHS
+        if data.source[name] is not None
+    ]
+    return digests[0] if len(digests) == 1 else text_digest(" ".join(digests))
 
 
 def _file_name(data: Data) -> str:

@@ -85,7 +85,7 @@ def given_parts(dataset: Dataset, shares: Shares) -> np.ndarray | None:
             expected="rows to draw a test part from",
             hint="write evaluation=resampled: the given test part is apart from the search already",
         )
-    parts = dataset.parts if dataset.times is None else _parts_by_time(dataset, shares)
+    parts = dataset.parts if dataset.times is None else _parts_by_time(dataset.times, shares)
     assert parts is not None
     if dataset.groups is not None:
         pairs = np.unique(np.stack([dataset.groups, parts]), axis=1)
@@ -104,9 +104,9 @@ def is_fixed(dataset: Dataset) -> bool:
     return dataset.times is not None or (dataset.parts is not None and VALIDATION in dataset.parts)
 
 
-def held_out_counts(counts: np.ndarray, fraction: float) -> np.ndarray:
+def held_out_counts(counts: np.ndarray | int, fraction: float) -> np.ndarray:
     """How many of some rows are this share of them, at least one."""
-    return np.maximum(1, np.rint(counts * fraction).astype(np.int64))
+    return np.maximum(1, np.rint(np.multiply(counts, fraction)).astype(np.int64))
 
 
 def _units(dataset: Dataset) -> tuple[np.ndarray | None, np.ndarray]:
@@ -173,18 +173,18 @@ def _cut(units: np.ndarray, count: int, random: np.random.RandomState) -> tuple[
     return rest, drawn
 
 
-def _parts_by_time(dataset: Dataset, shares: Shares) -> np.ndarray:
-    times, rows = np.unique(dataset.times, return_counts=True)
-    if len(times) < len(PART_NAMES):
+def _parts_by_time(times: np.ndarray, shares: Shares) -> np.ndarray:
+    different, rows = np.unique(times, return_counts=True)
+    if len(different) < len(PART_NAMES):
         raise UserError(
-            what=f"{dataset.name} has {len(times)} different times",
+            what=f"data.time has {len(different)} different times",
             expected="at least three, for training, validation and test",
             hint="choose another data.time",
         )
-    from_here = rows[::-1].cumsum()[::-1] / rows.sum()
+    from_here = rows[::-1].cumsum()[::-1] / len(times)
     tested = 2 + int(np.abs(from_here[2:] - shares.test).argmin())
     validated = 1 + int(np.abs(from_here[1:tested] - shares.test - shares.validation).argmin())
-    parts = np.full(len(dataset.times), TRAINING, np.int8)
-    parts[dataset.times >= times[validated]] = VALIDATION
-    parts[dataset.times >= times[tested]] = TEST
+    parts = np.full(len(times), TRAINING, np.int8)
+    parts[times >= different[validated]] = VALIDATION
+    parts[times >= different[tested]] = TEST
     return parts

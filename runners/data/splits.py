@@ -147,16 +147,25 @@ def part_counts(
     return train_counts, validation_counts, test_counts
 
 
-def check_split(dataset: Dataset, **shares: float | None) -> None:
-    """Raises UserError unless the data set can be split as asked.
-
-    Args:
-        dataset: what to split.
-        shares: as for `part_counts`.
-    """
-    part_counts(dataset, **shares)
+def check_split(
+    dataset: Dataset,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    long_tail: float | None = None,
+    held_out: float | None = None,
+) -> None:
+    """Raises UserError unless the data set can be split as asked; the arguments are those of `make_split`."""
+    part_counts(
+        dataset,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        long_tail=long_tail,
+        held_out=held_out,
+    )
     if dataset.groups is not None:
-        make_split(dataset, seed=0, split=0, **shares)
+        shares = Shares(validation_fraction, test_fraction, held_out)
+        _check_groups(dataset, draw_parts(dataset, shares, seed=0, split=0)[0])
 
 
 def long_tail_counts(counts: np.ndarray, ratio: float) -> np.ndarray:
@@ -217,6 +226,7 @@ def _check_groups(dataset: Dataset, parts: Sequence[np.ndarray]) -> None:
     lacking = np.argwhere(counts < np.array(LEAST_OF_A_CLASS)[:, None])
     if len(lacking):
         part, label = lacking[0]
+        assert dataset.groups is not None
         groups = len(np.unique(dataset.groups[dataset.labels == label]))
         raise UserError(
             what=f"class {dataset.class_names[label]!r} of {dataset.name} is in {groups} groups, which leave "

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import unknown_setting
 from lossfleet.conf.schema import PART_GROUPS, Config
@@ -98,7 +99,8 @@ def with_data(composer: Composer, request: Request) -> Request:
         "data.class_names": [literal(name) for name in data.class_names or ()],
     }
     if data.is_table:
-        told["data.path"] = literal(data.source["path"])
+        paths = {name: data.source[name] for name in PATHS if data.source[name] is not None}
+        told |= {f"data.{name}": literal(path) for name, path in paths.items()}
     return replace(request, shared=request.shared | told)
 
 

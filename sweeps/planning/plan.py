@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
+from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import Rule, rules, show
@@ -291,5 +292,6 @@ def _digest(studies: tuple[Study, ...]) -> str:
             del config["budget"][length]
         del config["tracking"], config["fleet"], config["engine"], config["evaluation"]["rope"]
         # A table is known by what is in it; it may be moved.
-        config["data"].pop("path", None)
+        for name in PATHS:
+            config["data"].pop(name, None)
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
