@@ -82,8 +82,13 @@ class Replicate:
 class ReplicateFactory:
     """Makes the replicates of one data set, and keeps the splits, rows and plans that it made lately."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, held_out: float | None = None) -> None:
+        """Args:
+        data: of all replicates.
+        held_out: the share of rows that all test parts are drawn from, see `make_split`.
+        """
         self.data = data
+        self.held_out = held_out
         self.dataset: Dataset = open_dataset(data)
         self._splits: ByteBoundedCache[Split] = ByteBoundedCache(KEPT_BYTES)
         self._rows: ByteBoundedCache[Rows] = ByteBoundedCache(KEPT_BYTES)
@@ -102,6 +107,7 @@ class ReplicateFactory:
                 validation_fraction=self.data.validation_fraction,
                 test_fraction=self.data.test_fraction,
                 long_tail=self.data.long_tail,
+                held_out=self.held_out,
             ),
         )
 

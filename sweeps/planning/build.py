@@ -80,7 +80,8 @@ def with_data(composer: Composer, request: Request) -> Request:
         UserError: the data cannot be used or split as asked.
     """
     choices = request.choices | {"strategy": request.strategies[0]}
-    data = composer.config(choices, request.shared).data
+    config = composer.config(choices, request.shared)
+    data = config.data
     if not data.is_users:
         return request
     # Late: pyarrow and pandas, for data of the user's alone.
@@ -93,6 +94,7 @@ def with_data(composer: Composer, request: Request) -> Request:
         validation_fraction=data.validation_fraction,
         test_fraction=data.test_fraction,
         long_tail=data.long_tail,
+        held_out=config.evaluation.held_out,
     )
     told = {
         "data.digest": data.digest,

@@ -259,3 +259,35 @@ def test_the_second_file_must_have_the_columns_of_the_first(tmp_path):
     write(visits().iloc[:0], test)
     with pytest.raises(UserError, match=r"test.csv has no rows"):
         open_dataset(table(train, test_path=str(test)))
+
+
+def test_parts_of_different_sizes_train_together_as_alone(path):
+    from lossfleet.conf.schema import Budget, Config
+    from lossfleet.runners.training.fleet import Fleet
+    from lossfleet.runners.training.shape import shape_of
+    from lossfleet.runners.training.solo import train_solo
+
+    factory = ReplicateFactory(described(table(path, group="patient")))
+    config = Config(
+        "under_test",
+        factory.data,
+        choose("loss", "weighted_cross_entropy", tau=1),
+        model=choose("model", "mlp", widths=(7,)),
+        budget=Budget(epochs=3, rungs=3),
+    )
+    replicates = [factory.replicate(config, seed=seed, split=seed) for seed in range(3)]
+    assert len({len(each.split.train_labels) for each in replicates}) == 3
+    draws = replicates[0].split.draws
+    assert {each.plan.shape for each in replicates} == {(3, draws)}
+    shape = shape_of(config, features=1, classes=2, train_rows=draws)
+    fleet = Fleet(shape, slots=3, pages=3, page_rows=ROWS, evaluation_rows=ROWS, evaluation_step=59)
+    for slot, each in enumerate(replicates):
+        fleet.enter(slot, each)
+    for _ in range(3):
+        fleet.train_epoch()
+    found = fleet.logits("test")
+    assert found.shape[2] % 59 == 0
+    for slot, each in enumerate(replicates):
+        *_, last = train_solo(each)
+        expected = last.logits(each.split.test_features)
+        np.testing.assert_allclose(found[slot, :, : expected.shape[1]], expected, rtol=1e-4, atol=1e-4)
