@@ -32,6 +32,12 @@ def open_dataset(data: Data) -> Dataset:
     Raises:
         UserError: data that cannot be used, or that has changed.
     """
+    dataset, digest = _checked(data)
+    return replace(dataset, name=replace(data, digest=digest).label)
+
+
+def _checked(data: Data) -> tuple[Dataset, str]:
+    """The data set and its digest, which with its class names must be those that the configuration may have."""
     dataset, found = _settled(data)
     if data.is_users and data.digest not in (None, found):
         what = located(data).source["path"] if data.is_table else f"data={data.name}"
@@ -42,7 +48,7 @@ def open_dataset(data: Data) -> Dataset:
             expected=f"those of {_file_name(data)}, the largest class first: {show(dataset.class_names)}",
             hint="leave data.class_names out",
         )
-    return replace(dataset, name=replace(data, digest=found).label)
+    return dataset, found
 
 
 def _settled(data: Data) -> tuple[Dataset, str]:
@@ -68,7 +74,7 @@ def described(data: Data) -> Data:
     Raises:
         UserError: as `open_dataset`.
     """
-    dataset, digest = _settled(data)
+    dataset, digest = _checked(data)
     return replace(located(data), digest=digest, class_names=dataset.class_names)
 
 
