@@ -14,7 +14,7 @@ from typing import Any
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.engines import Engine, check_engine
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.evaluation import Evaluation, check_evaluation
+from lossfleet.conf.evaluations import Evaluation, check_evaluation
 from lossfleet.conf.metrics import Metric
 from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
 from lossfleet.conf.rules import Rule, check_fields, setting, show

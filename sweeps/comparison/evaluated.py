@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.metrics import sign_of
 
@@ -19,7 +19,7 @@ def pool_rows(final: pd.DataFrame) -> float:
     return final[POOL].mean() if POOL in final else math.nan
 
 
-def rows_of(final: pd.DataFrame) -> dict[str, float]:
+def rows_of(final: pd.DataFrame) -> dict[str, Any]:
     """The rows that the corrected t-test is told of a data set's final replicates.
 
     The correction stands for the correlation n_test / n of two test parts, n the rows that they are drawn from. Where

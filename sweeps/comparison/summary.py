@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.evaluation import ROPE
+from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import sign_of
 from lossfleet.sweeps.comparison.evaluated import falls, pool_rows, rows_of
 from lossfleet.sweeps.comparison.frame import (
