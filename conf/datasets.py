@@ -16,12 +16,16 @@ from lossfleet.conf.rules import check_fields, setting, show
 TABLE = "lossfleet.runners.data.tables.read_table"
 TABLE_ENDINGS = (".csv", ".csv.gz", ".parquet")
 LONGEST_STEM = 50
+# Settings of a table that name a file, and those by which it says itself which rows belong into which part.
+PATHS = ("path", "test_path")
+ASIDES = ("group", "time", "part")
 
 
 @dataclass(frozen=True)
 class Data:
     """A data set and how it is split; `long_tail` thins the training part to this largest/smallest ratio.
 
+    `repeated` says what becomes of rows that repeat an earlier one, see `runners.data.repeated`.
     The classes of our own data sets are known before they are loaded, so that alpha on five classes fails at once.
     Of the user's, reading tells `class_names`, and `digest`, of their content; where these are given they must be
     those of the data.
@@ -31,6 +35,7 @@ class Data:
     validation_fraction: float = setting(float, 0.2, above=0, below=1)
     test_fraction: float = setting(float, 0.2, above=0, below=1)
     long_tail: float | None = setting(float, None, above=1, example="100")
+    repeated: str = setting(str, "auto", choices=("auto", "drop", "keep", "group"))
     digest: str | None = setting(str, None, example="null")
     class_names: tuple[str, ...] | None = setting(str, None, many=True, example="[stay,leave]")
 
@@ -55,20 +60,54 @@ class Data:
                     expected="data.path, a file, and data.target, the column with the classes",
                     hint=f"write for example data={self.name} data.path=table.csv data.target=label",
                 )
-        path, target = self.source["path"], self.source["target"]
-        if not path.endswith(TABLE_ENDINGS):
-            raise UserError(
-                what=f"data.path is {show(path)}",
-                expected=f"a file that ends in {', '.join(TABLE_ENDINGS)}",
-                hint="write the table as CSV or Parquet, or name the file by what it is",
-            )
-        for name in ("drop", "categorical"):
-            if target in self.source.get(name, ()):
+        for name in PATHS:
+            path = self.source[name]
+            if path is not None and not path.endswith(TABLE_ENDINGS):
                 raise UserError(
-                    what=f"data.{name} contains {show(target)}, the target",
-                    expected="columns other than the target",
-                    hint=f"take {target} out of data.{name}, or choose another data.target",
+                    what=f"data.{name} is {show(path)}",
+                    expected=f"a file that ends in {', '.join(TABLE_ENDINGS)}",
+                    hint="write the table as CSV or Parquet, or name the file by what it is",
                 )
+        self._check_columns()
+        self._check_parts()
+
+    def _check_columns(self) -> None:
+        """Each column has one use."""
+        uses = {self.source["target"]: "the target"}
+        for name in ASIDES:
+            column = self.source[name]
+            if column in uses:
+                raise UserError(
+                    what=f"data.{name} is {show(column)}, {uses[column]}",
+                    expected="another column",
+                    hint=f"choose another data.{name}, or leave it out",
+                )
+            if column is not None:
+                uses[column] = f"which data.{name} names"
+        for name in ("drop", "categorical"):
+            for column in uses.keys() & set(self.source[name]):
+                raise UserError(
+                    what=f"data.{name} contains {show(column)}, {uses[column]}",
+                    expected="features",
+                    hint=f"take {column} out of data.{name}",
+                )
+
+    def _check_parts(self) -> None:
+        """What says which rows belong into which part says so alone."""
+        given = [name for name in (*ASIDES, "test_path") if self.source[name] is not None]
+        parts = [name for name in given if name != "group"]
+        if len(parts) > 1:
+            raise UserError(
+                what=f"data.{parts[0]} and data.{parts[1]} both make the test part",
+                expected="one of data.time, data.part and data.test_path",
+                hint=f"leave data.{parts[1]} out",
+            )
+        if given and self.repeated == "group":
+            raise UserError(
+                what=f"data.repeated=group beside data.{given[0]}",
+                expected="auto, drop or keep where the data says itself what belongs together",
+                hint="leave data.repeated out: equal rows are then kept where they are",
+            )
 
     @property
     def name(self) -> str:
@@ -98,7 +137,7 @@ class Data:
         stem = self.name
         if self.is_table:
             stem = PurePath(str(self.source["path"])).name.removesuffix(".gz").rpartition(".")[0]
-        settings = [value for name, value in self.source.items if name != "path"]
+        settings = [value for name, value in self.source.items if name not in PATHS and value is not None]
         content = json.dumps([self.digest, *settings])
         word = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:LONGEST_STEM].strip("_-") or self.name
         return f"{word}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"

@@ -14,7 +14,7 @@ from typing import Any
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.engines import Engine, check_engine
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.evaluation import Evaluation
+from lossfleet.conf.evaluations import Evaluation, check_evaluation
 from lossfleet.conf.metrics import Metric
 from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
 from lossfleet.conf.rules import Rule, check_fields, setting, show
@@ -171,6 +171,7 @@ class Config:
         object.__setattr__(self, "references", tuple(map(_as_reference, self.references)))
         self._check_classes()
         check_engine(self.engine)
+        check_evaluation(self.evaluation, self.data)
         check_search(self.search, self.pruner, self.budget.replicates, self.budget.trials)
 
     def _check_classes(self) -> None:

@@ -15,6 +15,7 @@ class Stream(IntEnum):
     PLAN = 3
     INITIAL = 4
     DROPOUT = 5
+    HELD_OUT = 6
 
 
 def seed_sequence(stream: Stream, *key: int) -> np.random.SeedSequence:

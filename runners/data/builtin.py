@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PAGE_BLOCKS_CLASSES = ("text", "horizontal_line", "graphic", "vertical_line", "picture")
 # The file rounds eccen, to within 0.004 of length/height where it is right.
 ECCEN_TOLERANCE = 0.01
+# The parts of a split.
+TRAINING, VALIDATION, TEST = range(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,9 @@ class Dataset:
     """A classification data set.
 
     Fields: features (N, F) numeric; labels (N,) int64 in 0..C-1; class_names (C,); notes: what was mended or
-    derived, in plain words; source: where the data comes from.
+    derived, in plain words; source: where the data comes from. What decides the parts of its splits, where the data
+    says it: groups (N,) int64, equal where rows must stay in one part; times (N,), earlier ones train; parts (N,) int8
+    of `TRAINING`, `VALIDATION` and `TEST`, where without a validation row it is drawn from the training rows.
     """
 
     name: str
@@ -32,6 +36,19 @@ class Dataset:
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
     source: str
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
+    parts: np.ndarray | None = None
+
+    def without(self, rows: np.ndarray) -> Dataset:
+        """The data set without these rows."""
+        kept = np.delete(np.arange(len(self.labels)), rows)
+        by_row = {
+            name: values[kept]
+            for name in ("labels", "groups", "times", "parts")
+            if (values := getattr(self, name)) is not None
+        }
+        return replace(self, features=self.features.iloc[kept].reset_index(drop=True), **by_row)
 
     @property
     def class_counts(self) -> np.ndarray:
@@ -40,12 +57,15 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that change with any value, label, column name or class name."""
+        """Eight hexadecimal digits that change with any value, label, group, time, part, column name or class name."""
         import pandas as pd
 
         content = hashlib.sha256(repr((list(self.features), self.class_names)).encode())
         content.update(pd.util.hash_pandas_object(self.features, index=False).to_numpy().tobytes())
         content.update(self.labels.astype(np.int64).tobytes())
+        for name in ("groups", "times", "parts"):
+            if (values := getattr(self, name)) is not None:
+                content.update(name.encode() + values.tobytes())
         return content.hexdigest()[:8]
 
     def describe(self) -> dict[str, Any]:
@@ -77,17 +97,14 @@ def page_blocks() -> Dataset:
 
 
 def _mend_page_blocks(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Correct a wrong eccen, then drop repeated rows, which would leak across a split."""
+    """Correct a wrong eccen."""
     ratio = (table["length"] / table["height"]).round(3)
     wrong = (table["eccen"] - ratio).abs() > ECCEN_TOLERANCE
-    notes = [
+    notes = tuple(
         f"row {row + 1}: eccen {eccen:g} replaced by {ratio[row]:g}, its length/height as in every other row"
         for row, eccen in table.loc[wrong, "eccen"].items()
-    ]
-    table = table.assign(eccen=table["eccen"].where(~wrong, ratio))
-    repeated = table.duplicated()
-    notes.append(f"{repeated.sum()} rows that repeat an earlier row exactly dropped")
-    return table[~repeated].reset_index(drop=True), tuple(notes)
+    )
+    return table.assign(eccen=table["eccen"].where(~wrong, ratio)), notes
 
 
 def page_blocks_binary() -> Dataset:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lossfleet.conf.datasets import Data
+from lossfleet.conf.datasets import PATHS, Data
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import show
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.repeated import settle_repeated
 from lossfleet.runners.data.splits import Split
-from lossfleet.runners.data.table_file import file_digest
+from lossfleet.runners.data.table_file import file_digest, text_digest
 
 FEWEST_TEST_ROWS = 5
 
@@ -32,22 +35,40 @@ def open_dataset(data: Data) -> Dataset:
     Raises:
         UserError: data that cannot be used, or that has changed.
     """
-    found = file_digest(absolute(data)) if data.is_table else None
-    if data.is_table and data.digest not in (None, found):
-        raise _changed(str(absolute(data)), found, data.digest)
-    returned = data.source.call()
-    dataset = returned if isinstance(returned, Dataset) else as_dataset(data, returned)
-    if data.is_users and not data.is_table:
-        found = dataset.digest
-        if data.digest not in (None, found):
-            raise _changed(f"data={data.name}", found, data.digest)
+    dataset, digest = _checked(data)
+    return replace(dataset, name=replace(data, digest=digest).label)
+
+
+def _checked(data: Data) -> tuple[Dataset, str]:
+    """The data set and its digest, which with its class names must be those that the configuration may have."""
+    dataset, found = _settled(data)
+    if data.is_users and data.digest not in (None, found):
+        what = located(data).source["path"] if data.is_table else f"data={data.name}"
+        raise _changed(what, found, data.digest)
     if data.class_names not in (None, dataset.class_names):
         raise UserError(
             what=f"data.class_names is {show(data.class_names)}",
             expected=f"those of {_file_name(data)}, the largest class first: {show(dataset.class_names)}",
             hint="leave data.class_names out",
         )
-    return replace(dataset, name=replace(data, digest=found).label)
+    return dataset, found
+
+
+def _settled(data: Data) -> tuple[Dataset, str]:
+    """The data set with its repeated rows settled, and the digest of all that was read."""
+    if data.is_table:
+        data = located(data)
+        digest = _files_digest(data)
+        return _read_once(data.source, digest, data.repeated), digest
+    returned = data.source.call()
+    dataset = returned if isinstance(returned, Dataset) else as_dataset(data, returned)
+    return settle_repeated(dataset, data.repeated), dataset.digest
+
+
+# The digest is in the key, so the one table that is kept is never an old one.
+@lru_cache(maxsize=1)
+def _read_once(table: Part, digest: str, repeated: str) -> Dataset:
+    return settle_repeated(table.call(), repeated)
 
 
 def described(data: Data) -> Data:
@@ -56,12 +77,8 @@ def described(data: Data) -> Data:
     Raises:
         UserError: as `open_dataset`.
     """
-    dataset = open_dataset(data)
-    if data.is_table:
-        path = absolute(data)
-        data = replace(data, source=data.source.replace(path=str(path)))
-        return replace(data, digest=file_digest(path), class_names=dataset.class_names)
-    return replace(data, digest=dataset.digest, class_names=dataset.class_names)
+    dataset, digest = _checked(data)
+    return replace(located(data), digest=digest, class_names=dataset.class_names)
 
 
 def as_dataset(data: Data, returned: Any) -> Dataset:
@@ -111,8 +128,8 @@ def as_dataset(data: Data, returned: Any) -> Dataset:
 
 
 def tell_notes(data: Data, dataset: Dataset) -> None:
-    """Say on standard error what was left out of data of the user's."""
-    if data.is_users:
+    """Say on standard error what was left out of data of the user's, or made of ours because the user asked for it."""
+    if data.is_users or data.repeated != "auto":
         for note in dataset.notes:
             print(f"{_file_name(data)}: {note}", file=sys.stderr)
 
@@ -132,9 +149,23 @@ def tell_small_classes(dataset: Dataset, split: Split) -> None:
         )
 
 
-def absolute(data: Data) -> Path:
-    """The table's path, so that it is found from another working directory too."""
-    return Path(os.path.abspath(os.path.expanduser(data.source["path"])))
+def located(data: Data) -> Data:
+    """The same choice of data with absolute paths, so that a table is found from another working directory too."""
+    if not data.is_table:
+        return data
+    paths = {name: data.source[name] for name in PATHS if data.source[name] is not None}
+    absolute = {name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items()}
+    return replace(data, source=data.source.replace(**absolute))
+
+
+def _files_digest(data: Data) -> str:
+    """The digest of the file of a table, or of both files."""
+    digests = [
+        file_digest(Path(data.source[name]), f"data.{name}")
+        for name in PATHS
+        if data.source[name] is not None
+    ]
+    return digests[0] if len(digests) == 1 else text_digest(" ".join(digests))
 
 
 def _file_name(data: Data) -> str:

@@ -1,23 +1,34 @@
-"""Stratified training, validation and test parts of a data set."""
+"""Training, validation and test parts of a data set: how many rows, and how they are encoded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.builtin import TEST, TRAINING, VALIDATION, Dataset
 from lossfleet.runners.data.encoding import encode
-from lossfleet.runners.streams import Stream, seed_sequence
-
-# Two, so that every class of the training part has a neighbour to interpolate with.
-SMALLEST_TRAINING_CLASS = 2
+from lossfleet.runners.data.parts import (
+    LEAST_OF_A_CLASS,
+    PART_NAMES,
+    Shares,
+    class_counts,
+    draw_parts,
+    given_parts,
+    held_out_counts,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split: features (n, F) float32, encoded; labels (n,) int32; class_counts (C,) of training."""
+    """One split: features (n, F) float32, encoded; labels (n,) int32; class_counts (C,) of training.
+
+    draws and rarest_class are the same for all splits of a data set, so that replicates stack: an epoch draws as many
+    examples as the training part has, or has about, where whole groups go into a part. pool_rows: how many rows all
+    test parts are drawn from, None for the whole data set.
+    """
 
     train_features: np.ndarray
     train_labels: np.ndarray
@@ -27,6 +38,8 @@ class Split:
     test_labels: np.ndarray
     class_counts: np.ndarray
     rarest_class: int
+    draws: int
+    pool_rows: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -42,11 +55,13 @@ def make_split(
     validation_fraction: float,
     test_fraction: float,
     long_tail: float | None = None,
+    held_out: float | None = None,
 ) -> Split:
     """Split a data set, thin the training part to a long tail, encode all by the training part.
 
     A class of n rows gives max(1, round(fraction n)) rows to validation and to test and the rest to training.
     These counts depend on neither seed nor split, so that replicates stack; which rows they are depends on both.
+    `parts.draw_parts` says how groups, times and given parts change that.
     With `long_tail` the training part is thinned as `long_tail_counts` says. How columns are encoded and scaled
     is learnt from the training part alone, after thinning; a column that is constant there is only centred.
 
@@ -55,6 +70,8 @@ def make_split(
         seed, split: integers of at least 0; each pair is another split.
         validation_fraction, test_fraction: shares of the whole data set, in (0, 1), their sum below 1.
         long_tail: largest/smallest class of the training part, above 1; None leaves the classes as they are.
+        held_out: the share of rows, at least `test_fraction`, that all test parts are drawn from, whatever the pair;
+            None for the whole data set.
 
     Returns:
         The split. `rarest_class` is the smallest class of the training part, the first one if several are.
@@ -62,60 +79,93 @@ def make_split(
     Raises:
         UserError: for a class too small to leave a row to validation and test and two to training.
     """
-    from sklearn.model_selection import train_test_split
-
-    counts = dataset.class_counts
-    train_counts, validation_counts, test_counts = part_counts(
+    shares = Shares(validation_fraction, test_fraction, held_out)
+    counts = part_counts(
         dataset,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         long_tail=long_tail,
+        held_out=held_out,
     )
-
-    # One MT19937 generator walks through all classes: an integer would split equal classes alike.
-    random = np.random.RandomState(np.random.MT19937(seed_sequence(Stream.SPLIT, seed, split)))
-    train_rows, validation_rows, test_rows = [], [], []
-    for label in range(len(counts)):
-        rows = np.flatnonzero(dataset.labels == label)
-        rows, test = train_test_split(rows, test_size=int(test_counts[label]), random_state=random)
-        train, validation = train_test_split(
-            rows, test_size=int(validation_counts[label]), random_state=random
-        )
-        train_rows.append(train[: train_counts[label]])
-        validation_rows.append(validation)
-        test_rows.append(test)
-
-    parts = [np.sort(np.concatenate(rows)) for rows in (train_rows, validation_rows, test_rows)]
+    parts, pool = draw_parts(dataset, shares, seed=seed, split=split)
+    if dataset.groups is not None:
+        _check_groups(dataset, parts)
+    if long_tail is not None:
+        parts[TRAINING] = _thinned(dataset, parts[TRAINING], long_tail)
+    parts = [np.sort(rows) for rows in parts]
     features = encode(dataset.features, parts)
     labels = [dataset.labels[rows].astype(np.int32) for rows in parts]
     return Split(
-        train_features=features[0],
-        train_labels=labels[0],
-        validation_features=features[1],
-        validation_labels=labels[1],
-        test_features=features[2],
-        test_labels=labels[2],
-        class_counts=train_counts,
-        rarest_class=int(train_counts.argmin()),
+        train_features=features[TRAINING],
+        train_labels=labels[TRAINING],
+        validation_features=features[VALIDATION],
+        validation_labels=labels[VALIDATION],
+        test_features=features[TEST],
+        test_labels=labels[TEST],
+        class_counts=np.bincount(labels[TRAINING], minlength=len(dataset.class_names)),
+        rarest_class=int(counts[TRAINING].argmin()),
+        draws=int(counts[TRAINING].sum()),
+        pool_rows=None if pool is None else len(pool),
     )
 
 
 def part_counts(
-    dataset: Dataset, *, validation_fraction: float, test_fraction: float, long_tail: float | None = None
+    dataset: Dataset,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    long_tail: float | None = None,
+    held_out: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows a class (C,) of the training, validation and test part, as `make_split` makes them.
+    """Rows a class (C,) of the training, validation and test part, as `make_split` makes them; with groups, about.
 
     Raises:
         UserError: for a class too small to leave a row to validation and test and two to training.
     """
-    validation_counts = _held_out_counts(dataset.class_counts, validation_fraction)
-    test_counts = _held_out_counts(dataset.class_counts, test_fraction)
-    train_counts = dataset.class_counts - validation_counts - test_counts
-    _check_split(dataset, train_counts)
+    given = given_parts(dataset, Shares(validation_fraction, test_fraction, held_out))
+    if given is None:
+        counts = dataset.class_counts
+        test_counts = held_out_counts(counts, test_fraction)
+        apart = test_counts if held_out is None else held_out_counts(counts, held_out)
+        validation_counts = held_out_counts(counts, validation_fraction)
+        train_counts = counts - validation_counts - apart
+    else:
+        train_counts, validation_counts, test_counts = (
+            np.bincount(dataset.labels[given == part], minlength=len(dataset.class_names))
+            for part in (TRAINING, VALIDATION, TEST)
+        )
+        if not validation_counts.any():
+            validation_counts = np.minimum(train_counts, held_out_counts(train_counts, validation_fraction))
+            train_counts = train_counts - validation_counts
+    if given is not None:
+        _check_given(dataset, (train_counts, validation_counts, test_counts))
+    elif dataset.groups is None:
+        _check_split(dataset, train_counts)
     if long_tail is not None:
         train_counts = long_tail_counts(train_counts, long_tail)
         _check_long_tail(dataset, train_counts, long_tail)
     return train_counts, validation_counts, test_counts
+
+
+def check_split(
+    dataset: Dataset,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    long_tail: float | None = None,
+    held_out: float | None = None,
+) -> None:
+    """Raises UserError unless the data set can be split as asked; the arguments are those of `make_split`."""
+    part_counts(
+        dataset,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        long_tail=long_tail,
+        held_out=held_out,
+    )
+    if dataset.groups is not None:
+        shares = Shares(validation_fraction, test_fraction, held_out)
+        _check_groups(dataset, draw_parts(dataset, shares, seed=0, split=0)[0])
 
 
 def long_tail_counts(counts: np.ndarray, ratio: float) -> np.ndarray:
@@ -139,27 +189,59 @@ def long_tail_counts(counts: np.ndarray, ratio: float) -> np.ndarray:
     return np.minimum(counts, tail.astype(np.int64))
 
 
-def _held_out_counts(counts: np.ndarray, fraction: float) -> np.ndarray:
-    return np.maximum(1, np.rint(counts * fraction).astype(np.int64))
+def _thinned(dataset: Dataset, rows: np.ndarray, ratio: float) -> np.ndarray:
+    """The first rows of each class, as many as the long tail has."""
+    labels = dataset.labels[rows]
+    counts = long_tail_counts(np.bincount(labels, minlength=len(dataset.class_names)), ratio)
+    _check_long_tail(dataset, counts, ratio)
+    return np.concatenate([rows[labels == label][:count] for label, count in enumerate(counts)])
 
 
 def _check_split(dataset: Dataset, train_counts: np.ndarray) -> None:
     label = int(train_counts.argmin())
-    if train_counts[label] < SMALLEST_TRAINING_CLASS:
+    if train_counts[label] < LEAST_OF_A_CLASS[TRAINING]:
         raise UserError(
             what=f"class {dataset.class_names[label]!r} of {dataset.name} has "
             f"{dataset.class_counts[label]} rows, too few for training, validation and test",
-            expected=f"a row each for validation and test and {SMALLEST_TRAINING_CLASS} for training",
+            expected=f"a row each for validation and test and {LEAST_OF_A_CLASS[TRAINING]} for training",
             hint="lower data.validation_fraction and data.test_fraction, or join the class with another",
+        )
+
+
+def _check_given(dataset: Dataset, counts: Sequence[np.ndarray]) -> None:
+    setting = "data.time" if dataset.times is not None else "data.part or data.test_path"
+    for part, least in enumerate(LEAST_OF_A_CLASS):
+        label = int(counts[part].argmin())
+        if counts[part][label] < least:
+            raise UserError(
+                what=f"class {dataset.class_names[label]!r} of {dataset.name} has {counts[part][label]} rows in the "
+                f"{PART_NAMES[part]} part that {setting} makes",
+                expected=f"at least {least}",
+                hint="join the class with another, or make other parts",
+            )
+
+
+def _check_groups(dataset: Dataset, parts: Sequence[np.ndarray]) -> None:
+    counts = class_counts(dataset, parts)
+    lacking = np.argwhere(counts < np.array(LEAST_OF_A_CLASS)[:, None])
+    if len(lacking):
+        part, label = lacking[0]
+        assert dataset.groups is not None
+        groups = len(np.unique(dataset.groups[dataset.labels == label]))
+        raise UserError(
+            what=f"class {dataset.class_names[label]!r} of {dataset.name} is in {groups} groups, which leave "
+            f"{counts[part, label]} of its rows to the {PART_NAMES[part]} part",
+            expected=f"at least {LEAST_OF_A_CLASS[part]}, with whole groups in one part",
+            hint="join the class with another; groups of equal rows come apart with data.repeated=keep",
         )
 
 
 def _check_long_tail(dataset: Dataset, train_counts: np.ndarray, ratio: float) -> None:
     label = int(train_counts.argmin())
-    if train_counts[label] < SMALLEST_TRAINING_CLASS:
+    if train_counts[label] < LEAST_OF_A_CLASS[TRAINING]:
         raise UserError(
             what=f"data.long_tail={ratio:g} leaves class {dataset.class_names[label]!r} of {dataset.name} "
             f"{train_counts[label]} training rows",
-            expected=f"at least {SMALLEST_TRAINING_CLASS}",
-            hint=f"write data.long_tail={train_counts.max() // SMALLEST_TRAINING_CLASS} or less",
+            expected=f"at least {LEAST_OF_A_CLASS[TRAINING]}",
+            hint=f"write data.long_tail={train_counts.max() // LEAST_OF_A_CLASS[TRAINING]} or less",
         )

@@ -26,17 +26,21 @@ MISSING = ["", "?", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "NaN", "nan", "NA
 MISSING += ["NULL", "Null", "null", "None", "none"]
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Path, setting: str = "data.path") -> str:
     """The first digits of the SHA-256 of a file's bytes.
+
+    Args:
+        path: of the file.
+        setting: that names it.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
     """
     if not path.is_file():
         raise UserError(
-            what=f"data.path is {path}, and there is no such file",
+            what=f"{setting} is {path}, and there is no such file",
             expected="a CSV or Parquet file",
-            hint="correct data.path; it starts from the working directory",
+            hint=f"correct {setting}; it starts from the working directory",
         )
     digest = hashlib.sha256()
     try:
@@ -46,6 +50,11 @@ def file_digest(path: Path) -> str:
     except OSError as error:
         raise unreadable(path, error) from error
     return digest.hexdigest()[:DIGEST_LENGTH]
+
+
+def text_digest(text: str) -> str:
+    """The first digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,12 @@ class TableFile:
     path: Path
     names: tuple[str, ...]
 
-    def batches(self, columns: Sequence[str]) -> Iterator[dict[str, pa.Array]]:
+    def batches(self, columns: Sequence[str], time: str | None = None) -> Iterator[dict[str, pa.Array]]:
         """The cells of some columns, batch by batch: float64, or trimmed text, null where missing.
+
+        Args:
+            columns: their names.
+            time: the one of them that may hold dates; they come as text.
 
         Raises:
             UserError: a row has too many or too few cells, or a column is of a type that is no feature.
@@ -69,7 +82,10 @@ class TableFile:
         source = _parquet_batches if is_parquet(self.path) else _csv_batches
         try:
             for batch in source(self.path, self.names, columns):
-                yield {name: _cells(name, cells) for name, cells in zip(columns, batch.columns, strict=True)}
+                yield {
+                    name: _cells(name, cells, is_time=name == time)
+                    for name, cells in zip(columns, batch.columns, strict=True)
+                }
         except (pa.ArrowException, OSError, EOFError) as error:
             raise unreadable(self.path, error) from error
 
@@ -217,7 +233,7 @@ def _parquet_batches(path: Path, names: Sequence[str], columns: Sequence[str]) -
             yield batch.select(list(columns))
 
 
-def _cells(name: str, cells: pa.Array) -> pa.Array:
+def _cells(name: str, cells: pa.Array, *, is_time: bool) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
     from pyarrow import types
@@ -227,7 +243,7 @@ def _cells(name: str, cells: pa.Array) -> pa.Array:
         cells, kind = cells.dictionary_decode(), kind.value_type
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return pc.cast(cells, pa.float64(), safe=False)
-    if types.is_boolean(kind):
+    if types.is_boolean(kind) or (is_time and types.is_temporal(kind)):
         return pc.cast(cells, pa.string())
     if types.is_null(kind):
         return pa.nulls(len(cells), pa.string())

@@ -7,15 +7,16 @@ arrays of the right size. So a table needs about the memory of its numbers, howe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.builtin import TEST, TRAINING, Dataset
+from lossfleet.runners.data.table_asides import Aside, check_complete
 from lossfleet.runners.data.table_columns import MOST_CATEGORIES, Categories, ColumnProfile, as_numbers
 from lossfleet.runners.data.table_file import TableFile, file_digest, no_rows, open_table_file
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 # A target with more classes than a row in twenty is a measurement; small tables may have as many as this.
 ROWS_A_CLASS = 20
 CLASSES_OF_A_SMALL_TABLE = 20
-# Named in a message.
-FEW = 5
 
 
 def read_table(
@@ -34,17 +33,25 @@ def read_table(
     target: str | None,
     drop: tuple[str, ...] = (),
     categorical: tuple[str, ...] = (),
+    group: str | None = None,
+    time: str | None = None,
+    part: str | None = None,
+    test_path: str | None = None,
 ) -> Dataset:
     """The table of `data=csv`, checked cell by cell.
 
     Columns of numbers are float64, NaN where missing; the others are categorical. Classes are numbered from the
-    largest to the smallest, so that with two of them alpha weighs the rare one. Of equal rows the first is kept.
+    largest to the smallest, so that with two of them alpha weighs the rare one.
 
     Args:
         path: of a CSV or Parquet file.
         target: the column with the classes.
         drop: columns to leave out.
         categorical: columns of numbers that are codes.
+        group: the column whose equal values stay in one part.
+        time: the column by which earlier rows train and later ones test.
+        part: the column that says training, validation or test.
+        test_path: of a file with the test part; `path` then has the others.
 
     Returns:
         The data set; `notes` says what was left out.
@@ -52,24 +59,28 @@ def read_table(
     Raises:
         UserError: a file or a column that cannot be used.
     """
-    file = Path(os.path.abspath(os.path.expanduser(str(path))))
-    return _read(file, file_digest(file), str(target), drop, categorical)
-
-
-# The digest is in the key, so the one table that is kept is never an old one.
-@lru_cache(maxsize=1)
-def _read(
-    path: Path, digest: str, target: str, drop: tuple[str, ...], categorical: tuple[str, ...]
-) -> Dataset:
-    file = open_table_file(path)
-    _check_chosen(file, target, drop, categorical)
-    columns = [name for name in file.names if name not in drop]
+    target = str(target)
+    asides = {name: setting for setting, name in (("group", group), ("time", time), ("part", part)) if name}
+    files = [open_table_file(Path(os.path.abspath(os.path.expanduser(str(path)))))]
+    chosen = {"target": (target,), "drop": drop, "categorical": categorical}
+    _check_chosen(files[0], chosen | {setting: (name,) for name, setting in asides.items()})
+    columns = [name for name in files[0].names if name not in drop]
+    if test_path is not None:
+        files.append(open_table_file(Path(os.path.abspath(os.path.expanduser(test_path)))))
+        _check_same(files, columns)
     profiles = {name: ColumnProfile(name) for name in columns}
-    for batch in file.batches(columns):
-        for name, cells in batch.items():
-            profiles[name].look(cells)
-    _check_target(path, profiles[target])
-    features = [profile for name, profile in profiles.items() if name != target]
+    ends = []
+    for file in files:
+        for batch in file.batches(columns, time):
+            for name, cells in batch.items():
+                profiles[name].look(cells)
+        ends.append(profiles[target].rows)
+        if ends[-1] == sum(ends[-2:-1]):
+            raise no_rows(file.path)
+    for name in (target, *asides):
+        check_complete(asides.get(name, "target"), profiles[name])
+    _check_target(profiles[target])
+    features = [profile for name, profile in profiles.items() if name not in (target, *asides)]
     empty = [profile.name for profile in features if profile.is_empty]
     for profile in features:
         if profile.name not in categorical:
@@ -78,24 +89,37 @@ def _read(
     words = [each.name for each in features if each.name not in (*numeric, *empty)]
     if not numeric and not words:
         raise UserError(
-            what=f"{path.name} has no column with values beside {target}",
+            what=f"{files[0].path.name} has no column with values beside {target}",
             expected="at least one feature",
             hint="add columns, or take some out of data.drop",
         )
-    table, labels, class_names = _fill(file, profiles[target], numeric, words)
-    table, labels, repeated = _without_repeated_rows(table, labels)
-    notes = [f"column {name} left out: it has no value" for name in empty]
-    if repeated:
-        notes.append(
-            f"{repeated} rows left out that repeat an earlier row exactly: they would leak across splits"
-        )
-    return Dataset(path.stem, table, labels, class_names, tuple(notes), f"{path}, SHA-256 {digest}...")
+    beside = {setting: Aside.of(profiles[name]) for name, setting in asides.items()}
+    table, labels, class_names = _fill(files, profiles[target], numeric, words, list(beside.values()), time)
+    parts = beside["part"].parts() if part else None
+    if test_path is not None:
+        parts = np.where(np.arange(ends[-1]) < ends[0], TRAINING, TEST).astype(np.int8)
+    return Dataset(
+        files[0].path.stem,
+        table,
+        labels,
+        class_names,
+        tuple(f"column {name} left out: it has no value" for name in empty),
+        " and ".join(f"{file.path}, SHA-256 {file_digest(file.path)}..." for file in files),
+        groups=beside["group"].codes() if group else None,
+        times=beside["time"].times() if time else None,
+        parts=parts,
+    )
 
 
 def _fill(
-    file: TableFile, target: ColumnProfile, numeric: Sequence[str], words: Sequence[str]
+    files: Sequence[TableFile],
+    target: ColumnProfile,
+    numeric: Sequence[str],
+    words: Sequence[str],
+    asides: Sequence[Aside],
+    time: str | None,
 ) -> tuple[pd.DataFrame, np.ndarray, tuple[str, ...]]:
-    """The second reading: features, labels, class names."""
+    """The second reading: features, labels, class names, and what stands aside."""
     import pandas as pd
 
     rows = target.rows
@@ -105,20 +129,23 @@ def _fill(
     most_classes = max(CLASSES_OF_A_SMALL_TABLE, rows // ROWS_A_CLASS)
     named = Categories(target.name, rows, most_classes)
     start = 0
-    for batch in file.batches([target.name, *numeric, *words]):
+    columns = [target.name, *numeric, *words, *(each.name for each in asides)]
+    for batch in chain.from_iterable(file.batches(columns, time) for file in files):
         end = start + len(batch[target.name])
         for position, name in enumerate(numeric):
             numbers[start:end, position] = as_numbers(batch[name])
         for name in words:
             if not categories[name].fill(start, batch[name]):
                 categories[name].check()
+        for each in asides:
+            each.fill(start, batch[each.name])
         if target.is_numeric:
             measured[start:end] = as_numbers(batch[target.name])
         elif not named.fill(start, batch[target.name]):
             raise _continuous(target.name, rows, most_classes)
         start = end
-    for each in categories.values():
-        each.check()
+    for category in categories.values():
+        category.check()
     labels, class_names = _classes(target.name, measured, named, most_classes)
     table = pd.DataFrame(numbers, columns=list(numeric), copy=False)
     if words:
@@ -164,33 +191,7 @@ def _continuous(target: str, rows: int, most: int) -> UserError:
     )
 
 
-def _without_repeated_rows(table: pd.DataFrame, labels: np.ndarray) -> tuple[pd.DataFrame, np.ndarray, int]:
-    """The table without rows that repeat an earlier one, its label included, and how many those were."""
-    from pandas.util import hash_pandas_object
-
-    # Only rows of equal hashes are compared: comparing all would need the memory of the table again.
-    hashes = hash_pandas_object(table, index=False)
-    alike = np.flatnonzero(hashes.duplicated(keep=False))
-    suspects = table.iloc[alike].set_axis(range(table.shape[1]), axis=1)
-    suspects[table.shape[1]] = labels[alike]
-    repeated = alike[suspects.duplicated().to_numpy()]
-    if not repeated.size:
-        return table, labels, 0
-    kept = np.delete(np.arange(len(labels)), repeated)
-    return table.iloc[kept].reset_index(drop=True), labels[kept], len(repeated)
-
-
-def _check_target(path: Path, target: ColumnProfile) -> None:
-    if target.rows == 0:
-        raise no_rows(path)
-    if target.missing:
-        more = ", ..." if target.missing > FEW else ""
-        raise UserError(
-            what=f"the target {target.name!r} is missing in {target.missing} of {target.rows} rows: "
-            f"{', '.join(map(str, target.missing_rows[:FEW]))}{more}",
-            expected="a class in every row",
-            hint="fill the cells in, or take the rows out",
-        )
+def _check_target(target: ColumnProfile) -> None:
     if target.is_numeric and target.first_excess is not None:
         row, value = target.first_excess
         raise UserError(
@@ -200,14 +201,24 @@ def _check_target(path: Path, target: ColumnProfile) -> None:
         )
 
 
-def _check_chosen(file: TableFile, target: str, drop: Iterable[str], categorical: Iterable[str]) -> None:
-    chosen = [("target", target), *(("drop", name) for name in drop)]
-    for setting, name in [*chosen, *(("categorical", name) for name in categorical)]:
-        if name not in file.names:
+def _check_chosen(file: TableFile, chosen: Mapping[str, Iterable[str]]) -> None:
+    for setting, names in chosen.items():
+        for name in names:
+            if name not in file.names:
+                raise UserError(
+                    what=f"data.{setting} names {name!r}, and {file.path.name} has no such column",
+                    expected=f"one of {', '.join(file.names)}",
+                    hint=_hint(file.names, name),
+                )
+
+
+def _check_same(files: Sequence[TableFile], columns: Sequence[str]) -> None:
+    for name in columns:
+        if name not in files[1].names:
             raise UserError(
-                what=f"data.{setting} names {name!r}, and {file.path.name} has no such column",
-                expected=f"one of {', '.join(file.names)}",
-                hint=_hint(file.names, name),
+                what=f"{files[1].path.name} has no column {name!r}, which {files[0].path.name} has",
+                expected="the same columns in both files",
+                hint=f"add it, or write data.drop=[{name}]",
             )
 
 

@@ -109,7 +109,15 @@ def final_metric_names(class_names: Sequence[str], users: Sequence[Metric] = ())
         *(f"test_corrected_{name}" for name in decision_metrics(class_names, users)),
         *(f"test_scaled_{name}" for name in scaled),
         *confusion_names(class_names),
-        *("train_loss", "temperature", "prior_exponent", "train_rows", "validation_rows", "test_rows"),
+        *(
+            "train_loss",
+            "temperature",
+            "prior_exponent",
+            "train_rows",
+            "validation_rows",
+            "test_rows",
+            "test_pool_rows",
+        ),
     )
 
 

@@ -35,7 +35,14 @@ class Fleet(Slots):
     """K slots that train replicates of one shape, an epoch at a time."""
 
     def __init__(
-        self, shape: FleetShape, *, slots: int, pages: int, page_rows: int, evaluation_rows: int
+        self,
+        shape: FleetShape,
+        *,
+        slots: int,
+        pages: int,
+        page_rows: int,
+        evaluation_rows: int,
+        evaluation_step: int = 1,
     ) -> None:
         """Builds the fleet; the graph is compiled at the first epoch.
 
@@ -45,6 +52,7 @@ class Fleet(Slots):
             pages: of how many distinct sets of training rows there may be replicates at a time.
             page_rows: the most rows that such a set has.
             evaluation_rows: the most rows that a validation or test part has.
+            evaluation_step: parts of up to so many rows more or less are evaluated in one graph.
         """
         super().__init__(slots)
         self.shape = shape
@@ -55,6 +63,7 @@ class Fleet(Slots):
         self._evaluation_pool = Pool(
             pages=len(PARTS) * pages, page_rows=evaluation_rows, features=shape.features
         )
+        self._evaluation_step = evaluation_step
         self._offsets = np.zeros(slots, np.int64)
         self._state = [to_tensor(np.zeros((slots, self.model.size), np.float32)) for _ in range(3)]
         self._valid = self._make_valid()
@@ -130,6 +139,7 @@ class Fleet(Slots):
                 first = self._evaluation_pool.add(key, features, labels, in_use)
                 rows[slot] = np.arange(first, first + len(labels), dtype=np.int32)
         count = max(len(each) for each in rows.values())
+        count += -count % self._evaluation_step
         at_once = min(count, EVALUATED_ROWS)
         table = np.zeros((self.slots, -(-count // at_once) * at_once), np.int32)
         for slot, each in rows.items():

@@ -12,6 +12,7 @@ from lossfleet.conf.schema import Config, Data, Part
 from lossfleet.losses.weights import class_weights
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
+from lossfleet.runners.data.parts import is_fixed
 from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
 from lossfleet.runners.data.splits import Split, make_split
 from lossfleet.runners.streams import Stream, generator
@@ -81,8 +82,13 @@ class Replicate:
 class ReplicateFactory:
     """Makes the replicates of one data set, and keeps the splits, rows and plans that it made lately."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, held_out: float | None = None) -> None:
+        """Args:
+        data: of all replicates.
+        held_out: the share of rows that all test parts are drawn from, see `make_split`.
+        """
         self.data = data
+        self.held_out = held_out
         self.dataset: Dataset = open_dataset(data)
         self._splits: ByteBoundedCache[Split] = ByteBoundedCache(KEPT_BYTES)
         self._rows: ByteBoundedCache[Rows] = ByteBoundedCache(KEPT_BYTES)
@@ -90,6 +96,8 @@ class ReplicateFactory:
 
     def split(self, seed: int, number: int) -> Split:
         """The split of a (seed, split) pair."""
+        if is_fixed(self.dataset):
+            seed = number = 0
         return self._splits.get(
             (seed, number),
             lambda: make_split(
@@ -99,6 +107,7 @@ class ReplicateFactory:
                 validation_fraction=self.data.validation_fraction,
                 test_fraction=self.data.test_fraction,
                 long_tail=self.data.long_tail,
+                held_out=self.held_out,
             ),
         )
 
@@ -120,17 +129,17 @@ class ReplicateFactory:
             split=parts,
             rows=rows,
             rows_key=key,
-            plan=self._plan(config, len(parts.train_labels), rows.labels, seed, split),
+            plan=self._plan(config, parts.draws, rows.labels, seed, split),
             given=given_to_loss(config.loss, parts.class_counts),
             layers=layers,
             initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
         )
 
-    def _plan(self, config: Config, train_rows: int, labels: np.ndarray, seed: int, split: int) -> np.ndarray:
+    def _plan(self, config: Config, draws: int, labels: np.ndarray, seed: int, split: int) -> np.ndarray:
         """The index plan; trials that differ in loss or optimizer alone have the same one."""
         return self._plans.get(
             (config.sampler, config.budget.epochs, seed, split),
-            lambda: index_plan(config.sampler, train_rows, labels, seed=seed, epochs=config.budget.epochs),
+            lambda: index_plan(config.sampler, draws, labels, seed=seed, epochs=config.budget.epochs),
         )
 
 

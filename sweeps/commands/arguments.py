@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn, cast, get_args
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.evaluation import ROPE
+from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import split_names
 from lossfleet.sweeps.commands.run import Format
 

@@ -49,7 +49,7 @@ def check_users_parts(studies: Sequence[Study]) -> None:
     # Late: what has no part of the user's needs no data here.
     from lossfleet.runners.training.replicate import ReplicateFactory
 
-    split = ReplicateFactory(config.data).split(config.budget.search_seeds[0], 0)
+    split = ReplicateFactory(config.data, config.evaluation.held_out).split(config.budget.search_seeds[0], 0)
     for part in parts:
         if part.group == "sampler":
             _try_sampler(part, split, config.budget.search_seeds[0])
@@ -109,7 +109,7 @@ def _try_sampler(sampler: Part, split: Split, seed: int) -> None:
     from lossfleet.runners.data.samplers import index_plan, training_rows
 
     _, labels = training_rows(sampler, split, seed=seed)
-    index_plan(sampler, len(split.train_labels), labels, seed=seed, epochs=1)
+    index_plan(sampler, split.draws, labels, seed=seed, epochs=1)
 
 
 def _try_schedule(schedule: Part) -> None:

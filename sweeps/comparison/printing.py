@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.evaluation import ROPE
+from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import known_metrics
 
 Format = Literal["terminal", "md", "csv", "latex"]

@@ -12,7 +12,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from lossfleet.conf.evaluation import ROPE
+from lossfleet.conf.evaluations import ROPE
 
 if TYPE_CHECKING:
     import numpy as np

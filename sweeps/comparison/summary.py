@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.evaluation import ROPE
+from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import sign_of
+from lossfleet.sweeps.comparison.evaluated import falls, pool_rows, rows_of
 from lossfleet.sweeps.comparison.frame import (
     FIELDS,
     SHOWN,
@@ -23,7 +24,12 @@ from lossfleet.sweeps.comparison.ranks import average_families, rank, ranks_of
 from lossfleet.sweeps.comparison.references import beside, latest_references
 from lossfleet.sweeps.comparison.statistics import INTERVALS, compare_pairs
 from lossfleet.sweeps.comparison.threshold import kinds, metrics_beside, oriented
-from lossfleet.sweeps.comparison.verdict import sentence_about, sentence_beside, sentence_over
+from lossfleet.sweeps.comparison.verdict import (
+    sentence_about,
+    sentence_beside,
+    sentence_over,
+    sentences_about_evaluation,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +61,8 @@ def summary(
         `replicates` is how many, `missing` on how many a strategy has none and `diverged` on how many of them it
         counts as chance. `difference` is that of the compared metric to the best strategy's, `difference_low` and
         `_high` its interval (corrected t at Holm's level), `bootstrap_low` and `_high` the bootstrap's;
-        `ce_difference` and so on are those to plain cross-entropy's. `beaten` says that the best one is better by
+        `ce_difference` and so on are those to plain cross-entropy's. `fall` is how much worse the compared metric is
+        than the search had validated it for the same trial. `beaten` says that the best one is better by
         the corrected test. The pairs have `kind`, what `threshold.kinds` finds of each. `references` has the models
         that the strategies are set beside, see `references.beside`; None without any.
 
@@ -77,9 +84,7 @@ def summary(
                 hint="compare them one by one, naming the experiment and the sweep",
             )
         scores = _paired_scores(part, chosen[0])
-        # Sweeps of earlier versions do not say how many rows they validated on.
-        learned = part[[name for name in ("train_rows", "validation_rows") if name in part]].sum(axis=1)
-        rows = {"train_rows": learned.mean(), "test_rows": part["test_rows"].mean()}
+        rows = rows_of(part)
         pairwise = compare_pairs(sign_of(chosen[0]) * scores, **rows, rope=rope)
         others = {
             words: oriented(part, column, scores)
@@ -87,6 +92,8 @@ def summary(
         }
         pairwise["kind"] = kinds(pairwise, others, **rows)
         table = _add_differences(_table(part, chosen, scores), pairwise, sign_of(chosen[0]))
+        search = frame[(frame["data"] == data) & (frame["stage"] == "search")]
+        table["fall"] = falls(search, table, chosen[0])
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
         best = table["strategy"].iloc[0]
@@ -100,6 +107,7 @@ def summary(
         sentence = sentence_about(str(data), table, chosen[0], pairwise, rope)
         if len(models):
             sentence += f" {sentence_beside(best, models, chosen[0])}"
+        sentence += sentences_about_evaluation(table, part["test_rows"].mean(), pool_rows(part))
         if (front["data"] == data).any():
             of_data = front[front["data"] == data].dropna(axis=1, how="all")
             sentence += f" {sentence_about_front(of_data)}"
@@ -153,6 +161,7 @@ def _table(final: pd.DataFrame, metrics: Sequence[str], scores: pd.DataFrame) ->
         row = {
             "data": part["data"].iloc[0],
             "strategy": strategy,
+            "trial": part["trial"].iloc[0],
             "hyperparameters": hyperparameters(part.iloc[0]),
             "replicates": len(shown),
             "missing": splits - len(own),

@@ -145,6 +145,30 @@ def sentence_beside(best: str, references: pd.DataFrame, metric: str) -> str:
     return ". ".join([f"Beside the references, which are not tuned: {first}", *others]) + "."
 
 
+def sentences_about_evaluation(table: pd.DataFrame, test_rows: float, pool_rows: float) -> str:
+    """What the final evaluation was made on, where that is not parts of all rows, and how scores fell from validation.
+
+    Args:
+        table: a row a strategy, with `fall`.
+        test_rows: of a test part.
+        pool_rows: that all test parts are drawn from; NaN for the whole data set.
+    """
+    said = []
+    if pool_rows == test_rows:
+        said.append(
+            f"All replicates are tested on the same {test_rows:.0f} rows, which the search never saw: the test tells "
+            "what other seeds would change there, not what other rows would"
+        )
+    elif pool_rows > test_rows:
+        said.append(f"All test parts are drawn from {pool_rows:.0f} rows that the search never saw")
+    worse = [f"{row.fall:.3f} ({row.strategy})" for row in table.itertuples() if row.fall >= 0]
+    better = [f"{-row.fall:.3f} ({row.strategy})" for row in table.itertuples() if row.fall < 0]
+    ways = [f"{word} by {_list(each)}" for word, each in (("worse", worse), ("better", better)) if each]
+    if ways:
+        said.append(f"From the search's validation to the test the best trials get {_list(ways)}")
+    return "".join(f" {each}." for each in said)
+
+
 def sentence_over(scores: pd.DataFrame, ranks: Ranks | None) -> str:
     """What several data sets say together.
 

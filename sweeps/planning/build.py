@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import unknown_setting
 from lossfleet.conf.schema import PART_GROUPS, Config
@@ -79,26 +80,29 @@ def with_data(composer: Composer, request: Request) -> Request:
         UserError: the data cannot be used or split as asked.
     """
     choices = request.choices | {"strategy": request.strategies[0]}
-    data = composer.config(choices, request.shared).data
+    config = composer.config(choices, request.shared)
+    data = config.data
     if not data.is_users:
         return request
     # Late: pyarrow and pandas, for data of the user's alone.
     from lossfleet.runners.data.loading import described, open_dataset
-    from lossfleet.runners.data.splits import part_counts
+    from lossfleet.runners.data.splits import check_split
 
     data = described(data)
-    part_counts(
+    check_split(
         open_dataset(data),
         validation_fraction=data.validation_fraction,
         test_fraction=data.test_fraction,
         long_tail=data.long_tail,
+        held_out=config.evaluation.held_out,
     )
     told = {
         "data.digest": data.digest,
         "data.class_names": [literal(name) for name in data.class_names or ()],
     }
     if data.is_table:
-        told["data.path"] = literal(data.source["path"])
+        paths = {name: data.source[name] for name in PATHS if data.source[name] is not None}
+        told |= {f"data.{name}": literal(path) for name, path in paths.items()}
     return replace(request, shared=request.shared | told)
 
 

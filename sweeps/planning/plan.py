@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
+from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import Rule, rules, show
@@ -87,6 +88,11 @@ class Plan:
     def data(self) -> Data:
         """The data set of all studies."""
         return self.studies[0].config.data
+
+    @property
+    def held_out(self) -> float | None:
+        """The share of rows that all test parts are drawn from; None for all rows."""
+        return self.studies[0].config.evaluation.held_out
 
     @property
     def budget(self) -> Budget:
@@ -299,5 +305,6 @@ def _digest(studies: tuple[Study, ...]) -> str:
         del config["tracking"], config["fleet"], config["engine"], config["evaluation"]["rope"]
         config.pop("references", None)
         # A table is known by what is in it; it may be moved.
-        config["data"].pop("path", None)
+        for name in PATHS:
+            config["data"].pop(name, None)
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

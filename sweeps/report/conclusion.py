@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import Failure, UserError
-from lossfleet.conf.evaluation import Evaluation
+from lossfleet.conf.evaluations import Evaluation
 from lossfleet.runners.records import CONFUSION, EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
 
 if TYPE_CHECKING:

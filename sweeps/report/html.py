@@ -22,8 +22,8 @@ SETTINGS = ("budget.", "search.", "pruner.", "data.", "model.", "batch_size")
 CHOSEN = "best hyperparameters"
 PAIR_HEADER = ["ahead", "behind", "by", "95 % interval", "effect", "p", "p (Holm)", "P(equal)", "finding"]
 METHOD = (
-    "Split. Training, validation and test part are drawn by (seed, split), with equal shares of each class; what "
-    "standardises the features is fitted on the training part alone.",
+    "Split. Training, validation and test part are drawn by (seed, split), with equal shares of each class, unless the "
+    "data decides them; what standardises the features is fitted on the training part alone.",
     "Search. Every strategy has the same budget of trials, replicates and epochs, the same splits, and the same "
     "initial weights for a seed. A trial's value is the mean of the validation metric over its replicates; "
     "trials that fall behind are pruned.",

@@ -192,7 +192,7 @@ class LocalEngine:
             config,
             features=split.train_features.shape[1],
             classes=len(split.class_counts),
-            train_rows=len(split.train_labels),
+            train_rows=split.draws,
         )
 
     def _queue(self, config: Config) -> FleetQueue:
@@ -211,7 +211,14 @@ class LocalEngine:
             if self._homes[own] == shape
         ]
         split = self.factory.split(self.plan.budget.search_seeds[0], 0)
+        train_rows, largest_class = len(split.train_labels), int(split.class_counts.max())
         evaluation_rows = max(len(split.validation_labels), len(split.test_labels))
+        evaluation_step = 1
+        if self.factory.dataset.groups is not None:
+            # Parts of whole groups differ in size; room that no part needs costs no memory.
+            evaluation_step = evaluation_rows
+            largest_class = int(self.factory.dataset.class_counts.max())
+            train_rows = evaluation_rows = len(self.factory.dataset.labels)
         slots = self.plan.fleet.slots
         replicates = max(1, len(studies)) * self.plan.search.concurrent_trials * self.plan.budget.replicates
         if isinstance(shape, CellShape):
@@ -222,9 +229,9 @@ class LocalEngine:
                 replicates=replicates,
                 evaluated_rows=min(evaluation_rows, EVALUATED_ROWS),
             )
-        page_rows = shape.train_rows
+        page_rows = train_rows
         if any(may_make_rows(study) for study in studies):
-            page_rows = len(split.class_counts) * int(split.class_counts.max())
+            page_rows = len(split.class_counts) * largest_class
         pages = number_of_pages(
             shape,
             slots=slots,
@@ -233,7 +240,14 @@ class LocalEngine:
             epochs=self.plan.budget.epochs,
             fleets=len(set(self._homes.values())),
         )
-        return Fleet(shape, slots=slots, pages=pages, page_rows=page_rows, evaluation_rows=evaluation_rows)
+        return Fleet(
+            shape,
+            slots=slots,
+            pages=pages,
+            page_rows=page_rows,
+            evaluation_rows=evaluation_rows,
+            evaluation_step=evaluation_step,
+        )
 
     def _epoch(self, queue: FleetQueue, source: JobSource) -> None:
         """Train one epoch, measure the runs that are at a rung, and end what ends."""

@@ -45,21 +45,17 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray, class_
     logits = fleet.logits("validation")
     logits[diverged] = 0
     for at_end in (False, True):
-        slots = [slot for slot in at_rung if last[slot] == at_end]
-        if slots:
+        for slots in _of_equal_size(fleet, [slot for slot in at_rung if last[slot] == at_end]):
             splits = [fleet.split(slot) for slot in slots]
             _validate(logits[slots], splits, [at_rung[slot] for slot in slots], class_names, at_end)
     final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
     if final:
         test_logits = fleet.logits("test")
         test_logits[diverged] = 0
-        _evaluate(
-            logits[final],
-            test_logits[final],
-            [fleet.split(slot) for slot in final],
-            [at_rung[slot] for slot in final],
-            class_names,
-        )
+        for slots in _of_equal_size(fleet, final):
+            splits = [fleet.split(slot) for slot in slots]
+            members = [at_rung[slot] for slot in slots]
+            _evaluate(logits[slots], test_logits[slots], splits, members, class_names)
     for slot, (_, run) in at_rung.items():
         if run.failure is None:
             run.measure({"train_loss": float(losses[slot])}, rung=True)
@@ -84,6 +80,16 @@ def trial_metrics(config: Config, class_names: Sequence[str]) -> tuple[str, ...]
     )
 
 
+def _of_equal_size(fleet: Slots, slots: Sequence[int]) -> list[list[int]]:
+    """The slots whose splits are as large in every class and part; all together, but for parts of whole groups."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for slot in slots:
+        split = fleet.split(slot)
+        size = (len(split.validation_labels), len(split.test_labels), *split.class_counts.tolist())
+        alike.setdefault(size, []).append(slot)
+    return list(alike.values())
+
+
 def _validate(
     logits: np.ndarray,
     splits: Sequence[Split],
@@ -91,7 +97,7 @@ def _validate(
     class_names: Sequence[str],
     at_end: bool,
 ) -> None:
-    """Metrics of logits (K, C, N) on the validation parts of K replicates."""
+    """Metrics of logits (K, C, N or more) on the validation parts of K replicates, each of N rows."""
     config = members[0][0].config
     names: dict[Stage, tuple[str, ...]] = dict.fromkeys(("search", "final"), rung_metrics(config))
     if at_end:
@@ -99,9 +105,10 @@ def _validate(
             "search": trial_metrics(config, class_names),
             "final": metric_names(class_names, config.search.users_metrics),
         }
+    labels = np.stack([split.validation_labels for split in splits])
     metrics = classification_metrics(
-        logits,
-        np.stack([split.validation_labels for split in splits]),
+        logits[:, :, : labels.shape[1]],
+        labels,
         rarest_class=splits[0].rarest_class,
         names=max((names[job.stage] for job, _ in members), key=len),
         users=config.search.users_metrics,
@@ -120,11 +127,13 @@ def _evaluate(
     members: Sequence[Member],
     class_names: Sequence[str],
 ) -> None:
-    """Metrics and diagrams of K replicates on their test parts, from the logits (K, C, N) of both parts."""
+    """Metrics and diagrams of K replicates on their test parts, from the logits (K, C, N or more) of both parts."""
     config = members[0][0].config
-    tested = Outputs(test, np.stack([split.test_labels for split in splits]))
+    validation_labels = np.stack([split.validation_labels for split in splits])
+    test_labels = np.stack([split.test_labels for split in splits])
+    tested = Outputs(test[:, :, : test_labels.shape[1]], test_labels)
     metrics, diagrams = evaluate(
-        Outputs(validation, np.stack([split.validation_labels for split in splits])),
+        Outputs(validation[:, :, : validation_labels.shape[1]], validation_labels),
         tested,
         class_counts=splits[0].class_counts,
         rarest_class=splits[0].rarest_class,
@@ -142,4 +151,6 @@ def _evaluate(
         rows = {
             f"{part}_rows": len(getattr(split, f"{part}_labels")) for part in ("train", "validation", "test")
         }
+        if split.pool_rows is not None:
+            rows["test_pool_rows"] = split.pool_rows
         run.measure(rows, rung=False)

@@ -28,7 +28,7 @@ COST_OF_A_FLEET, COST_OF_MINING, COST_OF_BEING_MINED = 0.75, 0.4, 0.3
 def planned_steps(plan: Plan, factory: ReplicateFactory) -> int:
     """The training steps of all replicates of a plan, none of them pruned."""
     budget = plan.budget
-    rows = len(factory.split(budget.search_seeds[0], 0).train_labels)
+    rows = factory.split(budget.search_seeds[0], 0).draws
     batches = -(-rows // plan.studies[0].config.batch_size)
     replicates = budget.trials * budget.replicates + budget.final_replicates
     return len(plan.studies) * replicates * budget.epochs * batches

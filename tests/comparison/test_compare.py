@@ -16,7 +16,7 @@ from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
 from lossfleet.sweeps.comparison.printing import check_metric_names, print_comparison
 from lossfleet.sweeps.comparison.summary import summary
 
-ROWS = ("train_rows", "validation_rows", "test_rows")
+ROWS = ("train_rows", "validation_rows", "test_rows", "test_pool_rows")
 
 
 def final_frame(levels, *, data="wine", sweep="first", replicates=10, noise=0.01, states=()):

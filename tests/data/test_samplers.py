@@ -55,7 +55,15 @@ def toy_split(counts=COUNTS) -> Split:
     features.flags.writeable = labels.flags.writeable = False
     counts = np.asarray(counts)
     return Split(
-        features, labels, features, labels, features, labels, counts, rarest_class=int(counts.argmin())
+        features,
+        labels,
+        features,
+        labels,
+        features,
+        labels,
+        counts,
+        rarest_class=int(counts.argmin()),
+        draws=len(labels),
     )
 
 

@@ -203,9 +203,10 @@ def test_repeated_rows_are_left_out_once_and_told(path, capsys):
     assert read.features["spend"].tolist() == again.drop_duplicates()["spend"].tolist()
     assert read.notes == (
         "4 rows left out that repeat an earlier row exactly: they would leak across splits",
+        "2 rows have the features of a row of another class",
     )
     tell_notes(chosen, read)
-    assert capsys.readouterr().err == f"churn.csv: {read.notes[0]}\n"
+    assert capsys.readouterr().err == "".join(f"churn.csv: {note}\n" for note in read.notes)
 
 
 def test_empty_and_dropped_columns_are_left_out(tmp_path):

@@ -1,0 +1,82 @@
+"""Rows that repeat an earlier one: in a training and a test part at once they would be known before they are tested."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lossfleet.runners.data.builtin import Dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Where fewer rows repeat an earlier one, they are measurements written twice; where more do, there are few
+# different rows to begin with, and their number is what was measured.
+SHARE_TO_DROP = 0.05
+
+
+def settle_repeated(dataset: Dataset, how: str) -> Dataset:
+    """The data set with its repeated rows left out, or kept in one part.
+
+    Args:
+        dataset: as it was read.
+        how: `drop` leaves out rows that are equal to an earlier one, label included; `group` keeps them, and rows of
+            equal features in one part; `keep` leaves the data as it is; `auto` keeps where the data says itself what
+            belongs together, by groups, times or parts, else drops where less than 5 % go, else groups.
+
+    Returns:
+        The data set; `notes` says what was done, and how many equal rows have different labels.
+    """
+    equal = equal_rows(dataset.features)
+    # Few of a large table are: the others need no memory.
+    alike = np.flatnonzero(np.bincount(equal)[equal] > 1)
+    pairs = np.stack([equal[alike], dataset.labels[alike]])
+    different, first = np.unique(pairs, axis=1, return_index=True)
+    repeated = np.delete(alike, first)
+    sets, classes = np.unique(different[0], return_counts=True)
+    torn = np.isin(equal, sets[classes > 1])
+    notes = []
+    if repeated.size:
+        of_all = f"{len(repeated)} of {len(equal)} rows repeat an earlier row exactly"
+        how = _chosen(dataset, len(repeated) / len(equal)) if how == "auto" else how
+        if how == "drop":
+            dataset, torn = dataset.without(repeated), np.delete(torn, repeated)
+            notes.append(
+                f"{len(repeated)} rows left out that repeat an earlier row exactly: they would leak across splits"
+            )
+        elif how == "group":
+            dataset = replace(dataset, groups=equal)
+            notes.append(
+                f"{of_all}: all are kept, each of {len(np.unique(equal))} sets of equal features in one part"
+            )
+        else:
+            notes.append(f"{of_all}: all are kept, in whatever part they are")
+    if torn.any():
+        notes.append(f"{torn.sum()} rows have the features of a row of another class")
+    return replace(dataset, notes=(*dataset.notes, *notes))
+
+
+def equal_rows(features: pd.DataFrame) -> np.ndarray:
+    """(N,) int64: for each row the first one with the same features, which may be itself; missing equals missing."""
+    from pandas.util import hash_pandas_object
+
+    # Only rows of equal hashes are compared: comparing all would need the memory of the table again.
+    hashes = hash_pandas_object(features, index=False)
+    alike = np.flatnonzero(hashes.duplicated(keep=False))
+    first = np.arange(len(features))
+    if alike.size:
+        suspects = features.iloc[alike]
+        words = suspects.select_dtypes("category").columns
+        suspects = suspects.assign(**{name: suspects[name].cat.codes for name in words})
+        sets = suspects.groupby(list(suspects), sort=False, dropna=False).ngroup().to_numpy()
+        # Sets are numbered in the order of their first rows.
+        first[alike] = alike[np.unique(sets, return_index=True)[1]][sets]
+    return first
+
+
+def _chosen(dataset: Dataset, share: float) -> str:
+    if any(each is not None for each in (dataset.groups, dataset.times, dataset.parts)):
+        return "keep"
+    return "drop" if share < SHARE_TO_DROP else "group"

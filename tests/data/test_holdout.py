@@ -1,0 +1,76 @@
+"""Rows put aside before the search: no search trains or validates on what any final replicate is tested on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_splits import COUNTS, FRACTIONS, PAIRS, counts_of, toy
+
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.data.parts import Shares, draw_parts
+from lossfleet.runners.data.splits import make_split
+
+# 0.4 of 61, 7 and 23.
+POOL = [24, 3, 9]
+
+
+def rows_of(dataset, seed: int, split: int, held_out: float = 0.4) -> list[np.ndarray]:
+    """The rows of the training, validation and test part."""
+    return draw_parts(dataset, Shares(*FRACTIONS.values(), held_out), seed=seed, split=split)[0]
+
+
+def held_out_rows(dataset) -> list[int]:
+    """All rows that some pair of seed and split tests on."""
+    tested = [rows_of(dataset, seed, split)[2] for seed in range(40) for split in (0, 1)]
+    return sorted({int(row) for rows in tested for row in rows})
+
+
+def test_what_is_tested_on_is_never_trained_or_validated_on():
+    dataset = toy()
+    pool = held_out_rows(dataset)
+    assert counts_of(dataset.labels[pool]) == POOL
+    for seed, split in PAIRS:
+        train, validation, test = rows_of(dataset, seed, split)
+        assert sorted([*pool, *train, *validation]) == list(range(sum(COUNTS)))
+        assert set(test) < set(pool)
+        parts = make_split(dataset, seed=seed, split=split, held_out=0.4, **FRACTIONS)
+        np.testing.assert_array_equal(parts.test_labels, dataset.labels[np.sort(test)])
+        assert parts.pool_rows == sum(POOL)
+        assert counts_of(parts.test_labels) == [18, 2, 7]
+        assert counts_of(parts.validation_labels) == [12, 1, 5]
+        assert counts_of(parts.train_labels) == parts.class_counts.tolist() == [25, 3, 9]
+        assert parts.draws == 37
+        assert parts.rarest_class == 1
+
+
+def test_test_parts_differ_within_the_pool_and_are_all_of_it_where_they_must():
+    for held_out, tests in ((0.4, len(PAIRS)), (0.3, 1)):
+        drawn = [rows_of(toy(), *pair, held_out) for pair in PAIRS]
+        assert len({tuple(np.sort(test)) for _, _, test in drawn}) == tests
+        assert len({tuple(np.sort(train)) for train, _, _ in drawn}) == len(PAIRS)
+    assert make_split(toy(), seed=0, split=0, held_out=0.3, **FRACTIONS).pool_rows == 27
+
+
+def test_whole_groups_are_put_aside():
+    groups = np.arange(sum(COUNTS)) // 3
+    dataset = replace(toy(), groups=groups)
+    pool = set(groups[held_out_rows(dataset)])
+    for seed, split in PAIRS:
+        train, validation, test = (set(groups[rows]) for rows in rows_of(dataset, seed, split))
+        assert test < pool
+        assert not pool & (train | validation)
+        assert not train & validation
+
+
+def test_nothing_is_put_aside_of_parts_that_are_given():
+    parts = np.arange(sum(COUNTS)) % 3
+    with pytest.raises(UserError, match="evaluation=holdout on toy, whose test part is given"):
+        make_split(replace(toy(), parts=parts.astype(np.int8)), seed=0, split=0, held_out=0.4, **FRACTIONS)
+
+
+def test_a_class_too_small_for_what_is_put_aside_is_refused():
+    with pytest.raises(UserError, match="class 'kind_1' of toy has 4 rows"):
+        make_split(toy((31, 4)), seed=0, split=0, held_out=0.5, **FRACTIONS)
+    assert make_split(toy((31, 4)), seed=0, split=0, held_out=0.3, **FRACTIONS).class_counts[1] == 2

@@ -1,0 +1,58 @@
+"""A sweep on a table with groups, with rows put aside: parts of other sizes train, prune and are measured together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from whole_sweeps import journal
+
+from lossfleet.runners.records import ReplicateRecord, TrialRecord
+from lossfleet.runners.training.replicate import ReplicateFactory
+from lossfleet.sweeps.commands import cli
+from lossfleet.sweeps.planning.compose import run_sweeper
+
+ARGUMENTS = (
+    *("data=csv", "data.path=visits.csv", "data.target=ill", "data.group=patient", "evaluation=holdout"),
+    *("strategy=ce,resampling", "sampler=shuffle,smote", "model.widths=[7]", "name=visits"),
+    *(
+        "budget.trials=3",
+        "budget.replicates=2",
+        "budget.epochs=2",
+        "budget.rungs=2",
+        "budget.final_replicates=3",
+    ),
+)
+
+
+def visits() -> pd.DataFrame:
+    random = np.random.default_rng(5)
+    patients = random.integers(0, 67, 401)
+    x = random.normal(size=401) + random.normal(size=67)[patients]
+    ill = np.where(x > 1.2, "yes", "no")
+    return pd.DataFrame({"x": x, "z": random.normal(size=401), "patient": patients, "ill": ill})
+
+
+def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, capsys):
+    visits().to_csv("visits.csv", index=False)
+    assert cli.main(["sweep", *ARGUMENTS, "tracking.enabled=false", "fleet.processes=1"]) == 0
+    printed = capsys.readouterr()
+    records = journal(workdir, "visits").read()
+    assert all(record.state != "FAIL" for record in records if isinstance(record, TrialRecord))
+    finals = [each for each in records if isinstance(each, ReplicateRecord) and each.stage == "final"]
+    assert len(finals) == 6
+
+    found: list = []
+    run_sweeper(ARGUMENTS, found.append)
+    factory = ReplicateFactory(found[0].data, found[0].held_out)
+    for record in finals:
+        split = factory.split(record.seed, record.split)
+        for part in ("train", "validation", "test"):
+            assert record.metrics[f"{part}_rows"] == len(getattr(split, f"{part}_labels"))
+        confusion = [[record.metrics[f"test_confusion_{i}_{j}"] for j in range(2)] for i in range(2)]
+        assert np.sum(confusion, axis=1).tolist() == np.bincount(split.test_labels).tolist()
+        assert record.metrics["test_pool_rows"] == split.pool_rows
+    assert len({record.metrics["test_rows"] for record in finals}) > 1
+    (pool,) = {record.metrics["test_pool_rows"] for record in finals}
+    sentence = " ".join(printed.out.split())
+    assert f"All test parts are drawn from {pool:.0f} rows that the search never saw." in sentence
+    assert "From the search's validation to the test the best trials get" in sentence
