@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lossfleet.runners.records import EndRecord, EngineRecord, Record, ReplicateRecord, SweepRecord
+from lossfleet.runners.records import (
+    ContinuationRecord,
+    EndRecord,
+    EngineRecord,
+    Record,
+    ReplicateRecord,
+    SweepRecord,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, Table
@@ -98,6 +105,8 @@ def key_of(record: Record) -> tuple[str, str, int, int]:
     """Strategy, stage, trial and replicate; the first record of a key stands."""
     if isinstance(record, SweepRecord):
         return (*OPEN, WHOLE)
+    if isinstance(record, ContinuationRecord):
+        return ("", OPEN.stage, int(record.started), WHOLE)
     if isinstance(record, EndRecord):
         return (*END, WHOLE)
     if isinstance(record, EngineRecord):

@@ -16,7 +16,7 @@ from lossfleet.runners.tracking.curves import (
 from lossfleet.runners.tracking.database import open_engine
 from lossfleet.runners.tracking.replicates import curve_names, replicate_row
 from lossfleet.runners.tracking.store import tracking_uri
-from lossfleet.runners.tracking.tags import KIND_TAG, SWEEP_TAG
+from lossfleet.runners.tracking.tags import CONTINUED_TAG, KIND_TAG, SWEEP_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,24 +77,29 @@ def read_sweeps(
     Args and Raises: as for `read_replicates`.
 
     Returns:
-        One dict a sweep: sweep, data, started (unix seconds), environment and params (strings by name).
+        One dict a sweep: sweep, data, started (unix seconds), environment and params (strings by name) of its first
+        run, and continued, what later runs did otherwise (strings by number).
     """
     client = connect_to_existing(tracking_uri(uri))
-    prefix = "environment."
     return [
         {
             "sweep": run.data.tags["sweep"],
             "data": run.data.tags["data"],
             "started": run.info.start_time / 1000,
-            "environment": {
-                name.removeprefix(prefix): value
-                for name, value in run.data.tags.items()
-                if name.startswith(prefix)
-            },
+            "environment": _tags_of(run, "environment."),
+            "continued": _tags_of(run, CONTINUED_TAG),
             "params": dict(run.data.params),
         }
         for run in _choose_sweeps(client, _choose_experiments(client, experiments), sweep)
     ]
+
+
+def _tags_of(run: MlflowRun, prefix: str) -> dict[str, str]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in sorted(run.data.tags.items())
+        if name.startswith(prefix)
+    }
 
 
 def _choose_experiments(client: MlflowClient, names: list[str] | None) -> list[Experiment]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossfleet.runners.records import EndRecord, SweepRecord
+from lossfleet.runners.records import ContinuationRecord, EndRecord, SweepRecord
 from lossfleet.runners.tracking.client import connect, search_runs
 from lossfleet.runners.tracking.database import insert_runs, make_store, open_engine
 from lossfleet.runners.tracking.runs import Run, milliseconds, sweep_params
@@ -15,6 +16,7 @@ from lossfleet.runners.tracking.tags import (
     FRONT_TAG,
     KEY_TAG,
     SWEEP_TAG,
+    continued_tags,
     end_tags,
     experiment_tags,
     front_keys,
@@ -68,8 +70,13 @@ class Tracker:
         if run.info.status == "RUNNING":
             self._unfinished.add(key)
 
-    def open_sweep(self, sweep: SweepRecord) -> None:
-        """The sweep's own run: made, or set back to RUNNING where the sweep is continued."""
+    def open_sweep(self, sweep: SweepRecord, continuations: Sequence[ContinuationRecord] = ()) -> None:
+        """The sweep's own run: made, or set back to RUNNING where the sweep is continued.
+
+        Args:
+            sweep: its first run.
+            continuations: what later runs did otherwise.
+        """
         key = sweep_key(sweep)
         if key in self._ids:
             self._client.update_run(self._ids[key], status="RUNNING")
@@ -84,6 +91,8 @@ class Tracker:
         # Logged again where the sweep is continued: a writer may have been killed before it came to this.
         self._sweep_id = self._ids[key]
         self._log(self._sweep_id, [], sweep_params(sweep))
+        for name, value in continued_tags(continuations).items():
+            self._client.set_tag(self._sweep_id, name, value)
         self._client.log_inputs(self._sweep_id, datasets=[_dataset_input(sweep)])
 
     def write(self, runs: list[Run]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.evaluation import Evaluation
-from lossfleet.runners.records import EndRecord, Record, TrialRecord
+from lossfleet.runners.records import ContinuationRecord, EndRecord, Record, SweepRecord, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +43,9 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
             hint="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
         )
     table = frame_from_records(records)
-    # Sweeps of earlier versions have no such setting.
-    settings = Evaluation(**trials[-1].config.get("evaluation", {}))
+    # Of the latest run; sweeps of earlier versions have no such setting.
+    runs = [record for record in records if isinstance(record, SweepRecord | ContinuationRecord)]
+    settings = Evaluation(**next(iter(runs[-1].config["studies"].values())).get("evaluation", {}))
     comparison = summary(table, rope=settings.rope)
     print_table(comparison)
     draw_figures(table, comparison, folder / "figures")
