@@ -88,7 +88,7 @@ def _run(arguments: list[str]) -> int:
             [*options.experiments, *rest],
             format=options.format,
             uri=options.uri,
-            sweep=options.sweep,
+            sweep=options.sweeps,
             metrics=options.metrics,
             figures=options.figures,
             html=options.html,

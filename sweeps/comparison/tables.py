@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.metrics import sign_of
+from lossfleet.sweeps.comparison.blocks import block_of, data_set_of
 from lossfleet.sweeps.comparison.front import front_metrics
 from lossfleet.sweeps.comparison.statistics import ALPHA
 
@@ -76,13 +77,14 @@ def grids(comparison: Comparison) -> list[Grid]:
     """The tables of a comparison.
 
     One data set: strategies by metrics, with the interval of the difference to the best, and the chosen
-    hyperparameters. Several: strategies by data sets for each metric, with average ranks below the first.
-    Then the Pareto front of each data set where several metrics were optimised.
+    hyperparameters; several sweeps on it are blocks of the same table. Several: strategies by data sets for each
+    metric, with average ranks below the first. Then the Pareto front of each data set where several metrics were
+    optimised.
     """
     table = comparison.table
     data_sets = list(dict.fromkeys(table["data"]))
-    if len(data_sets) == 1:
-        return [_scores(comparison), _chosen(table), *_fronts(comparison)]
+    if len({data_set_of(data) for data in data_sets}) == 1:
+        return [_in_blocks(_scores, comparison), _in_blocks(_chosen, comparison), *_fronts(comparison)]
     blocks = [
         data_sets[start : start + DATA_SETS_A_TABLE] for start in range(0, len(data_sets), DATA_SETS_A_TABLE)
     ]
@@ -165,20 +167,33 @@ def escape_latex(text: str) -> str:
     return re.sub(r"(?<!\S)-(?=\d)", "$-$", text)
 
 
-def _scores(comparison: Comparison) -> Grid:
-    table, metrics = comparison.table, comparison.metrics
+def _in_blocks(draw: Callable[[pd.DataFrame, Comparison], Grid], comparison: Comparison) -> Grid:
+    """One table for the sweeps on one data set: where there are several, each has its rows below a heading."""
+    parts = [
+        (block_of(data), draw(part, comparison))
+        for data, part in comparison.table.groupby("data", sort=False)
+    ]
+    if len(parts) == 1:
+        return parts[0][1]
+    rows = []
+    for block, grid in parts:
+        rows += [[Cell(block), *[Cell("")] * (len(grid.header) - 1)], *grid.rows]
+    return replace(parts[0][1], rows=rows)
+
+
+def _scores(table: pd.DataFrame, comparison: Comparison) -> Grid:
+    metrics = comparison.metrics
     columns = [[Cell(str(strategy)) for strategy in table["strategy"]]]
     columns += [_metric_cells(table, metric, marks=metric == metrics[0]) for metric in metrics]
-    intervals = [
-        Cell(_interval(*ends)) for ends in zip(table["difference_low"], table["difference_high"], strict=True)
-    ]
-    columns.insert(2, intervals)
     header = ["strategy", *(metric.replace("_", " ") for metric in metrics)]
-    header.insert(2, INTERVAL)
+    if comparison.table["difference_low"].notna().any():
+        ends = zip(table["difference_low"], table["difference_high"], strict=True)
+        columns.insert(2, [Cell(_interval(*each)) for each in ends])
+        header.insert(2, INTERVAL)
     return Grid("", header, [list(row) for row in zip(*columns, strict=True)])
 
 
-def _chosen(table: pd.DataFrame) -> Grid:
+def _chosen(table: pd.DataFrame, _: Comparison) -> Grid:
     names = ("strategy", "replicates", "hyperparameters")
     rows = [[Cell(str(value)) for value in row] for row in table[list(names)].to_numpy().tolist()]
     return Grid("", ["strategy", "splits", "best hyperparameters"], rows)

@@ -77,7 +77,7 @@ def report_from_mlflow(
     experiments: list[str] | None,
     *,
     uri: str | None,
-    sweep: str | None,
+    sweep: Sequence[str] | None,
     metrics: Sequence[str] | None,
     rope: float,
     figures: str | None,
