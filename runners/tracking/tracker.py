@@ -23,6 +23,7 @@ from lossfleet.runners.tracking.tags import (
     sweep_key,
     sweep_tags,
 )
+from lossfleet.runners.tracking.views import prepared_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -138,6 +139,8 @@ class Tracker:
 
             ended = milliseconds(end.ended)
             self._log(self._sweep_id, [Metric(*metric, ended, 0) for metric in end.metrics.items()], {})
+        for name, value in prepared_view(self._sweep, end).items():
+            self._client.set_experiment_tag(self._experiment.experiment_id, name, value)
         self._client.set_terminated(self._sweep_id, end.state, end_time=milliseconds(end.ended))
 
     def _log_artifacts(self, folder: Path) -> None:

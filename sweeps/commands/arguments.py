@@ -93,6 +93,7 @@ examples:
 
 UI_EXAMPLES = """examples:
   lossfleet ui
+  lossfleet ui --open
   lossfleet ui --port 5001"""
 
 
@@ -175,6 +176,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = add("ui", "serve the MLflow UI on 127.0.0.1", UI_EXAMPLES)
     command.add_argument("--port", type=_port, default=5000, help="the port (5000)")
+    command.add_argument("--open", action="store_true", help="open the first experiment in the browser")
     _add_uri(command)
 
     command = add("sync", "send MLflow the runs that it lacks", SYNC_EXAMPLES)

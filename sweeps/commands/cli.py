@@ -105,7 +105,7 @@ def _run(arguments: list[str]) -> int:
         )
         return 0 if is_compared else 1
     else:
-        commands.ui(uri=options.uri, port=options.port)
+        commands.ui(uri=options.uri, port=options.port, opens=options.open)
     return 0
 
 

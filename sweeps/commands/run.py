@@ -162,11 +162,11 @@ def plot(figure: str, *, output: Path | None) -> None:
     print(path)
 
 
-def ui(*, uri: str | None, port: int) -> None:
+def ui(*, uri: str | None, port: int, opens: bool = False) -> None:
     """Serves the MLflow UI on this machine until it is interrupted."""
     from lossfleet.runners.tracking.ui import serve_ui
 
-    serve_ui(uri, port)
+    serve_ui(uri, port, opens=opens)
 
 
 def _print_yaml(values: dict[str, Any]) -> None:

@@ -483,7 +483,7 @@ def test_a_deleted_experiment_is_the_users_to_restore(uri, workdir):
     tracking_store.require_active(uri, "another")
     assert experiments(uri) == {}
     client.restore_experiment(identifier)
-    assert experiments(uri) == {EXPERIMENT: int(identifier)}
+    assert experiments(uri) == {EXPERIMENT: (int(identifier), False)}
 
 
 def test_deleted_and_foreign_runs_are_no_hindrance(uri, workdir):
