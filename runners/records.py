@@ -38,6 +38,19 @@ class SweepRecord:
 
 
 @dataclass(frozen=True)
+class ContinuationRecord:
+    """A later run of a sweep by another plan or in another environment than the run before; trials after it have these.
+
+    `changes` says what differs, as `key: before -> now`.
+    """
+
+    config: dict[str, Any]
+    environment: dict[str, str]
+    changes: list[str]
+    started: float
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """A trial at its end; `params` are the sampled values, `config` all that it trained with.
 
@@ -146,9 +159,18 @@ class EndRecord:
     winner: str = ""
 
 
-Record = SweepRecord | TrialRecord | ReplicateRecord | ReferenceRecord | EngineRecord | EndRecord
+Record = (
+    SweepRecord
+    | ContinuationRecord
+    | TrialRecord
+    | ReplicateRecord
+    | ReferenceRecord
+    | EngineRecord
+    | EndRecord
+)
 KINDS: dict[str, type[Record]] = {
     "sweep": SweepRecord,
+    "continuation": ContinuationRecord,
     "trial": TrialRecord,
     "replicate": ReplicateRecord,
     "reference": ReferenceRecord,

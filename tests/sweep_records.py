@@ -7,7 +7,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.records import (
+    ContinuationRecord,
+    EndRecord,
+    Record,
+    ReplicateRecord,
+    SweepRecord,
+    TrialRecord,
+)
 
 STARTED = 1_700_000_000.125
 METRICS = ("balanced_accuracy", "macro_f1", "macro_average_precision", "rarest_recall")
@@ -32,6 +39,14 @@ def start(sweep: str = "first", data: str = "wine", started: float = STARTED) ->
 
 def end(started: float = STARTED) -> EndRecord:
     return EndRecord("FINISHED", started + 60, "| strategy |\n| --- |", "focal is ahead.")
+
+
+def continued(started: float = STARTED + 3600) -> ContinuationRecord:
+    """The start of a later run, of another commit and with more trials."""
+    first = start()
+    environment = first.environment | {"git_commit": "decade"}
+    changes = ["budget.trials: 2 -> 3", "git_commit: 'c0ffee' -> 'decade'"]
+    return ContinuationRecord(first.config, environment, changes, started)
 
 
 def trial(

@@ -49,6 +49,15 @@ class SharedRecords:
             found = [decode_record(line) for line in connection.execute(lines).scalars()]
         return sorted(found, key=place_of)
 
+    def runs(self) -> list[Record]:
+        """The SweepRecord and, in the order of time, what later runs did otherwise; none of an unknown sweep."""
+        from sqlalchemy import select
+
+        records = self._records.c
+        lines = select(records.line).where(records.sweep == self._sweep, records.stage == OPEN.stage)
+        with self._engine.connect() as connection:
+            return sorted(map(decode_record, connection.execute(lines).scalars()), key=place_of)
+
     def ended_trials(self, known: Collection[Task] = ()) -> dict[Task, TrialRecord]:
         """The ended trials and final evaluations, less the known ones."""
         from sqlalchemy import select
@@ -69,6 +78,6 @@ class SharedRecords:
 
         if not inspect(self._engine).has_table(self._records.name):
             return []
-        names = select(self._records.c.sweep).where(self._records.c.stage == OPEN.stage)
+        names = select(self._records.c.sweep).where(self._records.c.stage == OPEN.stage).distinct()
         with self._engine.connect() as connection:
             return sorted(connection.execute(names).scalars())

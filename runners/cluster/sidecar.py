@@ -115,8 +115,7 @@ class Exporter:
         waiting = [task for task in queue.untracked(worker) if task != END]
         if waiting:
             self._tracker = self._tracker or self._new_tracker()
-            tree = RunTree()
-            tree.add([self._sweep()])
+            tree = self._new_tree()
             self._tracker.write([run for task in waiting for run in tree.add(queue.records.read(task))])
             for task in waiting:
                 queue.finish(worker, task, tracked=True)
@@ -136,7 +135,7 @@ class Exporter:
         if self._opening is None:
             return False
         self._tracker = self._new_tracker()
-        self._tracker.open_sweep(self._sweep())
+        self._open(self._tracker)
         queue.finish(worker, OPEN, tracked=True)
         return True
 
@@ -145,7 +144,7 @@ class Exporter:
         (end,) = self._queue.records.read(END)
         assert isinstance(end, EndRecord)
         tracker = self._new_tracker()
-        tracker.open_sweep(self._sweep())
+        self._open(tracker)
         tracker.close_sweep(end, Path("studies") / self._settings.sweep)
         self._queue.finish(self._settings.worker, END, tracked=True)
 
@@ -154,6 +153,15 @@ class Exporter:
         from lossfleet.runners.tracking.tracker import Tracker
 
         return Tracker(self._settings.uri, self._experiment, self._sweep())
+
+    def _open(self, tracker: Tracker) -> None:
+        tracker.open_sweep(self._sweep(), self._new_tree().continuations)
+
+    def _new_tree(self) -> RunTree:
+        """A tree that knows the sweep and none of its trials."""
+        tree = RunTree()
+        tree.add(self._queue.records.runs())
+        return tree
 
     def _sweep(self) -> SweepRecord:
         (sweep,) = self._queue.records.read(OPEN)

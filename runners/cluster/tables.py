@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lossfleet.runners.records import (
+    ContinuationRecord,
     EndRecord,
     EngineRecord,
     Record,
@@ -105,6 +106,8 @@ def key_of(record: Record) -> tuple[str, str, int, int]:
     """Strategy, stage, trial and replicate; the first record of a key stands."""
     if isinstance(record, SweepRecord):
         return (*OPEN, WHOLE)
+    if isinstance(record, ContinuationRecord):
+        return ("", OPEN.stage, int(record.started), WHOLE)
     if isinstance(record, EndRecord):
         return (*END, WHOLE)
     if isinstance(record, EngineRecord | ReferenceRecord):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError, suggest
@@ -17,7 +18,7 @@ from lossfleet.runners.tracking.database import open_engine
 from lossfleet.runners.tracking.names import metric_name, mlflow_name
 from lossfleet.runners.tracking.replicates import curve_names, replicate_row
 from lossfleet.runners.tracking.store import tracking_uri
-from lossfleet.runners.tracking.tags import KIND_TAG, SWEEP_TAG
+from lossfleet.runners.tracking.tags import CONTINUED_TAG, KIND_TAG, SWEEP_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,16 +30,18 @@ def read_replicates(
     experiments: list[str] | None = None,
     *,
     uri: str | None = None,
-    sweep: str | None = None,
+    sweep: str | Sequence[str] | None = None,
     curves: bool = True,
+    unfinished: bool = False,
 ) -> list[dict[str, Any]]:
-    """The replicates of one sweep an experiment, as MLflow has them; what lossfleet did not write is ignored.
+    """The replicates of sweeps, as MLflow has them; what lossfleet did not write is ignored.
 
     Args:
         experiments: names; None for all that have a sweep.
         uri: None for the default, see `tracking_uri`.
-        sweep: the sweep's name; None for the latest finished one of each experiment.
+        sweep: the name of a sweep, or of several; None for the latest finished one of each experiment.
         curves: whether to read the curves, or leave them empty.
+        unfinished: whether an experiment without a finished sweep gives its latest one.
 
     Returns:
         One dict a replicate, see `replicates.replicate_row`.
@@ -50,7 +53,7 @@ def read_replicates(
     client = connect_to_existing(chosen_uri)
     chosen = _choose_experiments(client, experiments)
     rows = []
-    for sweep_run in _choose_sweeps(client, chosen, sweep):
+    for sweep_run in _choose_sweeps(client, chosen, sweep, unfinished):
         key = sweep_run.data.tags[SWEEP_TAG]
         own = [each for each in chosen if each.experiment_id == sweep_run.info.experiment_id]
         wanted = f"tags.`{SWEEP_TAG}` = '{key}' AND tags.`{KIND_TAG}` = 'replicate'"
@@ -59,6 +62,7 @@ def read_replicates(
         rows += [
             replicate_row(
                 run.data.tags,
+                run.data.params,
                 {metric_name(name): finite_or_infinite(value) for name, value in run.data.metrics.items()},
                 histories.get(run.info.run_id, {}),
                 class_names=_class_names(sweep_run),
@@ -71,31 +75,52 @@ def read_replicates(
 
 
 def read_sweeps(
-    experiments: list[str] | None = None, *, uri: str | None = None, sweep: str | None = None
+    experiments: list[str] | None = None,
+    *,
+    uri: str | None = None,
+    sweep: str | Sequence[str] | None = None,
+    unfinished: bool = False,
 ) -> list[dict[str, Any]]:
     """The sweeps whose replicates `read_replicates` gives.
 
     Args and Raises: as for `read_replicates`.
 
     Returns:
-        One dict a sweep: sweep, data, started (unix seconds), environment and params (strings by name).
+        One dict a sweep: sweep, data, status (MLflow's), newer (the name of the latest sweep of the experiment where
+        that is another one and has not finished, and none was named), started (unix seconds), environment and params
+        (strings by name) of its first run, and continued, what later runs did otherwise (strings by number).
     """
     client = connect_to_existing(tracking_uri(uri))
-    prefix = "environment."
-    return [
-        {
-            "sweep": run.data.tags["sweep"],
-            "data": run.data.tags["data"],
-            "started": run.info.start_time / 1000,
-            "environment": {
-                name.removeprefix(prefix): value
-                for name, value in run.data.tags.items()
-                if name.startswith(prefix)
-            },
-            "params": dict(run.data.params),
-        }
-        for run in _choose_sweeps(client, _choose_experiments(client, experiments), sweep)
-    ]
+    chosen = _choose_experiments(client, experiments)
+    found = []
+    for run in _choose_sweeps(client, chosen, sweep, unfinished):
+        own = [each for each in chosen if each.experiment_id == run.info.experiment_id]
+        # MLflow gives the latest first.
+        latest = next(search_runs(client, own, f"tags.`{KIND_TAG}` = 'sweep'"))
+        is_newer = (
+            sweep is None and latest.info.status != "FINISHED" and latest.info.run_id != run.info.run_id
+        )
+        found.append(
+            {
+                "sweep": run.data.tags["sweep"],
+                "data": run.data.tags["data"],
+                "status": run.info.status,
+                "newer": latest.data.tags["sweep"] if is_newer else "",
+                "started": run.info.start_time / 1000,
+                "environment": _tags_of(run, "environment."),
+                "continued": _tags_of(run, CONTINUED_TAG),
+                "params": dict(run.data.params),
+            }
+        )
+    return found
+
+
+def _tags_of(run: MlflowRun, prefix: str) -> dict[str, str]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in sorted(run.data.tags.items())
+        if name.startswith(prefix)
+    }
 
 
 def _choose_experiments(client: MlflowClient, names: list[str] | None) -> list[Experiment]:
@@ -110,20 +135,33 @@ def _choose_experiments(client: MlflowClient, names: list[str] | None) -> list[E
     return [known[name] for name in names] if names else list(known.values())
 
 
-def _choose_sweeps(client: MlflowClient, experiments: list[Experiment], sweep: str | None) -> list[MlflowRun]:
-    """The latest wanted sweep of each experiment."""
-    chosen: dict[str, MlflowRun] = {}
-    for run in search_runs(client, experiments, f"tags.`{KIND_TAG}` = 'sweep'"):
-        wanted = run.info.status == "FINISHED" if sweep is None else run.data.tags["sweep"] == sweep
-        if wanted:
-            # MLflow gives the latest first.
-            chosen.setdefault(run.info.experiment_id, run)
-    if not chosen:
-        names = ", ".join(experiment.name for experiment in experiments)
+def _choose_sweeps(
+    client: MlflowClient,
+    experiments: list[Experiment],
+    sweep: str | Sequence[str] | None,
+    unfinished: bool,
+) -> list[MlflowRun]:
+    """The latest sweep of each name that is wanted, else the latest finished one, of each experiment."""
+    names = [sweep] if isinstance(sweep, str) else sweep
+    # MLflow gives the latest first.
+    runs = list(search_runs(client, experiments, f"tags.`{KIND_TAG}` = 'sweep'"))
+    chosen: dict[tuple[str, ...], MlflowRun] = {}
+    if names is None:
+        finished = [run for run in runs if run.info.status == "FINISHED"]
+        for run in [*finished, *runs] if unfinished else finished:
+            chosen.setdefault((run.info.experiment_id,), run)
+    for name in names or ():
+        for run in runs:
+            if run.data.tags["sweep"] == name:
+                chosen.setdefault((run.info.experiment_id, name), run)
+    missing = [name for name in names or () if not any(name in key[1:] for key in chosen)]
+    if missing or not chosen:
+        where = ", ".join(experiment.name for experiment in experiments)
+        wanted = f"sweep {missing[0]}" if missing else "sweep" if unfinished else "finished sweep"
         raise UserError(
-            what=f"MLflow has no {'finished sweep' if sweep is None else f'sweep {sweep}'} in {names}",
+            what=f"MLflow has no {wanted} in {where}",
             expected="a sweep to read",
-            hint="run lossfleet sweep first" if sweep is None else "look up its name with lossfleet ui",
+            hint="look up its name with lossfleet ui" if missing else "run lossfleet sweep first",
         )
     return list(chosen.values())
 

@@ -11,6 +11,11 @@ from lossfleet.runners.records import Record
 from lossfleet.runners.tracking.runs import RunTree, milliseconds
 from lossfleet.runners.tracking.tags import CURVES_TAG, KIND_TAG, OBJECTIVES_TAG, SAMPLED_TAG
 
+# The settings of a sweep that are no hyperparameters where they are the same for all of its trials.
+SETTINGS = ("data.", "model.")
+# Where a table lies and what implements a part do not set two sweeps apart.
+UNIMPORTANT = ("data.path", "data._target_", "model._target_")
+
 
 def replicate_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     """The replicates of a journal's ended trials, as `replicate_row` gives them."""
@@ -25,6 +30,7 @@ def replicate_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
         rows.append(
             replicate_row(
                 run.tags,
+                run.params,
                 {name: history[-1][1] for name, history in histories.items() if history},
                 {name: histories[name] for name in curve_names(run.tags)},
                 class_names=tree.sweep.dataset.get("class_names", ()) if tree.sweep else (),
@@ -37,6 +43,7 @@ def replicate_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
 
 def replicate_row(
     tags: Mapping[str, str],
+    params: Mapping[str, str],
     metrics: Mapping[str, float],
     curves: Mapping[str, tuple[tuple[int, float], ...]],
     *,
@@ -48,6 +55,7 @@ def replicate_row(
 
     Args:
         tags: as `RunTree` gives them.
+        params: likewise.
         metrics: the last values.
         curves: of (step, value).
         class_names: of the data set.
@@ -57,7 +65,8 @@ def replicate_row(
         sweep, data, strategy, stage, state, search_metric (the validation metric that the search optimised, of
         several the first one), trial, replicate, seed, split, epochs, started and ended (unix seconds),
         class_names, objectives (the metrics that are optimised together, with commas), feasible (whether the
-        trial holds its constraints), params (the sampled hyperparameters), metrics and curves.
+        trial holds its constraints), params (the sampled hyperparameters), settings (what is fixed of the data and
+        the model, as text), metrics and curves.
     """
     row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
     row["search_metric"] = tags["search_metric"]
@@ -65,9 +74,23 @@ def replicate_row(
     row |= {"started": started / 1000, "ended": ended / 1000, "class_names": tuple(class_names)}
     row |= {"objectives": tags.get(OBJECTIVES_TAG, ""), "feasible": tags.get("feasible", "true") == "true"}
     last = {name: value for name, value in metrics.items() if name not in DIAGRAMS}
-    return {**row, "params": json.loads(tags[SAMPLED_TAG]), "metrics": last, "curves": dict(curves)}
+    sampled = json.loads(tags[SAMPLED_TAG])
+    row |= {"params": sampled, "settings": _settings(params, sampled)}
+    return {**row, "metrics": last, "curves": dict(curves)}
 
 
 def curve_names(tags: Mapping[str, str]) -> list[str]:
     """Which metrics of a replicate's run are curves."""
     return json.loads(tags.get(CURVES_TAG, "[]"))
+
+
+def _settings(params: Mapping[str, str], sampled: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in sorted(params.items())
+        if name.startswith(SETTINGS)
+        and name not in UNIMPORTANT
+        and name not in sampled
+        # Where the model is sampled, so are its settings.
+        and name.partition(".")[0] not in sampled
+    }

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from lossfleet.runners.metrics.evaluation import DIAGRAMS
 from lossfleet.runners.records import (
+    ContinuationRecord,
     EndRecord,
     Record,
     ReferenceRecord,
@@ -70,6 +71,7 @@ class RunTree:
 
     def __init__(self) -> None:
         self.sweep: SweepRecord | None = None
+        self.continuations: list[ContinuationRecord] = []
         self.end: EndRecord | None = None
         self._replicates: dict[tuple[str, str, int], dict[int, ReplicateRecord]] = defaultdict(dict)
         self._ended: set[tuple[str, str, int]] = set()
@@ -82,8 +84,10 @@ class RunTree:
             # A continued sweep has records after its end.
             self.end = record if isinstance(record, EndRecord) else None
             if isinstance(record, SweepRecord):
-                # A continued sweep writes another SweepRecord; its identity is that of the first.
+                # Should there be another, the identity of the sweep is that of the first.
                 self.sweep = self.sweep or record
+            elif isinstance(record, ContinuationRecord):
+                self.continuations.append(record)
             elif isinstance(record, ReplicateRecord):
                 self._replicates[_trial_of(record)][record.replicate] = record
             elif isinstance(record, ReferenceRecord):
@@ -93,7 +97,11 @@ class RunTree:
                 if self.sweep is None:
                     raise ValueError("a TrialRecord came before the SweepRecord")
                 replicates = self._replicates.pop(_trial_of(record), {})
-                runs += _trial_runs(self.sweep, record, [replicates[index] for index in sorted(replicates)])
+                sweep = self.sweep
+                if self.continuations:
+                    # Still this sweep, in the environment in which the trial was trained.
+                    sweep = replace(sweep, environment=self.continuations[-1].environment)
+                runs += _trial_runs(sweep, record, [replicates[index] for index in sorted(replicates)])
         return runs
 
     def _reference_runs(self, record: ReferenceRecord) -> list[Run]:

@@ -6,8 +6,16 @@ No mlflow in here.
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
+from datetime import datetime, timezone
 
-from lossfleet.runners.records import EndRecord, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.records import (
+    ContinuationRecord,
+    EndRecord,
+    ReplicateRecord,
+    SweepRecord,
+    TrialRecord,
+)
 
 # By these tags lossfleet finds its own runs again; the others are for the reader of the UI.
 KEY_TAG = "lossfleet.key"
@@ -17,6 +25,8 @@ SAMPLED_TAG = "lossfleet.sampled"
 CURVES_TAG = "lossfleet.curves"
 OBJECTIVES_TAG = "objectives"
 FRONT_TAG = "pareto"
+# Of the sweep's run, with a number behind it.
+CONTINUED_TAG = "continued."
 # MLflow's limit; a reason can be a whole traceback.
 LONGEST_REASON = 5000
 
@@ -35,6 +45,14 @@ def sweep_tags(sweep: SweepRecord) -> dict[str, str]:
     """The tags of the sweep's own run, the environment among them."""
     environment = {f"environment.{name}": str(value) for name, value in sweep.environment.items()}
     return {**common_tags(sweep), **environment, KEY_TAG: sweep_key(sweep), KIND_TAG: "sweep"}
+
+
+def continued_tags(continuations: Sequence[ContinuationRecord]) -> dict[str, str]:
+    """What the sweep's run says of the runs that continued it otherwise: when, and what they did otherwise."""
+    return {
+        f"{CONTINUED_TAG}{number}": f"{_date(each.started)}: {', '.join(each.changes)}"[:LONGEST_REASON]
+        for number, each in enumerate(continuations, start=1)
+    }
 
 
 def experiment_tags(name: str) -> dict[str, str]:
@@ -86,6 +104,10 @@ def state_tags(record: TrialRecord | ReplicateRecord) -> dict[str, str]:
 def error_tags(trial: TrialRecord) -> dict[str, str]:
     # The end of a traceback says most.
     return {"error": trial.error[-LONGEST_REASON:]} if trial.error else {}
+
+
+def _date(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, tz=timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
 def _search_metric(sweep: SweepRecord) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossfleet.runners.records import CONFUSION, EndRecord, SweepRecord
+from lossfleet.runners.records import CONFUSION, ContinuationRecord, EndRecord, SweepRecord
 from lossfleet.runners.tracking.client import connect, search_runs
 from lossfleet.runners.tracking.database import insert_runs, make_store, open_engine
 from lossfleet.runners.tracking.names import mlflow_name
@@ -16,12 +17,14 @@ from lossfleet.runners.tracking.tags import (
     FRONT_TAG,
     KEY_TAG,
     SWEEP_TAG,
+    continued_tags,
     end_tags,
     experiment_tags,
     front_keys,
     sweep_key,
     sweep_tags,
 )
+from lossfleet.runners.tracking.views import prepared_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,8 +72,13 @@ class Tracker:
         if run.info.status == "RUNNING":
             self._unfinished.add(key)
 
-    def open_sweep(self, sweep: SweepRecord) -> None:
-        """The sweep's own run: made, or set back to RUNNING where the sweep is continued."""
+    def open_sweep(self, sweep: SweepRecord, continuations: Sequence[ContinuationRecord] = ()) -> None:
+        """The sweep's own run: made, or set back to RUNNING where the sweep is continued.
+
+        Args:
+            sweep: its first run.
+            continuations: what later runs did otherwise.
+        """
         key = sweep_key(sweep)
         if key in self._ids:
             self._client.update_run(self._ids[key], status="RUNNING")
@@ -85,6 +93,8 @@ class Tracker:
         # Logged again where the sweep is continued: a writer may have been killed before it came to this.
         self._sweep_id = self._ids[key]
         self._log(self._sweep_id, [], sweep_params(sweep))
+        for name, value in continued_tags(continuations).items():
+            self._client.set_tag(self._sweep_id, name, value)
         self._client.log_inputs(self._sweep_id, datasets=[_dataset_input(sweep)])
 
     def write(self, runs: list[Run]) -> int:
@@ -134,6 +144,8 @@ class Tracker:
                 [Metric(mlflow_name(name), value, ended, 0) for name, value in end.metrics.items()],
                 {},
             )
+        for name, value in prepared_view(self._sweep, end).items():
+            self._client.set_experiment_tag(self._experiment.experiment_id, name, value)
         self._client.set_terminated(self._sweep_id, end.state, end_time=milliseconds(end.ended))
 
     def _log_artifacts(self, folder: Path) -> None:

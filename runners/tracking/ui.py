@@ -7,7 +7,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+import time
+import urllib.request
+import webbrowser
+from contextlib import closing, suppress
 from pathlib import Path
 
 from lossfleet.conf.errors import UserError
@@ -19,10 +22,19 @@ from lossfleet.runners.tracking.store import (
     require_store,
     tracking_uri,
 )
+from lossfleet.runners.tracking.views import VIEW, VIEW_TAG, takes_views
+
+# Seconds between two looks whether the server answers.
+PAUSE = 0.3
 
 
-def serve_ui(uri: str | None, port: int) -> None:
-    """Serves MLflow's UI on 127.0.0.1 until it is interrupted.
+def serve_ui(uri: str | None, port: int, *, opens: bool = False) -> None:
+    """Serves MLflow's UI on 127.0.0.1 until it is interrupted, and prints the addresses of its experiments.
+
+    Args:
+        uri: MLflow's store; None for the default, see `tracking_uri`.
+        port: to listen on.
+        opens: whether to open the first of the addresses in the browser.
 
     Raises:
         UserError: the store does not exist, or the port is taken.
@@ -44,10 +56,11 @@ def serve_ui(uri: str | None, port: int) -> None:
             ) from error
     address = f"http://127.0.0.1:{port}"
     print(f"MLflow UI: {address}, choose 'Model training' at the top left (Ctrl-C ends it)", flush=True)
-    for name, identifier in experiments(chosen).items():
-        # Without the workflow the UI opens on its pages for language models.
-        runs = f"{address}/#/experiments/{identifier}/runs?workflowType=machine_learning"
-        print(f"  {name}: {runs}", flush=True)
+    first = address
+    for name, (identifier, has_view) in experiments(chosen).items():
+        trials, charts = links(address, identifier, has_view=has_view and takes_views())
+        print(f"  {name}: {trials}\n    charts: {charts}", flush=True)
+        first = trials if first == address else first
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", absolute_uri(chosen), "--workers", "1"]
     command += ["--artifacts-destination", str(Path("mlartifacts").absolute())]
@@ -64,6 +77,8 @@ def serve_ui(uri: str | None, port: int) -> None:
             },
         )
         try:
+            if opens:
+                open_when_served(address, first, server)
             server.wait()
         except KeyboardInterrupt:
             pass
@@ -72,14 +87,39 @@ def serve_ui(uri: str | None, port: int) -> None:
             server.wait()
 
 
-def experiments(uri: str) -> dict[str, int]:
-    """The ids of the experiments with sweeps in a local database, by name; none of another store."""
+def links(address: str, experiment: int, *, has_view: bool) -> tuple[str, str]:
+    """The addresses of an experiment's trials and of its charts, in the view that its last sweep prepared if any."""
+    # Without the workflow the UI opens on its pages for language models.
+    runs = f"{address}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    view = f"&viewStateShareKey={VIEW}" if has_view else ""
+    return f"{runs}{view}", f"{runs}&compareRunsMode=CHART{view}"
+
+
+def open_when_served(address: str, link: str, server: subprocess.Popen[bytes]) -> None:
+    """Opens a link in the browser as soon as the server answers; says so where there is no browser."""
+    while server.poll() is None:
+        with suppress(OSError):
+            urllib.request.urlopen(f"{address}/health", timeout=1).close()
+            break
+        time.sleep(PAUSE)
+    if server.poll() is None and not webbrowser.open(link):
+        print("there is no browser to open it in", file=sys.stderr)
+
+
+def experiments(uri: str) -> dict[str, tuple[int, bool]]:
+    """The experiments with sweeps in a local database, by name: id, and whether a view is prepared.
+
+    None of another store.
+    """
     if not is_local(uri):
         return {}
     with closing(open_database(database_path(uri))) as connection:
         query = (
-            "SELECT DISTINCT e.name, e.experiment_id FROM experiments e JOIN runs r USING (experiment_id) "
+            "SELECT DISTINCT e.name, e.experiment_id, EXISTS (SELECT 1 FROM experiment_tags v "
+            "WHERE v.experiment_id = e.experiment_id AND v.key = ?) "
+            "FROM experiments e JOIN runs r USING (experiment_id) "
             "JOIN tags t USING (run_uuid) WHERE t.key = 'lossfleet.kind' AND t.value = 'sweep' "
             "AND e.lifecycle_stage = 'active' AND r.lifecycle_stage = 'active' ORDER BY e.name"
         )
-        return dict(connection.execute(query).fetchall())
+        found = connection.execute(query, (VIEW_TAG,)).fetchall()
+        return {name: (identifier, bool(has_view)) for name, identifier, has_view in found}

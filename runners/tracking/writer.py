@@ -179,7 +179,7 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
         try:
             if tracker is None and tree.sweep is not None:
                 tracker = Tracker(uri, experiment, tree.sweep)
-                tracker.open_sweep(tree.sweep)
+                tracker.open_sweep(tree.sweep, tree.continuations)
             if tracker is not None:
                 sent += tracker.write(waiting)
                 waiting.clear()

@@ -17,7 +17,7 @@ from lossfleet.runners.records import ReplicateRecord, SweepRecord, TrialRecord
 from lossfleet.runners.tracking.store import absolute_uri, require_answer, tracking_uri
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study, total_trials, trial_config
-from lossfleet.sweeps.running.folder import STUDIES, differences
+from lossfleet.sweeps.running.folder import STUDIES, continuation, differences
 from lossfleet.sweeps.running.jobs import Job, Stage
 from lossfleet.sweeps.running.studies import make_job
 from lossfleet.sweeps.search.choice import best_trial
@@ -49,8 +49,9 @@ def publish(plan: Plan) -> tuple[str, Plan]:
     queue = WorkQueue(url, plan.sweep, create=True)
     plan = with_places(plan, url)
     storage = open_shared_storage(url)
-    known = [record for record in queue.records.read(OPEN) if isinstance(record, SweepRecord)]
-    changed = [change for record in known for change in differences(record.config, plan.to_dict())]
+    known = queue.records.runs()
+    first = [record for record in known if isinstance(record, SweepRecord)]
+    changed = [change for record in first for change in differences(record.config, plan.to_dict())]
     if changed:
         raise UserError(
             what=f"the storage has a sweep {plan.sweep} with another configuration ({', '.join(changed)})",
@@ -68,6 +69,8 @@ def publish(plan: Plan) -> tuple[str, Plan]:
                 factory.dataset.describe(),
             )
         )
+    elif (continued := continuation(known, plan)) is not None:
+        queue.records.append(continued)
     with queue.locked():
         for study in plan.studies:
             SharedSearch(study, storage, plan.sweep).prepare()

@@ -32,13 +32,16 @@ EXAMPLES = """examples:
 
 SWEEP_EXAMPLES = """\
 Arguments are Hydra overrides, key=value. One value is fixed, several values or a distribution are
-searched, each for the strategies that have the key.
+searched, each for the strategies that have the key. Several values of data, data.*, model or
+model.* are compared side by side, a sweep each; model.widths=choice([16],[64,64]) searches.
 
 examples:
   lossfleet sweep strategy=ce,focal data=breast_cancer budget.trials=20
   lossfleet sweep strategy=focal 'loss.gamma=interval(0,5)' 'optimizer.lr=tag(log,interval(1e-4,1e-1))'
   lossfleet sweep strategy=focal loss.gamma=0,1,2 loss.alpha=0.25 data=page_blocks_binary
   lossfleet sweep data=wine,digits data.long_tail=50
+  lossfleet sweep data.long_tail=10,50,100
+  lossfleet sweep 'model.widths=[16],[64,64]'
   lossfleet sweep experiment=paper_grid
   lossfleet sweep --config-dir mine strategy=ce,poly1
   lossfleet sweep strategy=resampling --print-config
@@ -63,6 +66,7 @@ COMPARE_EXAMPLES = """examples:
   lossfleet compare page_blocks wine --format md
   lossfleet compare page_blocks --metrics test_macro_f1,test_mcc --format latex
   lossfleet compare page_blocks --html report.html --figures figures
+  lossfleet compare --sweeps page_blocks-1b2c3d4e page_blocks-5f6a7b8c
   lossfleet compare --uri sqlite:///elsewhere.db --format csv"""
 
 SYNC_EXAMPLES = """\
@@ -90,6 +94,7 @@ examples:
 
 UI_EXAMPLES = """examples:
   lossfleet ui
+  lossfleet ui --open
   lossfleet ui --port 5001"""
 
 
@@ -146,7 +151,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="A,B,...",
         help="columns of the table; the first one is compared (test_balanced_accuracy,...)",
     )
-    command.add_argument("--sweep", help="the name of one sweep (the latest of each experiment)")
+    # --sweep is taken for it, as any beginning of an option is.
+    command.add_argument(
+        "--sweeps",
+        nargs="+",
+        metavar="SWEEP",
+        help="names of sweeps, side by side (the latest finished one of each experiment)",
+    )
     command.add_argument(
         "--rope",
         type=_rope,
@@ -166,6 +177,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = add("ui", "serve the MLflow UI on 127.0.0.1", UI_EXAMPLES)
     command.add_argument("--port", type=_port, default=5000, help="the port (5000)")
+    command.add_argument("--open", action="store_true", help="open the first experiment in the browser")
     _add_uri(command)
 
     command = add("sync", "send MLflow the runs that it lacks", SYNC_EXAMPLES)

@@ -88,7 +88,7 @@ def _run(arguments: list[str]) -> int:
             [*options.experiments, *rest],
             format=options.format,
             uri=options.uri,
-            sweep=options.sweep,
+            sweep=options.sweeps,
             metrics=options.metrics,
             figures=options.figures,
             html=options.html,
@@ -105,7 +105,7 @@ def _run(arguments: list[str]) -> int:
         )
         return 0 if is_compared else 1
     else:
-        commands.ui(uri=options.uri, port=options.port)
+        commands.ui(uri=options.uri, port=options.port, opens=options.open)
     return 0
 
 

@@ -36,8 +36,13 @@ def sweep(
 
 
 def run_plans(plans: Sequence[Plan], *, fresh: bool) -> int:
-    """Runs one sweep after another; returns 1 if trials of any ended with an exception, else 0."""
+    """Runs one sweep after another, then compares them; returns 1 if trials of any ended with an exception, else 0."""
     went_well = [run_plan(plan, fresh=fresh) for plan in plans]
+    if len(plans) > 1 and plans[0].engine.name == "local":
+        from lossfleet.sweeps.report.conclusion import conclude_side_by_side
+        from lossfleet.sweeps.running.folder import STUDIES
+
+        conclude_side_by_side([STUDIES / plan.sweep for plan in plans])
     return 0 if all(went_well) else 1
 
 
@@ -111,7 +116,7 @@ def compare(
     *,
     format: Format,
     uri: str | None,
-    sweep: str | None,
+    sweep: Sequence[str] | None,
     metrics: Sequence[str] | None,
     figures: str | None,
     html: str | None,
@@ -157,11 +162,11 @@ def plot(figure: str, *, output: Path | None) -> None:
     print(path)
 
 
-def ui(*, uri: str | None, port: int) -> None:
+def ui(*, uri: str | None, port: int, opens: bool = False) -> None:
     """Serves the MLflow UI on this machine until it is interrupted."""
     from lossfleet.runners.tracking.ui import serve_ui
 
-    serve_ui(uri, port)
+    serve_ui(uri, port, opens=opens)
 
 
 def _print_yaml(values: dict[str, Any]) -> None:

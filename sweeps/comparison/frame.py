@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.records import Record
 from lossfleet.runners.tracking.replicates import replicate_rows
+from lossfleet.sweeps.comparison.blocks import block_names
 from lossfleet.sweeps.comparison.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ PRIMARY = SHOWN[0]
 ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
 FIELDS = (
     *ORDER, "seed", "split", "state", "epochs", "started", "ended", "search_metric", "class_names", "objectives",
-    "feasible",
+    "feasible", "long_tail",
 )  # fmt: skip
 
 
@@ -74,23 +75,26 @@ def frame(
     experiments: list[str] | None = None,
     *,
     uri: str | None = None,
-    sweep: str | None = None,
+    sweep: str | Sequence[str] | None = None,
     curves: bool = True,
+    unfinished: bool = False,
 ) -> pd.DataFrame:
     """The replicates of sweeps, from MLflow.
 
     Args:
         experiments: names; None for all that have a sweep.
         uri: the tracking URI; None for MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
-        sweep: the sweep's name; None for the latest finished one of each experiment.
+        sweep: the name of a sweep, or of several; None for the latest finished one of each experiment.
         curves: whether to read the curves too.
+        unfinished: whether an experiment without a finished sweep gives its latest one.
 
     Returns:
-        A row a replicate: data, sweep, strategy, stage, trial, replicate, seed, split, state, epochs,
-        started, ended (unix seconds), search_metric (the validation metric that the search optimised, of
-        several the first one), class_names (a tuple), objectives (of several metrics, with commas), feasible, a
-        column `params.<name>` a sampled hyperparameter, a column a metric with its last value, and a column
-        `curves.<name>` a curve: a tuple of (step, value), where the step is the epoch, but for
+        A row a replicate: data (with what sets a sweep apart where several are on one data set), sweep, strategy,
+        stage, trial, replicate, seed, split, state, epochs, started, ended (unix seconds), search_metric (the
+        validation metric that the search optimised, of several the first one), class_names (a tuple), objectives
+        (of several metrics, with commas), feasible, long_tail (the ratio that the training part was thinned to, NaN
+        where it was not), a column `params.<name>` a sampled hyperparameter, a column a metric with its last value,
+        and a column `curves.<name>` a curve: a tuple of (step, value), where the step is the epoch, but for
         `lossfleet.runners.metrics.evaluation.DIAGRAMS`; a replicate without that curve has an empty one.
 
     Raises:
@@ -98,12 +102,12 @@ def frame(
     """
     from lossfleet.runners.tracking.read import read_replicates
 
-    return _tidy(read_replicates(experiments, uri=uri, sweep=sweep, curves=curves))
+    return _tidy(read_replicates(experiments, uri=uri, sweep=sweep, curves=curves, unfinished=unfinished))
 
 
-def frame_from_records(records: Iterable[Record]) -> pd.DataFrame:
-    """The replicates of a sweep, from its journal; the same table as `frame` gives."""
-    return _tidy(replicate_rows(records))
+def frame_from_records(*sweeps: Iterable[Record]) -> pd.DataFrame:
+    """The replicates of a sweep, or of several, from their journals; the same table as `frame` gives."""
+    return _tidy([row for records in sweeps for row in replicate_rows(records)])
 
 
 def _tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -112,8 +116,11 @@ def _tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
     params = sorted({name for row in rows for name in row["params"]})
     metrics = sorted({name for row in rows for name in row["metrics"]})
     curves = sorted({name for row in rows for name in row["curves"]})
+    blocks = block_names(rows)
     flat = [
-        {name: row[name] for name in FIELDS}
+        {name: row[name] for name in FIELDS if name in row}
+        | {"data": blocks[row["data"], row["sweep"]]}
+        | {"long_tail": float(row["settings"].get("data.long_tail", "nan"))}
         | {f"params.{name}": value for name, value in row["params"].items()}
         | row["metrics"]
         | {f"curves.{name}": row["curves"].get(name, ()) for name in curves}

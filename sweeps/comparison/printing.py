@@ -1,14 +1,19 @@
-"""The comparison that a command prints."""
+"""The comparisons that a command prints."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Literal, get_args
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, get_args
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import known_metrics
+
+if TYPE_CHECKING:
+    from lossfleet.sweeps.comparison.frame import Comparison
 
 Format = Literal["terminal", "md", "csv", "latex"]
 
@@ -17,25 +22,23 @@ def print_comparison(
     experiments: list[str] | None = None,
     format: Format = "terminal",
     uri: str | None = None,
-    sweep: str | None = None,
+    sweep: str | Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
     rope: float = ROPE,
 ) -> None:
-    """Prints the comparison of the latest finished sweeps.
+    """Prints the comparison of the latest finished sweeps, and what unfinished ones have found so far.
 
     Args:
         experiments: names; None for all that have a sweep.
         format: `terminal`, `md` and `latex` for reading, `csv` for all numbers of the table.
         uri: as for `frame.frame`.
-        sweep: as for `frame.frame`.
+        sweep: as for `frame.frame`; an experiment without a finished sweep gives its latest one.
         metrics, rope: as for `summary.summary`.
 
     Raises:
         UserError: as `frame` and `summary` do, and for an unknown format or metric.
     """
     from lossfleet.sweeps.comparison import tables
-    from lossfleet.sweeps.comparison.frame import frame
-    from lossfleet.sweeps.comparison.summary import summary
 
     if format not in get_args(Format):
         raise UserError(
@@ -44,15 +47,56 @@ def print_comparison(
             hint="write for example md",
         )
     check_metric_names(metrics or ())
-    comparison = summary(frame(experiments, uri=uri, sweep=sweep, curves=False), metrics=metrics, rope=rope)
-    if format == "terminal":
-        tables.print_table(comparison)
-    elif format == "md":
-        print(f"{tables.markdown_table(comparison)}\n\n{tables.escape_markdown(comparison.sentence)}")
-    elif format == "latex":
-        print(tables.latex_table(comparison))
-    else:
-        print(tables.csv_table(comparison), end="")
+    for number, comparison in enumerate(read_comparisons(experiments, uri, sweep, metrics, rope)):
+        if number:
+            print()
+        if format == "terminal":
+            tables.print_table(comparison)
+        elif format == "md":
+            print(f"{tables.markdown_table(comparison)}\n\n{tables.escape_markdown(comparison.sentence)}")
+        elif format == "latex":
+            print(tables.latex_table(comparison))
+        else:
+            print(tables.csv_table(comparison), end="")
+
+
+def read_comparisons(
+    experiments: list[str] | None,
+    uri: str | None,
+    sweep: str | Sequence[str] | None,
+    metrics: Sequence[str] | None,
+    rope: float,
+) -> Iterator[Comparison]:
+    """The comparison of all sweeps that are evaluated, then the best so far of each of the others.
+
+    Args and Raises: as for `print_comparison`.
+    """
+    from lossfleet.runners.tracking.read import read_sweeps
+    from lossfleet.sweeps.comparison.blocks import data_set_of
+    from lossfleet.sweeps.comparison.frame import frame
+    from lossfleet.sweeps.comparison.summary import summary
+    from lossfleet.sweeps.comparison.unfinished import best_so_far, is_evaluated, mark_unfinished
+
+    table = frame(experiments, uri=uri, sweep=sweep, curves=False, unfinished=True)
+    searching = []
+    said = []
+    for each in read_sweeps(experiments, uri=uri, sweep=sweep, unfinished=True):
+        rows = (table["sweep"] == each["sweep"]) & (table["data"].map(data_set_of) == each["data"])
+        if not is_evaluated(each, table[rows]):
+            searching.append((each, table[rows]))
+            table = table[~rows]
+        elif each["status"] != "FINISHED":
+            said.append(mark_unfinished(each))
+        if each["newer"]:
+            print(
+                f"{each['data']} has a later sweep that is not finished: --sweeps {each['newer']} shows it so far",
+                file=sys.stderr,
+            )
+    if len(table):
+        comparison = summary(table, metrics=metrics, rope=rope)
+        yield replace(comparison, sentence="\n".join([*said, comparison.sentence]))
+    for each, part in searching:
+        yield best_so_far(each, part)
 
 
 def check_metric_names(names: Sequence[str]) -> None:

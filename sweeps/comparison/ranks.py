@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lossfleet.sweeps.comparison.blocks import family_of
 from lossfleet.sweeps.comparison.statistics import ALPHA, holm, signed_rank_p
 
 if TYPE_CHECKING:
@@ -173,9 +174,9 @@ def average_families(scores: pd.DataFrame, families: Mapping[str, str]) -> pd.Da
 
     Args:
         scores: a row a data set, a column a strategy.
-        families: data set to family; those not named stay alone.
+        families: data set to family; of those not named, see `blocks.family_of`.
     """
-    return scores.groupby([families.get(name, name) for name in scores.index], sort=False).mean()
+    return scores.groupby([family_of(name, families) for name in scores.index], sort=False).mean()
 
 
 def ranks_of(scores: pd.DataFrame) -> pd.DataFrame:

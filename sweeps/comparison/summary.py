@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import sign_of
+from lossfleet.sweeps.comparison.blocks import data_set_of, in_order, versions_of_files
 from lossfleet.sweeps.comparison.evaluated import falls, pool_rows, rows_of
 from lossfleet.sweeps.comparison.frame import (
     FIELDS,
@@ -26,6 +27,7 @@ from lossfleet.sweeps.comparison.statistics import INTERVALS, compare_pairs
 from lossfleet.sweeps.comparison.threshold import kinds, metrics_beside, oriented
 from lossfleet.sweeps.comparison.verdict import (
     sentence_about,
+    sentence_about_versions,
     sentence_beside,
     sentence_over,
     sentences_about_evaluation,
@@ -51,7 +53,8 @@ def summary(
 
     Args:
         frame: as `frame` or `frame_from_records` give it.
-        families: data set to family; related data sets are averaged before they are ranked.
+        families: data set to family; related data sets are averaged before they are ranked, and so are blocks of one
+            data set and versions of one file.
         metrics: columns of the frame, the first one is what is compared; None for what there is of SHOWN.
         rope: differences of the compared metric up to it are practically none, see `statistics.correlated_t`.
 
@@ -76,12 +79,13 @@ def summary(
     front = trade_offs(frame)
     fitted = latest_references(frame)
     tables, pairs, sentences, means, references = [], [], [], {}, []
-    for data, part in final.groupby("data"):
+    for data in in_order(final["data"]):
+        part = final[final["data"] == data]
         if part["sweep"].nunique() > 1:
             raise UserError(
                 what=f"the sweeps {', '.join(sorted(part['sweep'].unique()))} are on the same data {data}",
                 expected="one sweep a data set",
-                hint="compare them one by one, naming the experiment and the sweep",
+                hint="read them together, for example by frame(sweep=['a', 'b']), which names what sets them apart",
             )
         scores = _paired_scores(part, chosen[0])
         rows = rows_of(part)
@@ -104,7 +108,7 @@ def summary(
             **rows,
         )
         references.append(models)
-        sentence = sentence_about(str(data), table, chosen[0], pairwise, rope)
+        sentence = sentence_about(data, table, chosen[0], pairwise, rope)
         if len(models):
             sentence += f" {sentence_beside(best, models, chosen[0])}"
         sentence += sentences_about_evaluation(table, part["test_rows"].mean(), pool_rows(part))
@@ -114,12 +118,17 @@ def summary(
         sentences.append(sentence)
         means[data] = table.set_index("strategy")[chosen[0]]
     ranks, average_ranks = None, None
-    if len(means) > 1:
+    if len(means) > 1 and len({data_set_of(data) for data in means}) == 1:
+        sentences.append("These sweeps are on one data set, so nothing is tested over them.")
+    elif len(means) > 1:
         # A strategy that is missing on one data set cannot be ranked.
         scores = sign_of(chosen[0]) * pd.DataFrame(means).T.dropna(axis=1)
         scores = average_families(scores, families)
         ranks, average_ranks = rank(scores), ranks_of(scores).mean()
         sentences.append(sentence_over(scores, ranks))
+        versions = versions_of_files(means, families)
+        if versions:
+            sentences.append(sentence_about_versions(versions))
     return Comparison(
         metrics=chosen,
         table=pd.concat(tables, ignore_index=True),

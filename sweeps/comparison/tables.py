@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.metrics import sign_of
+from lossfleet.sweeps.comparison.blocks import block_of, data_set_of
 from lossfleet.sweeps.comparison.front import front_metrics
 from lossfleet.sweeps.comparison.statistics import ALPHA
 
@@ -83,13 +84,14 @@ def grids(comparison: Comparison) -> list[Grid]:
     """The tables of a comparison.
 
     One data set: strategies by metrics, with the interval of the difference to the best, and the chosen
-    hyperparameters. Several: strategies by data sets for each metric, with average ranks below the first.
-    Then the Pareto front of each data set where several metrics were optimised.
+    hyperparameters; several sweeps on it are blocks of the same table. Several: strategies by data sets for each
+    metric, with average ranks below the first. Then the Pareto front of each data set where several metrics were
+    optimised.
     """
     table = comparison.table
     data_sets = list(dict.fromkeys(table["data"]))
-    if len(data_sets) == 1:
-        return [_scores(comparison), _chosen(table), *_fronts(comparison)]
+    if len({data_set_of(data) for data in data_sets}) == 1:
+        return [_in_blocks(_scores, comparison), _in_blocks(_chosen, comparison), *_fronts(comparison)]
     blocks = [
         data_sets[start : start + DATA_SETS_A_TABLE] for start in range(0, len(data_sets), DATA_SETS_A_TABLE)
     ]
@@ -189,27 +191,47 @@ def escape_latex(text: str) -> str:
     return re.sub(r"(?<!\S)-(?=\d)", "$-$", text)
 
 
-def _scores(comparison: Comparison) -> Grid:
+def _in_blocks(draw: Callable[[pd.DataFrame, Comparison], Grid], comparison: Comparison) -> Grid:
+    """One table for the sweeps on one data set: where there are several, each has its rows below a heading."""
+    parts = [
+        (block_of(data), draw(part, comparison))
+        for data, part in comparison.table.groupby("data", sort=False)
+    ]
+    if len(parts) == 1:
+        return parts[0][1]
+    rows = []
+    for block, grid in parts:
+        above = len(grid.rows) - grid.below
+        for heading, own in ((block, grid.rows[:above]), (REFERENCES, grid.rows[above:])):
+            if own:
+                rows += [[Cell(heading), *[Cell("")] * (len(grid.header) - 1)], *own]
+    return replace(parts[0][1], rows=rows, below=0)
+
+
+def _scores(table: pd.DataFrame, comparison: Comparison) -> Grid:
     header = ["strategy", *(metric.replace("_", " ") for metric in comparison.metrics)]
-    header.insert(2, INTERVAL)
-    rows = _score_rows(comparison.table, comparison.metrics)
-    below = [] if comparison.references is None else _score_rows(comparison.references, comparison.metrics)
+    has_interval = bool(comparison.table["difference_low"].notna().any())
+    if has_interval:
+        header.insert(2, INTERVAL)
+    rows, below = _score_rows(table, comparison.metrics, has_interval), []
+    if comparison.references is not None:
+        own = comparison.references[comparison.references["data"].isin(table["data"])]
+        below = _score_rows(own, comparison.metrics, has_interval)
     # What is bold is the best strategy.
     below = [[replace(cell, best=False) for cell in row] for row in below]
     return Grid("", header, rows + below, len(below))
 
 
-def _score_rows(table: pd.DataFrame, metrics: Sequence[str]) -> list[list[Cell]]:
+def _score_rows(table: pd.DataFrame, metrics: Sequence[str], has_interval: bool) -> list[list[Cell]]:
     columns = [[Cell(str(strategy)) for strategy in table["strategy"]]]
     columns += [_metric_cells(table, metric, marks=metric == metrics[0]) for metric in metrics]
-    intervals = [
-        Cell(_interval(*ends)) for ends in zip(table["difference_low"], table["difference_high"], strict=True)
-    ]
-    columns.insert(2, intervals)
+    if has_interval:
+        ends = zip(table["difference_low"], table["difference_high"], strict=True)
+        columns.insert(2, [Cell(_interval(*each)) for each in ends])
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _chosen(table: pd.DataFrame) -> Grid:
+def _chosen(table: pd.DataFrame, _: Comparison) -> Grid:
     names = ("strategy", "replicates", "hyperparameters")
     rows = [[Cell(str(value)) for value in row] for row in table[list(names)].to_numpy().tolist()]
     return Grid("", ["strategy", "splits", "best hyperparameters"], rows)

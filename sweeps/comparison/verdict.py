@@ -202,6 +202,12 @@ def sentence_over(scores: pd.DataFrame, ranks: Ranks | None) -> str:
     return f"{head} a difference between the strategies ({_p(ranks.p)}), {found} {tail}."
 
 
+def sentence_about_versions(versions: list[list[str]]) -> str:
+    """Which data sets were taken for versions of one file, see `blocks.versions_of_files`."""
+    said = [f"{_list(each)} have one file name and count as one data set" for each in versions]
+    return f"{'. '.join(said)}."
+
+
 def _splits(count: int) -> str:
     return f"{count} split{'' if count == 1 else 's'}"
 

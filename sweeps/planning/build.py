@@ -15,13 +15,13 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import unknown_setting
 from lossfleet.conf.schema import PART_GROUPS, Config
 from lossfleet.sweeps.planning.compose import Composer
-from lossfleet.sweeps.planning.overrides import Request, parse_arguments, sort_overrides, split_by_data
+from lossfleet.sweeps.planning.overrides import Request, parse_arguments, sort_overrides, split_side_by_side
 from lossfleet.sweeps.planning.plan import Plan, Study, make_plan, setting_rules
 from lossfleet.sweeps.planning.studies import build_study, excluded_settings, is_optional, rule_of
 
 
 def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...]:
-    """One checked plan for each data set.
+    """One checked plan for each data set, and each of what else is to stand side by side.
 
     Args:
         composer: reads the YAML files.
@@ -31,7 +31,7 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
         UserError: anything in the configuration that would fail later.
     """
     plans = []
-    for overrides in split_by_data(composer, parse_arguments(composer, arguments)):
+    for overrides in split_side_by_side(composer, parse_arguments(composer, arguments)):
         request = with_data(composer, sort_overrides(composer, overrides))
         studies = [build_study(composer, request, strategy) for strategy in request.strategies]
         _check_all_used(composer, request, studies)
@@ -41,8 +41,8 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
     if len(set(names)) < len(names):
         raise UserError(
             what=f"{len(names)} sweeps would have the name {max(names, key=names.count)}",
-            expected="each data set once, and only one together with name=...",
-            hint="leave name out, or run 'lossfleet sweep' once for each data set",
+            expected="each data set and model once, and only one together with name=...",
+            hint="leave name out, or run 'lossfleet sweep' once for each",
         )
     return tuple(plans)
 

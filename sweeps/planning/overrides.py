@@ -71,11 +71,14 @@ def options(composer: Composer, override: Override) -> list[Any]:
     return [unquoted(option) for option in override.sweep_iterator()]
 
 
-def split_by_data(composer: Composer, overrides: Mapping[str, Override]) -> list[dict[str, Override]]:
-    """The overrides of each sweep: `data` and `data.*` with several values make one sweep a value."""
+def split_side_by_side(composer: Composer, overrides: Mapping[str, Override]) -> list[dict[str, Override]]:
+    """The overrides of each sweep: several values of `data`, `data.*`, `model` or `model.*` make one sweep a value.
+
+    A model is searched where that is written: `model.widths=choice([16],[64,64])`.
+    """
     several: list[dict[str, Override]] = [dict(overrides)]
     for key, override in overrides.items():
-        if key.split(".")[0] != "data" or not override.is_sweep_override():
+        if not _is_side_by_side(key, override):
             continue
         if not override.is_discrete_sweep():
             raise UserError(
@@ -89,6 +92,14 @@ def split_by_data(composer: Composer, overrides: Mapping[str, Override]) -> list
         ]
         several = [each | {key: single} for each in several for single in singles]
     return several
+
+
+def _is_side_by_side(key: str, override: Override) -> bool:
+    group = key.split(".")[0]
+    if group == "model" and override.is_choice_sweep():
+        # a,b and not choice(a,b).
+        return bool(getattr(override.value(), "simple_form", False))
+    return group == "data" and override.is_sweep_override()
 
 
 def sort_overrides(composer: Composer, overrides: Mapping[str, Override]) -> Request:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.evaluations import Evaluation
-from lossfleet.runners.records import CONFUSION, EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.records import (
+    CONFUSION,
+    JOURNAL_FILE,
+    ContinuationRecord,
+    EndRecord,
+    Journal,
+    Record,
+    ReplicateRecord,
+    SweepRecord,
+    TrialRecord,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +55,7 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
             hint="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
         )
     table = frame_from_records(records)
-    # Sweeps of earlier versions have no such setting.
-    settings = Evaluation(**trials[-1].config.get("evaluation", {}))
-    comparison = summary(table, rope=settings.rope)
+    comparison = summary(table, rope=evaluation_settings(records).rope)
     print_table(comparison)
     write_confusions(records, folder / CONFUSION)
     draw_figures(table, comparison, folder / "figures")
@@ -84,14 +94,47 @@ def write_confusions(records: list[Record], folder: Path) -> None:
         table.to_csv(folder / f"{strategy}.csv", index_label="true class")
 
 
-def draw_figures(table: pd.DataFrame, comparison: Comparison, folder: Path) -> None:
-    """Draw the figures of a sweep; where that fails, the sweep has its result all the same."""
+def conclude_side_by_side(folders: Sequence[Path]) -> None:
+    """Print the table of several finished sweeps, and draw the curve over their ratios where they have some.
+
+    Args:
+        folders: of the sweeps. The curve goes beside them, into a folder whose name cannot be a sweep's.
+    """
+    from lossfleet.sweeps.comparison.frame import frame_from_records
+    from lossfleet.sweeps.comparison.summary import summary
+    from lossfleet.sweeps.comparison.tables import print_table
+
+    journals = [Journal(folder / JOURNAL_FILE).read() for folder in folders]
+    table = frame_from_records(*journals)
+    comparison = summary(table, rope=evaluation_settings(journals[-1]).rope)
+    names = " ".join(folder.name for folder in folders)
+    print(f"\nSide by side (lossfleet compare --sweeps {names}):\n")
+    print_table(comparison)
+    beside = folders[0].with_name(f"_side_by_side-{hashlib.sha256(names.encode()).hexdigest()[:8]}")
+    if table["long_tail"].nunique() > 1:
+        draw_figures(table, comparison, beside, together=True)
+
+
+def evaluation_settings(records: Sequence[Record]) -> Evaluation:
+    """How the latest run of a sweep judges its final evaluation."""
+    runs = [record for record in records if isinstance(record, SweepRecord | ContinuationRecord)]
+    # Sweeps of earlier versions have no such setting.
+    return Evaluation(**next(iter(runs[-1].config["studies"].values())).get("evaluation", {}))
+
+
+def draw_figures(
+    table: pd.DataFrame, comparison: Comparison, folder: Path, *, together: bool = False
+) -> None:
+    """Draw the figures of a sweep, or what shows several together; where that fails, the result is there still."""
     # The result is to be seen before they are drawn, also where the output is a pipe.
     sys.stdout.flush()
     try:
-        from lossfleet.sweeps.report.figures import write_figures
+        from lossfleet.sweeps.report.figures import draw_curve, write_figures, write_gallery
 
-        write_figures(table, folder, comparison)
+        if together:
+            write_gallery(draw_curve(table, comparison), folder)
+        else:
+            write_figures(table, folder, comparison)
     except Exception as error:
         print(
             f"lossfleet: warning: there are no figures ({type(error).__name__}: {error}); once that is mended "

@@ -79,7 +79,7 @@ def report_from_mlflow(
     experiments: list[str] | None,
     *,
     uri: str | None,
-    sweep: str | None,
+    sweep: Sequence[str] | None,
     metrics: Sequence[str] | None,
     rope: float,
     figures: str | None,
@@ -183,9 +183,14 @@ def _cells(rows: list[list[Any]]) -> list[list[Cell]]:
 def _environment(sweep: Mapping[str, Any]) -> dict[str, str]:
     started = datetime.fromtimestamp(sweep["started"], tz=timezone.utc)
     settings = {name: value for name, value in sweep["params"].items() if name.startswith(SETTINGS)}
-    return (
-        {"data": sweep["data"], "started": f"{started:%Y-%m-%d %H:%M} UTC"} | sweep["environment"] | settings
-    )
+    continued = {f"continued {number}": changes for number, changes in sweep["continued"].items()}
+    return {
+        "data": sweep["data"],
+        "started": f"{started:%Y-%m-%d %H:%M} UTC",
+        **continued,
+        **sweep["environment"],
+        **settings,
+    }
 
 
 def _not_writable(option: str, given: str, path: Path, expected: str, example: str) -> UserError:

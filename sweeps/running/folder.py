@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -15,7 +16,8 @@ import yaml
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.rules import show
 from lossfleet.runners import locks
-from lossfleet.runners.records import flatten
+from lossfleet.runners.environment import environment
+from lossfleet.runners.records import ContinuationRecord, Record, SweepRecord, flatten
 from lossfleet.runners.tracking.writer import writer_locked
 from lossfleet.sweeps.planning.plan import Plan
 
@@ -25,6 +27,8 @@ FREE_PARTS = ("tracking", "fleet", "engine", "references")
 LENGTHS = ("budget.trials", "budget.seconds", "budget.patience")
 # A table is known by the digest of its content; it may be moved.
 PLACES = ("data.path",)
+# Of the comparison alone.
+COMPARED = ("evaluation.rope",)
 
 
 @contextmanager
@@ -81,10 +85,46 @@ def store_configuration(file: Path, plan: Plan) -> None:
     new.replace(file)
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two plans as dicts, as 'key: before -> now'; what may differ is left out.
+def continuation(records: Iterable[Record], plan: Plan) -> ContinuationRecord | None:
+    """What a run that continues a sweep does otherwise than the run before it; said on stderr.
+
+    Args:
+        records: of the sweep, with its SweepRecord.
+        plan: of this run.
+
+    Returns:
+        The record to append, or None where plan and environment are the same.
+    """
+    before = [record for record in records if isinstance(record, SweepRecord | ContinuationRecord)][-1]
+    config, here = plan.to_dict(), environment()
+    planned = differences(before.config, config, with_free=True)
+    around = [
+        f"{name}: {show(before.environment.get(name))} -> {show(here.get(name))}"
+        for name in dict.fromkeys((*before.environment, *here))
+        if before.environment.get(name) != here.get(name)
+    ]
+    if planned:
+        print(f"{plan.sweep} is continued with {', '.join(planned)}", file=sys.stderr)
+    if around:
+        print(
+            f"lossfleet: warning: {plan.sweep} is continued in another environment ({', '.join(around)}); "
+            "its trials from before are kept, and may not be what they would be here",
+            file=sys.stderr,
+        )
+    if not planned and not around:
+        return None
+    return ContinuationRecord(config, here, [*planned, *around], time.time())
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], *, with_free: bool = False) -> list[str]:
+    """What differs between two plans as dicts, as 'key: before -> now'.
 
     A key that differs in the same way for several strategies is named once.
+
+    Args:
+        before: what `Plan.to_dict` gave.
+        now: likewise.
+        with_free: whether to name what may differ too, see `is_free`.
     """
     strategies = [list(plan["studies"]) for plan in (before, now)]
     found = []
@@ -95,7 +135,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for name in common:
         old, new = flatten(before["studies"][name]), flatten(now["studies"][name])
         for key in sorted(old.keys() | new.keys()):
-            if not is_free(key) and old.get(key) != new.get(key):
+            if (with_free or not is_free(key)) and old.get(key) != new.get(key):
                 changes.setdefault(f"{key}: {show(old.get(key))} -> {show(new.get(key))}", []).append(name)
     for change, names in changes.items():
         found.append(change if names == common else f"{change} for {','.join(names)}")
@@ -104,4 +144,4 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def is_free(key: str) -> bool:
     """Whether a setting such as budget.trials may change between runs of a sweep."""
-    return key in (*LENGTHS, *PLACES) or key.split(".")[0] in FREE_PARTS
+    return key in (*LENGTHS, *PLACES, *COMPARED) or key.split(".")[0] in FREE_PARTS

@@ -24,7 +24,13 @@ from lossfleet.runners.tracking.writer import Writer, start_writer
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, total_trials
 from lossfleet.sweeps.report.conclusion import conclude, import_conclusion
-from lossfleet.sweeps.running.folder import STUDIES, locked, set_aside, store_configuration
+from lossfleet.sweeps.running.folder import (
+    STUDIES,
+    continuation,
+    locked,
+    set_aside,
+    store_configuration,
+)
 from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.progress import SweepProgress
 from lossfleet.sweeps.running.references import References
@@ -83,6 +89,8 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
         journal.append(
             SweepRecord(plan.sweep, plan.data.label, plan.to_dict(), environment(), time.time(), dataset)
         )
+    elif (continued := continuation(records, plan)) is not None:
+        journal.append(continued)
     writer = None
     end = EndRecord("FAILED", time.time(), "", "")
     try:

@@ -111,8 +111,9 @@ def test_print_config_prints_the_sweeps_that_would_run(capsys, monkeypatch):
     assert printed[0]["studies"]["focal"]["space"]["loss.gamma"] == "interval(0.0,5.0)"
 
 
-def test_sweep_runs_the_plans_in_order(monkeypatch):
-    ran = []
+def test_sweep_runs_the_plans_in_order_and_then_compares_them(monkeypatch):
+    ran, compared = [], []
+    monkeypatch.setattr("lossfleet.sweeps.report.conclusion.conclude_side_by_side", compared.extend)
     replace_module(
         monkeypatch,
         "lossfleet.sweeps.running.sweep",
@@ -120,6 +121,10 @@ def test_sweep_runs_the_plans_in_order(monkeypatch):
     )
     assert run("sweep", "strategy=ce,focal", "data=wine,digits") == 0
     assert ran == [("wine", 2), ("digits", 2)]
+    assert [folder.name.split("-")[0] for folder in compared] == ["wine", "digits"]
+    compared.clear()
+    assert run("sweep", "strategy=ce,focal", "data=wine") == 0
+    assert compared == []
 
 
 def test_train_runs_the_configuration(monkeypatch):
@@ -136,7 +141,11 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
         "lossfleet.sweeps.comparison.printing",
         print_comparison=lambda *given: called.append(given),
     )
-    replace_module(monkeypatch, "lossfleet.runners.tracking.ui", serve_ui=lambda *given: called.append(given))
+    replace_module(
+        monkeypatch,
+        "lossfleet.runners.tracking.ui",
+        serve_ui=lambda *given, opens: called.append((*given, opens)),
+    )
     replace_module(
         monkeypatch, "lossfleet.sweeps.commands.sync", sync_sweeps=lambda *given: called.append(given)
     )
@@ -149,15 +158,15 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
     assert run("sync") == 0
     assert run("sync", "wine-1", "--uri", "sqlite:///a.db", "wine-2") == 0
     assert run("ui") == 0
-    assert run("ui", "--port", "5001", "--uri", "sqlite:///a.db") == 0
+    assert run("ui", "--open", "--port", "5001", "--uri", "sqlite:///a.db") == 0
     assert called == [
         ([], "terminal", None, None, None, 0.01),
-        (["wine", "digits"], "csv", "sqlite:///a.db", "wine-1", None, 0.01),
+        (["wine", "digits"], "csv", "sqlite:///a.db", ["wine-1"], None, 0.01),
         ([], "latex", None, None, ["test_mcc", "test_macro_f1"], 0.02),
         ([], None),
         (["wine-1", "wine-2"], "sqlite:///a.db"),
-        (None, 5000),
-        ("sqlite:///a.db", 5001),
+        (None, 5000, False),
+        ("sqlite:///a.db", 5001, True),
     ]
 
 
@@ -175,6 +184,7 @@ def test_an_interrupt_ends_without_a_traceback(monkeypatch, capsys):
 @pytest.mark.parametrize(("went_well", "code"), [([True, True], 0), ([True, False], 1), ([False, True], 1)])
 def test_trials_that_failed_give_code_1_and_the_other_sweeps_run(went_well, code, monkeypatch):
     results = iter(went_well)
+    monkeypatch.setattr("lossfleet.sweeps.report.conclusion.conclude_side_by_side", lambda folders: None)
     replace_module(monkeypatch, "lossfleet.sweeps.running.sweep", run_sweep=lambda plan, fresh: next(results))
     assert run("sweep", "strategy=ce", "data=wine,digits") == code
     assert list(results) == []

@@ -424,10 +424,13 @@ def test_printing(monkeypatch, capsys, format, start):
         asked.append((args, kwargs))
         return frame_from_records(sweep_records.sweep())
 
+    sweep = {"sweep": "first", "data": "wine", "status": "FINISHED", "newer": ""}
     monkeypatch.setattr("lossfleet.sweeps.comparison.frame.frame", read)
+    monkeypatch.setattr("lossfleet.runners.tracking.read.read_sweeps", lambda *_, **__: [sweep])
     monkeypatch.setenv("COLUMNS", "300")
     print_comparison(["wine"], format, "sqlite:///x.db", "first")
-    assert asked == [((["wine"],), {"uri": "sqlite:///x.db", "sweep": "first", "curves": False})]
+    wanted = {"uri": "sqlite:///x.db", "sweep": "first", "curves": False, "unfinished": True}
+    assert asked == [((["wine"],), wanted)]
     out = capsys.readouterr().out
     assert start in " ".join(out.splitlines()[0].split())
     assert ("focal has the highest" in out) == (format != "csv")

@@ -272,7 +272,7 @@ def test_a_fixed_setting_of_a_searched_group_reaches_its_variant():
         (),
         ("strategy=resampling", "sampler=smote,class_balanced", "batch_size=int(interval(16,64))"),
         ("experiment=paper_grid",),
-        ("strategy=ce", "model.widths=[8],[16,16]", "search.constraint=['rarest_recall >= 0.5']"),
+        ("strategy=ce", "model.widths=choice([8],[16,16])", "search.constraint=['rarest_recall >= 0.5']"),
     ],
 )
 def test_a_study_that_is_stored_for_another_machine_is_the_same_there(arguments):
@@ -292,7 +292,7 @@ def test_the_points_of_a_grid_are_as_many_as_its_size_each_once_and_each_a_confi
 
 
 def test_params_become_the_configuration_of_a_trial():
-    found = study("strategy=focal", "model.widths=[],[7,5]", "batch_size=16,32")
+    found = study("strategy=focal", "model.widths=choice([],[7,5])", "batch_size=16,32")
     params = {
         "optimizer.lr": 0.03,
         "loss.gamma": 1.5,
@@ -365,6 +365,21 @@ def test_each_data_set_is_a_sweep_of_its_own():
         ("digits", 50.0),
     ]
     assert len({each.sweep for each in found}) == 4
+
+
+def test_several_models_are_sweeps_of_their_own_unless_they_are_to_be_searched():
+    found = plans("strategy=ce,focal", "model.widths=[16],[64,64]", "loss.gamma=0,1")
+    assert [each.studies[0].config.model["widths"] for each in found] == [(16,), (64, 64)]
+    assert len({each.sweep for each in found}) == 2
+    for each in found:
+        assert not any("model" in name for study in each.studies for name in texts(study))
+        assert "loss.gamma" in texts(each.studies[1])
+    assert [each.studies[0].config.model.name for each in plans("strategy=ce", "model=mlp,logistic")] == [
+        "mlp",
+        "logistic",
+    ]
+    searched = study("strategy=ce", "model.widths=choice([16],[64,64])")
+    assert texts(searched)["model.widths"] == "choice([16],[64,64])"
 
 
 @pytest.mark.parametrize(

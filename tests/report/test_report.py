@@ -20,6 +20,7 @@ SWEEPS = [
         "data": "wine",
         "started": 1_700_000_000.0,
         "environment": {"mindspore": "2.10.0", "git_commit": "c0ffee", "machine": HOSTILE},
+        "continued": {"1": f"budget.trials: 2 -> 3 {HOSTILE}"},
         "params": {"budget.trials": "16", "ce.loss.name": "ce", "tracking.uri": "secret"},
     }
 ]
@@ -78,6 +79,8 @@ def test_a_report_has_everything_in_one_file(hostile):
     ):
         assert heading in found.text
     assert "budget.trials" in found.text
+    assert "continued 1" in found.text
+    assert "budget.trials: 2 -> 3" in found.text
     assert "secret" not in hostile
     assert found.tags.count("figure") == found.tags.count("img") >= 6
 

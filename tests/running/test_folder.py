@@ -17,8 +17,10 @@ from whole_sweeps import (
 )
 
 from lossfleet.conf.errors import UserError
+from lossfleet.runners.records import ContinuationRecord, SweepRecord
 from lossfleet.runners.tracking.writer import writer_locked
-from lossfleet.sweeps.running.folder import differences, locked, set_aside
+from lossfleet.sweeps.running import folder as folder_module
+from lossfleet.sweeps.running.folder import continuation, differences, locked, set_aside
 
 
 def plan(**studies):
@@ -46,6 +48,43 @@ def plan(**studies):
 )
 def test_differences_are_named_once_and_lengths_may_differ(before, now, changed):
     assert differences(before, now) == changed
+
+
+class Planned:
+    """A plan of which nothing but its settings is asked."""
+
+    sweep = "one"
+
+    def __init__(self, **settings):
+        self.settings = settings
+
+    def to_dict(self):
+        return plan(ce=self.settings, ohem=self.settings)
+
+
+def test_a_run_that_continues_a_sweep_otherwise_says_and_records_how(monkeypatch, capsys):
+    before, now = {"python": "3.11", "git_commit": "c0ffee"}, {"python": "3.11", "git_commit": "decade"}
+    short, long = Planned(budget={"trials": 2}, seed=0), Planned(budget={"trials": 3}, seed=0)
+    first = SweepRecord("one", "wine", short.to_dict(), before, 1.0)
+    monkeypatch.setattr(folder_module, "environment", lambda: before)
+    assert continuation([first], short) is None
+    assert capsys.readouterr().err == ""
+    second = continuation([first], long)
+    assert second.changes == ["budget.trials: 2 -> 3"]
+    assert (second.config, second.environment) == (long.to_dict(), before)
+    assert capsys.readouterr().err == "one is continued with budget.trials: 2 -> 3\n"
+    # It is the run before that counts, not the first one.
+    assert continuation([first, second], long) is None
+    monkeypatch.setattr(folder_module, "environment", lambda: now)
+    third = continuation([first, second], long)
+    assert third == ContinuationRecord(
+        long.to_dict(), now, ["git_commit: 'c0ffee' -> 'decade'"], third.started
+    )
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "lossfleet: warning: one is continued in another environment (git_commit: 'c0ffee' -> "
+    )
+    assert said.count("\n") == 1
 
 
 def test_a_folder_is_one_process_s(workdir):

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from whole_sweeps import Size, check_complete, command, journal, results, succeed
+from whole_sweeps import Size, check_complete, command, journal, mlflow_runs, results, run, succeed
 
-from lossfleet.runners.records import ReplicateRecord, TrialRecord
+from lossfleet.runners.records import ContinuationRecord, ReplicateRecord, TrialRecord
 from lossfleet.sweeps.comparison.frame import SHOWN, frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import markdown_table
@@ -151,7 +151,17 @@ def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(f
     succeed(tmp_path, "sweep", *SMALL)
     assert results(tmp_path) == before
     check_complete(tmp_path, FINISHED_SIZE)
-    succeed(tmp_path, "sweep", *SMALL, "budget.trials=7")
+    records = journal(tmp_path).read()
+    assert not any(isinstance(record, ContinuationRecord) for record in records)
+    done = run(tmp_path, "sweep", *SMALL, "budget.trials=7")
+    assert done.returncode == 0, done.stderr
+    assert "is continued with budget.trials: 5 -> 7" in done.stderr
+    (continued,) = [r for r in journal(tmp_path).read() if isinstance(r, ContinuationRecord)]
+    assert continued.changes == ["budget.trials: 5 -> 7"]
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    (sweep,) = [each for each in mlflow_runs(uri) if each.data.tags["lossfleet.kind"] == "sweep"]
+    assert sweep.data.params["budget.trials"] == "5"
+    assert sweep.data.tags["continued.1"].endswith("budget.trials: 5 -> 7")
     after = results(tmp_path)
     assert {key: after[key] for key in before} == before
     searched = {key for key in after if len(key) == 3 and key[1] == "search"}

@@ -11,7 +11,14 @@ from dataclasses import replace
 import pytest
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.records import EndRecord, Journal, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.records import (
+    ContinuationRecord,
+    EndRecord,
+    Journal,
+    ReplicateRecord,
+    SweepRecord,
+    TrialRecord,
+)
 
 SWEEP = SweepRecord(
     sweep="2024-01-02_a",
@@ -20,6 +27,7 @@ SWEEP = SweepRecord(
     environment={"mindspore": "2.10", "git": "dirty ä \u2028 \r\n"},
     started=1.5,
 )
+CONTINUED = ContinuationRecord(SWEEP.config, SWEEP.environment, ["budget.trials: 2 -> 3"], started=1.75)
 TRIAL = TrialRecord(
     strategy="focal",
     stage="search",
@@ -47,7 +55,7 @@ REPLICATE = ReplicateRecord(
     reason="train_loss is not finite",
 )
 END = EndRecord(state="KILLED", ended=9.0, table="| a |\n|---|", sentence="stopped by the user")
-RECORDS = [SWEEP, TRIAL, REPLICATE, END]
+RECORDS = [SWEEP, CONTINUED, TRIAL, REPLICATE, END]
 
 
 @pytest.fixture
@@ -82,7 +90,7 @@ def test_every_line_is_valid_json_of_one_kind(journal):
     lines = filled(journal).path.read_bytes().split(b"\n")
     assert lines.pop() == b""
     kinds = [json.loads(line, parse_constant=refuse)["kind"] for line in lines]
-    assert kinds == ["sweep", "trial", "replicate", "end"]
+    assert kinds == ["sweep", "continuation", "trial", "replicate", "end"]
 
 
 def test_a_value_that_json_does_not_have_is_refused_and_nothing_written(journal):
@@ -169,7 +177,7 @@ def test_a_broken_line_is_named(journal, line):
         with pytest.raises(UserError) as caught:
             attempt()
         assert f"{journal.path}, line 3 " in caught.value.what
-        assert "sweep, trial, replicate, engine, end" in caught.value.expected
+        assert "sweep, continuation, trial, replicate, engine, end" in caught.value.expected
 
 
 def test_each_record_is_on_disk_before_append_returns(journal, monkeypatch):

@@ -24,6 +24,7 @@ from lossfleet.runners.records import EndRecord, Journal, ReplicateRecord
 from lossfleet.runners.tracking import store as tracking_store
 from lossfleet.runners.tracking import tracker as tracker_module
 from lossfleet.runners.tracking import writer as tracking_writer
+from lossfleet.runners.tracking.read import read_sweeps
 from lossfleet.runners.tracking.rows import LARGEST, run_rows
 from lossfleet.runners.tracking.runs import Point, RunTree
 from lossfleet.runners.tracking.tracker import Tracker
@@ -114,6 +115,25 @@ def test_a_sweep_is_a_tree_of_runs(uri, tmp_path):
     assert wanted.items() <= tags.items()
     assert "reason" not in tags
     assert runs["focal 001"].data.tags["reason"] == "it diverged"
+
+
+def test_a_continued_sweep_shows_what_both_runs_were(uri, tmp_path):
+    mirror(tmp_path, uri, sweep_records.sweep())
+    later = [sweep_records.continued(), *sweep_records.trial("focal", 3), sweep_records.end()]
+    mirror(tmp_path, uri, later)
+    runs = by_name(uri)
+    tags = runs["first"].data.tags
+    assert tags["environment.git_commit"] == "c0ffee"
+    assert tags["continued.1"] == (
+        "2023-11-14 23:13 UTC: budget.trials: 2 -> 3, git_commit: 'c0ffee' -> 'decade'"
+    )
+    commits = {name: runs[name].data.tags["git_commit"] for name in ("focal 002", "focal 002 r1")}
+    assert set(commits.values()) == {"c0ffee"}
+    for name in ("focal 003", "focal 003 r1"):
+        assert runs[name].data.tags["git_commit"] == "decade"
+        assert runs[name].data.tags["lossfleet.sweep"] == tags["lossfleet.sweep"]
+    (sweep,) = read_sweeps(uri=uri)
+    assert (sweep["environment"]["git_commit"], sweep["continued"]) == ("c0ffee", {"1": tags["continued.1"]})
 
 
 def test_curves_means_and_deviations(uri, tmp_path):
@@ -463,7 +483,7 @@ def test_a_deleted_experiment_is_the_users_to_restore(uri, workdir):
     tracking_store.require_active(uri, "another")
     assert experiments(uri) == {}
     client.restore_experiment(identifier)
-    assert experiments(uri) == {EXPERIMENT: int(identifier)}
+    assert experiments(uri) == {EXPERIMENT: (int(identifier), False)}
 
 
 def test_deleted_and_foreign_runs_are_no_hindrance(uri, workdir):

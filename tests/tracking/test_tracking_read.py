@@ -17,7 +17,7 @@ from werkzeug.serving import make_server
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.tracking import client, ui
 from lossfleet.runners.tracking import curves as tracking_curves
-from lossfleet.runners.tracking.read import read_replicates
+from lossfleet.runners.tracking.read import read_replicates, read_sweeps
 from lossfleet.runners.tracking.store import tracking_uri
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 
@@ -124,6 +124,12 @@ def test_only_the_wanted_runs_are_read(uri, tmp_path):
     assert sweeps(experiments=[EXPERIMENT]) == {"late"}
     assert sweeps(sweep="early") == {"early"}
     assert sweeps(sweep="broken") == {"broken"}
+    assert sweeps(sweep=["early", "broken"]) == {"early", "broken"}
+    assert sweeps(unfinished=True) == {"late"}
+    (found,) = read_sweeps(uri=uri)
+    assert (found["sweep"], found["status"], found["newer"]) == ("late", "FINISHED", "broken")
+    (found,) = read_sweeps(uri=uri, sweep="broken")
+    assert (found["sweep"], found["status"], found["newer"]) == ("broken", "KILLED", "")
     rows = [len(read_replicates(uri=uri, sweep=name)) for name in ("early", "late", "broken")]
     assert sorted(rows) == [21, 22, 22]
     with pytest.raises(UserError, match=r"no experiment win; expected one of .*wine; did you mean wine"):
@@ -132,6 +138,8 @@ def test_only_the_wanted_runs_are_read(uri, tmp_path):
         sweeps(experiments=["theirs"])
     with pytest.raises(UserError, match="no sweep lost in wine"):
         sweeps(experiments=[EXPERIMENT], sweep="lost")
+    with pytest.raises(UserError, match="no sweep lost in wine"):
+        sweeps(experiments=[EXPERIMENT], sweep=["early", "lost"])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database at all, but long enough to be looked at"])

@@ -4,6 +4,12 @@
 `interactive` draw marks, `page` lays out HTML, `gallery` lists the figures and writes them.
 """
 
-from lossfleet.sweeps.report.figures.gallery import FIGURES, draw_gallery, write_figures, write_gallery
+from lossfleet.sweeps.report.figures.gallery import (
+    FIGURES,
+    draw_curve,
+    draw_gallery,
+    write_figures,
+    write_gallery,
+)
 
-__all__ = ["FIGURES", "draw_gallery", "write_figures", "write_gallery"]
+__all__ = ["FIGURES", "draw_curve", "draw_gallery", "write_figures", "write_gallery"]

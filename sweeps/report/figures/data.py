@@ -10,6 +10,7 @@ import pandas as pd
 
 from lossfleet.conf.metrics import sign_of
 from lossfleet.runners.metrics.evaluation import confusion_names
+from lossfleet.sweeps.comparison.blocks import WITH, block_of, data_set_of
 from lossfleet.sweeps.comparison.frame import latest_finals, scored
 from lossfleet.sweeps.comparison.references import latest_references
 from lossfleet.sweeps.comparison.statistics import bootstrap_interval
@@ -48,6 +49,32 @@ def trials(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     finals = latest_finals(frame)[["strategy", "trial"]].drop_duplicates().assign(chosen=True)
     table = table.merge(finals, how="left", on=["strategy", "trial"])
     return table.assign(chosen=table["chosen"].notna())
+
+
+def by_ratio(frame: pd.DataFrame, table: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The scores of sweeps that differ in `data.long_tail`.
+
+    Args:
+        frame: of `frame.frame`, several sweeps.
+        table: of their comparison.
+        score: the compared column.
+
+    Returns:
+        A row a sweep and strategy, by panel (the data set, with what else sets sweeps apart), strategy and ratio:
+        mean and std. Panels have two ratios or more; no rows where there are none.
+    """
+    ratios = frame.groupby("data")["long_tail"].first()
+    found = table.rename(columns={score: "mean", f"{score}_std": "std"})
+    found = found.assign(ratio=found["data"].map(ratios), panel=found["data"].map(_without_ratio))
+    found = found.dropna(subset=["ratio", "mean"])
+    several = found.groupby("panel")["ratio"].transform("nunique") > 1
+    columns = ["panel", "strategy", "ratio", "mean", "std"]
+    return found.loc[several, columns].sort_values(columns[:3], ignore_index=True)
+
+
+def _without_ratio(data: str) -> str:
+    rest = " ".join(part for part in block_of(data).split(" ") if not part.startswith("long_tail="))
+    return data_set_of(data) + (f"{WITH}{rest}" if rest else "")
 
 
 def finals(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lossfleet.sweeps.comparison.blocks import WITH, in_order
 from lossfleet.sweeps.comparison.frame import Comparison
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report.figures import predictions, scores, searches
+from lossfleet.sweeps.report.figures.data import by_ratio
 from lossfleet.sweeps.report.figures.marks import Drawn, Figure, Gallery, looks
 from lossfleet.sweeps.report.figures.source import NothingToShow, Source
 
@@ -45,11 +47,28 @@ def draw_gallery(frame: pd.DataFrame, comparison: Comparison | None = None) -> G
     several = frame["data"].nunique() > 1
     styles = looks(frame["strategy"].unique())
     gallery = Gallery(", ".join(sorted(frame["data"].unique())), [], [])
-    for data, part in frame.groupby("data"):
+    for data in in_order(frame["data"]):
+        part = frame[frame["data"] == data]
         source = Source(part, part["search_metric"].iloc[0], comparison.metrics[0], styles)
         for name, describe in FIGURES.items():
-            _add(gallery, f"{name}-{data}" if several else name, str(data), partial(describe, source))
+            _add(
+                gallery,
+                f"{name}-{data.replace(WITH, '-')}" if several else name,
+                data,
+                partial(describe, source),
+            )
     _add(gallery, "critical_difference", "", partial(scores.critical_difference, comparison.ranks, styles))
+    gallery.drawn.extend(draw_curve(frame, comparison).drawn)
+    return gallery
+
+
+def draw_curve(frame: pd.DataFrame, comparison: Comparison) -> Gallery:
+    """Draws the scores by imbalance, alone; nothing where no sweeps differ in their ratio."""
+    gallery = Gallery("score by imbalance", [], [])
+    table = by_ratio(frame, comparison.table, comparison.metrics[0])
+    if len(table):
+        styles = looks(frame["strategy"].unique())
+        _add(gallery, "imbalance", "", partial(scores.imbalance, table, comparison.metrics[0], styles))
     return gallery
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -24,6 +25,9 @@ from lossfleet.sweeps.report.figures.marks import (
     Points,
 )
 from lossfleet.sweeps.report.figures.source import NothingToShow, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def strategies(source: Source) -> Figure:
@@ -71,6 +75,43 @@ def strategies(source: Source) -> Figure:
             )
         ],
         panel_height=0.16 + 0.09 * len(names),
+    )
+
+
+def imbalance(table: pd.DataFrame, score: str, looks: Mapping[str, Look]) -> Figure:
+    """The mean score of each strategy by the ratio that the training part was thinned to.
+
+    Args:
+        table: of `data.by_ratio`.
+        score: the compared column.
+        looks: of the strategies.
+    """
+    panels = []
+    for title, part in table.groupby("panel"):
+        ratios = sorted(part["ratio"].unique())
+        marks: list[Mark] = []
+        for name, own in part.groupby("strategy"):
+            places = [ratios.index(ratio) for ratio in own["ratio"]]
+            texts = [f"{name}: {row.mean:.4f} ± {row.std:.4f}" for row in own[["mean", "std"]].itertuples()]
+            marks.append(Line(places, list(own["mean"]), looks[name]))
+            marks.append(Points(places, list(own["mean"]), looks[name], name=name, texts=texts))
+        names = {place: f"{ratio:g}" for place, ratio in enumerate(ratios)}
+        limits = (-0.2, len(ratios) - 0.8)
+        x = Axis("largest / smallest class in training", names=names, limits=limits)
+        panels.append(
+            Panel(
+                marks,
+                x,
+                Axis(score.replace("_", " ")),
+                str(title) if len(table["panel"].unique()) > 1 else "",
+            )
+        )
+    return Figure(
+        "imbalance",
+        f"Score by imbalance: {', '.join(dict.fromkeys(table['panel']))}",
+        "Means over the final splits. Each ratio is a sweep of its own, tuned for it; the ratios stand at equal "
+        "distances.",
+        panels,
     )
 
 
