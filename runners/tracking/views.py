@@ -10,6 +10,7 @@ import json
 from importlib import metadata
 
 from lossfleet.runners.records import EndRecord, SweepRecord
+from lossfleet.runners.tracking.names import mlflow_name
 from lossfleet.runners.tracking.runs import milliseconds
 from lossfleet.runners.tracking.tags import KIND_TAG
 
@@ -42,11 +43,11 @@ def prepared_view(sweep: SweepRecord, end: EndRecord) -> dict[str, str]:
     columns = [
         *(_column("tags", name) for name in ("strategy", "stage")),
         *(_column("params", name) for name in _hyperparameters(sweep)),
-        *(_column("metrics", name) for name in metrics),
+        *(_column("metrics", mlflow_name(name)) for name in metrics),
     ]
     state = {
         "searchFilter": f"tags.`{KIND_TAG}` = 'trial'",
-        "orderByKey": _column("metrics", compared),
+        "orderByKey": _column("metrics", mlflow_name(compared)),
         "orderByAsc": False,
         "selectedColumns": columns[:MOST_COLUMNS],
     }
