@@ -20,8 +20,9 @@ from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.processes import TRAINERS_LOCK, end_with
 
-# Training goes first; and no library starts threads on the cores that train.
-NICENESS = 10
+# Training goes first, but a process that waits for its end would make the sweep longer; and no library starts threads
+# on the cores that train.
+NICENESS = 5
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 

@@ -34,6 +34,7 @@ def member():
         train_labels=labels,
         class_counts=np.bincount(labels),
         rarest_class=0,
+        pool_rows=None,
     )
     fleet = SimpleNamespace(logits=lambda part: logits.copy(), split=lambda slot: split)
     config = Config("ce", choose("data", "wine"), choose("loss", "cross_entropy"))

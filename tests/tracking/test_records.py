@@ -177,7 +177,7 @@ def test_a_broken_line_is_named(journal, line):
         with pytest.raises(UserError) as caught:
             attempt()
         assert f"{journal.path}, line 3 " in caught.value.what
-        assert "sweep, continuation, trial, replicate, engine, end" in caught.value.expected
+        assert "sweep, continuation, trial, replicate, reference, engine, end" in caught.value.expected
 
 
 def test_each_record_is_on_disk_before_append_returns(journal, monkeypatch):
