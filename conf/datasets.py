@@ -61,7 +61,7 @@ class Data:
                     hint=f"write for example data={self.name} data.path=table.csv data.target=label",
                 )
         for name in PATHS:
-            path = self.source[name]
+            path = self.source.get(name)
             if path is not None and not path.endswith(TABLE_ENDINGS):
                 raise UserError(
                     what=f"data.{name} is {show(path)}",
@@ -75,7 +75,7 @@ class Data:
         """Each column has one use."""
         uses = {self.source["target"]: "the target"}
         for name in ASIDES:
-            column = self.source[name]
+            column = self.source.get(name)
             if column in uses:
                 raise UserError(
                     what=f"data.{name} is {show(column)}, {uses[column]}",
@@ -85,7 +85,7 @@ class Data:
             if column is not None:
                 uses[column] = f"which data.{name} names"
         for name in ("drop", "categorical"):
-            for column in uses.keys() & set(self.source[name]):
+            for column in uses.keys() & set(self.source.get(name, ())):
                 raise UserError(
                     what=f"data.{name} contains {show(column)}, {uses[column]}",
                     expected="features",
@@ -94,7 +94,7 @@ class Data:
 
     def _check_parts(self) -> None:
         """What says which rows belong into which part says so alone."""
-        given = [name for name in (*ASIDES, "test_path") if self.source[name] is not None]
+        given = [name for name in (*ASIDES, "test_path") if self.source.get(name) is not None]
         parts = [name for name in given if name != "group"]
         if len(parts) > 1:
             raise UserError(

@@ -153,7 +153,7 @@ def located(data: Data) -> Data:
     """The same choice of data with absolute paths, so that a table is found from another working directory too."""
     if not data.is_table:
         return data
-    paths = {name: data.source[name] for name in PATHS if data.source[name] is not None}
+    paths = {name: data.source[name] for name in PATHS if data.source.get(name) is not None}
     absolute = {name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items()}
     return replace(data, source=data.source.replace(**absolute))
 
@@ -163,7 +163,7 @@ def _files_digest(data: Data) -> str:
     digests = [
         file_digest(Path(data.source[name]), f"data.{name}")
         for name in PATHS
-        if data.source[name] is not None
+        if data.source.get(name) is not None
     ]
     return digests[0] if len(digests) == 1 else text_digest(" ".join(digests))
 

@@ -40,17 +40,17 @@ def settle_repeated(dataset: Dataset, how: str) -> Dataset:
     notes = []
     if repeated.size:
         of_all = f"{len(repeated)} of {len(equal)} rows repeat an earlier row exactly"
-        how = _chosen(dataset, len(repeated) / len(equal)) if how == "auto" else how
-        if how == "drop":
+        chosen = _chosen(dataset, len(repeated) / len(equal)) if how == "auto" else how
+        if chosen == "drop":
             dataset, torn = dataset.without(repeated), np.delete(torn, repeated)
             notes.append(
                 f"{len(repeated)} rows left out that repeat an earlier row exactly: they would leak across splits"
             )
-        elif how == "group":
+        elif chosen == "group":
             dataset = replace(dataset, groups=equal)
-            notes.append(
-                f"{of_all}: all are kept, each of {len(np.unique(equal))} sets of equal features in one part"
-            )
+            sets = f"each of {len(np.unique(equal))} sets of equal features in one part"
+            otherwise = "; data.repeated=keep leaves them wherever they fall" if how == "auto" else ""
+            notes.append(f"{of_all}: all are kept, {sets}{otherwise}")
         else:
             notes.append(f"{of_all}: all are kept, in whatever part they are")
     if torn.any():

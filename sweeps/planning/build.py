@@ -101,7 +101,7 @@ def with_data(composer: Composer, request: Request) -> Request:
         "data.class_names": [literal(name) for name in data.class_names or ()],
     }
     if data.is_table:
-        paths = {name: data.source[name] for name in PATHS if data.source[name] is not None}
+        paths = {name: data.source[name] for name in PATHS if data.source.get(name) is not None}
         told |= {f"data.{name}": literal(path) for name, path in paths.items()}
     return replace(request, shared=request.shared | told)
 

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lossfleet.conf.datasets import TABLE, Data
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import Part
 from lossfleet.conf.schema import choose
 from lossfleet.runners.data import table_file
 from lossfleet.runners.data.builtin import Dataset
@@ -151,6 +153,15 @@ def test_a_split_that_the_data_decides_is_made_once(path):
     assert factory.split(0, 0) is factory.split(101, 1001)
     factory = ReplicateFactory(described(table(path, group="patient")))
     assert factory.split(0, 0) is not factory.split(101, 1001)
+
+
+def test_a_file_of_the_users_need_not_name_every_setting(path):
+    short = Data(
+        Part("data", "mine", TABLE, (("path", str(path)), ("target", "ill"), ("drop", ("patient", "when"))))
+    )
+    assert described(short).class_names == ("no", "yes")
+    with pytest.raises(UserError, match=r"data\.path is 'a\.txt'"):
+        Data(Part("data", "mine", TABLE, (("path", "a.txt"), ("target", "ill"))))
 
 
 def test_columns_aside_make_another_label_and_null_does_not(path):

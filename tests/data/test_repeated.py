@@ -70,7 +70,7 @@ def test_grouped_rows_are_all_kept_and_equal_ones_are_one_group(how):
     assert settled.notes[0] == (
         f"{repeated} of {ROWS} rows repeat an earlier row exactly: all are kept, each of {sets} sets of equal "
         "features in one part"
-    )
+    ) + ("; data.repeated=keep leaves them wherever they fall" if how == "auto" else "")
 
 
 def test_kept_rows_are_kept_and_told():
