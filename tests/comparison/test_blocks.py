@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sweep_records
-from mlflow_sweeps import mirror
+from mlflow_sweeps import append, mirror
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.records import TrialRecord
@@ -17,6 +17,7 @@ from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.printing import read_comparisons
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import csv_table, latex_table, markdown_table, print_table
+from lossfleet.sweeps.report.conclusion import conclude_side_by_side
 from lossfleet.sweeps.report.figures import draw_curve, draw_gallery
 from lossfleet.sweeps.report.figures.data import by_ratio
 from lossfleet.sweeps.report.figures.marks import Points
@@ -146,6 +147,18 @@ def test_the_curve_has_the_means_by_ratio(long_tails):
     points = {mark.name: list(mark.y) for mark in panel.marks if isinstance(mark, Points)}
     assert points == {name: table.loc[table["strategy"] == name, "mean"].tolist() for name in ("ce", "focal")}
     assert "imbalance" in [each.figure.name for each in draw_gallery(long_tails, found).drawn]
+
+
+def test_several_sweeps_end_with_one_table_and_the_curve(workdir, capsys):
+    folders = [workdir / "studies" / f"s{number}" for number in range(2)]
+    for number, folder in enumerate(folders):
+        append(folder, sweep_with(number, data_long_tail=[2.0, 4.0][number]))
+    conclude_side_by_side(folders)
+    out = capsys.readouterr().out
+    assert "Side by side (lossfleet compare --sweeps s0 s1):" in out
+    assert out.index("long_tail=2 ") < out.index("long_tail=4 ")
+    (beside,) = workdir.glob("studies/_side_by_side-*")
+    assert {path.name for path in beside.iterdir()} == {"imbalance.png", "figures.html"}
 
 
 def test_there_is_no_curve_without_ratios():

@@ -39,6 +39,7 @@ def plan(**studies):
             ["data.name: 'wine' -> 'digits'", "seed: 0 -> 2 for ce"],
         ),
         (plan(ce={"seed": 0}, ohem={"seed": 0}), plan(ce={"seed": 0}), ["strategies: ce,ohem -> ce"]),
+        (plan(ce={"evaluation": {"rope": 0.01}}), plan(ce={"evaluation": {"rope": 0.02}}), []),
         (
             plan(ce={"budget": {"trials": 3, "epochs": 2}, "fleet": {"slots": 1}, "tracking": {"uri": None}}),
             plan(ce={"budget": {"trials": 4, "epochs": 2}, "fleet": {"slots": 2}, "tracking": {"uri": "a"}}),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +17,7 @@ from mlflow_sweeps import EXPERIMENT, mirror, read_runs
 from werkzeug.serving import make_server
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.tracking import client, ui
+from lossfleet.runners.tracking import client, ui, views
 from lossfleet.runners.tracking import curves as tracking_curves
 from lossfleet.runners.tracking.read import read_replicates, read_sweeps
 from lossfleet.runners.tracking.store import tracking_uri
@@ -195,6 +197,57 @@ def test_the_ui_serves_this_store_on_this_machine_only(uri, monkeypatch, capsys)
     assert command[command.index("--backend-store-uri") + 1] == uri
     assert commands[1:] == ["interrupted", "terminated"]
     assert f"http://127.0.0.1:{port}" in capsys.readouterr().out
+
+
+def test_the_ui_s_links_are_plain_where_the_view_would_not_be_understood(uri, tmp_path, monkeypatch):
+    records = sweep_records.sweep()
+    compared = {"test_macro_f1": 0.9, "test_mcc": 0.8}
+    mirror(tmp_path, uri, [*records[:-1], replace(records[-1], metrics=compared)])
+    ((identifier, has_view),) = ui.experiments(uri).values()
+    assert has_view
+    tags = MlflowClient(uri).get_experiment(str(identifier)).tags
+    state = json.loads(json.loads(tags[views.VIEW_TAG])["state"])
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`test_macro_f1`", False)
+    assert state["searchFilter"] == "tags.`lossfleet.kind` = 'trial'"
+    metrics = ("test_macro_f1", "test_macro_f1_std", "validation_macro_f1", "validation_macro_f1_std")
+    columns = ["tags.`strategy`", "tags.`stage`", *(f"metrics.`{name}`" for name in metrics)]
+    assert state["selectedColumns"] == columns
+    # What the view asks for is what MLflow finds.
+    found = MlflowClient(uri).search_runs(
+        [str(identifier)], state["searchFilter"], order_by=["metrics.`test_macro_f1` DESC"]
+    )
+    assert [run.info.run_name for run in found][:2] == ["focal final", "ce final"]
+    assert len(found) == 6
+    prepared, plain = (ui.links("http://x", identifier, has_view=each) for each in (True, False))
+    assert all(f"&viewStateShareKey={views.VIEW}" in link for link in prepared)
+    assert [link.replace(f"&viewStateShareKey={views.VIEW}", "") for link in prepared] == list(plain)
+    for version, known in (("3.17.2", True), ("3.16.0", False), ("4.0.0", False)):
+        monkeypatch.setattr(views.metadata, "version", lambda _, version=version: version)
+        assert views.takes_views() == known
+
+
+def test_the_link_is_opened_once_the_server_answers(monkeypatch, capsys):
+    opened, polls = [], iter([None, None, None, None])
+
+    class Server:
+        def poll(self):
+            return next(polls)
+
+    monkeypatch.setattr(ui, "PAUSE", 0)
+    monkeypatch.setattr(ui.webbrowser, "open", lambda link: opened.append(link) or False)
+    answers = iter([OSError(), socket.socket()])
+
+    def answer(address, timeout):
+        assert address == "http://x/health"
+        found = next(answers)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(ui.urllib.request, "urlopen", answer)
+    ui.open_when_served("http://x", "http://x/#link", Server())
+    assert opened == ["http://x/#link"]
+    assert "there is no browser" in capsys.readouterr().err
 
 
 def test_a_trial_before_its_sweep_is_refused():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
+import zlib
 from pathlib import Path
 
 import pytest
@@ -33,10 +38,16 @@ OPTIONS += ("disable-background-networking", "disable-component-update", "disabl
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The address of the experiment that `lossfleet ui` prints."""
-    folder = tmp_path_factory.mktemp("ui")
-    succeed(folder, "sweep", *SWEEP)
+def folder(tmp_path_factory):
+    """A finished sweep."""
+    made = tmp_path_factory.mktemp("ui")
+    succeed(made, "sweep", *SWEEP)
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(folder):
+    """The addresses of the trials and of the charts of the experiment that `lossfleet ui` prints."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -48,16 +59,22 @@ def address(tmp_path_factory):
         text=True,
         start_new_session=True,
     )
-    watchdog = threading.Timer(SECONDS, server.kill)
+    watchdog = threading.Timer(4 * SECONDS, server.kill)
     watchdog.start()
     try:
         printed = next((line for line in server.stdout if line.startswith("  breast_cancer: ")), None)
         assert printed, "the UI did not print the address of the experiment"
-        yield printed.split()[-1]
+        yield printed.split()[-1], server.stdout.readline().split()[-1]
     finally:
         watchdog.cancel()
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def address(served):
+    """The plain address of the experiment, without the prepared view."""
+    return served[0].partition("&")[0]
 
 
 @pytest.fixture
@@ -81,16 +98,20 @@ def keep(page, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"ui-{name}.png")
 
 
-def open_experiment(page, address: str) -> None:
-    # The server answers some seconds after its address was printed.
+def go(page, address: str) -> None:
+    """Open an address; the server answers some seconds after it was printed."""
     for _ in range(SECONDS):
         try:
-            page.goto(address.partition("#")[0])
-            break
+            page.goto(address)
+            return
         except Exception as error:
             if "ERR_CONNECTION_REFUSED" not in str(error):
                 raise
             page.wait_for_timeout(500)
+
+
+def open_experiment(page, address: str) -> None:
+    go(page, address.partition("#")[0])
     # The UI forgets the workflow of an address on the next page, but remembers this choice.
     page.get_by_text("Model training", exact=True).click()
     page.goto(address)
@@ -128,3 +149,67 @@ def test_a_sweep_says_what_it_found_and_has_its_figures(page, address):
     image.wait_for()
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     keep(page, "figure")
+
+
+def views(folder) -> dict[str, dict]:
+    """The views of experiments, by name, as MLflow has them in its tags."""
+    with sqlite3.connect(folder / "mlflow.db") as connection:
+        query = "SELECT value FROM experiment_tags WHERE key LIKE 'mlflow.sharedViewState.%'"
+        found = [json.loads(value) for (value,) in connection.execute(query)]
+    return {view["name"]: view for view in found}
+
+
+def test_the_printed_links_open_the_trials_sorted_by_what_was_compared(page, served):
+    trials, charts = served
+    go(page, trials)
+    page.get_by_role("link", name="focal 002", exact=True).wait_for()
+    shown = page.get_by_role("link", name=re.compile("^focal (final|00.)"))
+    assert shown.all_inner_texts()[0] == "focal final"
+    assert sorted(shown.all_inner_texts()) == ["focal 000", "focal 001", "focal 002", "focal final"]
+    assert page.get_by_role("link", name="small", exact=True).count() == 0
+    page.get_by_role("button", name="Sort: test_balanced_accuracy").wait_for()
+    page.get_by_role("button", name="Close", exact=True).first.click()
+    headers = " ".join(page.get_by_role("columnheader").all_inner_texts())
+    for name in (
+        "test_balanced_accuracy",
+        "test_balanced_accuracy_std",
+        "loss.gamma",
+        "loss.alpha",
+        "strategy",
+    ):
+        assert name in headers
+    assert "loss.tau" not in headers
+    keep(page, "view")
+    go(page, charts)
+    page.get_by_role("button", name="Add chart").first.wait_for()
+    page.get_by_text("focal final", exact=True).first.wait_for()
+    keep(page, "charts")
+
+
+def test_the_view_is_stored_as_the_share_button_stores_it(page, served, folder):
+    go(page, served[0])
+    page.get_by_role("link", name="focal 002", exact=True).wait_for()
+    page.get_by_test_id("saved-views-trigger").click()
+    page.get_by_test_id("saved-views-save-current").click()
+    page.get_by_role("dialog").get_by_role("textbox").first.fill("theirs")
+    page.get_by_role("dialog").get_by_role("button", name="Save").first.click()
+    page.get_by_test_id("share-link-input").wait_for()
+    link = page.get_by_test_id("share-link-input").input_value()
+    found = views(folder)
+    ours, theirs = found["trials"], found["theirs"]
+    assert ours.keys() == theirs.keys()
+    assert {name: type(value) for name, value in ours.items()} == {
+        name: type(value) for name, value in theirs.items()
+    }
+    assert re.search(r"/#/experiments/\d+/runs\?viewStateShareKey=[\w-]+", link)
+    state = theirs["state"]
+    if state.startswith("deflate;"):
+        state = zlib.decompress(base64.b64decode(state.removeprefix("deflate;"))).decode()
+    kept = json.loads(state)
+    # In a view that came by a link the button stores MLflow's defaults: the same fields, of the same kinds.
+    for name, value in json.loads(ours["state"]).items():
+        assert type(kept[name]) is type(value)
+    assert all(re.fullmatch(r"\w+\.`[^`]+`", column) for column in kept["selectedColumns"])
+    assert all(
+        re.fullmatch(r"\w+\.`[^`]+`", column) for column in json.loads(ours["state"])["selectedColumns"]
+    )
