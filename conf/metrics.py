@@ -145,11 +145,19 @@ def known_metrics() -> dict[str, Metric]:
 
 
 def sign_of(name: str) -> int:
-    """1 where more of what a column such as `test_brier_score` or `test_recall[text]` holds is better, else -1."""
+    """1 where more of what a column such as `test_brier_score` or `test_recall[text]` holds is better, else -1.
+
+    Of what is no known metric more is taken as better, see `is_known`.
+    """
     signs = {"train_loss": -1} | {each.name: each.sign for each in known_metrics().values()}
     base, _ = split_class(name)
     longest = max((known for known in signs if base.endswith(known)), key=len, default=None)
     return 1 if longest is None else signs[longest]
+
+
+def is_known(metric: str) -> bool:
+    """Whether this process has met a metric, with its class or without."""
+    return split_class(metric)[0] in known_metrics()
 
 
 def metrics_in(folders: Iterable[Path]) -> list[Metric]:

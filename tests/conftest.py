@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+from hypothesis import settings
 
 
 def forget_store() -> None:
@@ -18,6 +19,10 @@ def forget_store() -> None:
 forget_store()
 # Nine processes beside each server, for jobs that we have none of.
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+
+# Tests pass on a machine that others load too.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 # In the order in which workers begin them, so that none is left alone with a long one at the end.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
-from lossfleet.conf.metrics import known_metrics
+from lossfleet.conf.metrics import is_known, known_metrics
 
 if TYPE_CHECKING:
     from lossfleet.sweeps.comparison.frame import Comparison
@@ -78,6 +78,7 @@ def read_comparisons(
     from lossfleet.sweeps.comparison.unfinished import best_so_far, is_evaluated, mark_unfinished
 
     table = frame(experiments, uri=uri, sweep=sweep, curves=False, unfinished=True)
+    tell_unknown_metrics(table["search_metric"])
     searching = []
     said = []
     for each in read_sweeps(experiments, uri=uri, sweep=sweep, unfinished=True):
@@ -99,6 +100,17 @@ def read_comparisons(
         yield best_so_far(each, part)
 
 
+def tell_unknown_metrics(searched: Iterable[str]) -> None:
+    """Says on standard error by which metrics was searched of which nothing tells whether more is better."""
+    for metric in dict.fromkeys(searched):
+        if not is_known(metric):
+            print(
+                f"a search was by {metric}, which is none of lossfleet's own: more of it is taken as better, unless "
+                "--config-dir names the folder that has it",
+                file=sys.stderr,
+            )
+
+
 def check_metric_names(names: Sequence[str]) -> None:
     """Refuses names that no sweep has, whatever its number of classes.
 
@@ -113,7 +125,7 @@ def check_metric_names(names: Sequence[str]) -> None:
             raise UserError(
                 what=f"there is no metric {name!r}",
                 expected="a metric of the final evaluations",
-                hint=suggest(name, known),
+                hint=f"{suggest(name, known)} One of your own needs --config-dir FOLDER",
             )
         if name in names[:index]:
             raise UserError(

@@ -13,7 +13,11 @@ from lossfleet.runners.metrics.classification import class_numbers, metric_names
 from lossfleet.runners.metrics.evaluation import DIAGRAMS, Outputs, evaluate, final_metric_names
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
-from lossfleet.sweeps.comparison.printing import check_metric_names, print_comparison
+from lossfleet.sweeps.comparison.printing import (
+    check_metric_names,
+    print_comparison,
+    tell_unknown_metrics,
+)
 from lossfleet.sweeps.comparison.summary import summary
 
 ROWS = ("train_rows", "validation_rows", "test_rows", "test_pool_rows")
@@ -454,3 +458,10 @@ def test_the_winner_is_named_with_those_it_cannot_be_told_from():
     assert level.winner == f"{best} (not distinguishable from {other})"
     alone = [each for each in sweep_records.sweep() if getattr(each, "strategy", "ce") == "ce"]
     assert summary(frame_from_records(alone)).winner == ""
+
+
+def test_a_search_by_a_metric_that_nobody_knows_says_how_it_is_taken(capsys):
+    tell_unknown_metrics(["recall[text]", "worst_error", "macro_f1", "worst_error"])
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("a search was by worst_error, ")
+    assert "--config-dir" in said
