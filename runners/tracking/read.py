@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.runners.tracking.client import connect_to_existing, search_runs
 from lossfleet.runners.tracking.curves import (
     Curves,
     curves_from_database,
@@ -15,9 +14,9 @@ from lossfleet.runners.tracking.curves import (
     finite_or_infinite,
 )
 from lossfleet.runners.tracking.database import open_engine
-from lossfleet.runners.tracking.names import metric_name, mlflow_name
 from lossfleet.runners.tracking.replicates import curve_names, replicate_row
-from lossfleet.runners.tracking.store import tracking_uri
+from lossfleet.runners.tracking.rows import metric_name, mlflow_name
+from lossfleet.runners.tracking.store import connect_to_existing, search_runs, tracking_uri
 from lossfleet.runners.tracking.tags import CONTINUED_TAG, KIND_TAG, SWEEP_TAG
 
 if TYPE_CHECKING:

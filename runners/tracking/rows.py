@@ -1,16 +1,18 @@
-"""A run as rows of MLflow's tables, as its own client would have stored it (no mlflow in here)."""
+"""What MLflow stores of a run: metrics by names that it takes, and rows of its tables (no mlflow in here)."""
 
 from __future__ import annotations
 
 import math
+import re
 import sys
 from typing import Any
 
-from lossfleet.runners.tracking.names import mlflow_name
 from lossfleet.runners.tracking.runs import Run, milliseconds
 
 # MLflow stores infinity as the largest double, and NaN as zero with a flag.
 LARGEST = sys.float_info.max
+# MLflow refuses more on one system or another; a colon stands before what is written as hexadecimal digits.
+REFUSED = r"[^\w\- .]|^\.+$|^ | $"
 
 
 def run_rows(run: Run, run_id: str, parent_id: str) -> dict[str, list[dict[str, Any]]]:
@@ -55,3 +57,29 @@ def run_rows(run: Run, run_id: str, parent_id: str) -> dict[str, list[dict[str, 
         "metrics": metrics,
         "latest_metrics": list(latest.values()),
     }
+
+
+def mlflow_name(name: str) -> str:
+    """A metric's name in MLflow, which takes no brackets: `test_recall[text]` is `test_recall/text`."""
+    metric, bracket, classes = name.partition("[")
+    return "/".join([metric, *map(_escaped, classes.removesuffix("]").split("]["))]) if bracket else name
+
+
+def metric_name(name: str) -> str:
+    """The metric's name of its name in MLflow."""
+    metric, *classes = name.split("/")
+    return metric + "".join(f"[{_unescaped(each)}]" for each in classes)
+
+
+def _escaped(class_name: str) -> str:
+    return (
+        re.sub(REFUSED, lambda found: "".join(f":{byte:02x}" for byte in found[0].encode()), class_name)
+        or ":"
+    )
+
+
+def _unescaped(text: str) -> str:
+    def character(found: re.Match[str]) -> str:
+        return bytes.fromhex(found[0].replace(":", "")).decode(errors="replace")
+
+    return "" if text == ":" else re.sub(r"(:[0-9a-f]{2})+", character, text)

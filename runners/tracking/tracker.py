@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.runners.records import CONFUSION, ContinuationRecord, EndRecord, SweepRecord
-from lossfleet.runners.tracking.client import connect, search_runs
 from lossfleet.runners.tracking.database import insert_runs, make_store, open_engine
-from lossfleet.runners.tracking.names import mlflow_name
+from lossfleet.runners.tracking.rows import mlflow_name
 from lossfleet.runners.tracking.runs import Run, milliseconds, sweep_params
-from lossfleet.runners.tracking.store import database_path, deleted_experiment, is_local
+from lossfleet.runners.tracking.store import connect, database_path, deleted_experiment, is_local, search_runs
 from lossfleet.runners.tracking.tags import (
     FRONT_TAG,
     KEY_TAG,

@@ -10,7 +10,7 @@ import json
 from importlib import metadata
 
 from lossfleet.runners.records import EndRecord, SweepRecord
-from lossfleet.runners.tracking.names import mlflow_name
+from lossfleet.runners.tracking.rows import mlflow_name
 from lossfleet.runners.tracking.runs import milliseconds
 from lossfleet.runners.tracking.tags import KIND_TAG
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from lossfleet.conf.schema import Config, Data, Part
 from lossfleet.losses.weights import class_weights
+from lossfleet.runners.cache import ByteBoundedCache
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import is_fixed
 from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
 from lossfleet.runners.data.splits import Split, make_split
 from lossfleet.runners.streams import Stream, generator
-from lossfleet.runners.training.cache import ByteBoundedCache
 
 if TYPE_CHECKING:
     from lossfleet.runners.models.layers import Layer

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
-from lossfleet.sweeps.comparison.printing import Format
+from lossfleet.sweeps.report.printing import Format
 
 if TYPE_CHECKING:
     from lossfleet.sweeps.planning.plan import Plan
@@ -18,7 +18,7 @@ def sweep(
     overrides: Sequence[str], *, print_config: bool, fresh: bool = False, config_dirs: Sequence[str] = ()
 ) -> int:
     """Plans all sweeps, then runs or prints them one after another; returns the exit code."""
-    from lossfleet.conf.folders import importable
+    from lossfleet.sweeps.commands.folders import importable
     from lossfleet.sweeps.planning.compose import run_sweeper, with_folders
 
     plans: list[Plan] = []
@@ -80,9 +80,9 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
 
 def worker(sweep: str, *, storage: str, uri: str | None, config_dirs: Sequence[str] = ()) -> bool:
     """Trains a part of a sweep that was published for workers; returns whether the sweep could be compared."""
-    from lossfleet.conf.folders import importable
     from lossfleet.sweeps.cluster.worker import run_worker
     from lossfleet.sweeps.commands.check import check_users_parts
+    from lossfleet.sweeps.commands.folders import importable
 
     with importable(config_dirs):
         end = run_worker(sweep, storage, uri, check=check_users_parts)
@@ -92,7 +92,7 @@ def worker(sweep: str, *, storage: str, uri: str | None, config_dirs: Sequence[s
 
 def train(overrides: Sequence[str], *, print_config: bool, config_dirs: Sequence[str] = ()) -> None:
     """Runs or prints one training."""
-    from lossfleet.conf.folders import importable
+    from lossfleet.sweeps.commands.folders import importable
     from lossfleet.sweeps.planning.build import build_config
     from lossfleet.sweeps.planning.compose import Composer, hydra_session, split_overrides, with_folders
 
@@ -124,12 +124,12 @@ def compare(
     config_dirs: Sequence[str] = (),
 ) -> None:
     """Prints the comparison of the strategies in the recorded sweeps; draws and reports it where asked to."""
-    from lossfleet.conf.folders import importable
     from lossfleet.conf.metrics import metrics_in, remember
+    from lossfleet.sweeps.commands.folders import importable
     from lossfleet.sweeps.report.html import check_targets, report_from_mlflow
 
     check_targets(figures, html)
-    from lossfleet.sweeps.comparison.printing import print_comparison
+    from lossfleet.sweeps.report.printing import print_comparison
 
     with importable(config_dirs) as folders:
         remember(metrics_in(folders))

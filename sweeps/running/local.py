@@ -19,11 +19,11 @@ from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
 from lossfleet.runners.training.slots import Slots
 from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.report.speed import Stopwatch
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring import measure
 from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
-from lossfleet.sweeps.running.speed import Stopwatch
 
 
 class JobSource(Protocol):

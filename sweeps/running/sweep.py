@@ -24,6 +24,7 @@ from lossfleet.runners.tracking.writer import Writer, start_writer
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, total_trials
 from lossfleet.sweeps.report.conclusion import conclude, import_conclusion
+from lossfleet.sweeps.report.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.running.folder import (
     STUDIES,
     continuation,
@@ -35,7 +36,6 @@ from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.progress import SweepProgress
 from lossfleet.sweeps.running.references import References
 from lossfleet.sweeps.running.size import check_fusion
-from lossfleet.sweeps.running.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.search.stopping import remarks
 
 # Seconds that an interrupted sweep waits for MLflow; the writer goes on in the background.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lossfleet.runners.records import EngineRecord, Journal
-from lossfleet.sweeps.running.speed import speed_metrics
+from lossfleet.sweeps.report.speed import speed_metrics
 from tests.benchmarks.measure import LOSSFLEET, Report, fresh_folder, run_command
 
 SETTINGS = (

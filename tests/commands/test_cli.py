@@ -138,7 +138,7 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
     called = []
     replace_module(
         monkeypatch,
-        "lossfleet.sweeps.comparison.printing",
+        "lossfleet.sweeps.report.printing",
         print_comparison=lambda *given: called.append(given),
     )
     replace_module(

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from forks import run_command
 
-from lossfleet.conf import folders
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.folders import importable
 from lossfleet.conf.metrics import metrics_in, sign_of
+from lossfleet.sweeps.commands import folders
 from lossfleet.sweeps.commands.check import check_parts
 from lossfleet.sweeps.commands.cli import main
+from lossfleet.sweeps.commands.folders import importable
 from lossfleet.sweeps.planning.compose import run_sweeper, with_folders
 from lossfleet.sweeps.planning.plan import Plan, trial_config
 

@@ -13,12 +13,12 @@ from lossfleet.runners.metrics.classification import class_numbers, metric_names
 from lossfleet.runners.metrics.evaluation import DIAGRAMS, Outputs, evaluate, final_metric_names
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
-from lossfleet.sweeps.comparison.printing import (
+from lossfleet.sweeps.comparison.summary import summary
+from lossfleet.sweeps.report.printing import (
     check_metric_names,
     print_comparison,
     tell_unknown_metrics,
 )
-from lossfleet.sweeps.comparison.summary import summary
 
 ROWS = ("train_rows", "validation_rows", "test_rows", "test_pool_rows")
 

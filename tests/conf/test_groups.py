@@ -8,11 +8,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from lossfleet import conf
-from lossfleet.conf.folders import importable
 from lossfleet.conf.metrics import Metric
 from lossfleet.conf.parts import GIVEN, Part
 from lossfleet.conf.rules import Rule
 from lossfleet.conf.schema import PART_GROUPS, SECTION_FIELDS, build_part
+from lossfleet.sweeps.commands.folders import importable
 from lossfleet.sweeps.planning.compose import run_sweeper, with_folders
 
 CONF = Path(conf.__file__).parent

@@ -12,9 +12,9 @@ from lossfleet.runners.records import EngineRecord
 from lossfleet.runners.training import fleet, replicate
 from lossfleet.runners.training.shape import FleetShape, shape_of
 from lossfleet.sweeps.commands.cli import main
+from lossfleet.sweeps.report.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.running import local, slots
 from lossfleet.sweeps.running.slots import bytes_of_slot, number_of_pages, number_of_slots
-from lossfleet.sweeps.running.speed import speed_metrics, speed_sentence
 
 SHAPE = shape_of(config(model=mlp(32, 32), batch_size=64), features=10, classes=5, train_rows=3277)
 assert isinstance(SHAPE, FleetShape)

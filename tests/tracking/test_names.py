@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mlflow.utils.validation import _validate_metric_name
 
-from lossfleet.runners.tracking.names import metric_name, mlflow_name
+from lossfleet.runners.tracking.rows import metric_name, mlflow_name
 
 NAMES = {
     "test_mcc": "test_mcc",

@@ -17,8 +17,8 @@ from mlflow_sweeps import EXPERIMENT, mirror, read_runs
 from werkzeug.serving import make_server
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.tracking import client, ui, views
 from lossfleet.runners.tracking import curves as tracking_curves
+from lossfleet.runners.tracking import ui, views
 from lossfleet.runners.tracking.read import read_replicates, read_sweeps
 from lossfleet.runners.tracking.store import tracking_uri
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
@@ -38,7 +38,7 @@ def test_the_tracking_uri(monkeypatch):
 def test_mlflow_and_journal_give_the_same_table(uri, tmp_path, monkeypatch):
     records = sweep_records.sweep()
     mirror(tmp_path, uri, records)
-    monkeypatch.setattr(client, "RUNS_A_PAGE", 3)
+    monkeypatch.setattr(store, "RUNS_A_PAGE", 3)
     monkeypatch.setattr(tracking_curves, "RUNS_A_QUERY", 5)
     ours = frame_from_records(records)
     pd.testing.assert_frame_equal(frame(uri=uri), ours)

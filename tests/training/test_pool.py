@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
-from lossfleet.runners.training.cache import ByteBoundedCache
+from lossfleet.runners.cache import ByteBoundedCache
 from lossfleet.runners.training.pool import Pool
 
 
