@@ -18,7 +18,7 @@ from werkzeug.serving import make_server
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.tracking import curves as tracking_curves
-from lossfleet.runners.tracking import ui, views
+from lossfleet.runners.tracking import store, ui, views
 from lossfleet.runners.tracking.read import read_replicates, read_sweeps
 from lossfleet.runners.tracking.store import tracking_uri
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
