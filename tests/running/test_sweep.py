@@ -29,6 +29,7 @@ SMALL = (
     "pruner.warmup_rungs=0",
     "references=[]",
 )
+BESIDE = "references=[dummy,logistic]"
 SIZE = Size(strategies=3, trials=5, replicates=2, final=6)
 FINISHED_SIZE = replace(SIZE, references=2)
 
@@ -37,7 +38,7 @@ FINISHED_SIZE = replace(SIZE, references=2)
 def finished(tmp_path_factory) -> tuple[Path, str]:
     """A finished small sweep: its folder and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
-    return folder, succeed(folder, "sweep", *SMALL, "references=[dummy,logistic]")
+    return folder, succeed(folder, "sweep", *SMALL, BESIDE)
 
 
 def test_a_sweep_records_every_run_and_prints_its_table(finished):
@@ -148,12 +149,12 @@ def test_compare_gives_the_table_of_the_journal_from_mlflow(finished):
 def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(finished, tmp_path):
     subprocess.run(["cp", "-r", f"{finished[0]}/.", str(tmp_path)], check=True)
     before = results(tmp_path)
-    succeed(tmp_path, "sweep", *SMALL)
+    succeed(tmp_path, "sweep", *SMALL, BESIDE)
     assert results(tmp_path) == before
     check_complete(tmp_path, FINISHED_SIZE)
     records = journal(tmp_path).read()
     assert not any(isinstance(record, ContinuationRecord) for record in records)
-    done = run(tmp_path, "sweep", *SMALL, "budget.trials=7")
+    done = run(tmp_path, "sweep", *SMALL, BESIDE, "budget.trials=7")
     assert done.returncode == 0, done.stderr
     assert "is continued with budget.trials: 5 -> 7" in done.stderr
     (continued,) = [r for r in journal(tmp_path).read() if isinstance(r, ContinuationRecord)]
