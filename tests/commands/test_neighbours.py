@@ -14,9 +14,12 @@ from mlflow import MlflowClient
 from neighbours import LOSSFLEET, OURS, folder_with
 from postgres import free_port
 
-from lossfleet.runners.records import Journal, ReplicateRecord, TrialRecord
+from lossfleet.runners.records import Journal, ReferenceRecord, ReplicateRecord, TrialRecord
 
-SWEEP = ("sweep", "experiment=quick", "strategy=ce,focal", "fleet.processes=2", "name=small")
+SWEEP = (
+    *("sweep", "experiment=quick", "strategy=ce,focal", "references=[logistic]"),
+    *("fleet.processes=2", "name=small"),
+)
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> str:
@@ -35,11 +38,12 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
 
 
 def check_runs(folder: Path) -> None:
-    """MLflow has a run for the sweep and for each of its trials and replicates."""
+    """MLflow has a run for the sweep and for each of its trials, references and replicates."""
     records = Journal(folder / "studies/small/records.jsonl").read()
     ended = [record for record in records if isinstance(record, TrialRecord | ReplicateRecord)]
     assert len(ended) > 10
-    assert runs_in(folder) == 1 + len(ended)
+    (reference,) = [record for record in records if isinstance(record, ReferenceRecord)]
+    assert runs_in(folder) == 1 + len(ended) + 1 + len(reference.replicates)
 
 
 def runs_in(folder: Path) -> int:
