@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -85,6 +86,10 @@ def publish(plan: Plan) -> tuple[str, Plan]:
         ):
             queue.reopen()
         queue.add([*trials, END, *([OPEN] if plan.tracking.enabled else [])])
+    if plan.references:
+        print(
+            f"the references are left out: engine={plan.engine.name} trains strategies alone", file=sys.stderr
+        )
     return url, plan
 
 

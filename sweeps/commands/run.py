@@ -53,10 +53,6 @@ def run_plan(plan: Plan, *, fresh: bool) -> bool:
 
     for remark in remarks_ahead(plan.studies):
         print(remark, file=sys.stderr)
-    if plan.references and plan.engine.name != "local":
-        print(
-            f"the references are left out: engine={plan.engine.name} trains strategies alone", file=sys.stderr
-        )
     if plan.engine.name == "local":
         from lossfleet.sweeps.running.sweep import run_sweep
 

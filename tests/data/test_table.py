@@ -357,6 +357,7 @@ def test_a_whole_sweep_with_processes_of_its_own(path):
         "data.path=churn.csv",
         "data.target=churn",
         "strategy=ce,focal",
+        "references=[]",
         "fleet.processes=2",
     ]
     done = run_command(("sweep", *arguments, *(f"budget.{each}" for each in budget)), path.parent)
