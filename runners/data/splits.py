@@ -47,6 +47,14 @@ class Split:
         return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
 
 
+def row_counts(split: Split) -> dict[str, int]:
+    """The metrics that say how many rows each part has, and how many all test parts are drawn from if not all."""
+    counts = {
+        f"{part}_rows": len(getattr(split, f"{part}_labels")) for part in ("train", "validation", "test")
+    }
+    return counts if split.pool_rows is None else counts | {"test_pool_rows": split.pool_rows}
+
+
 def make_split(
     dataset: Dataset,
     *,

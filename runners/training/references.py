@@ -13,6 +13,7 @@ import numpy as np
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.searching import Search
+from lossfleet.runners.data.splits import row_counts
 from lossfleet.runners.metrics.classification import classification_metrics
 from lossfleet.runners.metrics.evaluation import Outputs, evaluate
 from lossfleet.runners.records import ReferenceRecord, ReplicateRecord
@@ -89,8 +90,7 @@ def _replicate(
     )
     metrics = {f"validation_{name}": float(values[0]) for name, values in validated.items()}
     metrics |= {name: float(values[0]) for name, values in tested.items()}
-    for part in ("train", "validation", "test"):
-        metrics[f"{part}_rows"] = len(getattr(parts, f"{part}_labels"))
+    metrics |= row_counts(parts)
     return ReplicateRecord(
         strategy=reference.name,
         stage="reference",

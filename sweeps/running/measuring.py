@@ -8,7 +8,7 @@ import numpy as np
 
 from lossfleet.conf.metrics import split_class
 from lossfleet.conf.schema import Config
-from lossfleet.runners.data.splits import Split
+from lossfleet.runners.data.splits import Split, row_counts
 from lossfleet.runners.metrics.classification import classification_metrics, metric_names
 from lossfleet.runners.metrics.evaluation import (
     MOST_CONFUSION_CLASSES,
@@ -148,9 +148,4 @@ def _evaluate(
         run.measure({name: float(values[index]) for name, values in metrics.items()}, rung=False)
         run.curves |= {name: curves[index] for name, curves in diagrams.items()}
         # The corrected t-test of the comparison needs them.
-        rows = {
-            f"{part}_rows": len(getattr(split, f"{part}_labels")) for part in ("train", "validation", "test")
-        }
-        if split.pool_rows is not None:
-            rows["test_pool_rows"] = split.pool_rows
-        run.measure(rows, rung=False)
+        run.measure(row_counts(split), rung=False)
