@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from whole_sweeps import journal
 
+from lossfleet.runners.metrics.evaluation import confusion_names
 from lossfleet.runners.records import ReplicateRecord, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.commands import cli
@@ -34,7 +35,10 @@ def visits() -> pd.DataFrame:
 
 def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, capsys):
     visits().to_csv("visits.csv", index=False)
-    assert cli.main(["sweep", *ARGUMENTS, "tracking.enabled=false", "fleet.processes=1"]) == 0
+    assert (
+        cli.main(["sweep", *ARGUMENTS, "references=[dummy]", "tracking.enabled=false", "fleet.processes=1"])
+        == 0
+    )
     printed = capsys.readouterr()
     records = journal(workdir, "visits").read()
     assert all(record.state != "FAIL" for record in records if isinstance(record, TrialRecord))
@@ -48,8 +52,9 @@ def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, caps
         split = factory.split(record.seed, record.split)
         for part in ("train", "validation", "test"):
             assert record.metrics[f"{part}_rows"] == len(getattr(split, f"{part}_labels"))
-        confusion = [[record.metrics[f"test_confusion_{i}_{j}"] for j in range(2)] for i in range(2)]
-        assert np.sum(confusion, axis=1).tolist() == np.bincount(split.test_labels).tolist()
+        names = confusion_names(factory.dataset.class_names)
+        confusion = np.reshape([record.metrics[name] for name in names], (2, 2))
+        assert confusion.sum(axis=1).tolist() == np.bincount(split.test_labels).tolist()
         assert record.metrics["test_pool_rows"] == split.pool_rows
     assert len({record.metrics["test_rows"] for record in finals}) > 1
     (pool,) = {record.metrics["test_pool_rows"] for record in finals}
