@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -64,6 +65,8 @@ def serve_ui(uri: str | None, port: int, *, opens: bool = False) -> None:
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", absolute_uri(chosen), "--workers", "1"]
     command += ["--artifacts-destination", str(Path("mlartifacts").absolute())]
+    # Whoever ends this process ends the server.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The server and what it starts look for modules in their working directory first, whatever files are there.
     with tempfile.TemporaryDirectory() as empty:
         server = subprocess.Popen(

@@ -83,12 +83,15 @@ def _against_others(best: str, pairwise: pd.DataFrame, rope: float) -> list[str]
         said.append(
             f"From {_list(others)} it differs by the same on every split, so that nothing can be tested"
         )
-    tests = "a pair" if len(pairwise) == 1 else f"{len(pairwise)} pairs, Holm's correction for them"
+    tested = int(pairwise["p"].notna().sum())
+    if not tested:
+        return said
+    tests = "a pair" if tested == 1 else f"{tested} pairs, Holm's correction for them"
     said.append(f"This is the corrected t-test of {tests}")
     smallest = smallest_wilcoxon_p(pairs)
-    corrected = min(1.0, smallest * len(pairwise))
+    corrected = min(1.0, smallest * tested)
     if corrected >= ALPHA:
-        after_holm = f", {corrected:.4f} after Holm" if len(pairwise) > 1 else ""
+        after_holm = f", {corrected:.4f} after Holm" if tested > 1 else ""
         said.append(
             f"Wilcoxon's test cannot confirm any difference with {pairs} splits: its smallest p is "
             f"{smallest:.4f}{after_holm}"

@@ -335,10 +335,12 @@ def test_a_difference_that_is_the_same_on_every_split_is_not_tested():
     )
     assert not found.table["beaten"].iloc[2]
     assert "better than focal" in found.sentence
+    assert "This is the corrected t-test of 2 pairs" in found.sentence
     assert "p = nan" not in found.sentence
     frame.loc[ohem, "test_balanced_accuracy"] -= 0.125
     found = summary(frame[frame["strategy"] != "focal"])
     assert "ce has the same score as ohem on every split." in found.sentence
+    assert "t-test" not in found.sentence
     assert "differs" not in found.sentence
 
 

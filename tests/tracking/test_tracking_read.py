@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import socket
 import threading
 from contextlib import contextmanager
@@ -166,7 +167,16 @@ def test_a_dead_server_is_a_user_error(monkeypatch):
         read_replicates(uri=f"http://127.0.0.1:{port}")
 
 
-def test_the_ui_serves_this_store_on_this_machine_only(uri, monkeypatch, capsys):
+@pytest.fixture
+def handlers_left_alone():
+    """What serves until it is interrupted takes SIGTERM for itself."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_ui_serves_this_store_on_this_machine_only(number, uri, monkeypatch, capsys, handlers_left_alone):
     commands = []
 
     class Server:
@@ -178,7 +188,7 @@ def test_the_ui_serves_this_store_on_this_machine_only(uri, monkeypatch, capsys)
         def wait(self):
             if len(commands) == 1:
                 commands.append("interrupted")
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), number)
 
         def terminate(self):
             commands.append("terminated")
