@@ -94,6 +94,11 @@ class ReplicateFactory:
         self._rows: ByteBoundedCache[Rows] = ByteBoundedCache(KEPT_BYTES)
         self._plans: ByteBoundedCache[np.ndarray] = ByteBoundedCache(KEPT_BYTES)
 
+    @classmethod
+    def of(cls, config: Config) -> ReplicateFactory:
+        """The factory of all that a sweep with this configuration trains, or is set beside."""
+        return cls(config.data, config.evaluation.held_out)
+
     def split(self, seed: int, number: int) -> Split:
         """The split of a (seed, split) pair."""
         if is_fixed(self.dataset):

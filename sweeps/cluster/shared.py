@@ -42,7 +42,7 @@ def publish(plan: Plan) -> tuple[str, Plan]:
         UserError: the data cannot be split as asked, the storage or MLflow does not answer, or the sweep is in
             the storage with another configuration.
     """
-    factory = ReplicateFactory(plan.data, plan.held_out)
+    factory = ReplicateFactory.of(plan.studies[0].config)
     factory.split(plan.budget.search_seeds[0], 0)
     if plan.tracking.enabled:
         require_answer(tracking_uri(plan.tracking.uri))

@@ -79,7 +79,7 @@ def take_part(plan: Plan, url: str, uri: str, queue: WorkQueue) -> None:
     sidecar = start_sidecar(plan, url, uri, worker)
     try:
         source = SharedSource(plan, url, queue, worker, sidecar.check)
-        engine = LocalEngine(plan, ReplicateFactory(plan.data, plan.held_out), queue.records.append)
+        engine = LocalEngine(plan, ReplicateFactory.of(plan.studies[0].config), queue.records.append)
         watch = Watch(queue, SILENT_HEARTBEATS * plan.engine.heartbeat)
         while not is_complete(queue):
             engine.run(source)

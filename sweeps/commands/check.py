@@ -49,7 +49,7 @@ def check_users_parts(studies: Sequence[Study]) -> None:
     # Late: what has no part of the user's needs no data here.
     from lossfleet.runners.training.replicate import ReplicateFactory
 
-    split = ReplicateFactory(config.data, config.evaluation.held_out).split(config.budget.search_seeds[0], 0)
+    split = ReplicateFactory.of(config).split(config.budget.search_seeds[0], 0)
     for part in parts:
         if part.group == "sampler":
             _try_sampler(part, split, config.budget.search_seeds[0])

@@ -19,7 +19,7 @@ def run_training(config: Config) -> None:
     Raises:
         UserError: the data cannot be split as asked.
     """
-    factory = ReplicateFactory(config.data, config.evaluation.held_out)
+    factory = ReplicateFactory.of(config)
     tell_notes(config.data, factory.dataset)
     replicate = factory.replicate(config, seed=config.seed, split=TRAIN_SPLIT)
     from lossfleet.runners.training.solo import train_solo

@@ -90,11 +90,6 @@ class Plan:
         return self.studies[0].config.data
 
     @property
-    def held_out(self) -> float | None:
-        """The share of rows that all test parts are drawn from; None for all rows."""
-        return self.studies[0].config.evaluation.held_out
-
-    @property
     def budget(self) -> Budget:
         """What each study may spend."""
         return self.studies[0].config.budget

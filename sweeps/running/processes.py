@@ -210,7 +210,7 @@ def main() -> None:
             return
         threading.Thread(target=end_with, args=(parent,), daemon=True).start()
         try:
-            train_studies(plan, ReplicateFactory(plan.data, plan.held_out), folder)
+            train_studies(plan, ReplicateFactory.of(plan.studies[0].config), folder)
         except OSError as error:
             print(f"lossfleet: error: {error}", file=sys.stderr, flush=True)
             sys.exit(CANNOT_WRITE)

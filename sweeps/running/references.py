@@ -87,7 +87,7 @@ def fit_references(plan: Plan, folder: Path) -> None:
     from lossfleet.runners.training.replicate import ReplicateFactory
 
     journal = Journal(folder / JOURNAL_FILE)
-    factory = ReplicateFactory(plan.data)
+    factory = ReplicateFactory.of(plan.studies[0].config)
     for reference in missing_references(plan, journal.read()):
         record = evaluate_reference(reference, factory, plan.budget.final_pairs(), plan.search)
         journal.append(record)

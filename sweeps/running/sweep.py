@@ -58,7 +58,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
         Failure: the folder cannot be written, a training process died twice, or no trial was completed.
     """
     check_fusion(plan)
-    factory = ReplicateFactory(plan.data, plan.held_out)
+    factory = ReplicateFactory.of(plan.studies[0].config)
     tell_notes(plan.data, factory.dataset)
     tell_small_classes(factory.dataset, factory.split(plan.budget.search_seeds[0], 0))
     if plan.tracking.enabled:

@@ -7,7 +7,7 @@ import pandas as pd
 from whole_sweeps import journal
 
 from lossfleet.runners.metrics.evaluation import confusion_names
-from lossfleet.runners.records import ReplicateRecord, TrialRecord
+from lossfleet.runners.records import ReferenceRecord, ReplicateRecord, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.commands import cli
 from lossfleet.sweeps.planning.compose import run_sweeper
@@ -47,8 +47,10 @@ def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, caps
 
     found: list = []
     run_sweeper(ARGUMENTS, found.append)
-    factory = ReplicateFactory(found[0].data, found[0].held_out)
-    for record in finals:
+    factory = ReplicateFactory.of(found[0].studies[0].config)
+    (reference,) = [each for each in records if isinstance(each, ReferenceRecord)]
+    assert len(reference.replicates) == 3
+    for record in (*finals, *reference.replicates):
         split = factory.split(record.seed, record.split)
         for part in ("train", "validation", "test"):
             assert record.metrics[f"{part}_rows"] == len(getattr(split, f"{part}_labels"))
