@@ -130,6 +130,11 @@ def own_metrics() -> dict[str, Metric]:
     return {name: Metric.from_dict(own_file("metric", name)) for name in part_names("metric")}
 
 
+def with_users(users: Iterable[Metric]) -> dict[str, Metric]:
+    """Lossfleet's own metrics and these of the user's, by name."""
+    return own_metrics() | {each.name: each for each in users}
+
+
 # Metrics of the user's that this process has met: what compares results knows them by their columns alone.
 _users: dict[str, Metric] = {}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.metrics import Metric, find_metric, own_metrics, remember, split_class
+from lossfleet.conf.metrics import Metric, find_metric, remember, split_class, with_users
 from lossfleet.conf.parts import Part, part_field
 from lossfleet.conf.rules import check_fields, setting, show
 
@@ -129,7 +129,7 @@ class Search:
     @property
     def all_metrics(self) -> dict[str, Metric]:
         """Every metric there is, by name."""
-        return own_metrics() | {each.name: each for each in self.users_metrics}
+        return with_users(self.users_metrics)
 
     @property
     def measures(self) -> tuple[Metric, ...]:

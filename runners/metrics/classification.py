@@ -17,35 +17,31 @@ class has one of its own, which is named by it: `recall[text]`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.metrics import Metric, find_metric, own_metrics
+from lossfleet.conf.metrics import Metric, find_metric, with_users
 from lossfleet.runners.metrics.calibration import softmax
 from lossfleet.runners.metrics.ranking import Ranked, rank
 
 
 def metric_names(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
     """All names that `classification_metrics` knows for these classes."""
-    return _names(_known(users).values(), class_names)
+    return _names(with_users(users).values(), class_names)
 
 
 def decision_metrics(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
     """The names of the metrics that depend on the predicted classes alone."""
-    return _names([each for each in _known(users).values() if each.is_of_decisions], class_names)
+    return _names([each for each in with_users(users).values() if each.is_of_decisions], class_names)
 
 
 def class_numbers(classes: int) -> tuple[str, ...]:
     """Names for classes that have none: 0, 1 and so on."""
     return tuple(map(str, range(classes)))
-
-
-def _known(users: Sequence[Metric]) -> Mapping[str, Metric]:
-    return own_metrics() | {each.name: each for each in users}
 
 
 def _names(metrics: Iterable[Metric], class_names: Sequence[str]) -> tuple[str, ...]:
@@ -101,7 +97,7 @@ def classification_metrics(
         logits = np.where(finite[..., None, None], logits, 0)
     leading = labels.shape[:-1]
     given = Given(logits.reshape(-1, *logits.shape[-2:]), labels.reshape(-1, labels.shape[-1]), rarest_class)
-    metrics = _known(users)
+    metrics = with_users(users)
     position = {name: index for index, name in enumerate(class_names)}
     values = {}
     for name in names:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lossfleet.conf.metrics import Metric, find_metric, own_metrics
+from lossfleet.conf.metrics import Metric, find_metric, with_users
 from lossfleet.runners.metrics.classification import class_numbers, classification_metrics
 
 # 0 is the argmax.
@@ -59,7 +59,7 @@ def fit_exponent(
         (...) float64, the middle of the longest run of exponents with the best metric, of several such runs the
         one nearest to 0; 0 for a member without a finite metric.
     """
-    known = own_metrics() | {each.name: each for each in users}
+    known = with_users(users)
     class_names = class_names or class_numbers(len(class_counts))
     measure = find_metric(metric, known)
     if not measure.is_of_decisions or is_one_sided(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lossfleet.conf.datasets import PATHS
 from lossfleet.runners.metrics.evaluation import DIAGRAMS
 from lossfleet.runners.records import Record
 from lossfleet.runners.tracking.runs import RunTree, milliseconds
@@ -14,7 +15,7 @@ from lossfleet.runners.tracking.tags import CURVES_TAG, KIND_TAG, OBJECTIVES_TAG
 # The settings of a sweep that are no hyperparameters where they are the same for all of its trials.
 SETTINGS = ("data.", "model.")
 # Where a table lies and what implements a part do not set two sweeps apart.
-UNIMPORTANT = ("data.path", "data._target_", "model._target_")
+UNIMPORTANT = (*(f"data.{name}" for name in PATHS), "data._target_", "model._target_")
 
 
 def replicate_rows(records: Iterable[Record]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.rules import show
 from lossfleet.runners import locks
@@ -26,7 +27,7 @@ STUDIES = Path("studies")
 FREE_PARTS = ("tracking", "fleet", "engine", "references")
 LENGTHS = ("budget.trials", "budget.seconds", "budget.patience")
 # A table is known by the digest of its content; it may be moved.
-PLACES = ("data.path",)
+PLACES = tuple(f"data.{name}" for name in PATHS)
 # Of the comparison alone.
 COMPARED = ("evaluation.rope",)
 

@@ -34,6 +34,11 @@ def plan(**studies):
         (plan(ce={"seed": 0}), plan(ce={"seed": 1}), ["seed: 0 -> 1"]),
         (plan(ce={"seed": 0}), plan(ce={}), ["seed: 0 -> null"]),
         (
+            plan(ce={"data": {"path": "a", "test_path": "b"}}),
+            plan(ce={"data": {"path": "c", "test_path": "d"}}),
+            [],
+        ),
+        (
             plan(ce={"data": {"name": "wine"}, "seed": 0}, ohem={"data": {"name": "wine"}, "seed": 0}),
             plan(ce={"data": {"name": "digits"}, "seed": 2}, ohem={"data": {"name": "digits"}, "seed": 0}),
             ["data.name: 'wine' -> 'digits'", "seed: 0 -> 2 for ce"],
