@@ -14,8 +14,8 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -119,12 +119,7 @@ class Trainer:
         """Start the process."""
         self.starts += 1
         with uninterrupted():
-            self.process = start_child("lossfleet.sweeps.running.processes")
-            assert self.process.stdin is not None
-            # Where it has died already, that is seen later.
-            with suppress(BrokenPipeError):
-                pickle.dump((self.plan, self.folder, self.core), self.process.stdin)
-                self.process.stdin.flush()
+            self.process = start_with("lossfleet.sweeps.running.processes", self.plan, self.folder, self.core)
 
     def restart_if_dead(self) -> None:
         """Start the process again if it died.
@@ -202,13 +197,7 @@ def main() -> None:
     plan, folder, core = pickle.load(sys.stdin.buffer)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    parent = sys.stdin.fileno()
-    # That this process trains in the folder is shown by a shared lock.
-    with locked(folder / TRAINERS_LOCK, shared=True):
-        # The lock first: a parent that is alive now will be missed by none who waits for the lock.
-        if wait([parent], 0):
-            return
-        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    with at_work_in(folder):
         try:
             train_studies(plan, ReplicateFactory.of(plan.studies[0].config), folder)
         except OSError as error:
@@ -218,8 +207,36 @@ def main() -> None:
         gc.freeze()
 
 
+def start_with(
+    module: str, *given: object, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process that calls `main` of a module, and hand it what it is to work on.
+
+    To be kept in what is uninterrupted: who was interrupted before it has the process cannot end it.
+    """
+    process = start_child(module, environment=environment)
+    assert process.stdin is not None
+    # Where it has died already, that is seen later.
+    with suppress(BrokenPipeError):
+        pickle.dump(given, process.stdin)
+        process.stdin.flush()
+    return process
+
+
+@contextmanager
+def at_work_in(folder: Path) -> Iterator[None]:
+    """Show by a shared lock that this process works in the folder, and end it with its parent, however that ends."""
+    parent = sys.stdin.fileno()
+    with locked(folder / TRAINERS_LOCK, shared=True):
+        # The lock first: a parent that is alive now will be missed by none who waits for the lock.
+        if wait([parent], 0):
+            sys.exit()
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+        yield
+
+
 def wait_for_trainers(folder: Path) -> None:
-    """Wait until the trainers of a killed sweep have seen that it is gone."""
+    """Wait until the processes of a killed sweep have seen that it is gone."""
     with locked(folder / TRAINERS_LOCK):
         pass
 

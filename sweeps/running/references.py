@@ -6,19 +6,14 @@ import os
 import pickle
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
-from multiprocessing.connection import wait
 from pathlib import Path
 
 from lossfleet.conf.parts import Part
-from lossfleet.runners.children import start_child
-from lossfleet.runners.locks import locked
 from lossfleet.runners.records import JOURNAL_FILE, Journal, Record, ReferenceRecord
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.interrupts import uninterrupted
-from lossfleet.sweeps.running.processes import TRAINERS_LOCK, end_with
+from lossfleet.sweeps.running.processes import at_work_in, start_with
 
 # Training goes first, but a process that waits for its end would make the sweep longer; and no library starts threads
 # on the cores that train.
@@ -40,14 +35,12 @@ class References:
     def __enter__(self) -> References:
         if self._names:
             with uninterrupted():
-                self._process = start_child(
-                    "lossfleet.sweeps.running.references", environment={**os.environ, **ONE_THREAD}
+                self._process = start_with(
+                    "lossfleet.sweeps.running.references",
+                    self._plan,
+                    self._folder,
+                    environment={**os.environ, **ONE_THREAD},
                 )
-                assert self._process.stdin is not None
-                # Where it has died already, that is seen later.
-                with suppress(BrokenPipeError):
-                    pickle.dump((self._plan, self._folder), self._process.stdin)
-                    self._process.stdin.flush()
         return self
 
     def wait(self) -> None:
@@ -102,10 +95,5 @@ def main() -> None:
     """What the process does; it ends with its parent, however that ends."""
     plan, folder = pickle.load(sys.stdin.buffer)
     os.nice(NICENESS)
-    parent = sys.stdin.fileno()
-    with locked(folder / TRAINERS_LOCK, shared=True):
-        # The lock first: a parent that is alive now will be missed by none who waits for the lock.
-        if wait([parent], 0):
-            return
-        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    with at_work_in(folder):
         fit_references(plan, folder)
