@@ -155,7 +155,9 @@ class Exporter:
         return Tracker(self._settings.uri, self._experiment, self._sweep())
 
     def _open(self, tracker: Tracker) -> None:
-        tracker.open_sweep(self._sweep(), self._new_tree().continuations)
+        tree = self._new_tree()
+        assert tree.sweep is not None
+        tracker.open_sweep(tree.sweep, tree.continuations)
 
     def _new_tree(self) -> RunTree:
         """A tree that knows the sweep and none of its trials."""

@@ -154,8 +154,10 @@ def confusion_counts(test: Outputs) -> np.ndarray:
 
 
 def _confusion(test: Outputs, class_names: Sequence[str]) -> dict[str, np.ndarray]:
-    cells = confusion_counts(test).reshape(len(test.labels), -1).T
-    return dict(zip(confusion_names(class_names), cells, strict=False))
+    names = confusion_names(class_names)
+    if not names:
+        return {}
+    return dict(zip(names, confusion_counts(test).reshape(len(test.labels), -1).T, strict=True))
 
 
 def confusion_names(class_names: Sequence[str]) -> list[str]:

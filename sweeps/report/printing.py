@@ -75,7 +75,7 @@ def read_comparisons(
     from lossfleet.sweeps.comparison.blocks import data_set_of
     from lossfleet.sweeps.comparison.frame import frame
     from lossfleet.sweeps.comparison.summary import summary
-    from lossfleet.sweeps.comparison.unfinished import best_so_far, is_evaluated, mark_unfinished
+    from lossfleet.sweeps.comparison.unfinished import FINISHED, best_so_far, is_evaluated, mark_unfinished
 
     table = frame(experiments, uri=uri, sweep=sweep, curves=False, unfinished=True)
     tell_unknown_metrics(table["search_metric"])
@@ -86,7 +86,7 @@ def read_comparisons(
         if not is_evaluated(each, table[rows]):
             searching.append((each, table[rows]))
             table = table[~rows]
-        elif each["status"] != "FINISHED":
+        elif each["status"] != FINISHED:
             said.append(mark_unfinished(each))
         if each["newer"]:
             print(

@@ -152,11 +152,11 @@ def reliability(frame: pd.DataFrame) -> pd.DataFrame:
 def confusions(frame: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By strategy, over the final replicates: mean counts (true, predicted), and mean shares of each row."""
     final = finals(frame)
-    classes = len(class_names(frame))
-    names = confusion_names(class_names(frame))
+    classes = class_names(frame)
+    names = confusion_names(classes)
     found = {}
     for strategy, part in final.groupby("strategy") if names and set(names) <= set(frame.columns) else ():
-        counts = part[names].to_numpy(dtype=float).reshape(-1, classes, classes)
+        counts = part[names].to_numpy(dtype=float).reshape(-1, len(classes), len(classes))
         rows = counts.sum(axis=2, keepdims=True)
         shares = np.divide(counts, rows, out=np.zeros_like(counts), where=rows > 0)
         found[str(strategy)] = (counts.mean(axis=0), shares.mean(axis=0))

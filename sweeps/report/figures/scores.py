@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -25,9 +24,6 @@ from lossfleet.sweeps.report.figures.marks import (
     Points,
 )
 from lossfleet.sweeps.report.figures.source import NothingToShow, Source
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def strategies(source: Source) -> Figure:
