@@ -141,9 +141,9 @@ def interpolated_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarr
     Reference: Manning, Raghavan and Schuetze 2008, Introduction to Information Retrieval, chapter 8.4.
     """
     examples = scores.shape[-1]
-    hit, hits, seen = _ranked(scores, positive)
+    _, hits, seen = _ranked(scores, positive)
     best_from = np.maximum.accumulate((hits / seen)[..., ::-1], axis=-1)[..., ::-1]
-    hits = np.cumsum(hit, axis=-1).reshape(-1, examples)
+    hits = hits.reshape(-1, examples)
     # Whole numbers of hits: a recall of 0.29 in floats is not 29 of 100.
     needed = -(-hits[:, -1:] * RECALL_PERCENTS // 100)
     # One search for all members: each one's counts are lifted above those of the one before.

@@ -52,7 +52,7 @@ def read_replicates(
     client = connect_to_existing(chosen_uri)
     chosen = _choose_experiments(client, experiments)
     rows = []
-    for sweep_run in _choose_sweeps(client, chosen, sweep, unfinished):
+    for sweep_run in _choose_sweeps(_sweep_runs(client, chosen), chosen, sweep, unfinished):
         key = sweep_run.data.tags[SWEEP_TAG]
         own = [each for each in chosen if each.experiment_id == sweep_run.info.experiment_id]
         wanted = f"tags.`{SWEEP_TAG}` = '{key}' AND tags.`{KIND_TAG}` = 'replicate'"
@@ -91,11 +91,10 @@ def read_sweeps(
     """
     client = connect_to_existing(tracking_uri(uri))
     chosen = _choose_experiments(client, experiments)
+    runs = _sweep_runs(client, chosen)
     found = []
-    for run in _choose_sweeps(client, chosen, sweep, unfinished):
-        own = [each for each in chosen if each.experiment_id == run.info.experiment_id]
-        # MLflow gives the latest first.
-        latest = next(search_runs(client, own, f"tags.`{KIND_TAG}` = 'sweep'"))
+    for run in _choose_sweeps(runs, chosen, sweep, unfinished):
+        latest = next(each for each in runs if each.info.experiment_id == run.info.experiment_id)
         is_newer = (
             sweep is None and latest.info.status != "FINISHED" and latest.info.run_id != run.info.run_id
         )
@@ -134,16 +133,19 @@ def _choose_experiments(client: MlflowClient, names: list[str] | None) -> list[E
     return [known[name] for name in names] if names else list(known.values())
 
 
+def _sweep_runs(client: MlflowClient, experiments: list[Experiment]) -> list[MlflowRun]:
+    """The own runs of all sweeps, the latest first."""
+    return list(search_runs(client, experiments, f"tags.`{KIND_TAG}` = 'sweep'"))
+
+
 def _choose_sweeps(
-    client: MlflowClient,
+    runs: list[MlflowRun],
     experiments: list[Experiment],
     sweep: str | Sequence[str] | None,
     unfinished: bool,
 ) -> list[MlflowRun]:
     """The latest sweep of each name that is wanted, else the latest finished one, of each experiment."""
     names = [sweep] if isinstance(sweep, str) else sweep
-    # MLflow gives the latest first.
-    runs = list(search_runs(client, experiments, f"tags.`{KIND_TAG}` = 'sweep'"))
     chosen: dict[tuple[str, ...], MlflowRun] = {}
     if names is None:
         finished = [run for run in runs if run.info.status == "FINISHED"]

@@ -50,7 +50,7 @@ def sweep_tags(sweep: SweepRecord) -> dict[str, str]:
 def continued_tags(continuations: Sequence[ContinuationRecord]) -> dict[str, str]:
     """What the sweep's run says of the runs that continued it otherwise: when, and what they did otherwise."""
     return {
-        f"{CONTINUED_TAG}{number}": f"{_date(each.started)}: {', '.join(each.changes)}"[:LONGEST_REASON]
+        f"{CONTINUED_TAG}{number}": f"{minute(each.started)}: {', '.join(each.changes)}"[:LONGEST_REASON]
         for number, each in enumerate(continuations, start=1)
     }
 
@@ -106,7 +106,8 @@ def error_tags(trial: TrialRecord) -> dict[str, str]:
     return {"error": trial.error[-LONGEST_REASON:]} if trial.error else {}
 
 
-def _date(seconds: float) -> str:
+def minute(seconds: float) -> str:
+    """A time in unix seconds, for the reader."""
     return f"{datetime.fromtimestamp(seconds, tz=timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 

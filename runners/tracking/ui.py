@@ -57,11 +57,11 @@ def serve_ui(uri: str | None, port: int, *, opens: bool = False) -> None:
             ) from error
     address = f"http://127.0.0.1:{port}"
     print(f"MLflow UI: {address}, choose 'Model training' at the top left (Ctrl-C ends it)", flush=True)
-    first = address
+    views = []
     for name, (identifier, has_view) in experiments(chosen).items():
         trials, charts = links(address, identifier, has_view=has_view and takes_views())
         print(f"  {name}: {trials}\n    charts: {charts}", flush=True)
-        first = trials if first == address else first
+        views.append(trials)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", absolute_uri(chosen), "--workers", "1"]
     command += ["--artifacts-destination", str(Path("mlartifacts").absolute())]
@@ -81,7 +81,7 @@ def serve_ui(uri: str | None, port: int, *, opens: bool = False) -> None:
         )
         try:
             if opens:
-                open_when_served(address, first, server)
+                open_when_served(address, views[0] if views else address, server)
             server.wait()
         except KeyboardInterrupt:
             pass

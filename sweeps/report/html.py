@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
+from lossfleet.runners.tracking.tags import minute
 from lossfleet.sweeps.comparison.tables import NOTE, Cell, grids
 
 if TYPE_CHECKING:
@@ -181,12 +181,11 @@ def _cells(rows: list[list[Any]]) -> list[list[Cell]]:
 
 
 def _environment(sweep: Mapping[str, Any]) -> dict[str, str]:
-    started = datetime.fromtimestamp(sweep["started"], tz=timezone.utc)
     settings = {name: value for name, value in sweep["params"].items() if name.startswith(SETTINGS)}
     continued = {f"continued {number}": changes for number, changes in sweep["continued"].items()}
     return {
         "data": sweep["data"],
-        "started": f"{started:%Y-%m-%d %H:%M} UTC",
+        "started": minute(sweep["started"]),
         **continued,
         **sweep["environment"],
         **settings,
