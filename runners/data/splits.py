@@ -88,13 +88,7 @@ def make_split(
         UserError: for a class too small to leave a row to validation and test and two to training.
     """
     shares = Shares(validation_fraction, test_fraction, held_out)
-    counts = part_counts(
-        dataset,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        long_tail=long_tail,
-        held_out=held_out,
-    )
+    counts = part_counts(dataset, shares, long_tail)
     parts, pool = draw_parts(dataset, shares, seed=seed, split=split)
     if dataset.groups is not None:
         _check_groups(dataset, parts)
@@ -118,61 +112,42 @@ def make_split(
 
 
 def part_counts(
-    dataset: Dataset,
-    *,
-    validation_fraction: float,
-    test_fraction: float,
-    long_tail: float | None = None,
-    held_out: float | None = None,
+    dataset: Dataset, shares: Shares, long_tail: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows a class (C,) of the training, validation and test part, as `make_split` makes them; with groups, about.
 
     Raises:
         UserError: for a class too small to leave a row to validation and test and two to training.
     """
-    given = given_parts(dataset, Shares(validation_fraction, test_fraction, held_out))
+    given = given_parts(dataset, shares)
     if given is None:
         counts = dataset.class_counts
-        test_counts = held_out_counts(counts, test_fraction)
-        apart = test_counts if held_out is None else held_out_counts(counts, held_out)
-        validation_counts = held_out_counts(counts, validation_fraction)
+        test_counts = held_out_counts(counts, shares.test)
+        apart = test_counts if shares.held_out is None else held_out_counts(counts, shares.held_out)
+        validation_counts = held_out_counts(counts, shares.validation)
         train_counts = counts - validation_counts - apart
+        # How many rows whole groups bring is known when they are drawn.
+        if dataset.groups is None:
+            _check_split(dataset, train_counts)
     else:
         train_counts, validation_counts, test_counts = (
             np.bincount(dataset.labels[given == part], minlength=len(dataset.class_names))
             for part in (TRAINING, VALIDATION, TEST)
         )
         if not validation_counts.any():
-            validation_counts = np.minimum(train_counts, held_out_counts(train_counts, validation_fraction))
+            validation_counts = np.minimum(train_counts, held_out_counts(train_counts, shares.validation))
             train_counts = train_counts - validation_counts
-    if given is not None:
         _check_given(dataset, (train_counts, validation_counts, test_counts))
-    elif dataset.groups is None:
-        _check_split(dataset, train_counts)
     if long_tail is not None:
         train_counts = long_tail_counts(train_counts, long_tail)
         _check_long_tail(dataset, train_counts, long_tail)
     return train_counts, validation_counts, test_counts
 
 
-def check_split(
-    dataset: Dataset,
-    *,
-    validation_fraction: float,
-    test_fraction: float,
-    long_tail: float | None = None,
-    held_out: float | None = None,
-) -> None:
-    """Raises UserError unless the data set can be split as asked; the arguments are those of `make_split`."""
-    part_counts(
-        dataset,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        long_tail=long_tail,
-        held_out=held_out,
-    )
+def check_split(dataset: Dataset, shares: Shares, long_tail: float | None = None) -> None:
+    """Raises UserError unless the data set can be split as asked, see `make_split`."""
+    part_counts(dataset, shares, long_tail)
     if dataset.groups is not None:
-        shares = Shares(validation_fraction, test_fraction, held_out)
         _check_groups(dataset, draw_parts(dataset, shares, seed=0, split=0)[0])
 
 

@@ -161,6 +161,15 @@ def latest_finals(frame: pd.DataFrame) -> pd.DataFrame:
     return final[ended == latest]
 
 
+def spread(replicates: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
+    """The mean of each metric, `<metric>_std` and `<metric>_median`."""
+    found: dict[str, float] = {}
+    for metric in metrics:
+        values = replicates[metric]
+        found |= {metric: values.mean(), f"{metric}_std": values.std(), f"{metric}_median": values.median()}
+    return found
+
+
 def hyperparameters(replicate: pd.Series) -> str:
     """The sampled hyperparameters of a row, as `name=value` with spaces between them."""
     sampled = replicate.filter(like="params.").dropna()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.metrics import sign_of
+from lossfleet.sweeps.comparison.frame import spread
 from lossfleet.sweeps.comparison.statistics import ALPHA, corrected_t, holm, holm_levels
 
 if TYPE_CHECKING:
@@ -49,10 +50,7 @@ def beside(
         own = part.set_index(["seed", "split"])
         shared = own if best is None else own.loc[own.index.intersection(best.index)]
         row = {"data": part["data"].iloc[0], "strategy": name, "replicates": len(shared)}
-        for metric in metrics:
-            values = shared[metric]
-            row |= {metric: values.mean(), f"{metric}_std": values.std(), f"{metric}_median": values.median()}
-        rows.append(row)
+        rows.append(row | spread(shared, metrics))
         against = shared[metrics[0]] - best if best is not None else shared[metrics[0]] * np.nan
         differences.append(against.dropna().to_numpy(dtype=float))
     table = pd.DataFrame(rows)

@@ -19,6 +19,7 @@ from lossfleet.sweeps.comparison.frame import (
     is_diverged,
     latest_finals,
     scored,
+    spread,
 )
 from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
 from lossfleet.sweeps.comparison.ranks import average_families, rank, ranks_of
@@ -176,10 +177,7 @@ def _table(final: pd.DataFrame, metrics: Sequence[str], scores: pd.DataFrame) ->
             "missing": splits - len(own),
             "diverged": int(is_diverged(shown).sum()),
         }
-        for metric in metrics:
-            values = shown[metric]
-            row |= {metric: values.mean(), f"{metric}_std": values.std(), f"{metric}_median": values.median()}
-        rows.append(row)
+        rows.append(row | spread(shown, metrics))
     table = pd.DataFrame(rows)
     # The means of `scores`, so that ties are broken as in the tests.
     order = table[metrics[0]] if scores.empty else table["strategy"].map(scores.mean())

@@ -86,16 +86,12 @@ def with_data(composer: Composer, request: Request) -> Request:
         return request
     # Late: pyarrow and pandas, for data of the user's alone.
     from lossfleet.runners.data.loading import described, open_dataset
+    from lossfleet.runners.data.parts import Shares
     from lossfleet.runners.data.splits import check_split
 
     data = described(data)
-    check_split(
-        open_dataset(data),
-        validation_fraction=data.validation_fraction,
-        test_fraction=data.test_fraction,
-        long_tail=data.long_tail,
-        held_out=config.evaluation.held_out,
-    )
+    shares = Shares(data.validation_fraction, data.test_fraction, config.evaluation.held_out)
+    check_split(open_dataset(data), shares, data.long_tail)
     told = {
         "data.digest": data.digest,
         "data.class_names": [literal(name) for name in data.class_names or ()],

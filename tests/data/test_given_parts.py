@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from table_files import write
 
 from lossfleet.conf.datasets import TABLE, Data
 from lossfleet.conf.errors import UserError
@@ -42,14 +43,6 @@ def visits(rows: int = ROWS) -> pd.DataFrame:
             "ill": random.choice(["no", "yes"], rows, p=[0.8, 0.2]),
         }
     )
-
-
-def write(table: pd.DataFrame, path: Path) -> Path:
-    if path.suffix == ".parquet":
-        table.to_parquet(path)
-    else:
-        table.to_csv(path, index=False)
-    return path
 
 
 def table(path: Path, **settings):
@@ -243,15 +236,15 @@ def test_a_column_aside_is_not_dropped_too():
 def test_what_cannot_be_split_is_refused_by_name(tmp_path):
     few_days = visits().assign(day=visits()["row"] % 2)
     with pytest.raises(UserError, match=r"data.time has 2 different times"):
-        part_counts(open_dataset(table(write(few_days, tmp_path / "visits.csv"), time="day")), **FRACTIONS)
+        part_counts(open_dataset(table(write(few_days, tmp_path / "visits.csv"), time="day")), SHARES)
     early = visits().assign(ill=np.where(visits()["day"] < 20, "yes", "no"))
     with pytest.raises(
         UserError, match=r"class 'yes' of \S+ has 0 rows in the validation part that data.time makes"
     ):
-        part_counts(open_dataset(table(write(early, tmp_path / "visits.csv"), time="day")), **FRACTIONS)
+        part_counts(open_dataset(table(write(early, tmp_path / "visits.csv"), time="day")), SHARES)
     path = write(visits(), tmp_path / "visits.csv")
     with pytest.raises(UserError, match=r"\d+ groups of \S+ have rows in more than one of the given parts"):
-        part_counts(open_dataset(table(path, group="patient", part="use")), **FRACTIONS)
+        part_counts(open_dataset(table(path, group="patient", part="use")), SHARES)
     two = visits().assign(patient=visits()["row"] % 2)
     with pytest.raises(UserError, match=r"class 'no' of \S+ is in 2 groups"):
         make_split(

@@ -12,10 +12,12 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import choose
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset, tell_notes
+from lossfleet.runners.data.parts import Shares
 from lossfleet.runners.data.repeated import equal_rows, settle_repeated
 from lossfleet.runners.data.splits import make_split, part_counts
 
 FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
+SHARES = Shares(*FRACTIONS.values())
 ROWS = 997
 
 
@@ -108,7 +110,7 @@ def test_auto_keeps_where_the_data_says_what_belongs_together(given):
 
 def test_no_features_are_in_two_parts_of_a_grouped_split():
     dataset = settle_repeated(answers(4), "group")
-    counts = part_counts(dataset, **FRACTIONS)
+    counts = part_counts(dataset, SHARES)
     sizes = set()
     for seed in range(5):
         split = make_split(dataset, seed=seed, split=seed, **FRACTIONS)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from forks import run_command
+from table_files import write
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import Budget, Config, Data, choose
@@ -44,14 +45,6 @@ def churn() -> pd.DataFrame:
     table.loc[random.random(ROWS) < 0.1, "age"] = np.nan
     table.loc[random.random(ROWS) < 0.1, "plan"] = None
     return table
-
-
-def write(table: pd.DataFrame, path: Path) -> Path:
-    if path.suffix == ".parquet":
-        table.to_parquet(path)
-    else:
-        table.to_csv(path, index=False)
-    return path
 
 
 def data(path: Path, target: str = "churn", **settings) -> Data:
