@@ -10,6 +10,8 @@ from lossfleet.conf.rules import check_fields, setting, show
 
 # Differences that nobody would act on, in units of the compared metric.
 ROPE = 0.01
+# Between the name of a nested evaluation and the number of a sweep's outer part.
+OUTER = "-outer"
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,19 @@ class Evaluation:
 
     Attributes:
         name: `resampled`, every final test part is drawn from all rows, those of the search among them; `holdout`, from
-            rows that are put aside before the search.
+            rows that are put aside before the search; `nested`, several test parts are put aside one after another,
+            each before a search of its own.
         held_out: the share of rows that holdout puts aside.
+        outer_parts: how many test parts nested has; `outer_part`, from 1, is the one of a sweep.
         diverged: what a final replicate counts whose training diverged: `chance`, what the same score is for all of
             its logits 0, or `drop`, nothing, which favours strategies that are not stable.
         rope: the region of practical equivalence: differences of the compared metric up to it are practically none.
     """
 
-    name: str = setting(str, "resampled", choices=("resampled", "holdout"))
+    name: str = setting(str, "resampled", choices=("resampled", "holdout", "nested"))
     held_out: float | None = setting(float, None, above=0, below=1, example="0.4")
+    outer_parts: int | None = setting(int, None, at_least=2, example="5")
+    outer_part: int | None = setting(int, None, at_least=1, example="1")
     diverged: str = setting(str, "chance", choices=("chance", "drop"))
     rope: float = setting(float, ROPE, at_least=0)
 
@@ -34,12 +40,27 @@ class Evaluation:
         check_fields(self, "evaluation.")
 
 
+RESAMPLED = Evaluation()
+
+
+def name_of_part(sweep: str, outer_part: int | None) -> str:
+    """The name of the sweep of an outer part; None leaves it as it is."""
+    return sweep if outer_part is None else f"{sweep}{OUTER}{outer_part}"
+
+
+def name_of_all(sweep: str) -> str:
+    """What the sweeps of all outer parts are called together."""
+    return sweep.rpartition(OUTER)[0]
+
+
 def check_evaluation(evaluation: Evaluation, data: Data) -> None:
     """Checks what the settings of evaluation and data mean together.
 
     Raises:
-        UserError: a share to hold out where nothing is, or one that leaves no room for the other parts.
+        UserError: a share to hold out where nothing is, or one that leaves no room for the other parts; the like for
+            outer parts.
     """
+    _check_outer_parts(evaluation)
     held_out = evaluation.held_out
     if (evaluation.name == "holdout") != (held_out is not None):
         raise UserError(
@@ -61,4 +82,22 @@ def check_evaluation(evaluation: Evaluation, data: Data) -> None:
             "nothing to train on",
             expected="a sum below 1",
             hint="write for example evaluation.held_out=0.4 data.validation_fraction=0.2",
+        )
+
+
+def _check_outer_parts(evaluation: Evaluation) -> None:
+    count, number = evaluation.outer_parts, evaluation.outer_part
+    if (evaluation.name == "nested") != (count is not None):
+        raise UserError(
+            what=f"evaluation.outer_parts is {show(count)} with evaluation={evaluation.name}",
+            expected="the number of test parts that evaluation=nested has",
+            hint="write evaluation=nested, or leave evaluation.outer_parts out",
+        )
+    if number is not None and number > (count or 0):
+        raise UserError(
+            what=f"evaluation.outer_part is {number} with evaluation={evaluation.name}",
+            expected="a number of evaluation=nested"
+            if count is None
+            else f"at most evaluation.outer_parts={count}",
+            hint="leave evaluation.outer_part out: then evaluation=nested makes a sweep for each",
         )

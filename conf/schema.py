@@ -310,8 +310,8 @@ def to_plain(value: Any) -> Any:
         beside = part_fields(type(value))
         plain = {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
         parts = [plain.pop(name) for name in beside]
-        # Few sweeps have metrics of the user's, and no trial has references.
-        for name in ("users_metrics", "references"):
+        # Few sweeps have metrics of the user's or outer parts, and no trial has references.
+        for name in ("users_metrics", "references", "outer_parts", "outer_part"):
             if not plain.get(name, True):
                 del plain[name]
         return {key: item for part in parts for key, item in part.items()} | plain

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lossfleet.conf.datasets import Data
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.evaluations import Evaluation
 from lossfleet.runners.data.builtin import TEST, TRAINING, VALIDATION, Dataset
 from lossfleet.runners.streams import Stream, seed_sequence
 
@@ -19,11 +21,28 @@ DRAWS_OF_GROUPS = 100
 
 
 class Shares(NamedTuple):
-    """The shares of the validation and the test part, and of the rows that all test parts are drawn from."""
+    """The shares of the validation and the test part, in (0, 1), their sum below 1; the rest is for training.
+
+    Attributes:
+        held_out: the share, at least `test`, that all test parts are drawn from, whatever the seed and split; None for
+            the whole data set.
+        outer_part: which draw of the held-out rows, from 1; None for that of evaluation=holdout.
+    """
 
     validation: float
     test: float
     held_out: float | None = None
+    outer_part: int | None = None
+
+    @classmethod
+    def of(cls, data: Data, evaluation: Evaluation) -> Shares:
+        """What the settings ask for."""
+        if evaluation.name == "nested":
+            # All that is put aside is tested on.
+            held_out, outer_part = data.test_fraction, evaluation.outer_part or 1
+        else:
+            held_out, outer_part = evaluation.held_out, None
+        return cls(data.validation_fraction, data.test_fraction, held_out, outer_part)
 
 
 def draw_parts(
@@ -80,8 +99,9 @@ def given_parts(dataset: Dataset, shares: Shares) -> np.ndarray | None:
     if dataset.parts is None and dataset.times is None:
         return None
     if shares.held_out is not None:
+        name = "holdout" if shares.outer_part is None else "nested"
         raise UserError(
-            what=f"evaluation=holdout on {dataset.name}, whose test part is given",
+            what=f"evaluation={name} on {dataset.name}, whose test part is given",
             expected="rows to draw a test part from",
             hint="write evaluation=resampled: the given test part is apart from the search already",
         )
@@ -138,7 +158,8 @@ def _draw(
 
 def _draw_all(strata: np.ndarray, shares: Shares, random: np.random.RandomState) -> list[np.ndarray]:
     """The units to train, to validate and to test on, and those that all test parts are drawn from."""
-    held_out_random = np.random.RandomState(np.random.MT19937(seed_sequence(Stream.HELD_OUT)))
+    key = () if shares.outer_part is None else (shares.outer_part,)
+    held_out_random = np.random.RandomState(np.random.MT19937(seed_sequence(Stream.HELD_OUT, *key)))
     drawn: list[list[np.ndarray]] = []
     for stratum in np.unique(strata):
         units = np.flatnonzero(strata == stratum)

@@ -56,14 +56,7 @@ def row_counts(split: Split) -> dict[str, int]:
 
 
 def make_split(
-    dataset: Dataset,
-    *,
-    seed: int,
-    split: int,
-    validation_fraction: float,
-    test_fraction: float,
-    long_tail: float | None = None,
-    held_out: float | None = None,
+    dataset: Dataset, shares: Shares, *, seed: int, split: int, long_tail: float | None = None
 ) -> Split:
     """Split a data set, thin the training part to a long tail, encode all by the training part.
 
@@ -75,11 +68,9 @@ def make_split(
 
     Args:
         dataset: what to split.
+        shares: of the whole data set.
         seed, split: integers of at least 0; each pair is another split.
-        validation_fraction, test_fraction: shares of the whole data set, in (0, 1), their sum below 1.
         long_tail: largest/smallest class of the training part, above 1; None leaves the classes as they are.
-        held_out: the share of rows, at least `test_fraction`, that all test parts are drawn from, whatever the pair;
-            None for the whole data set.
 
     Returns:
         The split. `rarest_class` is the smallest class of the training part, the first one if several are.
@@ -87,7 +78,6 @@ def make_split(
     Raises:
         UserError: for a class too small to leave a row to validation and test and two to training.
     """
-    shares = Shares(validation_fraction, test_fraction, held_out)
     counts = part_counts(dataset, shares, long_tail)
     parts, pool = draw_parts(dataset, shares, seed=seed, split=split)
     if dataset.groups is not None:

@@ -17,7 +17,7 @@ from lossfleet.runners.tracking.database import open_engine
 from lossfleet.runners.tracking.replicates import curve_names, replicate_row
 from lossfleet.runners.tracking.rows import metric_name, mlflow_name
 from lossfleet.runners.tracking.store import connect_to_existing, search_runs, tracking_uri
-from lossfleet.runners.tracking.tags import CONTINUED_TAG, KIND_TAG, SWEEP_TAG
+from lossfleet.runners.tracking.tags import CONTINUED_TAG, KIND_TAG, NESTED_TAG, SWEEP_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,11 +93,10 @@ def read_sweeps(
     chosen = _choose_experiments(client, experiments)
     runs = _sweep_runs(client, chosen)
     found = []
-    for run in _choose_sweeps(runs, chosen, sweep, unfinished):
+    sweeps = _choose_sweeps(runs, chosen, sweep, unfinished)
+    for run in sweeps:
         latest = next(each for each in runs if each.info.experiment_id == run.info.experiment_id)
-        is_newer = (
-            sweep is None and latest.info.status != "FINISHED" and latest.info.run_id != run.info.run_id
-        )
+        is_newer = sweep is None and latest.info.status != "FINISHED" and latest not in sweeps
         found.append(
             {
                 "sweep": run.data.tags["sweep"],
@@ -144,18 +143,28 @@ def _choose_sweeps(
     sweep: str | Sequence[str] | None,
     unfinished: bool,
 ) -> list[MlflowRun]:
-    """The latest sweep of each name that is wanted, else the latest finished one, of each experiment."""
+    """The latest sweep of each name that is wanted, else the latest finished one, of each experiment.
+
+    A nested evaluation, which is wanted by its name or is the latest, has a sweep for each of its outer parts.
+    """
     names = [sweep] if isinstance(sweep, str) else sweep
-    chosen: dict[tuple[str, ...], MlflowRun] = {}
+    chosen: dict[tuple[str, str], MlflowRun] = {}
     if names is None:
         finished = [run for run in runs if run.info.status == "FINISHED"]
-        for run in [*finished, *runs] if unfinished else finished:
-            chosen.setdefault((run.info.experiment_id,), run)
+        candidates = [*finished, *runs] if unfinished else finished
+        latest: dict[str, MlflowRun] = {}
+        for run in candidates:
+            first = latest.setdefault(run.info.experiment_id, run)
+            is_part = NESTED_TAG in _names(run) and _names(run)[NESTED_TAG] == _names(first).get(NESTED_TAG)
+            if run is first or is_part:
+                chosen.setdefault((run.info.experiment_id, run.data.tags["sweep"]), run)
     for name in names or ():
         for run in runs:
-            if run.data.tags["sweep"] == name:
-                chosen.setdefault((run.info.experiment_id, name), run)
-    missing = [name for name in names or () if not any(name in key[1:] for key in chosen)]
+            if name in _names(run).values():
+                chosen.setdefault((run.info.experiment_id, run.data.tags["sweep"]), run)
+    missing = [
+        name for name in names or () if not any(name in _names(run).values() for run in chosen.values())
+    ]
     if missing or not chosen:
         where = ", ".join(experiment.name for experiment in experiments)
         wanted = f"sweep {missing[0]}" if missing else "sweep" if unfinished else "finished sweep"
@@ -165,6 +174,11 @@ def _choose_sweeps(
             hint="look up its name with lossfleet ui" if missing else "run lossfleet sweep first",
         )
     return list(chosen.values())
+
+
+def _names(run: MlflowRun) -> dict[str, str]:
+    """A sweep's own name, and that of its nested evaluation if it is an outer part of one."""
+    return {tag: run.data.tags[tag] for tag in ("sweep", NESTED_TAG) if tag in run.data.tags}
 
 
 def _curves(uri: str, runs: list[MlflowRun]) -> dict[str, Curves]:

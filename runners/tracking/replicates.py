@@ -10,7 +10,15 @@ from lossfleet.conf.datasets import PATHS
 from lossfleet.runners.metrics.evaluation import DIAGRAMS
 from lossfleet.runners.records import Record
 from lossfleet.runners.tracking.runs import RunTree, milliseconds
-from lossfleet.runners.tracking.tags import CURVES_TAG, KIND_TAG, OBJECTIVES_TAG, SAMPLED_TAG
+from lossfleet.runners.tracking.tags import (
+    CURVES_TAG,
+    KIND_TAG,
+    NESTED_TAG,
+    OBJECTIVES_TAG,
+    OUTER_PART_TAG,
+    OUTER_PARTS_TAG,
+    SAMPLED_TAG,
+)
 
 # The settings of a sweep that are no hyperparameters where they are the same for all of its trials.
 SETTINGS = ("data.", "model.")
@@ -66,14 +74,17 @@ def replicate_row(
         sweep, data, strategy, stage, state, search_metric (the validation metric that the search optimised, of
         several the first one), trial, replicate, seed, split, epochs, started and ended (unix seconds),
         class_names, objectives (the metrics that are optimised together, with commas), feasible (whether the
-        trial holds its constraints), params (the sampled hyperparameters), settings (what is fixed of the data and
-        the model, as text), metrics and curves.
+        trial holds its constraints), nested (what the sweeps of all outer parts are called together, else empty),
+        outer_part (its number), outer_parts (how many there are to be), params (the sampled hyperparameters),
+        settings (what is fixed of the data and the model, as text), metrics and curves.
     """
     row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
     row["search_metric"] = tags["search_metric"]
     row |= {name: int(tags[name]) for name in ("trial", "replicate", "seed", "split", "epochs")}
     row |= {"started": started / 1000, "ended": ended / 1000, "class_names": tuple(class_names)}
     row |= {"objectives": tags.get(OBJECTIVES_TAG, ""), "feasible": tags.get("feasible", "true") == "true"}
+    row |= {"nested": tags.get(NESTED_TAG, "")}
+    row |= {"outer_part": int(tags.get(OUTER_PART_TAG, 0)), "outer_parts": int(tags.get(OUTER_PARTS_TAG, 0))}
     last = {name: value for name, value in metrics.items() if name not in DIAGRAMS}
     sampled = json.loads(tags[SAMPLED_TAG])
     row |= {"params": sampled, "settings": _settings(params, sampled)}

@@ -8,7 +8,9 @@ from __future__ import annotations
 import getpass
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Any
 
+from lossfleet.conf.evaluations import name_of_all
 from lossfleet.runners.records import (
     ContinuationRecord,
     EndRecord,
@@ -25,6 +27,10 @@ SAMPLED_TAG = "lossfleet.sampled"
 CURVES_TAG = "lossfleet.curves"
 OBJECTIVES_TAG = "objectives"
 FRONT_TAG = "pareto"
+# What the sweeps of all outer parts of a nested evaluation are called together.
+NESTED_TAG = "nested"
+OUTER_PART_TAG = "outer_part"
+OUTER_PARTS_TAG = "outer_parts"
 # Of the sweep's run, with a number behind it.
 CONTINUED_TAG = "continued."
 # MLflow's limit; a reason can be a whole traceback.
@@ -94,6 +100,11 @@ def common_tags(sweep: SweepRecord) -> dict[str, str]:
         tags["version"] = environment["lossfleet"]
     if environment.get("git_commit"):
         tags["git_commit"] = tags["mlflow.source.git.commit"] = environment["git_commit"]
+    evaluation = _first_study(sweep).get("evaluation", {})
+    if evaluation.get("outer_part") is not None:
+        tags[NESTED_TAG] = name_of_all(sweep.sweep)
+        tags[OUTER_PART_TAG] = str(evaluation["outer_part"])
+        tags[OUTER_PARTS_TAG] = str(evaluation["outer_parts"])
     return tags
 
 
@@ -113,7 +124,11 @@ def minute(seconds: float) -> str:
 
 def _search_metric(sweep: SweepRecord) -> str:
     """The metric that all studies maximise."""
-    return next(iter(sweep.config["studies"].values()))["search"]["metric"]
+    return _first_study(sweep)["search"]["metric"]
+
+
+def _first_study(sweep: SweepRecord) -> dict[str, Any]:
+    return next(iter(sweep.config["studies"].values()))
 
 
 def _user() -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossfleet.conf.evaluations import RESAMPLED, Evaluation
 from lossfleet.conf.schema import Config, Data, Part
 from lossfleet.losses.weights import class_weights
 from lossfleet.runners.cache import ByteBoundedCache
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
-from lossfleet.runners.data.parts import is_fixed
+from lossfleet.runners.data.parts import Shares, is_fixed
 from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
 from lossfleet.runners.data.splits import Split, make_split
 from lossfleet.runners.streams import Stream, generator
@@ -82,13 +83,13 @@ class Replicate:
 class ReplicateFactory:
     """Makes the replicates of one data set, and keeps the splits, rows and plans that it made lately."""
 
-    def __init__(self, data: Data, held_out: float | None = None) -> None:
+    def __init__(self, data: Data, evaluation: Evaluation = RESAMPLED) -> None:
         """Args:
         data: of all replicates.
-        held_out: the share of rows that all test parts are drawn from, see `make_split`.
+        evaluation: which rows are put aside for the final ones.
         """
         self.data = data
-        self.held_out = held_out
+        self.shares = Shares.of(data, evaluation)
         self.dataset: Dataset = open_dataset(data)
         self._splits: ByteBoundedCache[Split] = ByteBoundedCache(KEPT_BYTES)
         self._rows: ByteBoundedCache[Rows] = ByteBoundedCache(KEPT_BYTES)
@@ -97,7 +98,7 @@ class ReplicateFactory:
     @classmethod
     def of(cls, config: Config) -> ReplicateFactory:
         """The factory of all that a sweep with this configuration trains, or is set beside."""
-        return cls(config.data, config.evaluation.held_out)
+        return cls(config.data, config.evaluation)
 
     def split(self, seed: int, number: int) -> Split:
         """The split of a (seed, split) pair."""
@@ -106,13 +107,7 @@ class ReplicateFactory:
         return self._splits.get(
             (seed, number),
             lambda: make_split(
-                self.dataset,
-                seed=seed,
-                split=number,
-                validation_fraction=self.data.validation_fraction,
-                test_fraction=self.data.test_fraction,
-                long_tail=self.data.long_tail,
-                held_out=self.held_out,
+                self.dataset, self.shares, seed=seed, split=number, long_tail=self.data.long_tail
             ),
         )
 

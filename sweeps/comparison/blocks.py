@@ -14,18 +14,19 @@ DIGEST = re.compile(r"-[0-9a-f]{8}$")
 
 
 def block_names(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """What each sweep is filed under, by its data set and name.
+    """What each sweep is filed under.
 
     Args:
-        rows: of `lossfleet.runners.tracking.replicates`, with data, sweep and settings.
+        rows: of `lossfleet.runners.tracking.replicates`, with data, sweep, nested and settings.
 
     Returns:
-        The data set where it has one sweep; else with the settings that differ, for example `wine with
+        By data set and sweep; the outer parts of a nested evaluation count as one sweep and have its name. The data
+        set where it has one sweep; else with the settings that differ, for example `wine with
         long_tail=10`, and with the name of the sweep where these are not enough.
     """
     settings: dict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for row in rows:
-        settings[row["data"]].setdefault(row["sweep"], row["settings"])
+        settings[row["data"]].setdefault(row["nested"] or row["sweep"], row["settings"])
     names = {}
     for data, sweeps in settings.items():
         differing = _differing(list(sweeps.values()))

@@ -28,7 +28,7 @@ PRIMARY = SHOWN[0]
 ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
 FIELDS = (
     *ORDER, "seed", "split", "state", "epochs", "started", "ended", "search_metric", "class_names", "objectives",
-    "feasible", "long_tail",
+    "feasible", "long_tail", "nested", "outer_part", "outer_parts",
 )  # fmt: skip
 
 
@@ -93,9 +93,11 @@ def frame(
         stage, trial, replicate, seed, split, state, epochs, started, ended (unix seconds), search_metric (the
         validation metric that the search optimised, of several the first one), class_names (a tuple), objectives
         (of several metrics, with commas), feasible, long_tail (the ratio that the training part was thinned to, NaN
-        where it was not), a column `params.<name>` a sampled hyperparameter, a column a metric with its last value,
-        and a column `curves.<name>` a curve: a tuple of (step, value), where the step is the epoch, but for
-        `lossfleet.runners.metrics.evaluation.DIAGRAMS`; a replicate without that curve has an empty one.
+        where it was not), nested (what the sweeps of all outer parts of a nested evaluation are called together, else
+        empty), outer_part (from 1, else 0), outer_parts (how many there are to be), a column `params.<name>` a sampled
+        hyperparameter, a column a metric with its last value, and a column `curves.<name>` a curve: a tuple of (step,
+        value), where the step is the epoch, but for `lossfleet.runners.metrics.evaluation.DIAGRAMS`; a replicate
+        without that curve has an empty one.
 
     Raises:
         UserError: no store, no such experiment, no such sweep.
@@ -119,7 +121,7 @@ def _tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
     blocks = block_names(rows)
     flat = [
         {name: row[name] for name in FIELDS if name in row}
-        | {"data": blocks[row["data"], row["sweep"]]}
+        | {"data": blocks[row["data"], row["nested"] or row["sweep"]]}
         | {"long_tail": float(row["settings"].get("data.long_tail", "nan"))}
         | {f"params.{name}": value for name, value in row["params"].items()}
         | row["metrics"]

@@ -22,6 +22,7 @@ from lossfleet.sweeps.comparison.frame import (
     spread,
 )
 from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
+from lossfleet.sweeps.comparison.nested import CHOSEN, join_outer_parts, outer_parts_of
 from lossfleet.sweeps.comparison.ranks import average_families, rank, ranks_of
 from lossfleet.sweeps.comparison.references import beside, latest_references
 from lossfleet.sweeps.comparison.statistics import INTERVALS, compare_pairs
@@ -53,7 +54,7 @@ def summary(
     """Compares strategies by a metric of their final evaluations.
 
     Args:
-        frame: as `frame` or `frame_from_records` give it.
+        frame: as `frame` or `frame_from_records` give it; outer parts are joined, see `nested.join_outer_parts`.
         families: data set to family; related data sets are averaged before they are ranked, and so are blocks of one
             data set and versions of one file.
         metrics: columns of the frame, the first one is what is compared; None for what there is of SHOWN.
@@ -75,6 +76,7 @@ def summary(
     """
     import pandas as pd
 
+    frame = join_outer_parts(frame)
     final = latest_finals(frame)
     chosen = _choose_metrics(final, metrics)
     front = trade_offs(frame)
@@ -97,7 +99,7 @@ def summary(
         }
         pairwise["kind"] = kinds(pairwise, others, **rows)
         table = _add_differences(_table(part, chosen, scores), pairwise, sign_of(chosen[0]))
-        search = frame[(frame["data"] == data) & (frame["stage"] == "search")]
+        search = frame[(frame["data"] == data) & frame["stage"].isin(["search", CHOSEN])]
         table["fall"] = falls(search, table, chosen[0])
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
@@ -112,7 +114,9 @@ def summary(
         sentence = sentence_about(data, table, chosen[0], pairwise, rope)
         if len(models):
             sentence += f" {sentence_beside(best, models, chosen[0])}"
-        sentence += sentences_about_evaluation(table, part["test_rows"].mean(), pool_rows(part))
+        sentence += sentences_about_evaluation(
+            table, part["test_rows"].mean(), pool_rows(part), outer_parts_of(part)
+        )
         if (front["data"] == data).any():
             of_data = front[front["data"] == data].dropna(axis=1, how="all")
             sentence += f" {sentence_about_front(of_data)}"

@@ -148,15 +148,27 @@ def sentence_beside(best: str, references: pd.DataFrame, metric: str) -> str:
     return ". ".join([f"Beside the references, which are not tuned: {first}", *others]) + "."
 
 
-def sentences_about_evaluation(table: pd.DataFrame, test_rows: float, pool_rows: float) -> str:
+def sentences_about_evaluation(
+    table: pd.DataFrame, test_rows: float, pool_rows: float, outer_parts: tuple[int, int] | None = None
+) -> str:
     """What the final evaluation was made on, where that is not parts of all rows, and how scores fell from validation.
 
     Args:
         table: a row a strategy, with `fall`.
         test_rows: of a test part.
         pool_rows: that all test parts are drawn from; NaN for the whole data set.
+        outer_parts: of a nested evaluation, how many are there of how many that there are to be.
     """
     said = []
+    if outer_parts is not None:
+        there, planned = outer_parts
+        lacking = (
+            f" ({planned - there} of the {planned} outer parts are not there yet)" if there < planned else ""
+        )
+        said.append(
+            f"Each split is an outer part with a search of its own, which never saw its test part{lacking}; its score "
+            "is the mean of the replicates that were trained for it"
+        )
     if pool_rows == test_rows:
         said.append(
             f"All replicates are tested on the same {test_rows:.0f} rows, which the search never saw: the test tells "

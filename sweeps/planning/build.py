@@ -21,7 +21,7 @@ from lossfleet.sweeps.planning.studies import build_study, excluded_settings, is
 
 
 def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...]:
-    """One checked plan for each data set, and each of what else is to stand side by side.
+    """One checked plan for each data set, outer part, and each of what else is to stand side by side.
 
     Args:
         composer: reads the YAML files.
@@ -36,7 +36,7 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
         studies = [build_study(composer, request, strategy) for strategy in request.strategies]
         _check_all_used(composer, request, studies)
         _check_points(composer, request, studies)
-        plans.append(make_plan(studies))
+        plans += [make_plan(each) for each in split_outer_parts(studies)]
     names = [plan.sweep for plan in plans]
     if len(set(names)) < len(names):
         raise UserError(
@@ -45,6 +45,20 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
             hint="leave name out, or run 'lossfleet sweep' once for each",
         )
     return tuple(plans)
+
+
+def split_outer_parts(studies: Sequence[Study]) -> list[list[Study]]:
+    """The studies of each outer part of evaluation=nested, else as they are."""
+    evaluation = studies[0].config.evaluation
+    if evaluation.outer_parts is None or evaluation.outer_part is not None:
+        return [list(studies)]
+    return [
+        [
+            replace(study, config=replace(study.config, evaluation=replace(evaluation, outer_part=number)))
+            for study in studies
+        ]
+        for number in range(1, evaluation.outer_parts + 1)
+    ]
 
 
 def build_config(composer: Composer, arguments: Sequence[str]) -> Config:
@@ -90,8 +104,7 @@ def with_data(composer: Composer, request: Request) -> Request:
     from lossfleet.runners.data.splits import check_split
 
     data = described(data)
-    shares = Shares(data.validation_fraction, data.test_fraction, config.evaluation.held_out)
-    check_split(open_dataset(data), shares, data.long_tail)
+    check_split(open_dataset(data), Shares.of(data, config.evaluation), data.long_tail)
     told = {
         "data.digest": data.digest,
         "data.class_names": [literal(name) for name in data.class_names or ()],

@@ -12,6 +12,7 @@ from typing import Any
 
 from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.evaluations import name_of_part
 from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import Rule, rules, show
 from lossfleet.conf.schema import (
@@ -148,7 +149,8 @@ def make_plan(studies: Iterable[Study]) -> Plan:
     for study in studies:
         check_space(study)
     config = studies[0].config
-    return Plan(config.name or f"{config.data.label}-{_digest(studies)}", studies)
+    name = config.name or f"{config.data.label}-{_digest(studies)}"
+    return Plan(name_of_part(name, config.evaluation.outer_part), studies)
 
 
 def check_shared(studies: Sequence[Study]) -> None:
@@ -298,6 +300,8 @@ def _digest(studies: tuple[Study, ...]) -> str:
         for length in ("trials", "seconds", "patience"):
             del config["budget"][length]
         del config["tracking"], config["fleet"], config["engine"], config["evaluation"]["rope"]
+        # It is in the name, behind what the parts have in common.
+        config["evaluation"].pop("outer_part", None)
         config.pop("references", None)
         # A table is known by what is in it; it may be moved.
         for name in PATHS:

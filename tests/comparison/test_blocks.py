@@ -53,7 +53,10 @@ def long_tails():
 
 
 def rows(*sweeps):
-    return [{"data": "d", "sweep": str(number), "settings": each} for number, each in enumerate(sweeps)]
+    return [
+        {"data": "d", "sweep": str(number), "nested": "", "settings": each}
+        for number, each in enumerate(sweeps)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from lossfleet.runners.data.splits import make_split, part_counts
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.compose import run_sweeper
 
-FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
 SHARES = Shares(0.2, 0.3)
 ROWS = 331
 
@@ -105,7 +104,7 @@ def test_given_parts_are_the_parts(path):
     for name, part in zip(("training", "validation", "test"), rows_of(dataset, 3), strict=True):
         expected = visits()[visits()["use"] == name]
         pd.testing.assert_frame_equal(part, expected)
-    split = make_split(dataset, seed=3, split=3, **FRACTIONS)
+    split = make_split(dataset, SHARES, seed=3, split=3)
     assert split.draws == len(split.train_labels) == (visits()["use"] == "training").sum()
     assert split.pool_rows == len(split.test_labels) == (visits()["use"] == "test").sum()
 
@@ -248,10 +247,7 @@ def test_what_cannot_be_split_is_refused_by_name(tmp_path):
     two = visits().assign(patient=visits()["row"] % 2)
     with pytest.raises(UserError, match=r"class 'no' of \S+ is in 2 groups"):
         make_split(
-            open_dataset(table(write(two, tmp_path / "visits.csv"), group="patient")),
-            seed=0,
-            split=0,
-            **FRACTIONS,
+            open_dataset(table(write(two, tmp_path / "visits.csv"), group="patient")), SHARES, seed=0, split=0
         )
 
 

@@ -16,8 +16,7 @@ from lossfleet.runners.data.parts import Shares
 from lossfleet.runners.data.repeated import equal_rows, settle_repeated
 from lossfleet.runners.data.splits import make_split, part_counts
 
-FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
-SHARES = Shares(*FRACTIONS.values())
+SHARES = Shares(0.2, 0.3)
 ROWS = 997
 
 
@@ -113,7 +112,7 @@ def test_no_features_are_in_two_parts_of_a_grouped_split():
     counts = part_counts(dataset, SHARES)
     sizes = set()
     for seed in range(5):
-        split = make_split(dataset, seed=seed, split=seed, **FRACTIONS)
+        split = make_split(dataset, SHARES, seed=seed, split=seed)
         parts = [split.train_features, split.validation_features, split.test_features]
         rows = [{each.tobytes() for each in part.round(3)} for part in parts]
         assert sum(map(len, rows)) == len(set.union(*rows))
@@ -129,8 +128,8 @@ def test_no_features_are_in_two_parts_of_a_grouped_split():
 def test_a_group_of_single_rows_splits_as_rows_do():
     dataset = answers(9)
     alone = replace(dataset, groups=np.random.default_rng(2).permutation(ROWS))
-    rows = make_split(dataset, seed=1, split=3, **FRACTIONS)
-    groups = make_split(alone, seed=1, split=3, **FRACTIONS)
+    rows = make_split(dataset, SHARES, seed=1, split=3)
+    groups = make_split(alone, SHARES, seed=1, split=3)
     for part in ("train", "validation", "test"):
         counts = [np.bincount(getattr(split, f"{part}_labels")).tolist() for split in (rows, groups)]
         assert counts[0] == counts[1]
@@ -148,7 +147,7 @@ def test_a_group_counts_for_its_rarest_class_so_that_each_part_has_some():
         "patients", features, labels.ravel()[order], ("well", "ill"), (), "made up", groups[order]
     )
     for seed in range(7):
-        split = make_split(patients, seed=seed, split=0, **FRACTIONS)
+        split = make_split(patients, SHARES, seed=seed, split=0)
         ill = [labels.sum() for labels in (split.train_labels, split.validation_labels, split.test_labels)]
         assert ill == [6, 2, 3]
 
@@ -157,14 +156,14 @@ def test_groups_too_few_for_three_parts_are_refused_with_the_way_out():
     with pytest.raises(
         UserError, match=r"class 'no' of answers is in 2 groups, which leave 0 of its rows"
     ) as caught:
-        make_split(replace(answers(2), groups=np.arange(ROWS) % 2), seed=0, split=0, **FRACTIONS)
+        make_split(replace(answers(2), groups=np.arange(ROWS) % 2), SHARES, seed=0, split=0)
     assert "data.repeated=keep" in caught.value.hint
 
 
 def test_the_long_tail_of_a_grouped_split_is_thinned_at_random():
     dataset = settle_repeated(answers(5), "group")
-    full = make_split(dataset, seed=0, split=0, **FRACTIONS)
-    thinned = make_split(dataset, seed=0, split=0, long_tail=10, **FRACTIONS)
+    full = make_split(dataset, SHARES, seed=0, split=0)
+    thinned = make_split(dataset, SHARES, seed=0, split=0, long_tail=10)
     np.testing.assert_array_equal(thinned.test_labels, full.test_labels)
     assert thinned.class_counts.tolist() == [full.class_counts[0], full.class_counts[0] // 10]
 

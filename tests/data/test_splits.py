@@ -11,9 +11,10 @@ from lossfleet.conf.parts import part_names
 from lossfleet.conf.schema import choose
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
+from lossfleet.runners.data.parts import Shares
 from lossfleet.runners.data.splits import long_tail_counts, make_split
 
-FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
+SHARES = Shares(0.2, 0.3)
 COUNTS = (61, 7, 23)
 PAIRS = [(seed, split) for seed in (0, 1, 7) for split in (0, 1, 1000)]
 
@@ -41,7 +42,7 @@ def counts_of(labels) -> list[int]:
 
 def test_parts_are_disjoint_complete_and_keep_their_labels():
     dataset = toy()
-    split = make_split(dataset, seed=1, split=2, **FRACTIONS)
+    split = make_split(dataset, SHARES, seed=1, split=2)
     train, validation, test = rows_of(split)
     assert sorted([*train, *validation, *test]) == list(range(len(dataset.labels)))
     np.testing.assert_array_equal(split.train_labels, dataset.labels[train])
@@ -51,7 +52,7 @@ def test_parts_are_disjoint_complete_and_keep_their_labels():
 
 @pytest.mark.parametrize(("seed", "split"), PAIRS)
 def test_class_sizes_follow_the_fractions_for_every_seed_and_split(seed, split):
-    part = make_split(toy(), seed=seed, split=split, **FRACTIONS)
+    part = make_split(toy(), SHARES, seed=seed, split=split)
     # 0.2 and 0.3 of 61, 7, 23, rounded; the rest is for training.
     assert counts_of(part.validation_labels) == [12, 1, 5]
     assert counts_of(part.test_labels) == [18, 2, 7]
@@ -60,12 +61,12 @@ def test_class_sizes_follow_the_fractions_for_every_seed_and_split(seed, split):
 
 
 def test_every_seed_and_every_split_is_another_one():
-    splits = [make_split(toy(), seed=seed, split=split, **FRACTIONS) for seed, split in PAIRS]
+    splits = [make_split(toy(), SHARES, seed=seed, split=split) for seed, split in PAIRS]
     assert len({tuple(rows_of(split)[2]) for split in splits}) == len(PAIRS)
 
 
 def test_the_same_seed_and_split_is_the_same():
-    first, second = (make_split(toy(), seed=4, split=6, **FRACTIONS) for _ in range(2))
+    first, second = (make_split(toy(), SHARES, seed=4, split=6) for _ in range(2))
     np.testing.assert_array_equal(first.train_features, second.train_features)
     np.testing.assert_array_equal(first.test_features, second.test_features)
 
@@ -73,7 +74,7 @@ def test_the_same_seed_and_split_is_the_same():
 def test_classes_of_one_size_are_split_apart():
     """Each class is cut by random numbers of its own: blocks of equal classes must not repeat one pattern."""
     dataset = toy((29, 29, 29))
-    _, _, test = rows_of(make_split(dataset, seed=0, split=0, **FRACTIONS))
+    _, _, test = rows_of(make_split(dataset, SHARES, seed=0, split=0))
     in_test = np.isin(np.arange(len(dataset.labels)), test)
     patterns = {tuple(in_test[dataset.labels == label]) for label in range(3)}
     assert len(patterns) == 3
@@ -81,17 +82,15 @@ def test_classes_of_one_size_are_split_apart():
 
 @pytest.mark.parametrize("long_tail", [None, 5.0])
 def test_the_scaler_sees_the_training_part_only(long_tail):
-    split = make_split(
-        open_dataset(choose("data", "wine")), seed=0, split=0, long_tail=long_tail, **FRACTIONS
-    )
+    split = make_split(open_dataset(choose("data", "wine")), SHARES, seed=0, split=0, long_tail=long_tail)
     np.testing.assert_allclose(split.train_features.mean(axis=0, dtype=np.float64), 0, atol=1e-6)
     np.testing.assert_allclose(split.train_features.std(axis=0, dtype=np.float64), 1, atol=1e-6)
 
 
 def test_validation_and_test_are_on_the_scale_of_training():
     dataset = toy()
-    split = make_split(dataset, seed=0, split=1, long_tail=4, **FRACTIONS)
-    full = make_split(dataset, seed=0, split=1, **FRACTIONS)
+    split = make_split(dataset, SHARES, seed=0, split=1, long_tail=4)
+    full = make_split(dataset, SHARES, seed=0, split=1)
     train, validation, test = rows_of(full)
     noise = dataset.features["noise"].to_numpy()
     kept = noise[train[_kept(full, split)]]
@@ -108,8 +107,8 @@ def _kept(full, thinned) -> np.ndarray:
 
 
 def test_the_long_tail_thins_only_the_training_part():
-    full = make_split(toy(), seed=0, split=0, **FRACTIONS)
-    thinned = make_split(toy(), seed=0, split=0, long_tail=10, **FRACTIONS)
+    full = make_split(toy(), SHARES, seed=0, split=0)
+    thinned = make_split(toy(), SHARES, seed=0, split=0, long_tail=10)
     np.testing.assert_array_equal(thinned.validation_labels, full.validation_labels)
     np.testing.assert_array_equal(thinned.test_labels, full.test_labels)
     # 31 rows, 31 / sqrt(10), 31 / 10.
@@ -128,7 +127,7 @@ def test_long_tail_counts_rank_by_size_then_index_and_never_add():
 
 
 def test_features_and_labels_have_the_types_of_the_graph():
-    split = make_split(toy(), seed=0, split=0, **FRACTIONS)
+    split = make_split(toy(), SHARES, seed=0, split=0)
     assert {split.train_features.dtype, split.validation_features.dtype, split.test_features.dtype} == {
         np.dtype(np.float32)
     }
@@ -138,33 +137,26 @@ def test_features_and_labels_have_the_types_of_the_graph():
 
 
 def test_a_constant_column_becomes_zero():
-    split = make_split(toy(), seed=0, split=0, **FRACTIONS)
+    split = make_split(toy(), SHARES, seed=0, split=0)
     for features in (split.train_features, split.validation_features, split.test_features):
         np.testing.assert_allclose(features[:, 1], 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in part_names("data") if name != "csv"])
 def test_every_data_set_splits_into_finite_numbers(name):
-    split = make_split(
-        open_dataset(choose("data", name)),
-        seed=0,
-        split=0,
-        validation_fraction=0.2,
-        test_fraction=0.2,
-        long_tail=20,
-    )
+    split = make_split(open_dataset(choose("data", name)), Shares(0.2, 0.2), seed=0, split=0, long_tail=20)
     for features in (split.train_features, split.validation_features, split.test_features):
         assert np.isfinite(features).all()
     assert split.class_counts[split.rarest_class] == split.class_counts.min() >= 2
 
 
 def test_the_smallest_class_that_splits_has_four_rows():
-    for fractions in (FRACTIONS, {"validation_fraction": 0.01, "test_fraction": 0.01}):
-        split = make_split(toy((11, 4)), seed=0, split=0, **fractions)
+    for shares in (SHARES, Shares(0.01, 0.01)):
+        split = make_split(toy((11, 4)), shares, seed=0, split=0)
         parts = (split.train_labels, split.validation_labels, split.test_labels)
         assert [(labels == 1).sum() for labels in parts] == [2, 1, 1]
     with pytest.raises(UserError, match=r"class 'kind_1' of toy has 3 rows") as caught:
-        make_split(toy((11, 3)), seed=0, split=0, **FRACTIONS)
+        make_split(toy((11, 3)), SHARES, seed=0, split=0)
     assert "data.validation_fraction" in caught.value.hint
 
 
@@ -172,13 +164,13 @@ def test_a_long_tail_too_long_names_the_class_and_the_longest():
     with pytest.raises(
         UserError, match=r"long_tail=16 leaves class 'kind_1' of toy 1 training rows"
     ) as caught:
-        make_split(toy(), seed=0, split=0, long_tail=16, **FRACTIONS)
+        make_split(toy(), SHARES, seed=0, split=0, long_tail=16)
     assert caught.value.hint == "write data.long_tail=15 or less"
-    assert make_split(toy(), seed=0, split=0, long_tail=15, **FRACTIONS).class_counts[1] == 2
+    assert make_split(toy(), SHARES, seed=0, split=0, long_tail=15).class_counts[1] == 2
 
 
 def test_the_data_set_is_left_as_it_was():
     dataset, untouched = toy(), toy()
-    make_split(dataset, seed=0, split=0, long_tail=4, **FRACTIONS)
+    make_split(dataset, SHARES, seed=0, split=0, long_tail=4)
     pd.testing.assert_frame_equal(dataset.features, untouched.features)
     np.testing.assert_array_equal(dataset.labels, untouched.labels)

@@ -19,11 +19,12 @@ from lossfleet.conf.schema import Budget, Config, Data, choose
 from lossfleet.runners.data import table_file
 from lossfleet.runners.data.encoding import encode
 from lossfleet.runners.data.loading import described, open_dataset, tell_notes
+from lossfleet.runners.data.parts import Shares
 from lossfleet.runners.data.splits import make_split
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.compose import run_sweeper
 
-FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
+SHARES = Shares(0.2, 0.3)
 # Primes; the rare word, the gaps and the rare class are in few rows.
 ROWS = 331
 
@@ -150,7 +151,7 @@ def test_all_splits_have_the_same_features(tmp_path):
     table["rare"] = np.where(np.arange(ROWS) == 17, "once", "often")
     table["level"] = np.where(np.arange(ROWS) == 5, np.nan, np.arange(ROWS) % 7)
     read = open_dataset(data(write(table, tmp_path / "churn.csv")))
-    splits = [make_split(read, seed=seed, split=seed, long_tail=9, **FRACTIONS) for seed in range(9)]
+    splits = [make_split(read, SHARES, seed=seed, split=seed, long_tail=9) for seed in range(9)]
     assert {part.train_features.shape[1] for part in splits} == {4 + 2 + 4 + 2 + 2}
     assert len({part.train_features.any(axis=0).sum() for part in splits}) > 1
 
@@ -360,7 +361,7 @@ def test_a_whole_sweep_with_processes_of_its_own(path):
     assert table.groupby(["strategy", "stage"]).size().to_dict() == {
         (strategy, stage): 2 for strategy in ("ce", "focal") for stage in ("search", "final")
     }
-    parts = make_split(open_dataset(plan.data), seed=0, split=0, validation_fraction=0.2, test_fraction=0.2)
+    parts = make_split(open_dataset(plan.data), Shares(0.2, 0.2), seed=0, split=0)
     assert set(table["train_rows"].dropna()) == {len(parts.train_labels)}
 
 

@@ -367,6 +367,21 @@ def test_each_data_set_is_a_sweep_of_its_own():
     assert len({each.sweep for each in found}) == 4
 
 
+def test_each_outer_part_is_a_sweep_of_its_own():
+    found = plans("strategy=ce,focal", "data=wine,digits", "evaluation=nested", "evaluation.outer_parts=3")
+    assert [each.data.name for each in found] == ["wine"] * 3 + ["digits"] * 3
+    for each, number in zip(found, [1, 2, 3] * 2, strict=True):
+        assert {study.config.evaluation.outer_part for study in each.studies} == {number}
+        assert each.sweep.endswith(f"-outer{number}")
+    # They are one evaluation, so all else is in one name.
+    assert len({each.sweep.rpartition("-outer")[0] for each in found}) == 2
+    assert found[1] == plan(
+        "strategy=ce,focal",
+        *("data=wine", "evaluation=nested", "evaluation.outer_parts=3", "evaluation.outer_part=2"),
+    )
+    assert plans("evaluation=nested", "name=mine")[4].sweep == "mine-outer5"
+
+
 def test_several_models_are_sweeps_of_their_own_unless_they_are_to_be_searched():
     found = plans("strategy=ce,focal", "model.widths=[16],[64,64]", "loss.gamma=0,1")
     assert [each.studies[0].config.model["widths"] for each in found] == [(16,), (64, 64)]

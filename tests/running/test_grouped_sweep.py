@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from whole_sweeps import journal
 
+from lossfleet.runners.data.parts import draw_parts
 from lossfleet.runners.metrics.evaluation import confusion_names
 from lossfleet.runners.records import ReferenceRecord, ReplicateRecord, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
@@ -63,3 +64,28 @@ def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, caps
     sentence = " ".join(printed.out.split())
     assert f"All test parts are drawn from {pool:.0f} rows that the search never saw." in sentence
     assert "From the search's validation to the test the best trials get" in sentence
+
+
+def test_a_nested_evaluation_is_a_sweep_an_outer_part_and_one_comparison(workdir, capsys):
+    visits().to_csv("visits.csv", index=False)
+    nested = (*ARGUMENTS, "evaluation=nested", "evaluation.outer_parts=2", "references=[dummy]")
+    assert cli.main(["sweep", *nested, "tracking.enabled=false", "fleet.processes=1"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Side by side" in printed
+    assert "Each split is an outer part with a search of its own, which never saw its test part" in printed
+    found: list = []
+    run_sweeper(nested, found.append)
+    tested = []
+    for plan in found:
+        factory = ReplicateFactory.of(plan.studies[0].config)
+        replicates = [
+            each for each in journal(workdir, plan.sweep).read() if isinstance(each, ReplicateRecord)
+        ]
+        finals = [each for each in replicates if each.stage == "final"]
+        assert len(finals) == 6
+        for record in finals:
+            split = factory.split(record.seed, record.split)
+            assert record.metrics["test_rows"] == record.metrics["test_pool_rows"] == len(split.test_labels)
+        tested.append(draw_parts(factory.dataset, factory.shares, seed=0, split=0)[0][2].tolist())
+    assert [plan.sweep for plan in found] == ["visits-outer1", "visits-outer2"]
+    assert tested[0] != tested[1]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lossfleet.sweeps.comparison.blocks import WITH, in_order
 from lossfleet.sweeps.comparison.frame import Comparison
+from lossfleet.sweeps.comparison.nested import join_outer_parts
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report.figures import predictions, scores, searches
 from lossfleet.sweeps.report.figures.data import by_ratio
@@ -44,6 +45,7 @@ def draw_gallery(frame: pd.DataFrame, comparison: Comparison | None = None) -> G
         comparison: its summary; None makes it.
     """
     comparison = comparison or summary(frame)
+    frame = join_outer_parts(frame)
     several = frame["data"].nunique() > 1
     styles = looks(frame["strategy"].unique())
     gallery = Gallery(", ".join(sorted(frame["data"].unique())), [], [])
