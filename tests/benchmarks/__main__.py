@@ -13,16 +13,16 @@ from pathlib import Path
 from lossfleet.runners.environment import environment, processor, version
 from tests.benchmarks.measure import Report
 
-# `scaling` needs what the tests need, PostgreSQL among it.
+# `scaling` needs what the tests need, PostgreSQL among it; `optimism` is no measurement of speed.
 DEFAULT = ("kernel", "latency", "growth", "sweep", "losses")
-NAMES = (*DEFAULT, "scaling")
+NAMES = (*DEFAULT, "scaling", "optimism")
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument(
-        "names", nargs="*", metavar="name", help=f"some of {', '.join(NAMES)} (all but scaling)"
+        "names", nargs="*", metavar="name", help=f"some of {', '.join(NAMES)} ({', '.join(DEFAULT)})"
     )
     parser.add_argument("--quick", action="store_true", help="small settings: does it run?")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results.json"))

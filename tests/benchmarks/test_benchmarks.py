@@ -43,6 +43,7 @@ ROWS: dict[str, list[list[object]]] = {
         ["SQLite, inserted directly", "server over PostgreSQL"],
         [1, 10] * 3,
     ],
+    "optimism": [["wine"]],
 }
 # Which have peers of PyTorch.
 WITH_TORCH = ("kernel", "sweep")
