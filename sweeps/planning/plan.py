@@ -19,6 +19,7 @@ from lossfleet.conf.schema import (
     Data,
     Engine,
     Fleet,
+    Keep,
     Pruner,
     Search,
     Tracking,
@@ -32,7 +33,10 @@ from lossfleet.sweeps.planning.space import Dimension, Value, grid_size
 EXTRAS = {"optuna.samplers.CmaEsSampler": ("cmaes", "cmaes"), "optuna.samplers.GPSampler": ("gp", "torch")}
 
 # What the studies of a sweep have in common.
-SHARED = ("data", "budget", "search", "pruner", "evaluation", "fleet", "engine", "tracking", "seed", "name")
+SHARED = (
+    *("data", "budget", "search", "pruner", "evaluation"),
+    *("keep", "fleet", "engine", "tracking", "seed", "name"),
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,11 @@ class Plan:
     def engine(self) -> Engine:
         """Who trains."""
         return self.studies[0].config.engine
+
+    @property
+    def keep(self) -> Keep:
+        """Which strategies' models are left in the end."""
+        return self.studies[0].config.keep
 
     @property
     def tracking(self) -> Tracking:
@@ -289,7 +298,8 @@ def _digest(studies: tuple[Study, ...]) -> str:
     for config in described:
         for length in ("trials", "seconds", "patience"):
             del config["budget"][length]
-        del config["tracking"], config["fleet"], config["engine"], config["evaluation"]["rope"]
+        del config["tracking"], config["fleet"], config["engine"], config["keep"]
+        del config["evaluation"]["rope"]
         # A table is known by what is in it; it may be moved.
         config["data"].pop("path", None)
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
