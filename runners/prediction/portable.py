@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,90 @@ class ModelError(ValueError):
         self.what, self.expected, self.hint = what, expected, hint
 
 
+class Encoder:
+    """Turns rows into the numbers that the members take, as training did.
+
+    Args:
+        columns: as `lossfleet.runners.data.columns.describe_columns` has them.
+        missing: words that stand for a missing cell.
+    """
+
+    def __init__(self, columns: Sequence[Mapping[str, Any]], missing: Sequence[str]) -> None:
+        self.columns = columns
+        self.missing = missing
+
+    def features(
+        self, rows: pd.DataFrame, *, first_row: int = 1, told: Counter[tuple[str, str]] | None = None
+    ) -> np.ndarray:
+        """The features (N, F) float32: numbers, then where these are missing, then a column a word.
+
+        Args:
+            rows: N rows with the model's columns, in any order; others are not looked at.
+            first_row: the number of the first one, for messages.
+            told: counts cells by column and by what was done with them; None to log it.
+
+        Raises:
+            ModelError: a column is missing, or a cell is no number where there must be one.
+        """
+        missing = [column["name"] for column in self.columns if column["name"] not in rows]
+        if missing:
+            raise ModelError(
+                f"the rows have no column {', '.join(map(repr, missing))}",
+                f"the columns {', '.join(column['name'] for column in self.columns)}",
+                "add it, or name it as in the data that the model was trained on",
+            )
+        counts: Counter[tuple[str, str]] = Counter()
+        numbers, gaps, words = [], [], []
+        for column in self.columns:
+            cells = rows[column["name"]]
+            if column["kind"] == "words":
+                words.append(self._one_hot(column, cells, counts))
+                continue
+            values = _numbers(cells, first_row)
+            absent = np.isnan(values)
+            if column["has_gaps"]:
+                gaps.append(absent.astype(np.float32)[:, None])
+            else:
+                counts[column["name"], "missing, which training never saw; its median was taken"] += int(
+                    absent.sum()
+                )
+            values = np.where(absent, column["median"], values)
+            numbers.append(((values - column["mean"]) * column["factor"]).astype(np.float32)[:, None])
+        for (name, what), count in (+counts).items():
+            if told is None:
+                logger.warning("column %r: %d cells %s", name, count, what)
+            else:
+                told[name, what] += count
+        return np.concatenate([*numbers, *gaps, *words], axis=1)
+
+    def _one_hot(
+        self, column: Mapping[str, Any], cells: pd.Series, counts: Counter[tuple[str, str]]
+    ) -> np.ndarray:
+        """A column a word, and a last one for missing ones if training saw some; nothing for what it never saw."""
+        width = len(column["words"]) + column["has_gaps"]
+        place_of = {word: place for place, word in enumerate(column["words"])}
+        unknown, gap = width, len(column["words"]) if column["has_gaps"] else width + 1
+        place_of |= {spelling: gap for spelling in self.missing if spelling not in place_of}
+        coded = pd.Categorical(cells)
+        # The code of a missing cell is -1, the last place.
+        places = np.array([*(place_of.get(_text(word), unknown) for word in coded.categories), gap])
+        of_row = places[coded.codes]
+        counts[column["name"], "of a category that training never saw; it was left out"] += int(
+            (of_row == unknown).sum()
+        )
+        counts[column["name"], "missing, which training never saw; it was left out"] += int(
+            (of_row == width + 1).sum()
+        )
+        return (of_row[:, None] == np.arange(width)).astype(np.float32)
+
+
 class Model:
     """Members of the same layers whose logits are averaged, and what turns rows into features and logits into classes.
 
     Attributes:
         description: what `model.json` says.
         classes: names of the C classes.
-        columns: names of the columns that it needs, in their order.
+        encoder: turns rows into features.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,73 +132,7 @@ class Model:
         self.description = _read_description(folder)
         self._weights = _read_weights(folder, self.description)
         self.classes: list[str] = self.description["classes"]
-        self.columns: list[str] = [column["name"] for column in self.description["columns"]]
-
-    def features(
-        self, rows: pd.DataFrame, *, first_row: int = 1, told: Counter[tuple[str, str]] | None = None
-    ) -> np.ndarray:
-        """The numbers that the members take, (N, F) float32.
-
-        Args:
-            rows: N rows with the model's columns, in any order; others are not looked at.
-            first_row: the number of the first one, for messages.
-            told: counts cells by column and by what was done with them; None to log it.
-
-        Raises:
-            ModelError: a column is missing, or a cell is no number where there must be one.
-        """
-        missing = [name for name in self.columns if name not in rows]
-        if missing:
-            raise ModelError(
-                f"the rows have no column {', '.join(map(repr, missing))}",
-                f"the columns {', '.join(self.columns)}",
-                "add it, or name it as in the data that the model was trained on",
-            )
-        counts: Counter[tuple[str, str]] = Counter() if told is None else told
-        numbers, gaps, words = [], [], []
-        for column in self.description["columns"]:
-            cells = rows[column["name"]]
-            if column["kind"] == "number":
-                values = _numbers(cells, first_row)
-                absent = np.isnan(values)
-                if column["has_gaps"]:
-                    gaps.append(absent.astype(np.float32)[:, None])
-                elif absent.any():
-                    counts[column["name"], "missing, though never in training: taken as its median"] += int(
-                        absent.sum()
-                    )
-                values = np.where(absent, column["median"], values)
-                numbers.append(((values - column["mean"]) * column["factor"]).astype(np.float32)[:, None])
-            else:
-                words.append(self._one_hot(column, cells, counts))
-        if told is None:
-            for (name, what), count in counts.items():
-                logger.warning("column %r: %d cells %s", name, count, what)
-        return np.concatenate([*numbers, *gaps, *words], axis=1)
-
-    def _one_hot(
-        self, column: Mapping[str, Any], cells: pd.Series, counts: Counter[tuple[str, str]]
-    ) -> np.ndarray:
-        """A column a word, the last one for missing ones if training had some; 0 for a word that it had not."""
-        known = {word: place for place, word in enumerate(column["words"])}
-        places = len(known) + column["has_gaps"]
-        absent = len(known) if column["has_gaps"] else -2
-        for spelling in self.description["missing"]:
-            known.setdefault(spelling, absent)
-        coded = pd.Categorical(cells)
-        of_word = np.array([*(known.get(_text(word), -1) for word in coded.categories), absent], np.int64)
-        places_of_rows = of_word[coded.codes]
-        unknown = places_of_rows == -1
-        if unknown.any():
-            word = _text(coded.categories[coded.codes[int(unknown.argmax())]])
-            what = f"unknown to the model, such as {word!r}: they say nothing"
-            same = next((key for key in counts if key[0] == column["name"] and "unknown" in key[1]), None)
-            counts[same or (column["name"], what)] += int(unknown.sum())
-        if (places_of_rows == -2).any():
-            counts[column["name"], "missing, though never in training: they say nothing"] += int(
-                (places_of_rows == -2).sum()
-            )
-        return (places_of_rows[:, None] == np.arange(places)).astype(np.float32)
+        self.encoder = Encoder(self.description["columns"], self.description["missing"])
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """The mean of the members' logits, (N, C) float32, of features (N, F)."""
@@ -141,8 +152,7 @@ class Model:
                 outputs = np.matmul(outputs, self._weights[f"{position}.weight"].transpose(0, 2, 1))
                 outputs += self._weights[f"{position}.bias"][:, None]
             else:
-                np.maximum(outputs, 0, out=outputs) if position else None
-                outputs = outputs if position else np.maximum(outputs, 0)
+                outputs = np.maximum(outputs, 0)
         return outputs.mean(axis=0)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
@@ -180,7 +190,7 @@ class Model:
         told: Counter[tuple[str, str]] | None = None,
     ) -> pd.DataFrame:
         """The class of each row and one probability a class, `probability_<class>`; args and errors as above."""
-        logits = self.logits(self.features(rows, first_row=first_row, told=told))
+        logits = self.logits(self.encoder.features(rows, first_row=first_row, told=told))
         predicted = pd.Categorical.from_codes(self.decide(logits, decision), self.classes)
         table = pd.DataFrame(
             self.probabilities(logits), columns=[f"probability_{name}" for name in self.classes]

@@ -1,0 +1,61 @@
+"""What to expect of a strategy's model on rows that it has not seen: the scores of its final evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lossfleet.runners.records import ReplicateRecord
+from lossfleet.sweeps.comparison.statistics import corrected_t
+
+
+def expected_scores(replicates: Sequence[ReplicateRecord]) -> dict[str, dict[str, float | None]]:
+    """Mean, 95 % interval and standard error of each metric on the test parts, by its name.
+
+    Splits overlap, so the error is that of the corrected t-test, sqrt((1 / J + n_test / n_learned) var).
+
+    Args:
+        replicates: of one final evaluation, those that were measured.
+
+    Returns:
+        `mean`, `low`, `high` and `error` of each; the last three None where there are fewer than two splits, or
+        where the metric does not vary.
+    """
+    names = [name for name in replicates[0].metrics if is_expected(name)]
+    scores: dict[str, dict[str, float | None]] = {}
+    for name in names:
+        values = np.array([each.metrics[name] for each in replicates])
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
+        scores[name] = {"mean": float(values.mean()), "low": None, "high": None, "error": None}
+        if len(values) > 1:
+            test = corrected_t(
+                values, train_rows=_mean(replicates, "train") + _mean(replicates, "validation"),
+                test_rows=_mean(replicates, "test"),
+            )  # fmt: skip
+            if math.isfinite(test.low) and test.t:
+                error = float(values.mean()) / test.t
+                scores[name] |= {"low": test.low, "high": test.high, "error": error}
+    return scores
+
+
+def is_expected(name: str) -> bool:
+    """Whether a metric says what to expect: a score on the test part, not a count."""
+    return name.startswith("test_") and not name.startswith("test_confusion_") and name != "test_rows"
+
+
+def typical_temperature(replicates: Sequence[ReplicateRecord]) -> float:
+    """The geometric mean of the temperatures, each of which was fitted on a validation part."""
+    return float(np.exp(np.mean([math.log(each.metrics["temperature"]) for each in replicates])))
+
+
+def typical_exponent(replicates: Sequence[ReplicateRecord]) -> float:
+    """The mean exponent of the correction for the prior, each of which was fitted on a validation part."""
+    return float(np.mean([each.metrics["prior_exponent"] for each in replicates]))
+
+
+def _mean(replicates: Sequence[ReplicateRecord], part: str) -> float:
+    return float(np.mean([each.metrics.get(f"{part}_rows", 0.0) for each in replicates]))
