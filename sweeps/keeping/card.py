@@ -101,9 +101,11 @@ def model_card(description: Mapping[str, Any]) -> str:
 
 
 def _score(score: Mapping[str, float | None]) -> str:
-    if score["low"] is None:
-        return f"{score['mean']:.3f}"
-    return f"{score['mean']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+    mean, low, high = score["mean"], score["low"], score["high"]
+    if low is None or high is None:
+        return f"{mean:.3f}"
+    # Student's interval knows nothing of the ends of a scale.
+    return f"{mean:.3f} ({low:.3f} to {min(high, 1.0):.3f})"
 
 
 def _column(column: Mapping[str, Any]) -> str:

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lossfleet.runners.metrics.calibration import COLDEST, HOTTEST
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.comparison.statistics import corrected_t
+
+# So far from the ends of its range a temperature was found by the fit.
+SLACK = 1.001
 
 
 def expected_scores(replicates: Sequence[ReplicateRecord]) -> dict[str, dict[str, float | None]]:
@@ -48,8 +52,14 @@ def is_expected(name: str) -> bool:
 
 
 def typical_temperature(replicates: Sequence[ReplicateRecord]) -> float:
-    """The geometric mean of the temperatures, each of which was fitted on a validation part."""
-    return float(np.exp(np.mean([math.log(each.metrics["temperature"]) for each in replicates])))
+    """The geometric mean of the temperatures, each of which was fitted on a validation part.
+
+    Where every prediction was right none is best, and the fit ends at the end of its range: those are left out,
+    and 1 is taken where no other is left.
+    """
+    fitted = [each.metrics["temperature"] for each in replicates]
+    logarithms = [math.log(each) for each in fitted if COLDEST * SLACK < each < HOTTEST / SLACK]
+    return math.exp(sum(logarithms) / len(logarithms)) if logarithms else 1.0
 
 
 def typical_exponent(replicates: Sequence[ReplicateRecord]) -> float:

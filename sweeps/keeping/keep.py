@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.table_file import MISSING
 from lossfleet.runners.environment import version
 from lossfleet.runners.prediction.stored import read_description, write_model
-from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.records import Record, ReplicateRecord, SweepRecord, TrialRecord
 from lossfleet.sweeps.keeping.card import model_card
 from lossfleet.sweeps.keeping.expectation import expected_scores, typical_exponent, typical_temperature
 from lossfleet.sweeps.keeping.refit import refit
@@ -20,17 +21,28 @@ from lossfleet.sweeps.keeping.refit import refit
 MODELS = "models"
 
 
-def keep_strategies(
-    strategies: Sequence[str], records: Sequence[Record], dataset: Dataset, folder: Path, *, members: int
-) -> list[Path]:
+@dataclass(frozen=True)
+class Order:
+    """What to keep of a sweep.
+
+    Fields: strategies, each with a final evaluation; name, that the models are registered under; members, trainings
+    a model; verdict of the sweep, in words.
+    """
+
+    strategies: tuple[str, ...]
+    name: str
+    members: int
+    verdict: str
+
+
+def keep_strategies(order: Order, records: Sequence[Record], dataset: Dataset, folder: Path) -> list[Path]:
     """Train and store the model of each strategy; one that is there as it would become is left as it is.
 
     Args:
-        strategies: each with a final evaluation among the records.
+        order: which strategies, and how.
         records: of the sweep.
         dataset: of the sweep.
         folder: of the sweep.
-        members: trainings a model.
 
     Returns:
         The folders of the models that are new.
@@ -40,14 +52,21 @@ def keep_strategies(
         Failure: the training diverged.
     """
     new = []
-    for strategy in strategies:
-        final, replicates = final_evaluation(strategy, records)
-        made = _made(final, replicates, records)
+    for strategy in order.strategies:
         target = folder / MODELS / strategy
-        if not _is_same(read_description(target), made, members):
-            _keep(target, made, final, replicates, records, dataset, members)
+        if not is_kept(order, records, target):
+            _keep(order, strategy, records, dataset, target)
             new.append(target)
     return new
+
+
+def is_kept(order: Order, records: Sequence[Record], target: Path) -> bool:
+    """Whether a folder has the model that the order would make there."""
+    found = read_description(target)
+    if found is None or found["asked_members"] != order.members or found["name"] != order.name:
+        return False
+    made = _made(*final_evaluation(target.name, records), records)
+    return all(found["made"].get(each) == made[each] for each in ("sweep", "started", "strategy", "trial"))
 
 
 def final_evaluation(strategy: str, records: Iterable[Record]) -> tuple[TrialRecord, list[ReplicateRecord]]:
@@ -74,39 +93,19 @@ def final_evaluation(strategy: str, records: Iterable[Record]) -> tuple[TrialRec
     return final, list(replicates.values())
 
 
-def best_strategy(records: Sequence[Record], winner: str | None = None) -> str:
-    """The strategy that the sweep's end names, or the only one that was evaluated.
+def chosen_strategies(keep: str, winner: str, records: Iterable[Record]) -> tuple[str, ...]:
+    """The strategies that `keep` stands for: all that were evaluated, or the best.
 
     Args:
+        keep: none, winner or all.
+        winner: as an EndRecord has it: the name first, empty where there was no other strategy.
         records: of the sweep.
-        winner: of an end that is not among the records yet.
-
-    Raises:
-        UserError: the sweep was not compared.
     """
-    if winner is None:
-        ends = [
-            record.winner
-            for record in records
-            if isinstance(record, EndRecord) and record.state == "FINISHED"
-        ]
-        winner = ends[-1] if ends else ""
+    finals = [record for record in records if isinstance(record, TrialRecord) and record.stage == "final"]
+    evaluated = tuple(dict.fromkeys(record.strategy for record in finals if record.state == "COMPLETE"))
     # Behind the name may stand from which others it cannot be told apart.
-    name = winner.partition(" ")[0]
-    if name:
-        return name
-    finals = {
-        record.strategy
-        for record in records
-        if isinstance(record, TrialRecord) and record.stage == "final" and record.state == "COMPLETE"
-    }
-    if len(finals) != 1:
-        raise UserError(
-            what="the sweep has no winner",
-            expected="a sweep that has ended",
-            hint="run it again to finish it, or name a strategy with --strategy",
-        )
-    return finals.pop()
+    best = winner.partition(" ")[0]
+    return {"none": (), "winner": (best,) if best else evaluated[:1], "all": evaluated}[keep]
 
 
 def _made(
@@ -125,34 +124,17 @@ def _made(
     }
 
 
-def _is_same(found: dict[str, Any] | None, made: dict[str, Any], members: int) -> bool:
-    return (
-        found is not None
-        and found["asked_members"] == members
-        and all(found["made"].get(name) == made[name] for name in ("sweep", "started", "strategy", "trial"))
-    )
-
-
-def _keep(
-    target: Path,
-    made: dict[str, Any],
-    final: TrialRecord,
-    replicates: Sequence[ReplicateRecord],
-    records: Sequence[Record],
-    dataset: Dataset,
-    members: int,
-) -> None:
+def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Dataset, target: Path) -> None:
+    final, replicates = final_evaluation(strategy, records)
     if not replicates:
         raise UserError(
-            what=f"every final replicate of {final.strategy} diverged",
+            what=f"every final replicate of {strategy} diverged",
             expected="one at least that was trained to its end",
             hint="keep another strategy",
         )
-    config = Config.from_dict(final.config)
-    trained = refit(config, dataset, members=members)
-    ends = [record for record in records if isinstance(record, EndRecord) and record.sentence]
+    trained = refit(Config.from_dict(final.config), dataset, members=order.members)
     description = {
-        "name": dataset.name,
+        "name": order.name,
         "lossfleet": version("lossfleet"),
         "classes": list(dataset.class_names),
         "class_counts": trained.class_counts.tolist(),
@@ -163,8 +145,8 @@ def _keep(
         "decision": "argmax",
         "prior_exponent": typical_exponent(replicates),
         "expected": expected_scores(replicates),
-        "asked_members": members,
-        "made": made | {"seeds": trained.seeds, "verdict": ends[-1].sentence if ends else ""},
+        "asked_members": order.members,
+        "made": _made(final, replicates, records) | {"seeds": trained.seeds, "verdict": order.verdict},
         "data": {**dataset.describe(), "name": dataset.name},
     }
     write_model(target, description, trained.weights, trained.rows, model_card(description))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,15 @@ if TYPE_CHECKING:
     from lossfleet.sweeps.comparison.frame import Comparison
 
 
-def conclude(records: list[Record], folder: Path) -> EndRecord:
+def conclude(
+    records: list[Record], folder: Path, *, compared: Callable[[Comparison], None] | None = None
+) -> EndRecord:
     """Compare the final evaluations, print the table, the sentence and what failed, and draw the figures.
+
+    Args:
+        records: of the sweep.
+        folder: of the sweep.
+        compared: is told of the comparison before the figures are drawn, which takes seconds.
 
     Raises:
         UserError: no trial of any strategy was completed, and all diverged.
@@ -47,6 +55,8 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
     settings = Evaluation(**trials[-1].config.get("evaluation", {}))
     comparison = summary(table, rope=settings.rope)
     print_table(comparison)
+    if compared is not None:
+        compared(comparison)
     draw_figures(table, comparison, folder / "figures")
     return EndRecord(
         "FINISHED",

@@ -22,6 +22,7 @@ from lossfleet.runners.records import (
 from lossfleet.runners.tracking.store import require_active, tracking_uri
 from lossfleet.runners.tracking.writer import Writer, start_writer
 from lossfleet.runners.training.replicate import ReplicateFactory
+from lossfleet.sweeps.keeping.keeper import Keeper
 from lossfleet.sweeps.planning.plan import Plan, total_trials
 from lossfleet.sweeps.report.conclusion import conclude, import_conclusion
 from lossfleet.sweeps.running.folder import STUDIES, locked, set_aside, store_configuration
@@ -83,13 +84,18 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
             SweepRecord(plan.sweep, plan.data.label, plan.to_dict(), environment(), time.time(), dataset)
         )
     writer = None
+    keeper = Keeper(plan, factory.dataset, folder)
     end = EndRecord("FAILED", time.time(), "", "")
     try:
         if plan.tracking.enabled:
             with uninterrupted():
                 writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.label)
-        train(plan, factory, folder, records)
-        end = conclude(journal.read(), folder)
+        train(plan, factory, folder, records, keeper)
+        ended = journal.read()
+        end = conclude(
+            ended, folder, compared=lambda found: keeper.order(found.winner, found.sentence, ended)
+        )
+        keeper.finish(ended)
         for remark in remarks(plan, journal.read()):
             print(remark, file=sys.stderr)
         engines = [record for record in journal.read()[len(records) :] if isinstance(record, EngineRecord)]
@@ -100,6 +106,7 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
         end = EndRecord("KILLED", time.time(), "", "")
         raise
     finally:
+        keeper.stop()
         try:
             journal.append(end)
         finally:
@@ -109,7 +116,7 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
     return not any(isinstance(record, TrialRecord) and record.error for record in journal.read())
 
 
-def train(plan: Plan, factory: ReplicateFactory, folder: Path, records: list[Record]) -> None:
+def train(plan: Plan, factory: ReplicateFactory, folder: Path, records: list[Record], keeper: Keeper) -> None:
     """Train what the journal does not have yet: all trials, then each strategy's final evaluation."""
     from lossfleet.sweeps.running.processes import process_count, train_in_processes, train_studies
 
@@ -120,7 +127,12 @@ def train(plan: Plan, factory: ReplicateFactory, folder: Path, records: list[Rec
         if count == 1:
             train_studies(plan, factory, folder, progress.finished)
         else:
-            train_in_processes(plan, folder, count, progress.finished, import_conclusion)
+
+            def prepare_end() -> None:
+                keeper.start_ahead()
+                import_conclusion()
+
+            train_in_processes(plan, folder, count, progress.finished, prepare_end)
 
 
 def deliver(writer: Writer, plan: Plan, *, is_interrupted: bool) -> None:
