@@ -16,7 +16,7 @@ SLACK = 1.001
 
 
 def expected_scores(replicates: Sequence[ReplicateRecord]) -> dict[str, dict[str, float | None]]:
-    """Mean, 95 % interval and standard error of each metric on the test parts, by its name.
+    """Mean, 95 % interval, standard error and deviation of each metric on the test parts, by its name.
 
     Splits overlap, so the error is that of the corrected t-test, sqrt((1 / J + n_test / n_learned) var).
 
@@ -24,8 +24,8 @@ def expected_scores(replicates: Sequence[ReplicateRecord]) -> dict[str, dict[str
         replicates: of one final evaluation, those that were measured.
 
     Returns:
-        `mean`, `low`, `high` and `error` of each; the last three None where there are fewer than two splits, or
-        where the metric does not vary.
+        `mean`, `low`, `high`, `error` and `deviation` of each; None for what cannot be said of one split, or of a
+        metric that does not vary.
     """
     names = [name for name in replicates[0].metrics if is_expected(name)]
     scores: dict[str, dict[str, float | None]] = {}
@@ -34,8 +34,15 @@ def expected_scores(replicates: Sequence[ReplicateRecord]) -> dict[str, dict[str
         values = values[np.isfinite(values)]
         if not len(values):
             continue
-        scores[name] = {"mean": float(values.mean()), "low": None, "high": None, "error": None}
+        scores[name] = {
+            "mean": float(values.mean()),
+            "low": None,
+            "high": None,
+            "error": None,
+            "deviation": None,
+        }
         if len(values) > 1:
+            scores[name]["deviation"] = float(values.std(ddof=1))
             test = corrected_t(
                 values, train_rows=_mean(replicates, "train") + _mean(replicates, "validation"),
                 test_rows=_mean(replicates, "test"),
