@@ -52,7 +52,7 @@ class Encoder:
     def features(
         self, rows: pd.DataFrame, *, first_row: int = 1, told: Counter[tuple[str, str]] | None = None
     ) -> np.ndarray:
-        """The features (N, F) float32: numbers, then where these are missing, then a column a word.
+        """The features (N, F) float32: numbers, then where these are missing, then columns of words.
 
         Args:
             rows: N rows with the model's columns, in any order; others are not looked at.
@@ -96,10 +96,10 @@ class Encoder:
     def _one_hot(
         self, column: Mapping[str, Any], cells: pd.Series, counts: Counter[tuple[str, str]]
     ) -> np.ndarray:
-        """A column a word, and a last one for missing ones if training saw some; nothing for what it never saw."""
+        """A column for missing ones if training saw some, then one a word; nothing for what it never saw."""
         width = len(column["words"]) + column["has_gaps"]
-        place_of = {word: place for place, word in enumerate(column["words"])}
-        unknown, gap = width, len(column["words"]) if column["has_gaps"] else width + 1
+        place_of = {word: place for place, word in enumerate(column["words"], column["has_gaps"])}
+        unknown, gap = width, 0 if column["has_gaps"] else width + 1
         place_of |= {spelling: gap for spelling in self.missing if spelling not in place_of}
         coded = pd.Categorical(cells)
         # The code of a missing cell is -1, the last place.

@@ -64,7 +64,7 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
     columns = describe_columns(table)
     split = whole_split(Encoder(columns, MISSING).features(table), dataset, chosen)
     seeds = list(range(FIRST_SEED, FIRST_SEED + members))
-    replicates = [_replicate(config, split, seed) for seed in seeds]
+    replicates = [whole_replicate(config, split, seed) for seed in seeds]
     kinds = portable_kinds(config, replicates[0])
     features = split.train_features.shape[1]
     shape = shape_of(
@@ -153,7 +153,8 @@ def portable_kinds(config: Config, replicate: Replicate) -> list[str]:
     return kinds
 
 
-def _replicate(config: Config, split: Split, seed: int) -> Replicate:
+def whole_replicate(config: Config, split: Split, seed: int) -> Replicate:
+    """A member in training: a configuration on the split of `whole_split`, with a seed of its own."""
     from lossfleet.runners.models.build import build_layers
     from lossfleet.runners.models.initial import initial_parameters
 
