@@ -27,7 +27,10 @@ MEMBERS = 3
 
 @pytest.mark.parametrize("sampler", ["shuffle", "smote"])
 def test_the_mean_of_the_members_is_that_of_their_solo_trainings(tmp_path, sampler):
-    made, dataset = config(focal(2.0, tau=0.5), sampler, model=mlp(13, 11, dropout=0.1)), factory("wine").dataset
+    made, dataset = (
+        config(focal(2.0, tau=0.5), sampler, model=mlp(13, 11, dropout=0.1)),
+        factory("wine").dataset,
+    )
     trained = refit(made, dataset, members=MEMBERS)
     assert trained.kinds == ["dense", "relu", "dense", "relu", "dense"]
     assert trained.class_counts.tolist() == dataset.class_counts.tolist()
@@ -69,7 +72,13 @@ def test_a_cell_of_the_users_cannot_be_kept():
     object.__setattr__(replicate, "layers", None)
     with pytest.raises(UserError, match="model=mlp cannot be kept"):
         portable_kinds(made, replicate)
-    assert portable_kinds(made, whole_replicate(made, split, 0)) == ["dense", "relu", "dense", "relu", "dense"]
+    assert portable_kinds(made, whole_replicate(made, split, 0)) == [
+        "dense",
+        "relu",
+        "dense",
+        "relu",
+        "dense",
+    ]
 
 
 def test_seeds_are_away_from_those_of_the_budget():
