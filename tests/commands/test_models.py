@@ -38,7 +38,8 @@ def predict(*arguments: str) -> int:
 
 
 def as_predicted(path: str) -> pd.DataFrame:
-    return pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
+    is_parquet = path.endswith(".parquet")
+    return pd.read_parquet(path) if is_parquet else pd.read_csv(path, float_precision="round_trip")
 
 
 @pytest.mark.parametrize("output", ["p.csv", "p.parquet"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.tracking.models.fetch import fetched_model
@@ -37,11 +39,17 @@ def serve_model(model: str, uri: str | None, port: int) -> None:
         )
         command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
         command += ["--model-uri", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
+        environment = {
+            **os.environ,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            # MLflow looks for its web server there, which stands beside this Python.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        }
+        # Whoever ends this process ends the server.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         # The server looks for modules in its working directory first, whatever files are there.
         with tempfile.TemporaryDirectory() as empty:
-            server = subprocess.Popen(
-                command, cwd=empty, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-            )
+            server = subprocess.Popen(command, cwd=empty, env=environment)
             try:
                 server.wait()
             except KeyboardInterrupt:
