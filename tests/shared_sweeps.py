@@ -34,6 +34,7 @@ SMALL = (
     f"budget.final_replicates={FINAL}",
     "batch_size=19",
     "name=small",
+    "keep=none",
 )
 # Silence of 3 s ends a worker.
 FAST = "engine.heartbeat=0.5"

@@ -54,6 +54,7 @@ TINY = (
     "budget.rungs=2",
     "budget.final_replicates=3",
     "name=tiny",
+    "keep=none",
 )
 TINY_SIZE = Size(strategies=2, trials=5, replicates=2, final=3)
 
