@@ -47,8 +47,11 @@ def predict_file(
             rows += len(predicted)
             writer.write(predicted)
     tell(told)
-    seconds = time.perf_counter() - start
-    print(f"{rows:,} rows in {seconds:.1f} s", file=sys.stderr)
+    said = f"{rows:,} rows in {time.perf_counter() - start:.1f} s"
+    if output is None:
+        print(said, file=sys.stderr)
+    else:
+        print(f"{output}: {said}")
 
 
 def batches(model: Model, file: Path, label: str | None = None) -> Iterator[tuple[int, pd.DataFrame]]:
