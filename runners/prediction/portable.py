@@ -119,6 +119,7 @@ class Model:
 
     Attributes:
         description: what `model.json` says.
+        weights: of the members, `<layer>.weight` (members, outputs, inputs) and `<layer>.bias` (members, outputs).
         classes: names of the C classes.
         encoder: turns rows into features.
     """
@@ -130,7 +131,7 @@ class Model:
             ModelError: a file is missing or damaged, or of another version.
         """
         self.description = _read_description(folder)
-        self._weights = _read_weights(folder, self.description)
+        self.weights = _read_weights(folder, self.description)
         self.classes: list[str] = self.description["classes"]
         self.encoder = Encoder(self.description["columns"], self.description["missing"])
 
@@ -149,8 +150,8 @@ class Model:
         outputs = block[None]
         for position, kind in enumerate(self.description["layers"]):
             if kind == "dense":
-                outputs = np.matmul(outputs, self._weights[f"{position}.weight"].transpose(0, 2, 1))
-                outputs += self._weights[f"{position}.bias"][:, None]
+                outputs = np.matmul(outputs, self.weights[f"{position}.weight"].transpose(0, 2, 1))
+                outputs += self.weights[f"{position}.bias"][:, None]
             else:
                 outputs = np.maximum(outputs, 0)
         return outputs.mean(axis=0)

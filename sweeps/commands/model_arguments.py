@@ -8,9 +8,10 @@ from pathlib import Path
 
 from lossfleet.conf.errors import UserError, suggest
 
-MODEL_COMMANDS = ("keep", "predict", "evaluate", "serve")
+MODEL_COMMANDS = ("keep", "predict", "evaluate", "serve", "export")
 # Those of `lossfleet.runners.prediction.portable`, which takes NumPy and pandas to import.
 DECISIONS = ("argmax", "prior")
+EXPORTS = ("ckpt", "mindir")
 
 MODEL = """\
 MODEL is the name of an experiment, whose champion is taken; models:/NAME@ALIAS or models:/NAME/VERSION;
@@ -42,6 +43,12 @@ SERVE_EXAMPLES = f"""\
 examples:
   lossfleet serve page_blocks --port 5001
   curl 127.0.0.1:5001/invocations -H 'Content-Type: text/csv' --data-binary @rows.csv"""
+
+EXPORT_EXAMPLES = f"""\
+{MODEL}
+examples:
+  lossfleet export page_blocks --format mindir
+  lossfleet export page_blocks --format ckpt --output winner.ckpt"""
 
 Add = Callable[[str, str, str], argparse.ArgumentParser]
 
@@ -81,6 +88,12 @@ def add_model_commands(
     command.add_argument("--port", type=port, default=5001, help="the port (5001)")
     add_uri(command)
 
+    command = add("export", "write a model as a checkpoint or a graph of MindSpore", EXPORT_EXAMPLES)
+    command.add_argument("model", help="see below")
+    command.add_argument("--format", type=_export, required=True, help=" or ".join(EXPORTS))
+    command.add_argument("--output", type=Path, metavar="FILE", help="the file (model.FORMAT, here)")
+    add_uri(command)
+
 
 def run_model_command(options: argparse.Namespace) -> None:
     """Run what was parsed."""
@@ -103,6 +116,11 @@ def run_model_command(options: argparse.Namespace) -> None:
         evaluate_file(
             options.model, options.file, target=options.target, decision=options.decision, uri=options.uri
         )
+    elif options.command == "export":
+        from lossfleet.sweeps.commands.export import export_model
+
+        output = options.output or Path("model")
+        export_model(options.model, output.with_suffix(f".{options.format}"), uri=options.uri)
     else:
         from lossfleet.runners.tracking.models.serving import serve_model
 
@@ -123,6 +141,16 @@ def _decision(text: str) -> str:
             what=f"--decision is {text}",
             expected=f"one of {', '.join(DECISIONS)}",
             hint=suggest(text, DECISIONS),
+        )
+    return text
+
+
+def _export(text: str) -> str:
+    if text not in EXPORTS:
+        raise UserError(
+            what=f"--format is {text}",
+            expected=f"one of {', '.join(EXPORTS)}",
+            hint="write for example --format mindir",
         )
     return text
 

@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kept_models import CLASSES, bank, make_model
+from kept_models import CLASSES, MEMBERS, WIDTH, bank, make_model
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from lossfleet.runners.data import table_file
-from lossfleet.runners.prediction.stored import read_model
 from lossfleet.sweeps.commands.cli import main
 from lossfleet.sweeps.keeping.judgement import judge
 
@@ -109,6 +108,8 @@ def test_rows_that_cannot_be_used_are_refused_and_nothing_is_written(
         (["evaluate", "model", "rows.csv", "--target", "z"], "no column 'z'"),
         (["evaluate", "model", "rows.csv"], "no column 'y'"),
         (["serve", "model", "--port", "0"], "--port is 0"),
+        (["export", "model", "--format", "onnx"], "--format is onnx"),
+        (["export", "model", "--format", "ckpt", "--output", "no/m.ckpt"], "--output is no/m.ckpt"),
         (["keep", "nothing"], "no sweeps under studies/"),
         (["keep", "nothing", "--members", "0"], "--members is 0"),
     ],
@@ -273,4 +274,29 @@ def test_a_damaged_model_and_a_taken_port_are_refused_before_a_server_starts(mod
     assert main(["serve", "model", "--port", str(port)]) == 2
     assert "weights.safetensors is damaged" in capsys.readouterr().err
     assert model.classes == CLASSES
-    assert read_model is not None
+
+
+def test_exports_load_into_stock_layers_and_give_the_same_logits(model, capsys):
+    import mindspore as ms
+    from mindspore import Tensor, nn
+
+    features = model.encoder.features(bank(53, seed=9))
+    assert main(["export", "model", "--format", "ckpt"]) == 0
+    assert main(["export", "model", "--format", "mindir", "--output", "graph.mindir"]) == 0
+    assert "graph.mindir" in capsys.readouterr().out
+    parameters = ms.load_checkpoint("model.ckpt")
+    members = []
+    for member in range(MEMBERS):
+        cell = nn.SequentialCell([nn.Dense(features.shape[1], WIDTH), nn.ReLU(), nn.Dense(WIDTH, 3)])
+        prefix = f"members.{member}."
+        own = {
+            name.removeprefix(prefix): each for name, each in parameters.items() if name.startswith(prefix)
+        }
+        assert ms.load_param_into_net(cell, own) == ([], [])
+        members.append(cell(Tensor(features)).asnumpy())
+    assert np.abs(members[0] - members[1]).max() > 0.1
+    expected = model.logits(features)
+    np.testing.assert_allclose(np.mean(members, axis=0), expected, rtol=0, atol=1e-5)
+    graph = nn.GraphCell(ms.load("graph.mindir"))
+    for rows in (features, features[:7]):
+        np.testing.assert_allclose(graph(Tensor(rows)).asnumpy(), expected[: len(rows)], rtol=0, atol=1e-5)

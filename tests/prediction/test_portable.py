@@ -42,7 +42,7 @@ def test_features_are_those_of_scikit_learn():
 
 def test_logits_are_the_mean_of_the_members(model):
     features = model.encoder.features(bank(rows=83, seed=2)).astype(np.float64)
-    weights = {name: values.astype(np.float64) for name, values in model._weights.items()}
+    weights = {name: values.astype(np.float64) for name, values in model.weights.items()}
     members = []
     for member in range(MEMBERS):
         hidden = np.maximum(features @ weights["0.weight"][member].T + weights["0.bias"][member], 0)
