@@ -14,13 +14,14 @@ DECISIONS = ("argmax", "prior")
 EXPORTS = ("ckpt", "mindir")
 
 MODEL = """\
-MODEL is the name of an experiment, whose champion is taken; models:/NAME@ALIAS or models:/NAME/VERSION;
-runs:/RUN/PATH; or a folder such as studies/SWEEP/models/STRATEGY.
+MODEL is the name of an experiment, whose champion is taken; models:/NAME@ALIAS or
+models:/NAME/VERSION; runs:/RUN/PATH; or a folder such as studies/SWEEP/models/STRATEGY.
 """
 
 KEEP_EXAMPLES = """\
-Trains the best configuration of a strategy again, on all rows, and stores it as a model: in the sweep's folder, on
-its run in MLflow, and as a version of the registered model of the experiment's name. A sweep does so for its winner.
+Trains the best configuration of a strategy again, on all rows, and stores it as a model: in the
+sweep's folder, on its run in MLflow, and as a version of the registered model of the experiment's
+name. A sweep does so for its winner.
 
 examples:
   lossfleet keep page_blocks-886810a5
