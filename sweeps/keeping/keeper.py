@@ -102,9 +102,6 @@ def attempt(order: Order, records: Sequence[Record], dataset: Dataset, folder: P
 def main() -> None:
     """What the process does: read ahead, wait for the order, keep the models, and end with its parent."""
     plan, folder = pickle.load(sys.stdin.buffer)
-    if hasattr(os, "sched_setaffinity"):
-        # As a trainer: the threads of several cores would wait for each other at every small kernel.
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     dataset = open_dataset(plan.data)
     for module in ("lossfleet.runners.training.fleet", "safetensors.numpy", "scipy.stats"):
         importlib.import_module(module)
