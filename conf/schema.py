@@ -15,6 +15,7 @@ from lossfleet.conf.datasets import Data
 from lossfleet.conf.engines import Engine, check_engine
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.evaluations import Evaluation, check_evaluation
+from lossfleet.conf.keeping import Keep
 from lossfleet.conf.metrics import Metric
 from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
 from lossfleet.conf.rules import Rule, check_fields, setting, show
@@ -28,6 +29,7 @@ __all__ = [
     "Engine",
     "Evaluation",
     "Fleet",
+    "Keep",
     "Part",
     "Pruner",
     "Search",
@@ -160,6 +162,7 @@ class Config:
     space: dict[str, Any] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     references: tuple[Part, ...] = ()
+    keep: Keep = field(default_factory=Keep)
     fleet: Fleet = field(default_factory=Fleet)
     engine: Engine = field(default_factory=Engine)
     tracking: Tracking = field(default_factory=Tracking)
@@ -222,6 +225,7 @@ SECTIONS: dict[str, type] = {
     "search": Search,
     "pruner": Pruner,
     "evaluation": Evaluation,
+    "keep": Keep,
     "fleet": Fleet,
     "engine": Engine,
     "tracking": Tracking,

@@ -35,6 +35,7 @@ SMALL = (
     "batch_size=19",
     "name=small",
     "references=[]",
+    "keep=none",
 )
 # Silence of 3 s ends a worker.
 FAST = "engine.heartbeat=0.5"

@@ -57,6 +57,7 @@ TINY = (
     "budget.final_replicates=3",
     "name=tiny",
     "references=[]",
+    "keep=none",
 )
 TINY_SIZE = Size(strategies=2, trials=5, replicates=2, final=3)
 

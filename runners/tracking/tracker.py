@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfleet.runners.records import CONFUSION, ContinuationRecord, EndRecord, SweepRecord
 from lossfleet.runners.tracking.database import insert_runs, make_store, open_engine
+from lossfleet.runners.tracking.models.registry import register_models
 from lossfleet.runners.tracking.rows import mlflow_name
 from lossfleet.runners.tracking.runs import Run, milliseconds, sweep_params
 from lossfleet.runners.tracking.store import connect, database_path, deleted_experiment, is_local, search_runs
@@ -121,7 +122,7 @@ class Tracker:
         return len(unfinished) + len(new)
 
     def close_sweep(self, end: EndRecord | None, folder: Path) -> None:
-        """Ends the sweep's run, with its configuration and figures as artifacts.
+        """Ends the sweep's run, with its configuration and figures as artifacts, and registers its models.
 
         Args:
             end: None where the sweep was interrupted.
@@ -146,10 +147,16 @@ class Tracker:
         for name, value in prepared_view(self._sweep, end).items():
             self._client.set_experiment_tag(self._experiment.experiment_id, name, value)
         self._client.set_terminated(self._sweep_id, end.state, end_time=milliseconds(end.ended))
+        # Last: a registry that cannot be written leaves the sweep's run as it should be.
+        if end.state == "FINISHED" and self._reaches_artifacts():
+            register_models(self._client, self._sweep_id, end.winner, folder)
+
+    def _reaches_artifacts(self) -> bool:
+        # An experiment that a server made has artifacts that can be reached over that server alone.
+        return self._is_server or not self._experiment.artifact_location.startswith("mlflow-artifacts:")
 
     def _log_artifacts(self, folder: Path) -> None:
-        if self._experiment.artifact_location.startswith("mlflow-artifacts:") and not self._is_server:
-            # A server made this experiment, and only over that server its artifacts can be reached.
+        if not self._reaches_artifacts():
             return
         if (folder / CONFIG).exists():
             self._client.log_artifact(self._sweep_id, str(folder / CONFIG))

@@ -45,16 +45,7 @@ def serve_ui(uri: str | None, port: int, *, opens: bool = False) -> None:
         print(f"MLflow is served at {chosen}")
         return
     require_store(chosen)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(
-                what=f"port {port} cannot be used ({error.strerror})",
-                expected="a free port",
-                hint=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
-            ) from error
+    require_port(port)
     address = f"http://127.0.0.1:{port}"
     print(f"MLflow UI: {address}, choose 'Model training' at the top left (Ctrl-C ends it)", flush=True)
     views = []
@@ -107,6 +98,20 @@ def open_when_served(address: str, link: str, server: subprocess.Popen[bytes]) -
         time.sleep(PAUSE)
     if server.poll() is None and not webbrowser.open(link):
         print("there is no browser to open it in", file=sys.stderr)
+
+
+def require_port(port: int) -> None:
+    """Raises UserError where a port of this machine is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(
+                what=f"port {port} cannot be used ({error.strerror})",
+                expected="a free port",
+                hint=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
+            ) from error
 
 
 def experiments(uri: str) -> dict[str, tuple[int, bool]]:

@@ -152,6 +152,10 @@ class Fleet(Slots):
         ]
         return np.concatenate(logits, axis=2)[:, :, :count]
 
+    def parameters(self) -> np.ndarray:
+        """The parameters (K, P) of each slot's member, in the layout of StackedModel."""
+        return self._state[0].asnumpy()
+
     def _row_sets(self) -> set[Key]:
         """The sets of training rows that the replicates in the slots are trained on."""
         return {each.rows_key for each in self.occupants if each is not None}

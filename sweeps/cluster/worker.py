@@ -19,6 +19,7 @@ from lossfleet.runners.records import EndRecord
 from lossfleet.runners.tracking.store import require_answer, tracking_uri
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.cluster.shared import PAUSE, SharedSource, stored_plan
+from lossfleet.sweeps.keeping.keeper import Keeper
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.report.conclusion import conclude
 from lossfleet.sweeps.running.folder import STUDIES
@@ -79,12 +80,13 @@ def take_part(plan: Plan, url: str, uri: str, queue: WorkQueue) -> None:
     sidecar = start_sidecar(plan, url, uri, worker)
     try:
         source = SharedSource(plan, url, queue, worker, sidecar.check)
-        engine = LocalEngine(plan, ReplicateFactory.of(plan.studies[0].config), queue.records.append)
+        factory = ReplicateFactory.of(plan.studies[0].config)
+        engine = LocalEngine(plan, factory, queue.records.append)
         watch = Watch(queue, SILENT_HEARTBEATS * plan.engine.heartbeat)
         while not is_complete(queue):
             engine.run(source)
             watch.look()
-            finish_sweep(plan, queue, source, worker)
+            finish_sweep(plan, factory, queue, source, worker)
             sidecar.check()
             time.sleep(min(PAUSE, plan.engine.heartbeat))
     finally:
@@ -112,12 +114,19 @@ def is_complete(queue: WorkQueue) -> bool:
     return queue.counts().get(END[:2], Count()).tracked == 1
 
 
-def finish_sweep(plan: Plan, queue: WorkQueue, source: SharedSource, worker: str) -> None:
-    """Compare the strategies when everything is trained; one worker does."""
+def finish_sweep(
+    plan: Plan, factory: ReplicateFactory, queue: WorkQueue, source: SharedSource, worker: str
+) -> None:
+    """Compare the strategies when everything is trained, and keep the winner; one worker does."""
     if not source.is_trained() or queue.claim(worker, END.strategy, END.stage) is None:
         return
+    records, folder = queue.records.read(), STUDIES / plan.sweep
+    keeper = Keeper(plan, factory.dataset, folder)
     try:
-        end = conclude(queue.records.read(), STUDIES / plan.sweep)
+        end = conclude(
+            records, folder, compared=lambda found: keeper.order(found.winner, found.sentence, records)
+        )
+        keeper.finish(records)
     except (UserError, Failure) as error:
         end = EndRecord("FAILED", time.time(), "", str(error))
     queue.records.append(end)

@@ -9,9 +9,10 @@ from typing import NoReturn, cast, get_args
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import split_names
+from lossfleet.sweeps.commands.model_arguments import MODEL_COMMANDS, add_model_commands
 from lossfleet.sweeps.commands.run import Format
 
-COMMANDS = ("sweep", "train", "compare", "plot", "ui", "sync", "worker")
+COMMANDS = ("sweep", "train", "compare", *MODEL_COMMANDS, "plot", "ui", "sync", "worker")
 FIGURES = ("losses",)
 FORMATS = get_args(Format)
 
@@ -25,6 +26,7 @@ EXAMPLES = """examples:
   lossfleet sweep                        five strategies on page_blocks
   lossfleet sweep experiment=quick       the same in small, to see that it runs
   lossfleet compare                      the tables of what has run
+  lossfleet serve page_blocks            the winner, over HTTP
   lossfleet plot losses                  the losses and their gradients as a picture
   lossfleet ui                           every run in the browser
 
@@ -168,6 +170,8 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--html", metavar="FILE", help="write a report there, one file that can be mailed")
     _add_config_dir(command)
     _add_uri(command)
+
+    add_model_commands(add, _add_uri, _add_config_dir, _port)
 
     command = add("plot", "draw a figure of the losses", PLOT_EXAMPLES)
     command.add_argument("figure", nargs="?", help=", ".join(FIGURES))

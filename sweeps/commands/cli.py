@@ -10,6 +10,7 @@ from typing import NoReturn
 from lossfleet.conf.errors import Failure, UserError, suggest
 from lossfleet.sweeps.commands import run as commands
 from lossfleet.sweeps.commands.arguments import COMMANDS, checked_figure, make_parser
+from lossfleet.sweeps.commands.model_arguments import MODEL_COMMANDS, run_model_command
 from lossfleet.sweeps.running.interrupts import interruptible, leave
 
 
@@ -65,7 +66,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     # argparse takes positional arguments only in one piece; those behind an option come back as the rest.
     unknown = [each for each in rest if each.startswith("-")]
-    if unknown or (rest and options.command in (None, "plot", "ui", "worker")):
+    if unknown or (rest and options.command in (None, *MODEL_COMMANDS, "plot", "ui", "worker")):
         command = " ".join(["lossfleet", *([options.command] if options.command else [])])
         raise UserError(
             what=f"{(unknown or rest)[0]} is no option of {command}",
@@ -95,6 +96,8 @@ def _run(arguments: list[str]) -> int:
             rope=options.rope,
             config_dirs=options.config_dir,
         )
+    elif options.command in MODEL_COMMANDS:
+        run_model_command(options)
     elif options.command == "sync":
         commands.sync([*options.sweeps, *rest], uri=options.uri)
     elif options.command == "plot":

@@ -26,26 +26,48 @@ def sync_sweeps(names: Sequence[str], uri: str | None) -> None:
         UserError: no such sweep, or it is still running.
         Failure: MLflow does not take the runs.
     """
+    for folder in [sweep_folder(name) for name in names] or list(known_sweeps().values()):
+        study = first_study(folder)
+        place = tracking_uri(uri or study["tracking"]["uri"])
+        experiment = study["tracking"]["experiment"] or data_label(folder)
+        sent = sync(folder, place, experiment)
+        print(
+            f"{folder.name}: {sent} runs sent to {shown_uri(place)}"
+            if sent
+            else f"{folder.name}: nothing to send"
+        )
+
+
+def sweep_folder(name: str) -> Path:
+    """The folder of a sweep.
+
+    Raises:
+        UserError: there is no sweep of this name.
+    """
+    known = known_sweeps()
+    if name not in known:
+        raise UserError(
+            what=f"there is no sweep {name} under {STUDIES}/",
+            expected=f"one of {', '.join(known)}",
+            hint=suggest(name, known),
+        )
+    return known[name]
+
+
+def known_sweeps() -> dict[str, Path]:
+    """The folders of all sweeps by name.
+
+    Raises:
+        UserError: there is none.
+    """
     known = {path.parent.name: path.parent for path in sorted(STUDIES.glob(f"*/{JOURNAL_FILE}"))}
-    for name in names:
-        if name not in known:
-            raise UserError(
-                what=f"there is no sweep {name} under {STUDIES}/",
-                expected=f"one of {', '.join(known)}" if known else "sweeps that were run in this directory",
-                hint=suggest(name, known) if known else "run lossfleet sweep first, or go to its directory",
-            )
     if not known:
         raise UserError(
             what=f"there are no sweeps under {STUDIES}/",
             expected="sweeps that were run in this directory",
             hint="run lossfleet sweep first, or go to its directory",
         )
-    for name in names or known:
-        study = first_study(known[name])
-        place = tracking_uri(uri or study["tracking"]["uri"])
-        experiment = study["tracking"]["experiment"] or data_label(known[name])
-        sent = sync(known[name], place, experiment)
-        print(f"{name}: {sent} runs sent to {shown_uri(place)}" if sent else f"{name}: nothing to send")
+    return known
 
 
 def first_study(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.keeping import Keep
 from lossfleet.conf.parts import unknown_setting
 from lossfleet.conf.schema import PART_GROUPS, Config
 from lossfleet.sweeps.planning.compose import Composer
@@ -48,13 +49,21 @@ def build_plans(composer: Composer, arguments: Sequence[str]) -> tuple[Plan, ...
 
 
 def split_outer_parts(studies: Sequence[Study]) -> list[list[Study]]:
-    """The studies of each outer part of evaluation=nested, else as they are."""
+    """The studies of each outer part of evaluation=nested, else as they are.
+
+    An outer part has hyperparameters of its own, so none is the one to keep a model of.
+    """
     evaluation = studies[0].config.evaluation
     if evaluation.outer_parts is None or evaluation.outer_part is not None:
         return [list(studies)]
     return [
         [
-            replace(study, config=replace(study.config, evaluation=replace(evaluation, outer_part=number)))
+            replace(
+                study,
+                config=replace(
+                    study.config, evaluation=replace(evaluation, outer_part=number), keep=Keep("none")
+                ),
+            )
             for study in studies
         ]
         for number in range(1, evaluation.outer_parts + 1)

@@ -21,6 +21,7 @@ from lossfleet.conf.schema import (
     Data,
     Engine,
     Fleet,
+    Keep,
     Pruner,
     Search,
     Tracking,
@@ -35,8 +36,9 @@ EXTRAS = {"optuna.samplers.CmaEsSampler": ("cmaes", "cmaes"), "optuna.samplers.G
 
 # What the studies of a sweep have in common.
 SHARED = (
-    "data", "budget", "search", "pruner", "evaluation", "references", "fleet", "engine", "tracking", "seed", "name"
-)  # fmt: skip
+    *("data", "budget", "search", "pruner", "evaluation", "references"),
+    *("keep", "fleet", "engine", "tracking", "seed", "name"),
+)
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,11 @@ class Plan:
         return self.studies[0].config.engine
 
     @property
+    def keep(self) -> Keep:
+        """Which strategies' models are left in the end."""
+        return self.studies[0].config.keep
+
+    @property
     def tracking(self) -> Tracking:
         """Where all runs are recorded."""
         return self.studies[0].config.tracking
@@ -200,6 +207,8 @@ def tries_points_once(study: Study) -> bool:
 def remarks_ahead(studies: Sequence[Study]) -> list[str]:
     """What of the spaces is not tried, or tried with fewer trials than the budget has."""
     said = []
+    if studies[0].config.evaluation.outer_part == 1:
+        said.append("evaluation=nested keeps no model: each outer part finds hyperparameters of its own")
     for study in studies:
         trials = study.config.budget.trials
         points = grid_size(study.space) if tries_points_once(study) else trials
@@ -299,7 +308,8 @@ def _digest(studies: tuple[Study, ...]) -> str:
     for config in described:
         for length in ("trials", "seconds", "patience"):
             del config["budget"][length]
-        del config["tracking"], config["fleet"], config["engine"], config["evaluation"]["rope"]
+        del config["tracking"], config["fleet"], config["engine"], config["keep"]
+        del config["evaluation"]["rope"]
         # It is in the name, behind what the parts have in common.
         config["evaluation"].pop("outer_part", None)
         config.pop("references", None)

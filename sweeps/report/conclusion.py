@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,15 @@ if TYPE_CHECKING:
     from lossfleet.sweeps.comparison.frame import Comparison
 
 
-def conclude(records: list[Record], folder: Path) -> EndRecord:
+def conclude(
+    records: list[Record], folder: Path, *, compared: Callable[[Comparison], None] | None = None
+) -> EndRecord:
     """Compare the final evaluations, print the table, the sentence and what failed, and draw the figures.
+
+    Args:
+        records: of the sweep.
+        folder: of the sweep.
+        compared: is told of the comparison before the figures are drawn, which takes seconds.
 
     Raises:
         UserError: no trial of any strategy was completed, and all diverged.
@@ -57,6 +64,8 @@ def conclude(records: list[Record], folder: Path) -> EndRecord:
     table = frame_from_records(records)
     comparison = summary(table, rope=evaluation_settings(records).rope)
     print_table(comparison)
+    if compared is not None:
+        compared(comparison)
     write_confusions(records, folder / CONFUSION)
     draw_figures(table, comparison, folder / "figures")
     return EndRecord(

@@ -22,6 +22,7 @@ from lossfleet.runners.records import (
 from lossfleet.runners.tracking.store import require_active, tracking_uri
 from lossfleet.runners.tracking.writer import Writer, start_writer
 from lossfleet.runners.training.replicate import ReplicateFactory
+from lossfleet.sweeps.keeping.keeper import Keeper
 from lossfleet.sweeps.planning.plan import Plan, total_trials
 from lossfleet.sweeps.report.conclusion import conclude, import_conclusion
 from lossfleet.sweeps.report.speed import speed_metrics, speed_sentence
@@ -92,15 +93,20 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
     elif (continued := continuation(records, plan)) is not None:
         journal.append(continued)
     writer = None
+    keeper = Keeper(plan, factory.dataset, folder)
     end = EndRecord("FAILED", time.time(), "", "")
     try:
         if plan.tracking.enabled:
             with uninterrupted():
                 writer = start_writer(folder, plan.tracking.uri, plan.tracking.experiment or plan.data.label)
         with References(plan, folder, records) as references:
-            train(plan, factory, folder, records)
+            train(plan, factory, folder, records, keeper)
             references.wait()
-        end = conclude(journal.read(), folder)
+        ended = journal.read()
+        end = conclude(
+            ended, folder, compared=lambda found: keeper.order(found.winner, found.sentence, ended)
+        )
+        keeper.finish(ended)
         for remark in remarks(plan, journal.read()):
             print(remark, file=sys.stderr)
         engines = [record for record in journal.read()[len(records) :] if isinstance(record, EngineRecord)]
@@ -111,6 +117,7 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
         end = EndRecord("KILLED", time.time(), "", "")
         raise
     finally:
+        keeper.stop()
         try:
             journal.append(end)
         finally:
@@ -120,7 +127,7 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
     return not any(isinstance(record, TrialRecord) and record.error for record in journal.read())
 
 
-def train(plan: Plan, factory: ReplicateFactory, folder: Path, records: list[Record]) -> None:
+def train(plan: Plan, factory: ReplicateFactory, folder: Path, records: list[Record], keeper: Keeper) -> None:
     """Train what the journal does not have yet: all trials, then each strategy's final evaluation."""
     from lossfleet.sweeps.running.processes import process_count, train_in_processes, train_studies
 
@@ -131,7 +138,12 @@ def train(plan: Plan, factory: ReplicateFactory, folder: Path, records: list[Rec
         if count == 1:
             train_studies(plan, factory, folder, progress.finished)
         else:
-            train_in_processes(plan, folder, count, progress.finished, import_conclusion)
+
+            def prepare_end() -> None:
+                keeper.start_ahead()
+                import_conclusion()
+
+            train_in_processes(plan, folder, count, progress.finished, prepare_end)
 
 
 def deliver(writer: Writer, plan: Plan, *, is_interrupted: bool) -> None:

@@ -51,7 +51,7 @@ def folder(tmp_path_factory) -> Path:
 
 def test_commands_run_in_their_order(folder):
     for words in commands():
-        if words[1] == "ui":
+        if words[1] in ("ui", "serve"):
             serve(words, folder)
         elif words[0] == "python":
             run(words, folder)
@@ -60,18 +60,19 @@ def test_commands_run_in_their_order(folder):
 
 
 def serve(words: list[str], folder: Path) -> None:
-    """Start the UI on a free port and see that it answers, on 127.0.0.1 alone."""
+    """Start the UI, or a model, on a free port and see that it answers, on 127.0.0.1 alone."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [word if word != "5000" else str(port) for word in words]
+    path, text = {"ui": ("", b"MLflow"), "serve": ("ping", b"")}[words[1]]
+    words = [word if word not in ("5000", "5001") else str(port) for word in words]
     command = [sys.executable, "-m", "lossfleet.sweeps.commands.cli", *words[1:]]
     server = subprocess.Popen(command, cwd=folder, start_new_session=True)
     try:
         for _ in range(120):
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
-                    assert b"MLflow" in page.read()
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as page:
+                    assert text in page.read()
                     return
             except OSError:
                 assert server.poll() is None, "the server ended"

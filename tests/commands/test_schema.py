@@ -29,6 +29,7 @@ SECTIONS = {
     "budget": schema.Budget,
     "search": partial(choose, "search", "tpe"),
     "pruner": partial(choose, "pruner", "median"),
+    "keep": schema.Keep,
     "fleet": schema.Fleet,
     "engine": schema.Engine,
     "tracking": schema.Tracking,

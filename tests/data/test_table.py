@@ -363,6 +363,17 @@ def test_a_whole_sweep_with_processes_of_its_own(path):
     }
     parts = make_split(open_dataset(plan.data), Shares(0.2, 0.2), seed=0, split=0)
     assert set(table["train_rows"].dropna()) == {len(parts.train_labels)}
+    # The winner is a model to predict with, by the experiment's name.
+    done = run_command(("predict", plan.data.label, "churn.csv", "--output", "p.parquet"), path.parent)
+    assert done.returncode == 0, done.stderr
+    predicted = pd.read_parquet(path.parent / "p.parquet")
+    dataset = open_dataset(plan.data)
+    assert list(predicted) == ["class", *(f"probability_{name}" for name in dataset.class_names)]
+    assert len(predicted) == len(pd.read_csv(path))
+    done = run_command(("evaluate", plan.data.label, "churn.csv"), path.parent)
+    assert done.returncode == 0, done.stderr
+    for name in dataset.class_names:
+        assert f"recall of {name}" in done.stdout
 
 
 def test_data_settings_compare_equal_however_they_are_written(path):

@@ -7,10 +7,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mlflow import MlflowClient
+from sklearn.datasets import load_wine
 from whole_sweeps import Size, check_complete, command, journal, mlflow_runs, results, run, succeed
 
-from lossfleet.runners.records import ContinuationRecord, ReplicateRecord, TrialRecord
+from lossfleet.runners.prediction.stored import read_model
+from lossfleet.runners.records import ContinuationRecord, EndRecord, ReplicateRecord, TrialRecord
 from lossfleet.sweeps.comparison.frame import SHOWN, frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.comparison.tables import markdown_table
@@ -28,8 +32,9 @@ SMALL = (
     "pruner.n_startup_trials=2",
     "pruner.warmup_rungs=0",
     "references=[]",
+    "keep=none",
 )
-BESIDE = "references=[dummy,logistic]"
+BESIDE = ("references=[dummy,logistic]", "keep=all", "keep.members=2")
 SIZE = Size(strategies=3, trials=5, replicates=2, final=6)
 FINISHED_SIZE = replace(SIZE, references=2)
 
@@ -38,7 +43,7 @@ FINISHED_SIZE = replace(SIZE, references=2)
 def finished(tmp_path_factory) -> tuple[Path, str]:
     """A finished small sweep: its folder and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
-    return folder, succeed(folder, "sweep", *SMALL, BESIDE)
+    return folder, succeed(folder, "sweep", *SMALL, *BESIDE)
 
 
 def test_a_sweep_records_every_run_and_prints_its_table(finished):
@@ -123,7 +128,7 @@ def test_the_same_sweep_repeats_exactly(finished, tmp_path):
 
 
 def test_two_processes_train_what_one_does(finished, tmp_path):
-    succeed(tmp_path, "sweep", *SMALL, "fleet.processes=2")
+    succeed(tmp_path, "sweep", *SMALL, "fleet.processes=2", *BESIDE[1:])
     check_complete(tmp_path, SIZE)
     assert results(tmp_path).keys() == results(finished[0]).keys()
     one, two = (
@@ -132,6 +137,54 @@ def test_two_processes_train_what_one_does(finished, tmp_path):
     )
     # Fewer slots a fleet may round the last digit of a loss otherwise; states and epochs are the same.
     assert one == two
+    for strategy in ("ce", "ohem", "focal"):
+        one, two = (read_model(model_folder(folder, strategy)) for folder in (finished[0], tmp_path))
+        rows = load_wine(as_frame=True).data
+        np.testing.assert_allclose(
+            one.predict(rows).iloc[:, 1:], two.predict(rows).iloc[:, 1:], rtol=0, atol=1e-3
+        )
+
+
+def model_folder(folder: Path, strategy: str) -> Path:
+    (found,) = folder.glob(f"studies/*/models/{strategy}")
+    return found
+
+
+def test_a_sweep_keeps_its_models_and_says_where(finished):
+    folder, printed = finished
+    end = [record for record in journal(folder).read() if isinstance(record, EndRecord)][-1]
+    versions = registered(folder)
+    assert {each.tags["strategy"] for each in versions} == {"ce", "ohem", "focal"}
+    champion = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_model_version_by_alias(
+        "wine", "champion"
+    )
+    assert champion.tags["strategy"] == end.winner.split()[0]
+    assert champion.description == end.sentence
+    for strategy in ("ce", "ohem", "focal"):
+        target = model_folder(folder, strategy)
+        assert f"Model of {strategy}: {target.relative_to(folder)}" in printed
+        description = read_model(target).description
+        finals = [
+            record
+            for record in journal(folder).read()
+            if isinstance(record, ReplicateRecord) and (record.strategy, record.stage) == (strategy, "final")
+        ]
+        scores = [record.metrics["test_balanced_accuracy"] for record in finals]
+        expected = description["expected"]["test_balanced_accuracy"]
+        assert expected["mean"] == pytest.approx(np.mean(scores))
+        assert expected["low"] < expected["mean"] < expected["high"]
+        assert description["made"]["trial"] == finals[0].trial
+        assert description["prior_exponent"] == pytest.approx(
+            np.mean([record.metrics["prior_exponent"] for record in finals])
+        )
+        card = (target / "model_card.md").read_text()
+        assert f"# wine: {strategy}" in card
+        assert end.sentence in card
+        assert f"{expected['mean']:.3f} ({expected['low']:.3f} to " in card
+
+
+def registered(folder: Path) -> list:
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_model_versions("name = 'wine'")
 
 
 def test_compare_gives_the_table_of_the_journal_from_mlflow(finished):
@@ -149,12 +202,13 @@ def test_compare_gives_the_table_of_the_journal_from_mlflow(finished):
 def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(finished, tmp_path):
     subprocess.run(["cp", "-r", f"{finished[0]}/.", str(tmp_path)], check=True)
     before = results(tmp_path)
-    succeed(tmp_path, "sweep", *SMALL, BESIDE)
+    succeed(tmp_path, "sweep", *SMALL, *BESIDE)
     assert results(tmp_path) == before
+    assert len(registered(tmp_path)) == 3
     check_complete(tmp_path, FINISHED_SIZE)
     records = journal(tmp_path).read()
     assert not any(isinstance(record, ContinuationRecord) for record in records)
-    done = run(tmp_path, "sweep", *SMALL, BESIDE, "budget.trials=7")
+    done = run(tmp_path, "sweep", *SMALL, BESIDE[0], "budget.trials=7")
     assert done.returncode == 0, done.stderr
     assert "is continued with budget.trials: 5 -> 7" in done.stderr
     (continued,) = [r for r in journal(tmp_path).read() if isinstance(r, ContinuationRecord)]
@@ -167,6 +221,12 @@ def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(f
     assert {key: after[key] for key in before} == before
     searched = {key for key in after if len(key) == 3 and key[1] == "search"}
     assert len(searched) == SIZE.strategies * 7
+    # A model of one strategy is made later, as a further version.
+    (sweep,) = (path.name for path in (tmp_path / "studies").iterdir())
+    said = succeed(tmp_path, "keep", sweep, "--strategy", "ohem", "--members", "3")
+    assert f"Model of ohem: studies/{sweep}/models/ohem" in said
+    assert len(read_model(model_folder(tmp_path, "ohem")).description["made"]["seeds"]) == 3
+    assert [each.tags["strategy"] for each in registered(tmp_path)].count("ohem") == 2
 
 
 def test_a_diverged_trial_fails_with_its_reason_and_the_sweep_goes_on(tmp_path):

@@ -31,6 +31,7 @@ SWEEP = (
     "budget.rungs=1",
     "budget.final_replicates=2",
     "name=small",
+    "keep=none",
 )
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run")

@@ -1,0 +1,49 @@
+"""What a model must know of the columns of a table to encode further rows as it was trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def describe_columns(features: pd.DataFrame) -> list[dict[str, Any]]:
+    """How each column is encoded, learnt from all rows as `encode` learns it from a training part.
+
+    Args:
+        features: (N, columns), numeric or categorical.
+
+    Returns:
+        For each column, in their order, its `name`, `kind` and `has_gaps`, as JSON has it. A number has `median`,
+        `mean` and `factor`, 1 / standard deviation, or 0 where the column does not vary; words have those that
+        there are, `words`, in alphabetical order.
+    """
+    return [
+        _words(str(name), cells) if cells.dtype == "category" else _number(str(name), cells.to_numpy(float))
+        for name, cells in features.items()
+    ]
+
+
+def _number(name: str, values: np.ndarray) -> dict[str, Any]:
+    absent = np.isnan(values)
+    present = values[~absent]
+    median = float(np.median(present)) if present.size else 0.0
+    filled = np.where(absent, median, values)
+    varies = present.size > 0 and present.min() < present.max()
+    return {
+        "name": name,
+        "kind": "number",
+        "has_gaps": bool(absent.any()),
+        "median": median,
+        "mean": float(filled.mean()),
+        "factor": float(1 / filled.std()) if varies else 0.0,
+    }
+
+
+def _words(name: str, cells: pd.Series) -> dict[str, Any]:
+    seen = np.unique(cells.cat.codes)
+    words = [str(cells.cat.categories[code]) for code in seen[seen >= 0]]
+    return {"name": name, "kind": "words", "has_gaps": bool((seen < 0).any()), "words": words}

@@ -1,0 +1,291 @@
+"""A kept model at work: prediction in NumPy, from a folder with a JSON file and the weights as safetensors.
+
+A copy of this file lies in every kept model, where MLflow loads it: it imports neither lossfleet nor MindSpore.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+FORMAT = 1
+DESCRIPTION_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"
+DECISIONS = ("argmax", "prior")
+# Rows are multiplied in blocks of this size, a smaller one filled up: so a row has the same bits in any company.
+BLOCK_ROWS = 1024
+# Features are float32.
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
+
+logger = logging.getLogger("lossfleet.model")
+
+
+class ModelError(ValueError):
+    """A model or rows that cannot be used: what it was, what was expected, and a hint at how to mend it."""
+
+    def __init__(self, what: str, expected: str, hint: str) -> None:
+        super().__init__(f"{what}; expected {expected}; {hint}")
+        self.what, self.expected, self.hint = what, expected, hint
+
+
+class Encoder:
+    """Turns rows into the numbers that the members take, as training did.
+
+    Args:
+        columns: as `lossfleet.runners.prediction.columns.describe_columns` has them.
+        missing: words that stand for a missing cell.
+    """
+
+    def __init__(self, columns: Sequence[Mapping[str, Any]], missing: Sequence[str]) -> None:
+        self.columns = columns
+        self.missing = missing
+
+    def features(
+        self, rows: pd.DataFrame, *, first_row: int = 1, told: Counter[tuple[str, str]] | None = None
+    ) -> np.ndarray:
+        """The features (N, F) float32: numbers, then where these are missing, then columns of words.
+
+        Args:
+            rows: N rows with the model's columns, in any order; others are not looked at.
+            first_row: the number of the first one, for messages.
+            told: counts cells by column and by what was done with them; None to log it.
+
+        Raises:
+            ModelError: a column is missing, or a cell is no number where there must be one.
+        """
+        missing = [column["name"] for column in self.columns if column["name"] not in rows]
+        if missing:
+            raise ModelError(
+                f"the rows have no column {', '.join(map(repr, missing))}",
+                f"the columns {', '.join(column['name'] for column in self.columns)}",
+                "add it, or name it as in the data that the model was trained on",
+            )
+        counts: Counter[tuple[str, str]] = Counter()
+        numbers, gaps, words = [], [], []
+        for column in self.columns:
+            cells = rows[column["name"]]
+            if column["kind"] == "words":
+                words.append(self._one_hot(column, cells, counts))
+                continue
+            values = _numbers(cells, first_row)
+            absent = np.isnan(values)
+            if column["has_gaps"]:
+                gaps.append(absent.astype(np.float32)[:, None])
+            else:
+                counts[column["name"], "missing, which training never saw; its median was taken"] += int(
+                    absent.sum()
+                )
+            values = np.where(absent, column["median"], values)
+            numbers.append(((values - column["mean"]) * column["factor"]).astype(np.float32)[:, None])
+        for (name, what), count in (+counts).items():
+            if told is None:
+                logger.warning("column %r: %d cells %s", name, count, what)
+            else:
+                told[name, what] += count
+        return np.concatenate([*numbers, *gaps, *words], axis=1)
+
+    def _one_hot(
+        self, column: Mapping[str, Any], cells: pd.Series, counts: Counter[tuple[str, str]]
+    ) -> np.ndarray:
+        """A column for missing ones if training saw some, then one a word; nothing for what it never saw."""
+        width = len(column["words"]) + column["has_gaps"]
+        place_of = {word: place for place, word in enumerate(column["words"], column["has_gaps"])}
+        unknown, gap = width, 0 if column["has_gaps"] else width + 1
+        place_of |= {spelling: gap for spelling in self.missing if spelling not in place_of}
+        coded = pd.Categorical(cells)
+        # The code of a missing cell is -1, the last place.
+        places = np.array([*(place_of.get(_text(word), unknown) for word in coded.categories), gap])
+        of_row = places[coded.codes]
+        counts[column["name"], "of a category that training never saw; it was left out"] += int(
+            (of_row == unknown).sum()
+        )
+        counts[column["name"], "missing, which training never saw; it was left out"] += int(
+            (of_row == width + 1).sum()
+        )
+        return (of_row[:, None] == np.arange(width)).astype(np.float32)
+
+
+class Model:
+    """Members of the same layers whose logits are averaged, and what turns rows into features and logits into classes.
+
+    Attributes:
+        description: what `model.json` says.
+        weights: of the members, `<layer>.weight` (members, outputs, inputs) and `<layer>.bias` (members, outputs).
+        classes: names of the C classes.
+        encoder: turns rows into features.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read a model.
+
+        Raises:
+            ModelError: a file is missing or damaged, or of another version.
+        """
+        self.description = _read_description(folder)
+        self.weights = _read_weights(folder, self.description)
+        self.classes: list[str] = self.description["classes"]
+        self.encoder = Encoder(self.description["columns"], self.description["missing"])
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """The mean of the members' logits, (N, C) float32, of features (N, F)."""
+        logits = np.empty((len(features), len(self.classes)), np.float32)
+        for start in range(0, len(features), BLOCK_ROWS):
+            block = features[start : start + BLOCK_ROWS]
+            rows = len(block)
+            if rows < BLOCK_ROWS:
+                block = np.concatenate([block, np.zeros((BLOCK_ROWS - rows, block.shape[1]), np.float32)])
+            logits[start : start + rows] = self._forward(block)[:rows]
+        return logits
+
+    def _forward(self, block: np.ndarray) -> np.ndarray:
+        outputs = block[None]
+        for position, kind in enumerate(self.description["layers"]):
+            if kind == "dense":
+                outputs = np.matmul(outputs, self.weights[f"{position}.weight"].transpose(0, 2, 1))
+                outputs += self.weights[f"{position}.bias"][:, None]
+            else:
+                outputs = np.maximum(outputs, 0)
+        return outputs.mean(axis=0)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """softmax(logits / temperature), (N, C) float64."""
+        scaled = logits.astype(np.float64) / self.description["temperature"]
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def decide(self, logits: np.ndarray, decision: str | None = None) -> np.ndarray:
+        """The class of each row, (N,) integers.
+
+        Args:
+            logits: (N, C).
+            decision: argmax, or prior, which is argmax_c of x_c - kappa log prior_c; None for the model's own.
+
+        Raises:
+            ModelError: there is no such decision.
+        """
+        decision = decision or self.description["decision"]
+        if decision not in DECISIONS:
+            raise ModelError(
+                f"the decision is {decision}", f"one of {', '.join(DECISIONS)}", "choose one of them"
+            )
+        if decision == "prior":
+            prior = np.array(self.description["class_counts"], np.float64)
+            logits = logits - self.description["prior_exponent"] * np.log(prior / prior.sum())
+        return logits.argmax(axis=1)
+
+    def predict(
+        self,
+        rows: pd.DataFrame,
+        *,
+        decision: str | None = None,
+        first_row: int = 1,
+        told: Counter[tuple[str, str]] | None = None,
+    ) -> pd.DataFrame:
+        """The class of each row and one probability a class, `probability_<class>`; args and errors as above."""
+        logits = self.logits(self.encoder.features(rows, first_row=first_row, told=told))
+        predicted = pd.Categorical.from_codes(self.decide(logits, decision), self.classes)
+        table = pd.DataFrame(
+            self.probabilities(logits), columns=[f"probability_{name}" for name in self.classes]
+        )
+        table.insert(0, "class", predicted)
+        return table
+
+
+class _PyFunc:
+    """What MLflow calls."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def predict(self, rows: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Class and probabilities; the parameter `decision` takes another rule than the model's."""
+        table = self.model.predict(rows, decision=(params or {}).get("decision") or None)
+        # As text: a category says less to who reads the answer.
+        return table.assign(**{"class": table["class"].astype(str)})
+
+
+def _load_pyfunc(path: str) -> _PyFunc:
+    return _PyFunc(Model(Path(path)))
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION_FILE
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        found = description["format"]
+    except FileNotFoundError:
+        raise ModelError(
+            f"there is no {path}", "the folder of a kept model", "name the folder that has its MLmodel"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"{path} cannot be read ({type(error).__name__}: {error})", "a whole model", "keep it again"
+        ) from error
+    if found != FORMAT:
+        raise ModelError(
+            f"{path} is of format {found}",
+            f"format {FORMAT}",
+            f"use the version of lossfleet that kept it ({description.get('lossfleet', 'unknown')})",
+        )
+    return description
+
+
+def _read_weights(folder: Path, description: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    path = folder / WEIGHTS_FILE
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise ModelError(f"there is no {path}", "the weights of the model", "keep it again") from None
+    if digest != description["weights_sha256"]:
+        raise ModelError(
+            f"{path} is damaged: its SHA-256 is {digest[:16]}...",
+            f"{description['weights_sha256'][:16]}..., as when it was kept",
+            "fetch it again, or keep it again",
+        )
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read ({error})", "safetensors", "keep it again") from error
+
+
+def _numbers(cells: pd.Series, first_row: int) -> np.ndarray:
+    """Cells as float64, NaN where they are missing."""
+    try:
+        values = cells.to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        values = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        words = np.isnan(values) & ~cells.isna().to_numpy()
+        if words.any():
+            row = int(words.argmax())
+            raise ModelError(
+                f"column {cells.name!r} has {cells.iloc[row]!r} in row {first_row + row}",
+                "a number in every cell; an empty one is missing",
+                "correct it",
+            ) from None
+    excess = np.abs(values) > LARGEST_NUMBER
+    if excess.any():
+        row = int(excess.argmax())
+        raise ModelError(
+            f"column {cells.name!r} has {values[row]:g} in row {first_row + row}",
+            f"finite numbers, at most {LARGEST_NUMBER:.2g}",
+            "correct it, or leave the cell empty",
+        )
+    return values
+
+
+def _text(word: Any) -> str:
+    """A word as tables have it: truth values in small letters, whole numbers without a fraction, no spaces around."""
+    if isinstance(word, (bool, np.bool_)):
+        return str(word).lower()
+    if isinstance(word, (float, np.floating)) and float(word).is_integer():
+        return str(int(word))
+    return str(word).strip()

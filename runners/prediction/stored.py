@@ -1,0 +1,160 @@
+"""The folder of a kept model, which MLflow loads: JSON, safetensors and text, nothing that runs when it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.environment import version
+from lossfleet.runners.prediction import portable
+from lossfleet.runners.prediction.portable import DESCRIPTION_FILE, FORMAT, WEIGHTS_FILE, Model, ModelError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODEL_FILE = "MLmodel"
+DATA, CODE = "data", "code"
+CARD = "model_card.md"
+EXAMPLE, SERVING_EXAMPLE = "input_example.json", "serving_input_example.json"
+EXAMPLE_ROWS = 5
+# A process that has loaded a model of another format keeps that one's code under its own name.
+LOADER = f"lossfleet_model_{FORMAT}"
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "safetensors")
+
+
+def write_model(
+    folder: Path,
+    description: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    example: pd.DataFrame,
+    card: str,
+) -> None:
+    """Write a model, in the place of one that may be there; whole or not at all.
+
+    Args:
+        folder: its own.
+        description: what `Model` reads, but for the format, the checksum and the versions.
+        weights: by name, as `lossfleet.runners.models.weights.layer_weights` has them.
+        example: rows as the user has them, of which the first are kept.
+        card: Markdown.
+    """
+    from safetensors.numpy import save_file
+
+    new = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    for part in (DATA, CODE):
+        (new / part).mkdir(parents=True)
+    save_file(dict(weights), new / DATA / WEIGHTS_FILE)
+    digest = hashlib.sha256((new / DATA / WEIGHTS_FILE).read_bytes()).hexdigest()
+    written = {"format": FORMAT, **description, "weights_sha256": digest}
+    _write_json(new / DATA / DESCRIPTION_FILE, written)
+    shutil.copy(portable.__file__, new / CODE / f"{LOADER}.py")
+    (new / CARD).write_text(card, encoding="utf-8")
+    split = json.loads(example.head(EXAMPLE_ROWS).to_json(orient="split", index=False))
+    _write_json(new / EXAMPLE, split)
+    _write_json(new / SERVING_EXAMPLE, {"dataframe_split": split})
+    _write_environment(new)
+    _write_mlmodel(new / MODEL_FILE, description)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+
+
+def read_model(folder: Path) -> Model:
+    """The model in a folder that `write_model` has written.
+
+    Raises:
+        UserError: it is no such folder, or something of it is missing, damaged or of another version.
+    """
+    try:
+        return Model(folder / DATA)
+    except ModelError as error:
+        raise as_user_error(error) from error
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """What the model in a folder says of itself; None where there is none that can be read."""
+    try:
+        return json.loads((folder / DATA / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def as_user_error(error: ModelError) -> UserError:
+    """The error of the file that knows nothing of lossfleet, as lossfleet tells it."""
+    return UserError(what=error.what, expected=error.expected, hint=error.hint)
+
+
+def signature(description: Mapping[str, Any]) -> dict[str, str]:
+    """MLflow's signature of a model: what columns it takes and gives, as `MLmodel` has it."""
+    inputs = [
+        {
+            "type": "double" if column["kind"] == "number" else "string",
+            "name": column["name"],
+            "required": True,
+        }
+        for column in description["columns"]
+    ]
+    outputs = [{"type": "string", "name": "class", "required": True}]
+    outputs += [
+        {"type": "double", "name": f"probability_{name}", "required": True} for name in description["classes"]
+    ]
+    params = [{"name": "decision", "type": "string", "default": description["decision"], "shape": None}]
+    return {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": json.dumps(params)}
+
+
+def _write_mlmodel(file: Path, description: Mapping[str, Any]) -> None:
+    import yaml
+
+    flavor = {
+        "loader_module": LOADER,
+        "code": CODE,
+        "data": DATA,
+        "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+        "python_version": platform.python_version(),
+    }
+    example = {
+        "artifact_path": EXAMPLE,
+        "serving_input_path": SERVING_EXAMPLE,
+        "type": "dataframe",
+        "pandas_orient": "split",
+    }
+    model = {
+        "flavors": {"python_function": flavor},
+        "mlflow_version": version("mlflow"),
+        "model_uuid": uuid.uuid4().hex,
+        "saved_input_example_info": example,
+        "signature": signature(description),
+        "utc_time_created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f"),
+    }
+    file.write_text(yaml.safe_dump(model, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _write_environment(folder: Path) -> None:
+    """What MLflow installs where it makes an environment for the model."""
+    import yaml
+
+    requirements = [f"{name}=={version(name)}" for name in REQUIREMENTS]
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    python = platform.python_version()
+    environment = {"python": python, "dependencies": ["-r requirements.txt"]}
+    (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
+    conda = {
+        "name": "mlflow-env",
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python}", "pip", {"pip": requirements}],
+    }
+    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False))
+
+
+def _write_json(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")

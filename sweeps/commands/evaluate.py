@@ -1,0 +1,126 @@
+"""The metrics of a kept model on labelled rows, beside what its final evaluation let expect."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.runners.metrics.classification import confusion_matrix
+from lossfleet.runners.prediction.stored import read_model
+from lossfleet.runners.tracking.models.fetch import fetched_model
+from lossfleet.sweeps.commands.predict import Told, batches, predicted_rows, tell
+from lossfleet.sweeps.keeping.judgement import Score, judge
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def evaluate_file(
+    model: str, file: Path, *, target: str | None, decision: str | None, uri: str | None
+) -> None:
+    """Measure a model on the rows of a file and print each metric beside what was expected.
+
+    Args:
+        model: as `fetched_model` takes it.
+        file: rows with their classes.
+        target: the column with the classes; None for that of the training table.
+        decision: another rule than the model's.
+        uri: MLflow's store.
+
+    Raises:
+        UserError: no such model, file or column, a class that the model does not know, or a cell that cannot be used.
+    """
+    with fetched_model(model, uri) as folder:
+        found = read_model(folder)
+    label = target or trained_target(found.description)
+    classes = found.classes
+    confusion, rows, told = np.zeros((len(classes), len(classes)), np.int64), 0, Told()
+    for _, batch in batches(found, file, label):
+        labels = labels_of(batch[label], classes, first_row=rows + 1)
+        predicted = predicted_rows(found, batch, decision=decision, first_row=rows + 1, told=told)
+        confusion += confusion_matrix(predicted["class"].cat.codes.to_numpy(), labels, len(classes))
+        rows += len(labels)
+    if not rows:
+        raise UserError(
+            what=f"{file.name} has no rows", expected="labelled rows", hint="write the table again"
+        )
+    tell(told)
+    for name, count in zip(classes, confusion.sum(axis=1), strict=True):
+        if not count:
+            print(f"no row is of class {name}: means over classes leave it out", file=sys.stderr)
+    decided = decision or found.description["decision"]
+    print(f"{found.description['name']} on {rows:,} rows of {file.name}, decisions by {decided}")
+    print_scores(judge(confusion, found.description, decided))
+
+
+def trained_target(description: dict[str, Any]) -> str:
+    """The column that held the classes in training.
+
+    Raises:
+        UserError: the model was not trained on a table of the user's.
+    """
+    target = description["made"]["config"]["data"].get("target")
+    if not isinstance(target, str):
+        raise UserError(
+            what="the model's data has no column with the classes",
+            expected="the name of that column in the file",
+            hint="write for example --target class",
+        )
+    return target
+
+
+def labels_of(cells: pd.Series, classes: list[str], *, first_row: int) -> np.ndarray:
+    """The numbers of the classes that a column names, (N,).
+
+    Raises:
+        UserError: a missing cell, or a name that is no class; the message has the row.
+    """
+    place = {name: label for label, name in enumerate(classes)}
+    of_category = [place.get(_whole(str(word)), -1) for word in cells.cat.categories]
+    labels = np.array([*of_category, -1], np.int64)[cells.cat.codes.to_numpy()]
+    if (labels < 0).any():
+        row = int((labels < 0).argmax())
+        word = cells.iloc[row]
+        is_missing = cells.isna().iloc[row]
+        raise UserError(
+            what=f"column {cells.name!r} {'is missing' if is_missing else f'has {word!r}'} in row {first_row + row}",
+            expected=f"one of the classes {', '.join(classes)}",
+            hint="take the row out" if is_missing else suggest(str(word), classes),
+        )
+    return labels
+
+
+def _whole(word: str) -> str:
+    """A whole number without a fraction, as classes are named; other words as they are."""
+    whole, point, fraction = word.partition(".")
+    return whole if point and not fraction.strip("0") and whole.lstrip("-").isdecimal() else word
+
+
+def print_scores(scores: list[Score]) -> None:
+    """A line a metric: measured, expected with its interval, and whether they differ."""
+    width = max(len(score.name) for score in scores)
+    print(f"{'metric':<{width}}  measured  expected (95 % interval)   difference")
+    for score in scores:
+        print(f"{score.name:<{width}}  {score.measured:8.4f}  {_expected(score):<24}  {_difference(score)}")
+    print("Expected: the final evaluation of the sweep. Differences are tested with Holm's correction.")
+
+
+def _expected(score: Score) -> str:
+    if score.expected is None:
+        return "unknown"
+    if score.low is None or score.high is None:
+        return f"{score.expected:.4f}"
+    return f"{score.expected:.4f} ({score.low:.3f} to {score.high:.3f})"
+
+
+def _difference(score: Score) -> str:
+    if score.expected is None:
+        return ""
+    difference = f"{score.measured - score.expected:+.4f}"
+    if score.p is None:
+        return f"{difference}, cannot be tested"
+    return f"{difference}, {'more than' if score.differs else 'within'} chance (p = {score.p:.3f})"

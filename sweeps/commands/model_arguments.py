@@ -1,0 +1,166 @@
+"""The commands about kept models: their options, their help, and what each calls."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from lossfleet.conf.errors import UserError, suggest
+
+MODEL_COMMANDS = ("keep", "predict", "evaluate", "serve", "export")
+# Those of `lossfleet.runners.prediction.portable`, which takes NumPy and pandas to import.
+DECISIONS = ("argmax", "prior")
+EXPORTS = ("ckpt", "mindir")
+
+MODEL = """\
+MODEL is the name of an experiment, whose champion is taken; models:/NAME@ALIAS or
+models:/NAME/VERSION; runs:/RUN/PATH; or a folder such as studies/SWEEP/models/STRATEGY.
+"""
+
+KEEP_EXAMPLES = """\
+Trains the best configuration of a strategy again, on all rows, and stores it as a model: in the
+sweep's folder, on its run in MLflow, and as a version of the registered model of the experiment's
+name. A sweep does so for its winner.
+
+examples:
+  lossfleet keep page_blocks-886810a5
+  lossfleet keep page_blocks-886810a5 --strategy focal --members 10"""
+
+PREDICT_EXAMPLES = f"""\
+{MODEL}
+examples:
+  lossfleet predict page_blocks rows.csv --output predictions.csv
+  lossfleet predict models:/page_blocks/1 rows.parquet --output predictions.parquet --decision prior
+  lossfleet predict studies/wine-5f2a9c31/models/focal rows.csv | head"""
+
+EVALUATE_EXAMPLES = f"""\
+{MODEL}
+examples:
+  lossfleet evaluate page_blocks labelled.csv --target class"""
+
+SERVE_EXAMPLES = f"""\
+{MODEL}
+examples:
+  lossfleet serve page_blocks --port 5001
+  curl 127.0.0.1:5001/invocations -H 'Content-Type: text/csv' --data-binary @rows.csv"""
+
+EXPORT_EXAMPLES = f"""\
+{MODEL}
+examples:
+  lossfleet export page_blocks --format mindir
+  lossfleet export page_blocks --format ckpt --output winner.ckpt"""
+
+Add = Callable[[str, str, str], argparse.ArgumentParser]
+
+
+def add_model_commands(
+    add: Add,
+    add_uri: Callable[[argparse.ArgumentParser], None],
+    add_config_dir: Callable[[argparse.ArgumentParser], None],
+    port: Callable[[str], int],
+) -> None:
+    """Add the commands to the parser of all.
+
+    Args:
+        add: makes the parser of a command of a name, a summary and examples.
+        add_uri, add_config_dir: give a parser the option.
+        port: reads a port.
+    """
+    command = add("keep", "make a model of a strategy of a sweep that has ended", KEEP_EXAMPLES)
+    command.add_argument("sweep", help="the name of a sweep under studies/")
+    command.add_argument("--strategy", help="one of the sweep's strategies (the winner)")
+    command.add_argument("--members", type=_members, help="trainings of different seeds (keep.members)")
+    add_config_dir(command)
+    add_uri(command)
+
+    command = add("predict", "classify the rows of a file", PREDICT_EXAMPLES)
+    _add_model_and_file(command, "CSV or Parquet, with the columns that the model was trained on")
+    command.add_argument("--output", type=Path, metavar="FILE", help="CSV or Parquet (CSV, printed)")
+    add_uri(command)
+
+    command = add("evaluate", "measure a model on labelled rows, beside what was expected", EVALUATE_EXAMPLES)
+    _add_model_and_file(command, "CSV or Parquet, with the classes in a column")
+    command.add_argument("--target", metavar="COLUMN", help="the column with the classes (as in training)")
+    add_uri(command)
+
+    command = add("serve", "serve a model on 127.0.0.1, with MLflow's scoring server", SERVE_EXAMPLES)
+    command.add_argument("model", help="see below")
+    command.add_argument("--port", type=port, default=5001, help="the port (5001)")
+    add_uri(command)
+
+    command = add("export", "write a model as a checkpoint or a graph of MindSpore", EXPORT_EXAMPLES)
+    command.add_argument("model", help="see below")
+    command.add_argument("--format", type=_export, required=True, help=" or ".join(EXPORTS))
+    command.add_argument("--output", type=Path, metavar="FILE", help="the file (model.FORMAT, here)")
+    add_uri(command)
+
+
+def run_model_command(options: argparse.Namespace) -> None:
+    """Run what was parsed."""
+    # Late: help must not wait for it.
+    if options.command == "keep":
+        from lossfleet.conf.folders import importable
+        from lossfleet.sweeps.commands.keep import keep
+
+        with importable(options.config_dir):
+            keep(options.sweep, strategy=options.strategy, members=options.members, uri=options.uri)
+    elif options.command == "predict":
+        from lossfleet.sweeps.commands.predict import predict_file
+
+        predict_file(
+            options.model, options.file, output=options.output, decision=options.decision, uri=options.uri
+        )
+    elif options.command == "evaluate":
+        from lossfleet.sweeps.commands.evaluate import evaluate_file
+
+        evaluate_file(
+            options.model, options.file, target=options.target, decision=options.decision, uri=options.uri
+        )
+    elif options.command == "export":
+        from lossfleet.sweeps.commands.export import export_model
+
+        output = options.output or Path("model")
+        export_model(options.model, output.with_suffix(f".{options.format}"), uri=options.uri)
+    else:
+        from lossfleet.runners.tracking.models.serving import serve_model
+
+        serve_model(options.model, options.uri, options.port)
+
+
+def _add_model_and_file(command: argparse.ArgumentParser, file: str) -> None:
+    command.add_argument("model", help="see below")
+    command.add_argument("file", type=Path, help=file)
+    command.add_argument(
+        "--decision", type=_decision, metavar="RULE", help="argmax, or prior, corrected for it (the model's)"
+    )
+
+
+def _decision(text: str) -> str:
+    if text not in DECISIONS:
+        raise UserError(
+            what=f"--decision is {text}",
+            expected=f"one of {', '.join(DECISIONS)}",
+            hint=suggest(text, DECISIONS),
+        )
+    return text
+
+
+def _export(text: str) -> str:
+    if text not in EXPORTS:
+        raise UserError(
+            what=f"--format is {text}",
+            expected=f"one of {', '.join(EXPORTS)}",
+            hint="write for example --format mindir",
+        )
+    return text
+
+
+def _members(text: str) -> int:
+    if not (text.isdecimal() and int(text) >= 1):
+        raise UserError(
+            what=f"--members is {text}",
+            expected="a whole number from 1 on",
+            hint="write for example --members 5",
+        )
+    return int(text)

@@ -1,0 +1,113 @@
+"""The model card: what a kept model is, what to expect of it and how to call it, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SHOWN = (
+    "test_balanced_accuracy",
+    "test_corrected_balanced_accuracy",
+    "test_macro_f1",
+    "test_macro_average_precision",
+    "test_accuracy",
+    "test_mcc",
+    "test_rarest_recall",
+    "test_scaled_expected_calibration_error",
+)
+
+
+def model_card(description: Mapping[str, Any]) -> str:
+    """The card of a model, from what its `model.json` says."""
+    made, data = description["made"], description["data"]
+    classes = [
+        f"| {name} | {count} |"
+        for name, count in zip(description["classes"], description["class_counts"], strict=True)
+    ]
+    scores = [
+        f"| {name.removeprefix('test_').replace('_', ' ')} | {_score(description['expected'][name])} |"
+        for name in SHOWN
+        if name in description["expected"]
+    ]
+    recalls = [
+        f"| recall of {name} | {_score(description['expected'][f'test_recall[{name}]'])} |"
+        for name in description["classes"]
+        if f"test_recall[{name}]" in description["expected"]
+    ]
+    hyperparameters = [f"- `{name}`: {value}" for name, value in made["hyperparameters"].items()]
+    notes = [f"- {note}" for note in data["notes"]]
+    members = len(made["seeds"])
+    name = description["name"]
+    return "\n".join(
+        [
+            f"# {name}: {made['strategy']}",
+            "",
+            f"A classifier of rows into {len(description['classes'])} classes, kept by lossfleet "
+            f"{description['lossfleet']} from the sweep {made['sweep']}: the best configuration of "
+            f"{made['strategy']} (trial {made['trial']}), trained again on {sum(description['class_counts'])} rows "
+            f"with {members} seeds. Its logits are the mean of theirs.",
+            "",
+            "## Verdict of the sweep",
+            "",
+            made["verdict"] or "None was recorded.",
+            "",
+            "## What to expect",
+            "",
+            f"Scores of single trainings on test parts that they had not seen, in {made['splits']} final splits; "
+            "mean and 95 % interval, corrected for the overlap of splits. This model has learned from more rows.",
+            "",
+            "| metric | expected |",
+            "|---|---|",
+            *scores,
+            *recalls,
+            "",
+            "## Hyperparameters",
+            "",
+            *(hyperparameters or ["None was searched."]),
+            "",
+            f"Probabilities are softmax(logits / {description['temperature']:.4g}), decisions "
+            f"{description['decision']}; `prior` decides by logits - {description['prior_exponent']:.3g} log prior. "
+            "Temperature and exponent are means of those that the final replicates fitted on validation parts.",
+            "",
+            "## Data",
+            "",
+            f"{data['name']}, digest {data['digest']}. {data['source']}",
+            "",
+            *notes,
+            *([""] if notes else []),
+            "| class | rows |",
+            "|---|---|",
+            *classes,
+            "",
+            "## How to call it",
+            "",
+            "```",
+            f"lossfleet predict {name} rows.csv --output predictions.csv",
+            f"lossfleet serve {name} --port 5001",
+            "```",
+            "",
+            "```python",
+            "import mlflow, pandas",
+            "",
+            f'model = mlflow.pyfunc.load_model("models:/{name}@champion")',
+            'model.predict(pandas.read_csv("rows.csv"))',
+            'model.predict(pandas.read_csv("rows.csv"), params={"decision": "prior"})',
+            "```",
+            "",
+            f"Columns: {', '.join(_column(column) for column in description['columns'])}.",
+            "",
+        ]
+    )
+
+
+def _score(score: Mapping[str, float | None]) -> str:
+    mean, low, high = score["mean"], score["low"], score["high"]
+    if low is None or high is None:
+        return f"{mean:.3f}"
+    # Student's interval knows nothing of the ends of a scale.
+    return f"{mean:.3f} ({low:.3f} to {min(high, 1.0):.3f})"
+
+
+def _column(column: Mapping[str, Any]) -> str:
+    kind = "a number" if column["kind"] == "number" else f"one of {len(column['words'])} categories"
+    return f"`{column['name']}` ({kind}{', may be missing' if column['has_gaps'] else ''})"

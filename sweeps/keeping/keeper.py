@@ -1,0 +1,122 @@
+"""The end of a sweep: the models that it keeps, trained in this process, or beside it while it draws its figures."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lossfleet.conf.errors import Failure, UserError
+from lossfleet.runners.children import start_child
+from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.loading import open_dataset
+from lossfleet.runners.records import JOURNAL_FILE, Journal, Record
+from lossfleet.sweeps.keeping.keep import MODELS, Order, chosen_strategies, is_kept, keep_strategies
+from lossfleet.sweeps.planning.plan import Plan
+
+
+class Keeper:
+    """Keeps the models of one sweep; whatever goes wrong is told, and the sweep has its result all the same."""
+
+    def __init__(self, plan: Plan, dataset: Dataset, folder: Path) -> None:
+        self._plan = plan
+        self._dataset = dataset
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._order: Order | None = None
+
+    def start_ahead(self) -> None:
+        """Start a process that imports and reads the data ahead, where a core is free before the sweep's end."""
+        if self._plan.keep.name != "none":
+            self._process = start_child("lossfleet.sweeps.keeping.keeper")
+            self._send((self._plan, self._folder))
+
+    def order(self, winner: str, verdict: str, records: Sequence[Record]) -> None:
+        """Say which strategy won; where a process was started it begins with the training.
+
+        Args:
+            winner, verdict: of the comparison, see EndRecord.
+            records: of the sweep.
+        """
+        plan = self._plan
+        strategies = chosen_strategies(plan.keep.name, winner, records)
+        name = plan.tracking.experiment or plan.data.label
+        order = Order(strategies, name, plan.keep.members, verdict)
+        missing = [each for each in strategies if not is_kept(order, records, self._folder / MODELS / each)]
+        if missing:
+            self._order = Order(tuple(missing), name, plan.keep.members, verdict)
+            self._send(self._order)
+
+    def finish(self, records: Sequence[Record]) -> None:
+        """Have the models that were ordered, and say where they are, or why they are not."""
+        if self._order is None:
+            return
+        if self._process is None:
+            problem = attempt(self._order, records, self._dataset, self._folder)
+            if problem:
+                print(problem, file=sys.stderr)
+        else:
+            self._process.wait()
+        for strategy in self._order.strategies:
+            target = self._folder / MODELS / strategy
+            if is_kept(self._order, records, target):
+                print(f"Model of {strategy}: {target}")
+            else:
+                print(
+                    f"there is no model of {strategy}; 'lossfleet keep {self._plan.sweep} --strategy {strategy}' "
+                    "makes it later",
+                    file=sys.stderr,
+                )
+
+    def stop(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, message: object) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            # Where it has died, its models are missing in the end.
+            with suppress(BrokenPipeError):
+                pickle.dump(message, self._process.stdin)
+                self._process.stdin.flush()
+
+
+def attempt(order: Order, records: Sequence[Record], dataset: Dataset, folder: Path) -> str | None:
+    """Keep what is ordered; returns why that failed, in one line, or None."""
+    try:
+        keep_strategies(order, records, dataset, folder)
+    except (UserError, Failure) as error:
+        return f"lossfleet: warning: no model was kept: {error}"
+    except Exception as error:
+        return f"lossfleet: warning: no model was kept ({type(error).__name__}: {error})"
+    return None
+
+
+def main() -> None:
+    """What the process does: read ahead, wait for the order, keep the models, and end with its parent."""
+    plan, folder = pickle.load(sys.stdin.buffer)
+    dataset = open_dataset(plan.data)
+    for module in ("lossfleet.runners.training.fleet", "safetensors.numpy", "scipy.stats"):
+        importlib.import_module(module)
+    try:
+        order = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        return
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    problem = attempt(order, Journal(folder / JOURNAL_FILE).read(), dataset, folder)
+    if problem:
+        print(problem, file=sys.stderr, flush=True)
+    # The sweep waits for the end of this process, and MindSpore takes its time.
+    os._exit(1 if problem else 0)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)

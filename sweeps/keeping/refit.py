@@ -1,0 +1,178 @@
+"""A configuration trained on all rows: several seeds in one fleet, for a model that is the mean of them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfleet.conf.errors import Failure, UserError
+from lossfleet.conf.schema import Config
+from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
+from lossfleet.runners.data.splits import Split, long_tail_counts
+from lossfleet.runners.data.table_file import MISSING
+from lossfleet.runners.prediction.columns import describe_columns
+from lossfleet.runners.prediction.portable import Encoder
+from lossfleet.runners.streams import Stream, generator
+from lossfleet.runners.training.replicate import Replicate, Rows, given_to_loss
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# All rows are one more split, and members have seeds away from those of the budget's defaults.
+WHOLE_SPLIT = 2000
+FIRST_SEED = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Refit:
+    """What was trained.
+
+    Fields: columns, as `describe_columns` has them; rows, those that it was trained on, as the data set has them;
+    kinds and weights, as `models.weights` has them; seeds of the members; class_counts (C,) of the rows.
+    """
+
+    columns: list[dict[str, Any]]
+    rows: pd.DataFrame
+    kinds: list[str]
+    weights: dict[str, np.ndarray]
+    seeds: list[int]
+    class_counts: np.ndarray
+
+
+def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
+    """Train a configuration on all rows of its data, thinned where `data.long_tail` thins training parts.
+
+    Args:
+        config: of one trial.
+        dataset: of the configuration.
+        members: K of at least 1, trained together.
+
+    Raises:
+        UserError: the model is not made of layers that NumPy can compute.
+        Failure: every member diverged.
+    """
+    from lossfleet.runners.models.weights import layer_weights
+    from lossfleet.runners.training.fleet import Fleet
+    from lossfleet.runners.training.shape import FleetShape, shape_of
+
+    chosen = training_rows_of_all(dataset, config.data.long_tail)
+    table = dataset.features.iloc[chosen].reset_index(drop=True)
+    columns = describe_columns(table)
+    split = whole_split(Encoder(columns, MISSING).features(table), dataset, chosen)
+    seeds = list(range(FIRST_SEED, FIRST_SEED + members))
+    replicates = [whole_replicate(config, split, seed) for seed in seeds]
+    kinds = portable_kinds(config, replicates[0])
+    features = split.train_features.shape[1]
+    shape = shape_of(
+        config, features=features, classes=len(split.class_counts), train_rows=len(split.train_labels)
+    )
+    assert isinstance(shape, FleetShape)
+    fleet = Fleet(
+        shape,
+        slots=members,
+        pages=len({each.rows_key for each in replicates}),
+        page_rows=max(len(each.labels) for each in replicates),
+        evaluation_rows=1,
+    )
+    for slot, replicate in enumerate(replicates):
+        fleet.enter(slot, replicate)
+    for _ in range(config.budget.epochs):
+        losses = fleet.train_epoch()
+    finite = np.isfinite(losses) & np.isfinite(fleet.parameters()).all(axis=1)
+    if not finite.any():
+        raise Failure(f"every one of the {members} members of {config.strategy} diverged on all rows")
+    if not finite.all():
+        left_out = members - int(finite.sum())
+        print(
+            f"{left_out} of {members} members of {config.strategy} diverged and are left out", file=sys.stderr
+        )
+    return Refit(
+        columns=columns,
+        rows=table,
+        kinds=kinds,
+        weights=layer_weights(shape.layers, features, fleet.parameters()[finite]),
+        seeds=[seed for seed, is_finite in zip(seeds, finite, strict=True) if is_finite],
+        class_counts=split.class_counts,
+    )
+
+
+def training_rows_of_all(dataset: Dataset, long_tail: float | None) -> np.ndarray:
+    """The rows to train on, in their order: all, or those of a long tail."""
+    if long_tail is None:
+        return np.arange(len(dataset.labels))
+    counts = long_tail_counts(dataset.class_counts, long_tail)
+    random = generator(Stream.SPLIT, 0, WHOLE_SPLIT)
+    rows = [
+        random.permutation(np.flatnonzero(dataset.labels == label))[:count]
+        for label, count in enumerate(counts)
+    ]
+    return np.sort(np.concatenate(rows))
+
+
+def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Split:
+    """A split whose training part is everything; of the other parts nothing is left.
+
+    Args:
+        features: (n, F) float32, encoded.
+        dataset: has the labels.
+        rows: (n,), where the features come from.
+    """
+    labels = dataset.labels[rows].astype(np.int32)
+    counts = np.bincount(labels, minlength=len(dataset.class_names))
+    return Split(
+        train_features=features,
+        train_labels=labels,
+        validation_features=features[:0],
+        validation_labels=labels[:0],
+        test_features=features[:0],
+        test_labels=labels[:0],
+        class_counts=counts,
+        rarest_class=int(counts.argmin()),
+        draws=len(labels),
+    )
+
+
+def portable_kinds(config: Config, replicate: Replicate) -> list[str]:
+    """The kinds of the layers.
+
+    Raises:
+        UserError: one of them is of a class that only MindSpore can compute, or the model is an nn.Cell.
+    """
+    from lossfleet.runners.models.weights import layer_kinds
+
+    kinds = None if replicate.layers is None else layer_kinds(replicate.layers)
+    if kinds is None:
+        raise UserError(
+            what=f"model={config.model.name} cannot be kept: it has more than Dense, ReLU and Dropout layers",
+            expected="a model that predicts without MindSpore",
+            hint="write keep=none, or choose model=mlp",
+        )
+    return kinds
+
+
+def whole_replicate(config: Config, split: Split, seed: int) -> Replicate:
+    """A member in training: a configuration on the split of `whole_split`, with a seed of its own."""
+    from lossfleet.runners.models.build import build_layers
+    from lossfleet.runners.models.initial import initial_parameters
+
+    rows = Rows(*training_rows(config.sampler, split, seed=seed))
+    features = rows.features.shape[1]
+    layers = build_layers(config.model, features, len(split.class_counts))
+    return Replicate(
+        config=config,
+        seed=seed,
+        split_number=WHOLE_SPLIT,
+        split=split,
+        rows=rows,
+        rows_key=("whole", seed) if makes_rows(config.sampler) else ("whole",),
+        plan=index_plan(
+            config.sampler, len(split.train_labels), rows.labels, seed=seed, epochs=config.budget.epochs
+        ),
+        given=given_to_loss(config.loss, split.class_counts),
+        layers=layers,
+        initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
+    )

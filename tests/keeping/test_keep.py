@@ -1,0 +1,116 @@
+"""What a sweep keeps, what is said to expect of it, and what happens where it cannot."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from sweep_records import sweep, trial
+
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.schema import Keep
+from lossfleet.runners.records import ReplicateRecord
+from lossfleet.sweeps.keeping import keeper as keeping
+from lossfleet.sweeps.keeping.expectation import expected_scores, typical_temperature
+from lossfleet.sweeps.keeping.keep import Order, chosen_strategies, final_evaluation
+from lossfleet.sweeps.keeping.keeper import Keeper, attempt
+
+RECORDS = sweep()
+
+
+def finals() -> list[ReplicateRecord]:
+    return final_evaluation("focal", RECORDS)[1]
+
+
+def with_metrics(**metrics: list[float]) -> list[ReplicateRecord]:
+    return [
+        replace(record, metrics=record.metrics | {name: values[number] for name, values in metrics.items()})
+        for number, record in enumerate(finals())
+    ]
+
+
+def test_the_winner_or_all_that_were_evaluated_are_chosen():
+    assert chosen_strategies("none", "focal", RECORDS) == ()
+    assert chosen_strategies("winner", "focal (not distinguishable from ce)", RECORDS) == ("focal",)
+    assert chosen_strategies("all", "focal", RECORDS) == ("ce", "focal")
+    # Without rivals there is no winner.
+    alone = [record for record in RECORDS if getattr(record, "strategy", "ce") == "ce"]
+    assert chosen_strategies("winner", "", alone) == ("ce",)
+
+
+def test_the_last_final_evaluation_counts_and_none_is_refused():
+    later = trial("focal", 5, stage="final", replicates=4, started=1.8e9)
+    final, replicates = final_evaluation("focal", [*RECORDS, *later])
+    assert (final.trial, len(replicates)) == (5, 4)
+    with pytest.raises(UserError, match=r"no final evaluation of ohem.*one of ce, focal"):
+        final_evaluation("ohem", RECORDS)
+
+
+def test_expected_scores_are_the_mean_and_the_interval_of_the_corrected_t():
+    scores = [0.7, 0.75, 0.85, 0.8, 0.72]
+    found = expected_scores(with_metrics(test_macro_f1=scores, validation_rows=[36.0] * 5))["test_macro_f1"]
+    # 107 training and 36 validation rows are learned from, 36 are tested on.
+    error = math.sqrt((1 / 5 + 36 / (107 + 36)) * np.var(scores, ddof=1))
+    reach = stats.t.ppf(0.975, 4) * error
+    assert found["mean"] == pytest.approx(np.mean(scores))
+    assert found["error"] == pytest.approx(error)
+    assert found["deviation"] == pytest.approx(np.std(scores, ddof=1))
+    assert (found["low"], found["high"]) == pytest.approx((np.mean(scores) - reach, np.mean(scores) + reach))
+
+
+def test_what_cannot_be_said_is_none():
+    (one,) = finals()[:1]
+    assert expected_scores([one])["test_macro_f1"]["error"] is None
+    constant = expected_scores(with_metrics(test_macro_f1=[1.0] * 5))["test_macro_f1"]
+    assert (constant["mean"], constant["low"], constant["deviation"]) == (1.0, None, 0.0)
+    names = expected_scores(with_metrics(**{"test_confusion[rare][häufig]": [3.0] * 5}))
+    assert "test_rows" not in names
+    assert "test_confusion[rare][häufig]" not in names
+
+
+def test_temperatures_at_the_ends_of_their_range_do_not_count():
+    assert typical_temperature(with_metrics(temperature=[2.0, 8.0, 0.01, 0.01, 100.0])) == pytest.approx(4)
+    assert typical_temperature(with_metrics(temperature=[0.01] * 5)) == 1.0
+
+
+def test_what_goes_wrong_costs_the_sweep_nothing_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    """The records' configuration is made up, so that no model can come of it."""
+
+    class Plan:
+        keep = Keep(members=2)
+        sweep = "first"
+
+        class tracking:
+            experiment = "wine"
+
+    monkeypatch.setattr(keeping, "open_dataset", None)
+    keeper = Keeper(Plan, None, tmp_path)
+    keeper.order("focal", "focal is ahead.", RECORDS)
+    keeper.finish(RECORDS)
+    keeper.stop()
+    printed, told = capsys.readouterr()
+    assert "lossfleet: warning: no model was kept" in told
+    assert "there is no model of focal; 'lossfleet keep first --strategy focal' makes it later" in told
+    assert not printed
+    assert not list(tmp_path.iterdir())
+    unknown = Order(("ohem",), "wine", 2, "")
+    assert "no final evaluation of ohem" in str(attempt(unknown, RECORDS, None, tmp_path))
+
+
+def test_nothing_is_kept_where_nothing_is_wanted(tmp_path, capsys):
+    class Plan:
+        keep = Keep("none")
+        sweep = "first"
+
+        class tracking:
+            experiment = "wine"
+
+    keeper = Keeper(Plan, None, tmp_path)
+    keeper.start_ahead()
+    keeper.order("focal", "focal is ahead.", RECORDS)
+    keeper.finish(RECORDS)
+    keeper.stop()
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,93 @@
+"""Training on all rows: a member is its solo training on stock layers, and NumPy says what MindSpore says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from replicate_runs import config, factory, focal, mlp
+
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import named_part
+from lossfleet.conf.schema import choose
+from lossfleet.runners.data.splits import long_tail_counts
+from lossfleet.runners.data.table_file import MISSING
+from lossfleet.runners.prediction.portable import Encoder
+from lossfleet.runners.prediction.stored import read_model, write_model
+from lossfleet.runners.training.solo import train_solo
+from lossfleet.sweeps.keeping.refit import (
+    portable_kinds,
+    refit,
+    training_rows_of_all,
+    whole_replicate,
+    whole_split,
+)
+
+MEMBERS = 3
+
+
+@pytest.mark.parametrize("sampler", ["shuffle", "smote"])
+def test_the_mean_of_the_members_is_that_of_their_solo_trainings(tmp_path, sampler):
+    made, dataset = (
+        config(focal(2.0, tau=0.5), sampler, model=mlp(13, 11, dropout=0.1)),
+        factory("wine").dataset,
+    )
+    trained = refit(made, dataset, members=MEMBERS)
+    assert trained.kinds == ["dense", "relu", "dense", "relu", "dense"]
+    assert trained.class_counts.tolist() == dataset.class_counts.tolist()
+    assert len(trained.rows) == len(dataset.labels)
+    description = {
+        "classes": list(dataset.class_names),
+        "columns": trained.columns,
+        "missing": MISSING,
+        "layers": trained.kinds,
+        "decision": "argmax",
+    }
+    write_model(tmp_path / "model", description, trained.weights, trained.rows, "")
+    model = read_model(tmp_path / "model")
+
+    rows = np.arange(len(dataset.labels))
+    features = Encoder(trained.columns, MISSING).features(dataset.features)
+    split = whole_split(features, dataset, rows)
+    solo = []
+    for seed in trained.seeds:
+        *_, progress = train_solo(whole_replicate(made, split, seed))
+        solo.append(progress.logits(features).T)
+    assert np.abs(solo[0] - solo[1]).max() > 1e-2
+    np.testing.assert_allclose(model.logits(features), np.mean(solo, axis=0), rtol=0, atol=1e-4)
+
+
+def test_a_long_tail_thins_all_rows_as_it_thins_training_parts():
+    dataset = factory("wine").dataset
+    rows = training_rows_of_all(dataset, 10.0)
+    counts = np.bincount(dataset.labels[rows])
+    assert counts.tolist() == long_tail_counts(dataset.class_counts, 10.0).tolist()
+    assert len(set(rows.tolist())) == len(rows)
+    assert rows.tolist() == training_rows_of_all(dataset, 10.0).tolist()
+
+
+def test_a_cell_of_the_users_cannot_be_kept():
+    made, dataset = config(), factory("wine").dataset
+    split = whole_split(np.zeros((178, 2), np.float32), dataset, np.arange(178))
+    replicate = whole_replicate(made, split, 0)
+    object.__setattr__(replicate, "layers", None)
+    with pytest.raises(UserError, match="model=mlp cannot be kept"):
+        portable_kinds(made, replicate)
+    assert portable_kinds(made, whole_replicate(made, split, 0)) == [
+        "dense",
+        "relu",
+        "dense",
+        "relu",
+        "dense",
+    ]
+
+
+def test_seeds_are_away_from_those_of_the_budget():
+    budget = config().budget
+    assert not {200, 201, 202, 203, 204} & {*budget.search_seeds, *budget.final_seeds}
+
+
+def test_without_widths_a_model_is_one_dense_layer():
+    made = config(model=named_part("model", "logistic"), data="wine")
+    split = whole_split(np.zeros((178, 2), np.float32), factory("wine").dataset, np.arange(178))
+    assert portable_kinds(made, whole_replicate(made, split, 0)) == ["dense"]
+    assert choose("data", "wine").name == "wine"
