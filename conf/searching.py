@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
@@ -131,7 +132,7 @@ class Search:
         """Every metric there is, by name."""
         return with_users(self.users_metrics)
 
-    @property
+    @cached_property
     def measures(self) -> tuple[Metric, ...]:
         """The metrics that are optimised, the first one first."""
         return tuple(find_metric(name, self.all_metrics) for name in self.objectives)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from lossfleet.conf.schema import Config
@@ -24,7 +25,7 @@ class StudySource:
         self.search = search
         self.trials: dict[int, TrialRecord] = {}
         self.final: TrialRecord | None = None
-        self._replicates: dict[tuple[str, int, int], ReplicateRecord] = {}
+        self._replicates: dict[tuple[str, int], dict[int, ReplicateRecord]] = defaultdict(dict)
         self._in_flight: dict[int, Asked] = {}
         self._final_started = False
         for record in records:
@@ -46,10 +47,10 @@ class StudySource:
                 self._in_flight[asked.number] = asked
                 config = trial_config(self.study, asked.params)
                 return self._job("search", asked.number, asked.params, config)
-        best = self.best()
-        if self._in_flight or self._final_started or best is None:
+        if self._in_flight or self._final_started:
             return None
-        if self.final is not None and self.final.trial == best.trial:
+        best = self.best()
+        if best is None or (self.final is not None and self.final.trial == best.trial):
             return None
         self._final_started = True
         return self._job("final", best.trial, best.params, Config.from_dict(best.config))
@@ -75,17 +76,15 @@ class StudySource:
         if getattr(record, "strategy", None) != self.study.strategy:
             return
         if isinstance(record, ReplicateRecord) and (record.state == "COMPLETE" or is_diverged_final(record)):
-            self._replicates[record.stage, record.trial, record.replicate] = record
+            self._replicates[record.stage, record.trial][record.replicate] = record
         elif isinstance(record, TrialRecord) and record.stage == "search":
             self.trials[record.trial] = record
         elif isinstance(record, TrialRecord):
             self.final = record
 
     def _job(self, stage: Stage, trial: int, params: dict[str, float | int | str], config: Config) -> Job:
-        ended = [
-            record for (of, number, _), record in self._replicates.items() if (of, number) == (stage, trial)
-        ]
-        return make_job(self.study.strategy, stage, trial, params, config, ended)
+        ended = self._replicates.get((stage, trial), {})
+        return make_job(self.study.strategy, stage, trial, params, config, ended.values())
 
 
 def make_job(

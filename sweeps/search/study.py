@@ -74,13 +74,14 @@ class StudySearch:
             frozen = self._unfinished.pop(0)
             trial = optuna.Trial(self._optuna, frozen._trial_id)
             return Asked(trial.number, self._params(trial), trial, set(frozen.intermediate_values))
-        asked = len(self._trials())
-        if not self._trials(TrialState.WAITING):
-            if asked >= self.total:
+        trials = self._trials()
+        # One that waits was put in by a process that died before it asked.
+        if not any(trial.state == TrialState.WAITING for trial in trials):
+            if len(trials) >= self.total:
                 return None
             points = self.study.config.search.enqueue
-            if asked < len(points):
-                self._optuna.enqueue_trial(dict(points[asked]))
+            if len(trials) < len(points):
+                self._optuna.enqueue_trial(dict(points[len(trials)]))
         trial = self._optuna.ask()
         return Asked(trial.number, self._params(trial), trial)
 

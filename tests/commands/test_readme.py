@@ -1,4 +1,4 @@
-"""Every command in the README, run as it stands there."""
+"""Every command in the README, run as it stands there; sweeps with a smaller budget."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ from forks import run_command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+SMALLER = (
+    "budget.trials=3",
+    "budget.replicates=2",
+    "budget.epochs=3",
+    "budget.rungs=3",
+    "budget.final_replicates=3",
+)
 
 
 def blocks(language: str) -> list[str]:
@@ -33,7 +40,8 @@ def commands() -> list[list[str]]:
 
 def run(words: list[str], folder: Path) -> str:
     if words[0] == "lossfleet":
-        done = run_command(tuple(words[1:]), folder)
+        smaller = SMALLER if words[1] == "sweep" and "--print-config" not in words else ()
+        done = run_command((*words[1:], *smaller), folder)
     else:
         command = [sys.executable, *words[1:]]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)

@@ -9,6 +9,7 @@ import pytest
 from test_splits import COUNTS, PAIRS, SHARES, counts_of, toy
 
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.evaluations import Evaluation
 from lossfleet.conf.schema import choose
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import Shares, draw_parts
@@ -81,7 +82,7 @@ def test_a_class_too_small_for_what_is_put_aside_is_refused():
 
 
 def test_outer_parts_are_other_rows_and_what_is_tested_on_is_all_that_is_put_aside():
-    data, evaluation = choose("data", "wine"), choose("evaluation", "nested")
+    data, evaluation = choose("data", "wine"), Evaluation("nested", outer_parts=3)
     dataset = open_dataset(data)
     drawn = []
     for number in (None, 1, 2, 3):
@@ -98,7 +99,7 @@ def test_outer_parts_are_other_rows_and_what_is_tested_on_is_all_that_is_put_asi
     assert drawn[0] == drawn[1]
     assert len(set(drawn)) == 3
     # As many rows train as without anything put aside.
-    resampled = make_split(dataset, Shares.of(data, choose("evaluation", "resampled")), seed=0, split=0)
+    resampled = make_split(dataset, Shares.of(data, Evaluation()), seed=0, split=0)
     nested = make_split(dataset, Shares.of(data, evaluation), seed=0, split=0)
     assert nested.class_counts.tolist() == resampled.class_counts.tolist()
     assert len(nested.test_labels) == len(resampled.test_labels)
