@@ -37,12 +37,11 @@ class Shares(NamedTuple):
     @classmethod
     def of(cls, data: Data, evaluation: Evaluation) -> Shares:
         """What the settings ask for."""
+        validation, test = data.validation_fraction, data.test_fraction
         if evaluation.name == "nested":
             # All that is put aside is tested on.
-            held_out, outer_part = data.test_fraction, evaluation.outer_part or 1
-        else:
-            held_out, outer_part = evaluation.held_out, None
-        return cls(data.validation_fraction, data.test_fraction, held_out, outer_part)
+            return cls(validation, test, held_out=test, outer_part=evaluation.outer_part or 1)
+        return cls(validation, test, evaluation.held_out)
 
 
 def draw_parts(

@@ -100,7 +100,7 @@ def run_model_command(options: argparse.Namespace) -> None:
     """Run what was parsed."""
     # Late: help must not wait for it.
     if options.command == "keep":
-        from lossfleet.conf.folders import importable
+        from lossfleet.sweeps.commands.folders import importable
         from lossfleet.sweeps.commands.keep import keep
 
         with importable(options.config_dir):
