@@ -208,7 +208,7 @@ def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(f
     check_complete(tmp_path, FINISHED_SIZE)
     records = journal(tmp_path).read()
     assert not any(isinstance(record, ContinuationRecord) for record in records)
-    done = run(tmp_path, "sweep", *SMALL, BESIDE[0], "budget.trials=7")
+    done = run(tmp_path, "sweep", *SMALL, *BESIDE, "budget.trials=7")
     assert done.returncode == 0, done.stderr
     assert "is continued with budget.trials: 5 -> 7" in done.stderr
     (continued,) = [r for r in journal(tmp_path).read() if isinstance(r, ContinuationRecord)]
