@@ -37,9 +37,15 @@ class Composer:
         """The config groups and the names of the files in each."""
         from hydra.core.object_type import ObjectType
 
+        # Hydra's get_group_options prepares the parser of overrides anew for each group.
+        with hydra_errors():
+            _, files = self.config_loader._parse_overrides_and_create_caching_repo(
+                PRIMARY, self._hydra_overrides
+            )
+
         def names(group: str, kind: ObjectType) -> list[str]:
             with hydra_errors():
-                return self.config_loader.get_group_options(group, kind, PRIMARY, self._hydra_overrides)
+                return files.get_group_options(group, kind)
 
         groups = [name for name in names("", ObjectType.GROUP) if name != "hydra" and name.isidentifier()]
         return {group: options for group in groups if (options := tuple(names(group, ObjectType.CONFIG)))}
