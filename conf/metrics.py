@@ -15,6 +15,8 @@ from lossfleet.conf.rules import check_fields, setting, show
 
 # What a function of decisions alone needs; probabilities cost more, and nothing moves them between classes.
 OF_DECISIONS = frozenset({"confusion", "rarest_class"})
+# What is measured and has no file, and less of it is better.
+OTHER_LOSSES = ("train_loss", "decided_cost", "argmax_cost")
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def sign_of(name: str) -> int:
 
     Of what is no known metric more is taken as better, see `is_known`.
     """
-    signs = {"train_loss": -1} | {each.name: each.sign for each in known_metrics().values()}
+    signs = dict.fromkeys(OTHER_LOSSES, -1) | {each.name: each.sign for each in known_metrics().values()}
     base, _ = split_class(name)
     longest = max((known for known in signs if base.endswith(known)), key=len, default=None)
     return 1 if longest is None else signs[longest]

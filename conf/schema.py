@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from lossfleet.conf.datasets import Data
+from lossfleet.conf.deciding import Decision, check_decision
 from lossfleet.conf.engines import Engine, check_engine
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.evaluations import Evaluation, check_evaluation
@@ -26,6 +27,7 @@ __all__ = [
     "Config",
     "Constraint",
     "Data",
+    "Decision",
     "Engine",
     "Evaluation",
     "Fleet",
@@ -161,6 +163,7 @@ class Config:
     seed: int = setting(int, 0, at_least=0, at_most=LARGEST_SEED)
     space: dict[str, Any] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    decision: Decision = field(default_factory=Decision)
     references: tuple[Part, ...] = ()
     keep: Keep = field(default_factory=Keep)
     fleet: Fleet = field(default_factory=Fleet)
@@ -175,6 +178,7 @@ class Config:
         self._check_classes()
         check_engine(self.engine)
         check_evaluation(self.evaluation, self.data)
+        check_decision(self.decision, self.search.all_metrics, self.data)
         check_search(self.search, self.pruner, self.budget.replicates, self.budget.trials)
 
     def _check_classes(self) -> None:
@@ -225,6 +229,7 @@ SECTIONS: dict[str, type] = {
     "search": Search,
     "pruner": Pruner,
     "evaluation": Evaluation,
+    "decision": Decision,
     "keep": Keep,
     "fleet": Fleet,
     "engine": Engine,
@@ -308,14 +313,14 @@ def _as_reference(reference: Part | Mapping[str, Any]) -> Part:
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, mappings and sequences as dicts and lists."""
-    if isinstance(value, Part | Metric):
+    if isinstance(value, Part | Metric | Decision):
         return value.to_dict()
     if is_dataclass(value):
         beside = part_fields(type(value))
         plain = {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
         parts = [plain.pop(name) for name in beside]
-        # Few sweeps have metrics of the user's or outer parts, and no trial has references.
-        for name in ("users_metrics", "references", "outer_parts", "outer_part"):
+        # Few sweeps have metrics of the user's, outer parts or a decision of their own, and no trial has references.
+        for name in ("users_metrics", "references", "decision", "outer_parts", "outer_part"):
             if not plain.get(name, True):
                 del plain[name]
         return {key: item for part in parts for key, item in part.items()} | plain

@@ -30,8 +30,18 @@ class Constraint:
     bound: float
 
     @classmethod
-    def parse(cls, text: str) -> Constraint:
+    def parse(
+        cls,
+        text: str,
+        *,
+        key: str = "search.constraint",
+        example: str = "\"search.constraint='rarest_recall >= 0.5'\"",
+    ) -> Constraint:
         """Reads `metric >= number` or `metric <= number`.
+
+        Args:
+            text: as the user wrote it.
+            key: the setting that has it, and an example of it, for the error.
 
         Raises:
             UserError: another form, or no number.
@@ -42,9 +52,9 @@ class Constraint:
             number = float(bound)
         except ValueError:
             raise UserError(
-                what=f"search.constraint is {show(text)}",
+                what=f"{key} is {show(text)}",
                 expected="a metric, >= or <=, and a number",
-                hint="write for example \"search.constraint='rarest_recall >= 0.5'\"",
+                hint=f"write for example {example}",
             ) from None
         return cls(metric, comparison, number)
 

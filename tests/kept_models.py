@@ -43,23 +43,24 @@ def bank(rows: int = 211, seed: int = 0) -> pd.DataFrame:
 
 
 def make_model(folder: Path, *, strategy: str = "focal", seed: int = 0, **changes: Any) -> Model:
-    """A model of the table, of a network 7 wide, in the folder."""
+    """A model of the table, of a network 7 wide, in the folder; of other classes where the changes have them."""
     random = np.random.default_rng([seed, 11])
     table = bank()
     columns = describe_columns(table)
+    classes = changes.get("classes", CLASSES)
     features = Encoder(columns, MISSING).features(table).shape[1]
     weights = {
         "0.weight": random.normal(0, 0.5, (MEMBERS, WIDTH, features)),
         "0.bias": random.normal(0, 0.5, (MEMBERS, WIDTH)),
-        "2.weight": random.normal(0, 0.5, (MEMBERS, len(CLASSES), WIDTH)),
-        "2.bias": random.normal(0, 0.5, (MEMBERS, len(CLASSES))),
+        "2.weight": random.normal(0, 0.5, (MEMBERS, len(classes), WIDTH)),
+        "2.bias": random.normal(0, 0.5, (MEMBERS, len(classes))),
     }
     score = {"mean": 0.8, "low": 0.7, "high": 0.9, "error": 0.04, "deviation": 0.05}
     description = {
         "name": "bank",
         "lossfleet": "0.2.0",
-        "classes": CLASSES,
-        "class_counts": [151, 47, 13],
+        "classes": classes,
+        "class_counts": [151, 47, 13][: len(classes)],
         "columns": columns,
         "missing": MISSING,
         "layers": ["dense", "relu", "dense"],

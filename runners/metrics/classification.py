@@ -17,9 +17,10 @@ class has one of its own, which is named by it: `recall[text]`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,13 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.metrics import Metric, find_metric, with_users
 from lossfleet.runners.metrics.calibration import softmax
 from lossfleet.runners.metrics.ranking import Ranked, rank
+
+
+class Outputs(NamedTuple):
+    """What K members say of a part of their splits: logits (K, C, N) and labels (K, N) in 0..C-1."""
+
+    logits: np.ndarray
+    labels: np.ndarray
 
 
 def metric_names(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
@@ -140,18 +148,44 @@ class Given:
         return self._values[metric.part.name]
 
     def _computed(self, metric: Metric) -> np.ndarray:
-        value = metric.part.call(**{name: getattr(self, name) for name in metric.part.inputs()})
-        value = np.asarray(value, np.float64)
-        members, classes = self.logits.shape[:2]
-        expected = (members, classes) if metric.by_class else (members,)
-        if value.shape != expected:
-            raise UserError(
-                what=f"metric {metric.part.name} returned the shape {value.shape} for {members} members"
-                + (f" and {classes} classes" if metric.by_class else ""),
-                expected=f"{expected}, one number a member" + (" and class" if metric.by_class else ""),
-                hint=f"correct {metric.part.target} ({metric.part.signature.place})",
-            )
-        return value
+        given = {name: getattr(self, name) for name in metric.part.inputs()}
+        return _called(metric, given, *self.logits.shape[:2])
+
+
+def decision_values(
+    metric: Metric, confusion: np.ndarray, *, rarest_class: int, class_names: Sequence[str]
+) -> np.ndarray:
+    """A metric of decisions alone, of confusion matrices.
+
+    Args:
+        metric: of decisions, with its class if each class has one.
+        confusion: (K, C, C) counts of (label, prediction).
+        rarest_class: in 0..C-1.
+        class_names: C of them.
+
+    Returns:
+        (K,) float64.
+
+    Raises:
+        UserError: a metric of the user's has another shape.
+    """
+    all_given = {"confusion": confusion, "rarest_class": rarest_class}
+    given = {name: all_given[name] for name in metric.part.inputs()}
+    value = _called(metric, given, *confusion.shape[:2])
+    return value if metric.class_name is None else value[:, class_names.index(metric.class_name)]
+
+
+def _called(metric: Metric, given: Mapping[str, object], members: int, classes: int) -> np.ndarray:
+    value = np.asarray(metric.part.call(**given), np.float64)
+    expected = (members, classes) if metric.by_class else (members,)
+    if value.shape != expected:
+        raise UserError(
+            what=f"metric {metric.part.name} returned the shape {value.shape} for {members} members"
+            + (f" and {classes} classes" if metric.by_class else ""),
+            expected=f"{expected}, one number a member" + (" and class" if metric.by_class else ""),
+            hint=f"correct {metric.part.target} ({metric.part.signature.place})",
+        )
+    return value
 
 
 def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

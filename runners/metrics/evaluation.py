@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from lossfleet.conf.deciding import ARGMAX, Decision
 from lossfleet.conf.metrics import Metric
 from lossfleet.runners.metrics.calibration import (
     brier_score,
@@ -16,12 +17,14 @@ from lossfleet.runners.metrics.calibration import (
     softmax,
 )
 from lossfleet.runners.metrics.classification import (
+    Outputs,
     class_numbers,
     classification_metrics,
     confusion_matrix,
     decision_metrics,
     metric_names,
 )
+from lossfleet.runners.metrics.decided import decided_metrics
 from lossfleet.runners.metrics.prior_correction import correct_for_prior, fit_exponent
 from lossfleet.runners.metrics.ranking import interpolated_precision
 
@@ -36,13 +39,6 @@ MOST_CONFUSION_CLASSES = 12
 Curve = list[tuple[int, float]]
 
 
-class Outputs(NamedTuple):
-    """What K members say of a part of their splits: logits (K, C, N) and labels (K, N) in 0..C-1."""
-
-    logits: np.ndarray
-    labels: np.ndarray
-
-
 def evaluate(
     validation: Outputs,
     test: Outputs,
@@ -50,6 +46,7 @@ def evaluate(
     class_counts: np.ndarray,
     rarest_class: int,
     metric: str,
+    decision: Decision = ARGMAX,
     users: Sequence[Metric] = (),
     class_names: Sequence[str] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, list[Curve]]]:
@@ -60,6 +57,7 @@ def evaluate(
       `prior_exponent` from `fit_exponent`.
     - `test_scaled_expected_calibration_error`, `test_scaled_brier_score`: of softmax(x / T), with the
       member's `temperature` T from `fit_temperature`.
+    - `test_decided_<metric>` and more: see `decided_metrics`.
     - `test_confusion[i][j]`: examples of class i predicted as class j, at the argmax, of up to 12 classes.
     - `test_precision_at_recall` of the rarest class; `test_reliability_count`, `_accuracy` and `_confidence`,
       without empty bins: curves.
@@ -69,6 +67,7 @@ def evaluate(
         class_counts: (C,), of the training part.
         rarest_class: in 0..C-1.
         metric: what the correction for the prior is fitted to on the validation part.
+        decision: a rule to fit and measure beside the argmax.
         users: metrics beside lossfleet's own.
         class_names: C of them; None for the numbers from 0 on.
 
@@ -89,6 +88,15 @@ def evaluate(
         | _confusion(test, class_names)
         | _scaled(validation, test)
         | _corrected(validation, test, class_counts, rarest_class, metric, users, class_names)
+    )
+    metrics |= decided_metrics(
+        validation,
+        test,
+        metrics["temperature"],
+        decision,
+        rarest_class=rarest_class,
+        users=users,
+        class_names=class_names,
     )
     diagrams = _diagrams(softmax(test.logits), test.labels, rarest_class)
     return (

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 FORMAT = 1
 DESCRIPTION_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"
-DECISIONS = ("argmax", "prior")
+THRESHOLD, COSTS = "threshold", "costs"
 # Rows are multiplied in blocks of this size, a smaller one filled up: so a row has the same bits in any company.
 BLOCK_ROWS = 1024
 # Features are float32.
@@ -167,20 +167,43 @@ class Model:
 
         Args:
             logits: (N, C).
-            decision: argmax, or prior, which is argmax_c of x_c - kappa log prior_c; None for the model's own.
+            decision: argmax, or prior, which is argmax_c of x_c - kappa log prior_c; where the model has them
+                threshold, of a class's probability, and costs, the class of the least expected one; of two classes
+                threshold=0.3 too. None for the model's own.
 
         Raises:
             ModelError: there is no such decision.
         """
         decision = decision or self.description["decision"]
-        if decision not in DECISIONS:
-            raise ModelError(
-                f"the decision is {decision}", f"one of {', '.join(DECISIONS)}", "choose one of them"
-            )
         if decision == "prior":
             prior = np.array(self.description["class_counts"], np.float64)
             logits = logits - self.description["prior_exponent"] * np.log(prior / prior.sum())
+        elif decision == COSTS and COSTS in self.description:
+            return (self.probabilities(logits) @ np.array(self.description[COSTS])).argmin(axis=1)
+        elif decision.partition("=")[0] == THRESHOLD:
+            positive, threshold = self._threshold(decision)
+            return np.where(self.probabilities(logits)[:, positive] >= threshold, positive, 1 - positive)
+        elif decision != "argmax":
+            raise self._no_decision(decision)
         return logits.argmax(axis=1)
+
+    def _threshold(self, decision: str) -> tuple[int, float]:
+        """The class that a threshold is on, and the threshold: the model's own, or that behind the sign."""
+        rarest = self.classes[int(np.argmin(self.description["class_counts"]))]
+        stored = {"class": rarest} | self.description.get(THRESHOLD, {})
+        _, is_given, number = decision.partition("=")
+        try:
+            threshold = float(number if is_given else stored["at_least"])
+        except (ValueError, KeyError):
+            raise self._no_decision(decision) from None
+        if len(self.classes) != 2 or not 0 <= threshold <= 1:
+            raise self._no_decision(decision)
+        return self.classes.index(stored["class"]), threshold
+
+    def _no_decision(self, decision: str) -> ModelError:
+        known = ["argmax", "prior", *(name for name in (THRESHOLD, COSTS) if name in self.description)]
+        known += ["threshold=NUMBER from 0 to 1"] if len(self.classes) == 2 else []
+        return ModelError(f"the decision is {decision}", f"one of {', '.join(known)}", "choose one of them")
 
     def predict(
         self,

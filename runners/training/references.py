@@ -10,18 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from lossfleet.conf.deciding import ARGMAX, Decision
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.searching import Search
 from lossfleet.runners.data.splits import row_counts
-from lossfleet.runners.metrics.classification import classification_metrics
-from lossfleet.runners.metrics.evaluation import Outputs, evaluate
+from lossfleet.runners.metrics.classification import Outputs, classification_metrics
+from lossfleet.runners.metrics.evaluation import evaluate
 from lossfleet.runners.records import ReferenceRecord, ReplicateRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
 
 
 def evaluate_reference(
-    reference: Part, factory: ReplicateFactory, pairs: Iterable[tuple[int, int]], search: Search
+    reference: Part,
+    factory: ReplicateFactory,
+    pairs: Iterable[tuple[int, int]],
+    search: Search,
+    decision: Decision = ARGMAX,
 ) -> ReferenceRecord:
     """Fit a reference on the training part of each split, as strategies are, and measure it on the others.
 
@@ -30,6 +35,7 @@ def evaluate_reference(
         factory: makes the splits.
         pairs: the seed and split of each final replicate.
         search: its metric is what the correction for the prior is fitted to.
+        decision: as for `evaluate`.
 
     Returns:
         The record; an estimator that raises an exception has failed, and only it.
@@ -39,7 +45,7 @@ def evaluate_reference(
     reason = error = None
     try:
         for number, (seed, split) in enumerate(pairs):
-            replicates.append(_replicate(reference, factory, number, seed, split, search))
+            replicates.append(_replicate(reference, factory, number, seed, split, search, decision))
     except Exception as failure:
         reason, error = f"raised {type(failure).__name__}: {failure}", traceback.format_exc()
     return ReferenceRecord(reference.to_dict(), replicates, started, time.time(), reason, error)
@@ -64,7 +70,13 @@ def check_estimator(reference: Part) -> None:
 
 
 def _replicate(
-    reference: Part, factory: ReplicateFactory, number: int, seed: int, split: int, search: Search
+    reference: Part,
+    factory: ReplicateFactory,
+    number: int,
+    seed: int,
+    split: int,
+    search: Search,
+    decision: Decision,
 ) -> ReplicateRecord:
     started = time.time()
     parts = factory.split(seed, split)
@@ -86,7 +98,12 @@ def _replicate(
     }
     validated = classification_metrics(*validation, **shared)
     tested, diagrams = evaluate(
-        validation, test, class_counts=parts.class_counts, metric=search.metric, **shared
+        validation,
+        test,
+        class_counts=parts.class_counts,
+        metric=search.metric,
+        decision=decision,
+        **shared,
     )
     metrics = {f"validation_{name}": float(values[0]) for name, values in validated.items()}
     metrics |= {name: float(values[0]) for name, values in tested.items()}

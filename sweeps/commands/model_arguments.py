@@ -10,7 +10,7 @@ from lossfleet.conf.errors import UserError, suggest
 
 MODEL_COMMANDS = ("keep", "predict", "evaluate", "serve", "export")
 # Those of `lossfleet.runners.prediction.portable`, which takes NumPy and pandas to import.
-DECISIONS = ("argmax", "prior")
+DECISIONS = ("argmax", "prior", "threshold", "costs")
 EXPORTS = ("ckpt", "mindir")
 
 MODEL = """\
@@ -132,18 +132,29 @@ def _add_model_and_file(command: argparse.ArgumentParser, file: str) -> None:
     command.add_argument("model", help="see below")
     command.add_argument("file", type=Path, help=file)
     command.add_argument(
-        "--decision", type=_decision, metavar="RULE", help="argmax, or prior, corrected for it (the model's)"
+        "--decision",
+        type=_decision,
+        metavar="RULE",
+        help="argmax, prior, threshold, costs or threshold=0.3 (the model's)",
     )
 
 
 def _decision(text: str) -> str:
-    if text not in DECISIONS:
+    name, is_given, number = text.partition("=")
+    if text not in DECISIONS and not (name == "threshold" and is_given and _is_share(number)):
         raise UserError(
             what=f"--decision is {text}",
-            expected=f"one of {', '.join(DECISIONS)}",
-            hint=suggest(text, DECISIONS),
+            expected=f"one of {', '.join(DECISIONS)}, or a threshold from 0 to 1",
+            hint="write for example --decision threshold=0.3" if is_given else suggest(text, DECISIONS),
         )
     return text
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
 
 
 def _export(text: str) -> str:

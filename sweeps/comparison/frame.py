@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
+from lossfleet.runners.metrics.decided import AT_ARGMAX, DECIDED, FITTED
 from lossfleet.runners.records import Record
 from lossfleet.runners.tracking.replicates import replicate_rows
 from lossfleet.sweeps.comparison.blocks import block_names
@@ -137,6 +138,15 @@ def scored(final: pd.DataFrame, metric: str = PRIMARY) -> pd.DataFrame:
     """The final replicates that have a score: those that ended well, and diverged ones that count as chance."""
     measured = final["state"].eq("COMPLETE") | is_diverged(final)
     return final[measured & final[metric].notna()]
+
+
+def decided_columns(final: pd.DataFrame) -> list[str]:
+    """What decisions were fitted to on validation parts, on the test parts: at the argmax, if there, then decided."""
+    fitted = [
+        name.removeprefix(FITTED) for name in final if name.startswith(FITTED) and final[name].notna().any()
+    ]
+    columns = [f"{prefix}{name}" for name in fitted for prefix in (AT_ARGMAX, DECIDED)]
+    return [name for name in columns if name in final]
 
 
 def is_diverged(final: pd.DataFrame) -> pd.Series:

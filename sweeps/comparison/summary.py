@@ -15,6 +15,7 @@ from lossfleet.sweeps.comparison.frame import (
     FIELDS,
     SHOWN,
     Comparison,
+    decided_columns,
     hyperparameters,
     is_diverged,
     latest_finals,
@@ -57,7 +58,8 @@ def summary(
         frame: as `frame` or `frame_from_records` give it; outer parts are joined, see `nested.join_outer_parts`.
         families: data set to family; related data sets are averaged before they are ranked, and so are blocks of one
             data set and versions of one file.
-        metrics: columns of the frame, the first one is what is compared; None for what there is of SHOWN.
+        metrics: columns of the frame, the first one is what is compared; None for what there is of SHOWN, and for
+            what decisions were fitted to.
         rope: differences of the compared metric up to it are practically none, see `statistics.correlated_t`.
 
     Returns:
@@ -148,7 +150,7 @@ def summary(
 
 def _choose_metrics(final: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[str, ...]:
     if wanted is None:
-        return tuple(metric for metric in SHOWN if metric in final)
+        return tuple(metric for metric in (*SHOWN, *decided_columns(final)) if metric in final)
     for metric in wanted:
         if metric not in final:
             known = [

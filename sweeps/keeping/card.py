@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+from lossfleet.sweeps.keeping.expectation import PREFIXES
 
 SHOWN = (
     "test_balanced_accuracy",
     "test_corrected_balanced_accuracy",
+    "test_decided_balanced_accuracy",
+    "test_decided_cost",
+    "test_argmax_cost",
     "test_macro_f1",
     "test_macro_average_precision",
     "test_accuracy",
@@ -25,14 +31,15 @@ def model_card(description: Mapping[str, Any]) -> str:
         for name, count in zip(description["classes"], description["class_counts"], strict=True)
     ]
     scores = [
-        f"| {name.removeprefix('test_').replace('_', ' ')} | {_score(description['expected'][name])} |"
+        f"| {name.removeprefix('test_').replace('_', ' ')} | {_score(description['expected'][name], _most(name))} |"
         for name in SHOWN
         if name in description["expected"]
     ]
+    prefix = PREFIXES[description["decision"]]
     recalls = [
-        f"| recall of {name} | {_score(description['expected'][f'test_recall[{name}]'])} |"
+        f"| recall of {name} | {_score(description['expected'][f'{prefix}recall[{name}]'])} |"
         for name in description["classes"]
-        if f"test_recall[{name}]" in description["expected"]
+        if f"{prefix}recall[{name}]" in description["expected"]
     ]
     hyperparameters = [f"- `{name}`: {value}" for name, value in made["hyperparameters"].items()]
     notes = [f"- {note}" for note in data["notes"]]
@@ -66,8 +73,8 @@ def model_card(description: Mapping[str, Any]) -> str:
             *(hyperparameters or ["None was searched."]),
             "",
             f"Probabilities are softmax(logits / {description['temperature']:.4g}), decisions "
-            f"{description['decision']}; `prior` decides by logits - {description['prior_exponent']:.3g} log prior. "
-            "Temperature and exponent are means of those that the final replicates fitted on validation parts.",
+            f"{_decision(description)}; `prior` decides by logits - {description['prior_exponent']:.3g} log prior. "
+            "Temperature, exponent and threshold are means of those that final replicates fitted on validation parts.",
             "",
             "## Data",
             "",
@@ -100,12 +107,26 @@ def model_card(description: Mapping[str, Any]) -> str:
     )
 
 
-def _score(score: Mapping[str, float | None]) -> str:
+def _decision(description: Mapping[str, Any]) -> str:
+    if description["decision"] == "threshold":
+        threshold = description["threshold"]
+        return f"{threshold['class']} from a probability of {threshold['at_least']:.4g}"
+    if description["decision"] == "costs":
+        return f"of least expected cost, by {description['costs']}, a row a true class"
+    return str(description["decision"])
+
+
+def _most(metric: str) -> float:
+    """The upper end of a metric's scale."""
+    return math.inf if metric.endswith("cost") else 1.0
+
+
+def _score(score: Mapping[str, float | None], most: float = 1.0) -> str:
     mean, low, high = score["mean"], score["low"], score["high"]
     if low is None or high is None:
         return f"{mean:.3f}"
     # Student's interval knows nothing of the ends of a scale.
-    return f"{mean:.3f} ({low:.3f} to {min(high, 1.0):.3f})"
+    return f"{mean:.3f} ({low:.3f} to {min(high, most):.3f})"
 
 
 def _column(column: Mapping[str, Any]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from lossfleet.conf.deciding import Decision
 from lossfleet.runners.metrics.calibration import COLDEST, HOTTEST
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.comparison.evaluated import rows_of
@@ -14,6 +16,13 @@ from lossfleet.sweeps.comparison.statistics import corrected_t
 
 # So far from the ends of its range a temperature was found by the fit.
 SLACK = 1.001
+# What stands before the metrics of a decision in a final evaluation.
+PREFIXES = {
+    "argmax": "test_",
+    "prior": "test_corrected_",
+    "threshold": "test_decided_",
+    "costs": "test_decided_",
+}
 
 
 def expected_scores(replicates: Sequence[ReplicateRecord]) -> dict[str, dict[str, float | None]]:
@@ -74,3 +83,14 @@ def typical_temperature(replicates: Sequence[ReplicateRecord]) -> float:
 def typical_exponent(replicates: Sequence[ReplicateRecord]) -> float:
     """The mean exponent of the correction for the prior, each of which was fitted on a validation part."""
     return float(np.mean([each.metrics["prior_exponent"] for each in replicates]))
+
+
+def typical_rule(
+    decision: Decision, replicates: Sequence[ReplicateRecord], class_names: Sequence[str], rarest_class: int
+) -> dict[str, Any]:
+    """What a model knows of its decision beside the name: the mean threshold and its class, or the costs."""
+    if decision.name == "threshold":
+        fitted = [each.metrics["decision_threshold"] for each in replicates]
+        class_name = decision.class_name or class_names[rarest_class]
+        return {"threshold": {"class": class_name, "at_least": float(np.mean(fitted))}}
+    return {"costs": decision.cost_matrix(class_names)} if decision.name == "costs" else {}

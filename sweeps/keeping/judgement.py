@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lossfleet.runners.metrics.decisions import accuracy, balanced_accuracy, g_mean, macro_f1, mcc, recalls
+from lossfleet.sweeps.keeping.expectation import PREFIXES
 
 METRICS = {
     "balanced_accuracy": balanced_accuracy,
@@ -52,25 +53,27 @@ def judge(
     Args:
         confusion: (C, C) counts of (label, prediction) of the new rows.
         description: of the model; has `expected`, `classes` and `made.splits`.
-        decision: argmax or prior, by which the predictions were made.
+        decision: by which the predictions were made; of a threshold of the user's nothing was expected.
         seed: of the resampling.
 
     Returns:
-        The metrics of METRICS, then the recall of each class that has new rows.
+        The metrics of METRICS, then the recall of each class that has new rows, and of decisions by costs the mean.
     """
     classes = description["classes"]
     functions = METRICS | {f"recall[{name}]": _recall(label) for label, name in enumerate(classes)}
     names = {f"recall[{name}]": f"recall of {name}" for name in classes}
+    if decision == "costs":
+        functions["cost"] = _mean_cost(np.array(description["costs"]))
     random = np.random.default_rng(seed)
     rows = int(confusion.sum())
     drawn = random.multinomial(rows, confusion.ravel() / rows, size=RESAMPLES).reshape(-1, *confusion.shape)
-    prefix = "test_corrected_" if decision == "prior" else "test_"
+    prefix = PREFIXES.get(decision)
     scores = []
     for name, function in functions.items():
         measured = float(function(confusion))
         if math.isnan(measured):
             continue
-        expected = description["expected"].get(f"{prefix}{name}", {})
+        expected = description["expected"].get(f"{prefix}{name}", {}) if prefix else {}
         p = None
         if expected.get("error") is not None:
             sampling = float(np.nanstd(function(drawn)))
@@ -84,6 +87,10 @@ def judge(
 
 def _recall(label: int) -> Any:
     return lambda confusion: recalls(confusion)[..., label]
+
+
+def _mean_cost(costs: np.ndarray) -> Any:
+    return lambda confusion: (confusion * costs).sum(axis=(-2, -1)) / confusion.sum(axis=(-2, -1))
 
 
 def _p(difference: float, expected: Mapping[str, float], sampling: float, splits: int) -> float:

@@ -15,7 +15,12 @@ from lossfleet.runners.environment import version
 from lossfleet.runners.prediction.stored import read_description, write_model
 from lossfleet.runners.records import Record, ReplicateRecord, SweepRecord, TrialRecord
 from lossfleet.sweeps.keeping.card import model_card
-from lossfleet.sweeps.keeping.expectation import expected_scores, typical_exponent, typical_temperature
+from lossfleet.sweeps.keeping.expectation import (
+    expected_scores,
+    typical_exponent,
+    typical_rule,
+    typical_temperature,
+)
 from lossfleet.sweeps.keeping.refit import refit
 
 MODELS = "models"
@@ -132,7 +137,9 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
             expected="one at least that was trained to its end",
             hint="keep another strategy",
         )
-    trained = refit(Config.from_dict(final.config), dataset, members=order.members)
+    config = Config.from_dict(final.config)
+    trained = refit(config, dataset, members=order.members)
+    rarest_class = int(trained.class_counts.argmin())
     description = {
         "name": order.name,
         "lossfleet": version("lossfleet"),
@@ -142,8 +149,9 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
         "missing": MISSING,
         "layers": trained.kinds,
         "temperature": typical_temperature(replicates),
-        "decision": "argmax",
+        "decision": config.decision.name,
         "prior_exponent": typical_exponent(replicates),
+        **typical_rule(config.decision, replicates, dataset.class_names, rarest_class),
         "expected": expected_scores(replicates),
         "asked_members": order.members,
         "made": _made(final, replicates, records) | {"seeds": trained.seeds, "verdict": order.verdict},

@@ -19,6 +19,7 @@ from lossfleet.conf.schema import (
     Budget,
     Config,
     Data,
+    Decision,
     Engine,
     Fleet,
     Keep,
@@ -36,7 +37,7 @@ EXTRAS = {"optuna.samplers.CmaEsSampler": ("cmaes", "cmaes"), "optuna.samplers.G
 
 # What the studies of a sweep have in common.
 SHARED = (
-    *("data", "budget", "search", "pruner", "evaluation", "references"),
+    *("data", "budget", "search", "pruner", "evaluation", "decision", "references"),
     *("keep", "fleet", "engine", "tracking", "seed", "name"),
 )
 
@@ -106,6 +107,11 @@ class Plan:
     def pruner(self) -> Pruner:
         """When each study stops a trial early."""
         return self.studies[0].config.pruner
+
+    @property
+    def decision(self) -> Decision:
+        """How final replicates, and models that are kept, decide on a class."""
+        return self.studies[0].config.decision
 
     @property
     def references(self) -> tuple[Part, ...]:

@@ -123,9 +123,9 @@ def parse_override(text: str, config_loader: Any = None) -> Override:
 
 
 def _with_quoted_metrics(text: str) -> str:
-    """An override of `search` with metrics of a class, such as f1[yes], in the quotes that Hydra wants around them."""
+    """An override of `search` or `decision` with metrics of a class, such as f1[yes], in the quotes that it wants."""
     key, _, value = text.partition("=")
-    if not key.startswith("search.") or "'" in value or '"' in value:
+    if not key.startswith(("search.", "decision.")) or "'" in value or '"' in value:
         return text
     return f"{key}={re.sub(CLASS_METRIC, lambda found: repr(found[0]), value)}"
 

@@ -117,9 +117,11 @@ def check_metric_names(names: Sequence[str]) -> None:
     Raises:
         UserError: for an unknown name or one that comes twice.
     """
+    from lossfleet.runners.metrics.decided import decided_names
     from lossfleet.runners.metrics.evaluation import final_metric_names
 
-    known = final_metric_names(("CLASS",), users=list(known_metrics().values()))
+    users = list(known_metrics().values())
+    known = (*final_metric_names(("CLASS",), users), *decided_names(("CLASS",), users))
     for index, name in enumerate(names):
         if re.sub(r"\[.*?\](?=\[|$)", "[CLASS]", name) not in known:
             raise UserError(

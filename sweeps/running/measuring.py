@@ -9,13 +9,8 @@ import numpy as np
 from lossfleet.conf.metrics import split_class
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.splits import Split, row_counts
-from lossfleet.runners.metrics.classification import classification_metrics, metric_names
-from lossfleet.runners.metrics.evaluation import (
-    MOST_CONFUSION_CLASSES,
-    Outputs,
-    confusion_counts,
-    evaluate,
-)
+from lossfleet.runners.metrics.classification import Outputs, classification_metrics, metric_names
+from lossfleet.runners.metrics.evaluation import MOST_CONFUSION_CLASSES, confusion_counts, evaluate
 from lossfleet.runners.training.slots import Slots
 from lossfleet.sweeps.running.jobs import Job, ReplicateState, Stage
 
@@ -138,6 +133,7 @@ def _evaluate(
         class_counts=splits[0].class_counts,
         rarest_class=splits[0].rarest_class,
         metric=config.search.metric,
+        decision=config.decision,
         users=config.search.users_metrics,
         class_names=class_names,
     )

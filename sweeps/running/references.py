@@ -82,7 +82,7 @@ def fit_references(plan: Plan, folder: Path) -> None:
     journal = Journal(folder / JOURNAL_FILE)
     factory = ReplicateFactory.of(plan.studies[0].config)
     for reference in missing_references(plan, journal.read()):
-        record = evaluate_reference(reference, factory, plan.budget.final_pairs(), plan.search)
+        record = evaluate_reference(reference, factory, plan.budget.final_pairs(), plan.search, plan.decision)
         journal.append(record)
         if record.reason is not None:
             print(

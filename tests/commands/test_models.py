@@ -153,6 +153,40 @@ def test_a_label_that_is_no_class_is_refused_by_its_row(model, capsys):
     assert "column 'y' has 'yess' in row 18; expected one of the classes no, yes" in capsys.readouterr().err
 
 
+SCORE = {"mean": 0.6, "low": 0.5, "high": 0.7, "error": 0.03, "deviation": 0.04}
+
+
+def test_another_decision_is_set_beside_what_was_expected_of_it(workdir, capsys):
+    expected = {"test_accuracy": SCORE, "test_decided_accuracy": {**SCORE, "mean": 0.4444}}
+    stored = {"threshold": {"class": "no", "at_least": 0.8}, "decision": "threshold"}
+    model = make_model(workdir / "model", classes=CLASSES[:2], expected=expected, **stored)
+    table = bank(ROWS, seed=5).assign(y=["no", "yes", "no"] * 129 + ["no", "no"])
+    table.to_csv("rows.csv", index=False)
+    for options, said, mean in (
+        ((), "threshold", "0.4444"),
+        (("--decision", "argmax"), "argmax", "0.6000"),
+        (("--decision", "threshold=0.3"), "threshold=0.3", "unknown"),
+    ):
+        assert main(["evaluate", "model", "rows.csv", "--target", "y", *options]) == 0
+        printed = capsys.readouterr().out
+        assert f"decisions by {said}\n" in printed
+        (line,) = [line for line in printed.splitlines() if line.startswith("accuracy")]
+        accuracy = (model.predict(table, decision=said)["class"].astype(str) == table["y"]).mean()
+        assert line.split()[1:3] == [f"{accuracy:.4f}", mean]
+    assert predict("rows.csv", "--decision", "costs") == 2
+    assert "the decision is costs; expected one of argmax, prior, threshold" in capsys.readouterr().err
+
+
+def test_the_cost_of_new_rows_is_set_beside_that_of_the_final_evaluation():
+    confusion, costs = np.array([[50, 10], [5, 35]]), [[0, 2], [8, 1]]
+    description = {"classes": ["a", "b"], "costs": costs, "made": {"splits": 10}}
+    description["expected"] = {"test_decided_cost": SCORE}
+    found = {score.name: score for score in judge(confusion, description, "costs")}
+    assert found["cost"].measured == pytest.approx((10 * 2 + 5 * 8 + 35 * 1) / 100)
+    assert found["cost"].expected == SCORE["mean"]
+    assert "cost" not in {score.name for score in judge(confusion, description, "argmax")}
+
+
 def test_a_difference_is_more_than_chance_where_it_is(model):
     as_expected = np.array([[80, 10, 10], [10, 80, 10], [10, 10, 80]])
     for confusion, differs in ((as_expected, False), (as_expected[::-1], True)):
@@ -177,7 +211,7 @@ def test_a_difference_is_more_than_chance_where_it_is(model):
 def served(tmp_path_factory):
     """The address of a server, started as a user starts it, and the model that it serves."""
     folder = tmp_path_factory.mktemp("served")
-    made = make_model(folder / "model")
+    made = make_model(folder / "model", costs=[[0, 1, 1], [1, 0, 1], [4, 9, 0]])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -228,10 +262,10 @@ def test_the_server_answers_as_predict_does(served):
         status, answer = post(address, body, kind)
         assert status == 200, answer
         pd.testing.assert_frame_equal(pd.DataFrame(answer["predictions"]), expected, check_exact=True)
-    status, answer = post(address, split_of(table) | {"params": {"decision": "prior"}})
-    assert [row["class"] for row in answer["predictions"]] == model.predict(table, decision="prior")[
-        "class"
-    ].tolist()
+    for decision in ("prior", "costs"):
+        status, answer = post(address, split_of(table) | {"params": {"decision": decision}})
+        predicted = model.predict(table, decision=decision)["class"].tolist()
+        assert [row["class"] for row in answer["predictions"]] == predicted
 
 
 def test_the_server_takes_many_requests_at_once(served):

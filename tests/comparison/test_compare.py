@@ -9,8 +9,8 @@ import pytest
 import sweep_records
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.metrics.classification import class_numbers, metric_names
-from lossfleet.runners.metrics.evaluation import DIAGRAMS, Outputs, evaluate, final_metric_names
+from lossfleet.runners.metrics.classification import Outputs, class_numbers, metric_names
+from lossfleet.runners.metrics.evaluation import DIAGRAMS, evaluate, final_metric_names
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary

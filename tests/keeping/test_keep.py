@@ -10,11 +10,12 @@ import pytest
 from scipy import stats
 from sweep_records import sweep, trial
 
+from lossfleet.conf.deciding import Decision
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import Keep
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.keeping import keeper as keeping
-from lossfleet.sweeps.keeping.expectation import expected_scores, typical_temperature
+from lossfleet.sweeps.keeping.expectation import expected_scores, typical_rule, typical_temperature
 from lossfleet.sweeps.keeping.keep import Order, chosen_strategies, final_evaluation
 from lossfleet.sweeps.keeping.keeper import Keeper, attempt
 
@@ -74,6 +75,19 @@ def test_what_cannot_be_said_is_none():
 def test_temperatures_at_the_ends_of_their_range_do_not_count():
     assert typical_temperature(with_metrics(temperature=[2.0, 8.0, 0.01, 0.01, 100.0])) == pytest.approx(4)
     assert typical_temperature(with_metrics(temperature=[0.01] * 5)) == 1.0
+
+
+def test_the_rule_of_a_model_is_the_mean_threshold_or_the_costs():
+    replicates = with_metrics(decision_threshold=[0.1, 0.2, 0.3, 0.4, 0.8])
+    for decision, class_name in (
+        (Decision("threshold", metric="mcc"), "yes"),
+        (Decision("threshold", at_least="recall[no]>=0.5"), "no"),
+    ):
+        found = typical_rule(decision, replicates, ["no", "yes"], rarest_class=1)
+        assert found == {"threshold": {"class": class_name, "at_least": pytest.approx(0.36)}}
+    costs = Decision("costs", costs={"yes": {"no": 3}})
+    assert typical_rule(costs, replicates, ["no", "yes"], rarest_class=1) == {"costs": [[0, 1], [3, 0]]}
+    assert typical_rule(Decision("prior"), replicates, ["no", "yes"], rarest_class=1) == {}
 
 
 def test_what_goes_wrong_costs_the_sweep_nothing_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):

@@ -8,8 +8,13 @@ from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
 from lossfleet.runners.metrics.calibration import brier_score, expected_calibration_error, fit_temperature
-from lossfleet.runners.metrics.classification import class_numbers, classification_metrics, decision_metrics
-from lossfleet.runners.metrics.evaluation import DIAGRAMS, Outputs, evaluate
+from lossfleet.runners.metrics.classification import (
+    Outputs,
+    class_numbers,
+    classification_metrics,
+    decision_metrics,
+)
+from lossfleet.runners.metrics.evaluation import DIAGRAMS, evaluate
 from lossfleet.runners.metrics.prior_correction import fit_exponent
 
 MEMBERS, CLASSES, EXAMPLES, RAREST = 5, 3, 97, 2

@@ -14,6 +14,7 @@ from lossfleet.conf.errors import UserError
 from lossfleet.runners.data.encoding import encode
 from lossfleet.runners.data.table_file import MISSING
 from lossfleet.runners.metrics.calibration import softmax
+from lossfleet.runners.metrics.decided import decide_by_costs, decide_by_threshold
 from lossfleet.runners.metrics.prior_correction import correct_for_prior
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.prediction.portable import BLOCK_ROWS, Encoder, ModelError
@@ -123,9 +124,63 @@ def test_numbers_as_text_are_numbers(model):
     pd.testing.assert_frame_equal(model.predict(as_text), model.predict(rows))
 
 
-def test_an_unknown_decision_is_refused(model):
-    with pytest.raises(ModelError, match="one of argmax, prior"):
-        model.predict(bank(rows=2), decision="threshold")
+@pytest.mark.parametrize(("positive", "fitted"), [(0, 0.37), (1, 0.63)])
+def test_a_threshold_decides_as_it_was_fitted(tmp_path, positive, fitted):
+    stored = {"class": CLASSES[positive], "at_least": fitted}
+    two = {"classes": CLASSES[:2], "decision": "threshold", "threshold": stored}
+    model = make_model(tmp_path / "model", **two)
+    rows = bank(rows=197, seed=2)
+    probabilities = softmax(model.logits(model.encoder.features(rows)).astype(np.float64).T / 1.7)
+    decided = {}
+    for decision, threshold in (
+        (None, fitted),
+        ("threshold", fitted),
+        ("threshold=0.8", 0.8),
+        ("threshold=0", 0),
+    ):
+        expected = decide_by_threshold(probabilities, np.array(threshold), positive)
+        decided[decision] = model.predict(rows, decision=decision)["class"].tolist()
+        assert decided[decision] == [CLASSES[label] for label in expected]
+    half, argmax = (
+        model.predict(rows, decision=each)["class"].tolist() for each in ("threshold=0.5", "argmax")
+    )
+    assert half == argmax
+    assert len({tuple(each) for each in decided.values()}) == 3
+
+
+def test_a_threshold_of_the_users_is_on_the_rarest_class(tmp_path):
+    model = make_model(tmp_path / "model", classes=CLASSES[:2], class_counts=[31, 170])
+    assert set(model.predict(bank(rows=29), decision="threshold=0")["class"]) == {CLASSES[0]}
+
+
+def test_costs_decide_as_they_were_measured(tmp_path):
+    costs = [[0, 1, 1], [1, 0, 1], [4, 9, 0.5]]
+    model = make_model(tmp_path / "model", decision="costs", costs=costs)
+    rows = bank(rows=197, seed=2)
+    probabilities = softmax(model.logits(model.encoder.features(rows)).astype(np.float64).T / 1.7)
+    expected = [CLASSES[label] for label in decide_by_costs(probabilities, np.array(costs))]
+    assert model.predict(rows)["class"].tolist() == expected
+    assert model.predict(rows, decision="argmax")["class"].tolist() != expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "decision", "known"),
+    [
+        ({}, "guess", "argmax, prior;"),
+        ({}, "threshold", "argmax, prior;"),
+        ({}, "threshold=0.3", "argmax, prior;"),
+        ({}, "costs", "argmax, prior;"),
+        ({"costs": [[0] * 3] * 3}, "threshold=0.3", "argmax, prior, costs;"),
+        ({"classes": CLASSES[:2]}, "threshold", "argmax, prior, threshold=NUMBER from 0 to 1;"),
+        ({"classes": CLASSES[:2]}, "threshold=1.01", "argmax, prior, threshold=NUMBER from 0 to 1;"),
+        ({"classes": CLASSES[:2]}, "threshold=nan", "argmax, prior, threshold=NUMBER from 0 to 1;"),
+        ({"classes": CLASSES[:2]}, "threshold=", "argmax, prior, threshold=NUMBER from 0 to 1;"),
+    ],
+)
+def test_an_unknown_decision_is_refused(tmp_path, changes, decision, known):
+    model = make_model(tmp_path / "model", **changes)
+    with pytest.raises(ModelError, match=f"the decision is {decision}; expected one of {known}"):
+        model.predict(bank(rows=2), decision=decision)
 
 
 @pytest.mark.parametrize(
