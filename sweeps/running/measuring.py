@@ -15,6 +15,7 @@ from lossfleet.runners.metrics.evaluation import (
     Outputs,
     confusion_counts,
     evaluate,
+    mistakes,
 )
 from lossfleet.runners.training.slots import Slots
 from lossfleet.sweeps.running.jobs import Job, ReplicateState, Stage
@@ -149,3 +150,5 @@ def _evaluate(
         run.curves |= {name: curves[index] for name, curves in diagrams.items()}
         # The corrected t-test of the comparison needs them.
         run.measure(row_counts(split), rung=False)
+        if run.failure is None:
+            run.mistakes = mistakes(tested.logits[index], split.test_labels, split.test_rows)

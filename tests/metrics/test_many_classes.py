@@ -31,6 +31,7 @@ def member():
     split = SimpleNamespace(
         validation_labels=labels,
         test_labels=labels,
+        test_rows=np.arange(EXAMPLES),
         train_labels=labels,
         class_counts=np.bincount(labels),
         rarest_class=0,
