@@ -133,8 +133,8 @@ def test_replicates_that_were_cut_off_are_told_once(tmp_path, capsys):
     dataset = factory("wine").dataset
     full = [[row % len(dataset.labels), 0, 0.5] for row in range(MOST_MISTAKES)]
     best = SimpleNamespace(table=pd.DataFrame({"strategy": ["focal"], "trial": [2]}))
-    other = [replace(each, trial=1) for each in finals([[5, 1, 0.9]])]
-    line = write_mistakes([*other, *finals(full, None, full)], best, factory("wine"), tmp_path)
+    other = [replace(each, trial=1) for each in finals([], [], [])]
+    line = write_mistakes([*finals(full, None, full), *other], best, factory("wine"), tmp_path)
     assert capsys.readouterr().err.count("2,000 most confident") == 1
     assert f"the {len(dataset.labels)} test rows that focal gets wrong" in line
     write_mistakes(finals([[5, 1, 0.9]]), best, factory("wine"), tmp_path)
