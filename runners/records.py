@@ -18,8 +18,12 @@ from lossfleet.runners.locks import lock, unlock
 JOURNAL_FILE = "records.jsonl"
 # Beside it the confusion counts of a strategy each, where there are too many classes for a metric each.
 CONFUSION = "confusion"
+# And of the strategy ahead the rows that it gets wrong.
+MISTAKES = "mistakes.csv"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
+# What few records have: it is written where it is there.
+OPTIONAL = ("confusion", "mistakes")
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ class ReplicateRecord:
     """A replicate at its end: last metrics, curves of (step, value), epochs trained, unix seconds.
 
     The steps of a curve are epochs, but those of `lossfleet.runners.metrics.evaluation.DIAGRAMS`. `confusion` has the
-    counts (true, predicted) of the test part where there are too many classes for a metric each.
+    counts (true, predicted) of the test part where there are too many classes for a metric each. `mistakes` has what a
+    final one gets wrong there, see `lossfleet.runners.metrics.evaluation.mistakes`; None where it diverged, and in
+    records of earlier versions.
     """
 
     strategy: str
@@ -96,6 +102,7 @@ class ReplicateRecord:
     ended: float
     reason: str | None = None
     confusion: list[list[int]] | None = None
+    mistakes: list[list[float]] | None = None
 
     def __post_init__(self) -> None:
         # JSON turns pairs into lists.
@@ -304,8 +311,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, dict):
-        # Few data sets have so many classes that their confusion is no metric.
-        return {key: _to_json(item) for key, item in value.items() if item is not None or key != "confusion"}
+        return {key: _to_json(item) for key, item in value.items() if item is not None or key not in OPTIONAL}
     if isinstance(value, list | tuple):
         return [_to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

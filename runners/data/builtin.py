@@ -28,6 +28,8 @@ class Dataset:
     derived, in plain words; source: where the data comes from. What decides the parts of its splits, where the data
     says it: groups (N,) int64, equal where rows must stay in one part; times (N,), earlier ones train; parts (N,) int8
     of `TRAINING`, `VALIDATION` and `TEST`, where without a validation row it is drawn from the training rows.
+    Where the rows come from: source_rows (N,) int64, from 1 through all files, None where no row is left out; files,
+    the path and the number of rows of each, empty for data that comes from none.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Dataset:
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
     parts: np.ndarray | None = None
+    source_rows: np.ndarray | None = None
+    files: tuple[tuple[str, int], ...] = ()
 
     def without(self, rows: np.ndarray) -> Dataset:
         """The data set without these rows."""
@@ -48,7 +52,13 @@ class Dataset:
             for name in ("labels", "groups", "times", "parts")
             if (values := getattr(self, name)) is not None
         }
-        return replace(self, features=self.features.iloc[kept].reset_index(drop=True), **by_row)
+        features = self.features.iloc[kept].reset_index(drop=True)
+        return replace(self, features=features, source_rows=self.row_numbers[kept], **by_row)
+
+    @property
+    def row_numbers(self) -> np.ndarray:
+        """The row of the source, (N,) int64 from 1, that each row is; those of a second file are counted on."""
+        return np.arange(1, len(self.labels) + 1) if self.source_rows is None else self.source_rows
 
     @property
     def class_counts(self) -> np.ndarray:

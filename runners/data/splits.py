@@ -26,8 +26,9 @@ class Split:
     """One split: features (n, F) float32, encoded; labels (n,) int32; class_counts (C,) of training.
 
     draws and rarest_class are the same for all splits of a data set, so that replicates stack: an epoch draws as many
-    examples as the training part has, or has about, where whole groups go into a part. pool_rows: how many rows all
-    test parts are drawn from, None for the whole data set.
+    examples as the training part has, or has about, where whole groups go into a part. test_rows: those of the data
+    set that the test part has, (n,) int64. pool_rows: how many rows all test parts are drawn from, None for the whole
+    data set.
     """
 
     train_features: np.ndarray
@@ -36,6 +37,7 @@ class Split:
     validation_labels: np.ndarray
     test_features: np.ndarray
     test_labels: np.ndarray
+    test_rows: np.ndarray
     class_counts: np.ndarray
     rarest_class: int
     draws: int
@@ -94,6 +96,7 @@ def make_split(
         validation_labels=labels[VALIDATION],
         test_features=features[TEST],
         test_labels=labels[TEST],
+        test_rows=parts[TEST],
         class_counts=np.bincount(labels[TRAINING], minlength=len(dataset.class_names)),
         rarest_class=int(counts[TRAINING].argmin()),
         draws=int(counts[TRAINING].sum()),

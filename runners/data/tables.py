@@ -108,6 +108,10 @@ def read_table(
         groups=beside["group"].codes() if group else None,
         times=beside["time"].times() if time else None,
         parts=parts,
+        files=tuple(
+            (str(file.path), rows)
+            for file, rows in zip(files, np.diff(ends, prepend=0).tolist(), strict=True)
+        ),
     )
 
 

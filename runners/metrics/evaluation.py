@@ -35,6 +35,8 @@ DIAGRAMS = (PRECISION_AT_RECALL, *RELIABILITY)
 
 # With more classes their confusion is no metric: a hundred would have ten thousand of them.
 MOST_CONFUSION_CLASSES = 12
+# Of a replicate, so that a journal stays small however many rows are tested on.
+MOST_MISTAKES = 2000
 
 Curve = list[tuple[int, float]]
 
@@ -159,6 +161,30 @@ def _corrected(
 def confusion_counts(test: Outputs) -> np.ndarray:
     """Examples of class i predicted as class j by each member, (K, C, C)."""
     return confusion_matrix(test.logits.argmax(axis=1), test.labels, test.logits.shape[1])
+
+
+def mistakes(logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> list[list[float]] | None:
+    """What a member gets wrong on its test part, at the argmax: the most confident first, `MOST_MISTAKES` at most.
+
+    Args:
+        logits: (C, N).
+        labels: (N,) in 0..C-1.
+        rows: (N,), what names each row.
+
+    Returns:
+        The name of the row, the predicted class, and its probability to three digits; None where not all logits are
+        finite.
+    """
+    if not np.isfinite(logits).all():
+        return None
+    predicted = logits.argmax(axis=0)
+    wrong = np.flatnonzero(predicted != labels)
+    probabilities = softmax(logits[:, wrong]).max(axis=0)
+    first = np.argsort(-probabilities, kind="stable")[:MOST_MISTAKES]
+    return [
+        [int(rows[each]), int(predicted[each]), round(float(probability), 3)]
+        for each, probability in zip(wrong[first], probabilities[first], strict=True)
+    ]
 
 
 def _confusion(test: Outputs, class_names: Sequence[str]) -> dict[str, np.ndarray]:

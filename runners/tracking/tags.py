@@ -12,6 +12,7 @@ from typing import Any
 
 from lossfleet.conf.evaluations import name_of_all
 from lossfleet.runners.records import (
+    MISTAKES,
     ContinuationRecord,
     EndRecord,
     ReplicateRecord,
@@ -31,6 +32,7 @@ FRONT_TAG = "pareto"
 NESTED_TAG = "nested"
 OUTER_PART_TAG = "outer_part"
 OUTER_PARTS_TAG = "outer_parts"
+MISTAKES_TAG = "mistakes"
 # Of the sweep's run, with a number behind it.
 CONTINUED_TAG = "continued."
 # MLflow's limit; a reason can be a whole traceback.
@@ -72,9 +74,11 @@ def experiment_tags(name: str) -> dict[str, str]:
     return {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
 
 
-def end_tags(end: EndRecord, *, has_figures: bool) -> dict[str, str]:
+def end_tags(end: EndRecord, *, has_figures: bool, has_mistakes: bool) -> dict[str, str]:
     """What the sweep's run says of its result: the winner, and the description in Markdown."""
     tags = {"winner": end.winner} if end.winner else {}
+    if has_mistakes:
+        tags[MISTAKES_TAG] = f"the test rows that the best strategy gets wrong: {MISTAKES}, under Artifacts"
     if end.sentence:
         note = f"{end.sentence}\n\n{end.table}"
         if has_figures:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossfleet.runners.records import CONFUSION, ContinuationRecord, EndRecord, SweepRecord
+from lossfleet.runners.records import CONFUSION, MISTAKES, ContinuationRecord, EndRecord, SweepRecord
 from lossfleet.runners.tracking.database import insert_runs, make_store, open_engine
 from lossfleet.runners.tracking.models.registry import register_models
 from lossfleet.runners.tracking.rows import mlflow_name
@@ -122,7 +122,7 @@ class Tracker:
         return len(unfinished) + len(new)
 
     def close_sweep(self, end: EndRecord | None, folder: Path) -> None:
-        """Ends the sweep's run, with its configuration and figures as artifacts, and registers its models.
+        """Ends the sweep's run, with its configuration, figures and mistakes as artifacts, and registers its models.
 
         Args:
             end: None where the sweep was interrupted.
@@ -133,7 +133,10 @@ class Tracker:
             self._client.set_terminated(self._sweep_id, "KILLED")
             return
         self._mark_front(front_keys(self._sweep, end))
-        for name, value in end_tags(end, has_figures=(folder / FIGURES).is_dir()).items():
+        tags = end_tags(
+            end, has_figures=(folder / FIGURES).is_dir(), has_mistakes=(folder / MISTAKES).exists()
+        )
+        for name, value in tags.items():
             self._client.set_tag(self._sweep_id, name, value)
         if end.metrics:
             from mlflow.entities import Metric
@@ -158,8 +161,9 @@ class Tracker:
     def _log_artifacts(self, folder: Path) -> None:
         if not self._reaches_artifacts():
             return
-        if (folder / CONFIG).exists():
-            self._client.log_artifact(self._sweep_id, str(folder / CONFIG))
+        for name in (CONFIG, MISTAKES):
+            if (folder / name).exists():
+                self._client.log_artifact(self._sweep_id, str(folder / name))
         for name in (FIGURES, CONFUSION):
             if (folder / name).is_dir():
                 self._client.log_artifacts(self._sweep_id, str(folder / name), name)

@@ -15,6 +15,7 @@ from lossfleet.conf.errors import Failure, UserError
 from lossfleet.runners.cluster.database import hide_password
 from lossfleet.runners.cluster.work_queue import WorkQueue
 from lossfleet.runners.records import TrialRecord
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.cluster.shared import publish
 from lossfleet.sweeps.cluster.worker import is_complete, run_worker
 from lossfleet.sweeps.planning.plan import Plan, total_trials
@@ -70,7 +71,7 @@ def run_on_ray(plan: Plan) -> bool:
         finally:
             ray.shutdown()
     records = queue.records.read()
-    conclude(records, STUDIES / plan.sweep)
+    conclude(records, STUDIES / plan.sweep, ReplicateFactory.of(plan.studies[0].config))
     return not any(isinstance(record, TrialRecord) and record.error for record in records)
 
 

@@ -124,7 +124,10 @@ def finish_sweep(
     keeper = Keeper(plan, factory.dataset, folder)
     try:
         end = conclude(
-            records, folder, compared=lambda found: keeper.order(found.winner, found.sentence, records)
+            records,
+            folder,
+            factory,
+            compared=lambda found: keeper.order(found.winner, found.sentence, records),
         )
         keeper.finish(records)
     except (UserError, Failure) as error:

@@ -1,11 +1,15 @@
-"""What a final evaluation was made on: the rows behind its test, and the fall from validation to it."""
+"""What a final evaluation was made on, the fall from validation to it, and which classes it confuses."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lossfleet.conf.metrics import sign_of
+from lossfleet.runners.metrics.evaluation import confusion_names
+from lossfleet.sweeps.comparison.frame import scored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,3 +59,21 @@ def falls(search: pd.DataFrame, table: pd.DataFrame, metric: str) -> pd.Series:
     means = search.groupby(["strategy", "trial"])[validated].mean()
     before = [means.get(key, math.nan) for key in zip(table["strategy"], table["trial"], strict=True)]
     return sign_of(metric) * (before - table[metric])
+
+
+def confusion_of(final: pd.DataFrame, strategy: str) -> np.ndarray | None:
+    """The test examples of class i that a strategy predicts as class j, over its final replicates that have a score.
+
+    Args:
+        final: the final replicates of one data set.
+        strategy: whose.
+
+    Returns:
+        The counts (C, C); None where the replicates have none, as those of more than 12 classes.
+    """
+    class_names = final["class_names"].iloc[0]
+    names = confusion_names(class_names)
+    if not names or not set(names) <= set(final):
+        return None
+    own = scored(final[final["strategy"] == strategy], names[0])
+    return own[names].sum().to_numpy(float).reshape(len(class_names), -1) if len(own) else None

@@ -10,7 +10,7 @@ from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import sign_of
 from lossfleet.sweeps.comparison.blocks import data_set_of, in_order, versions_of_files
-from lossfleet.sweeps.comparison.evaluated import falls, pool_rows, rows_of
+from lossfleet.sweeps.comparison.evaluated import confusion_of, falls, pool_rows, rows_of
 from lossfleet.sweeps.comparison.frame import (
     FIELDS,
     SHOWN,
@@ -30,6 +30,7 @@ from lossfleet.sweeps.comparison.statistics import INTERVALS, compare_pairs
 from lossfleet.sweeps.comparison.threshold import kinds, metrics_beside, oriented
 from lossfleet.sweeps.comparison.verdict import (
     sentence_about,
+    sentence_about_classes,
     sentence_about_versions,
     sentence_beside,
     sentence_over,
@@ -37,6 +38,7 @@ from lossfleet.sweeps.comparison.verdict import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 BASELINE = "ce"
@@ -51,6 +53,7 @@ def summary(
     *,
     metrics: Sequence[str] | None = None,
     rope: float = ROPE,
+    confusions: Mapping[str, np.ndarray] | None = None,
 ) -> Comparison:
     """Compares strategies by a metric of their final evaluations.
 
@@ -61,6 +64,7 @@ def summary(
         metrics: columns of the frame, the first one is what is compared; None for what there is of SHOWN, and for
             what decisions were fitted to.
         rope: differences of the compared metric up to it are practically none, see `statistics.correlated_t`.
+        confusions: the counts (C, C) of each strategy on data with too many classes for the frame to have them.
 
     Returns:
         The table is ordered by data set, the best strategy first. Each metric has mean, `<metric>_std` and
@@ -119,6 +123,9 @@ def summary(
         sentence += sentences_about_evaluation(
             table, part["test_rows"].mean(), pool_rows(part), outer_parts_of(part)
         )
+        counts = (confusions or {}).get(best, confusion_of(part, best))
+        if counts is not None:
+            sentence += f" {sentence_about_classes(best, counts, part['class_names'].iloc[0])}"
         if (front["data"] == data).any():
             of_data = front[front["data"] == data].dropna(axis=1, how="all")
             sentence += f" {sentence_about_front(of_data)}"

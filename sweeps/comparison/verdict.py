@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lossfleet.conf.metrics import sign_of
 from lossfleet.sweeps.comparison.ranks import Ranks, smallest_friedman_p
@@ -11,6 +15,10 @@ from lossfleet.sweeps.comparison.threshold import AT_ARGMAX, BETTER, EQUAL, EVER
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# The share of a class's test rows that must be taken for another class to be said, and of how many classes it is.
+LEAST_CONFUSED = 0.05
+MOST_CONFUSED = 4
 
 
 def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.DataFrame, rope: float) -> str:
@@ -182,6 +190,40 @@ def sentences_about_evaluation(
     if ways:
         said.append(f"From the search's validation to the test the best trials get {_list(ways)}")
     return "".join(f" {each}." for each in said)
+
+
+def sentence_about_classes(best: str, counts: np.ndarray, class_names: Sequence[str]) -> str:
+    """What the best strategy takes the test rows of which class for, where it is one in twenty; the worst four of them.
+
+    Args:
+        best: the strategy.
+        counts: (C, C), test examples of class i predicted as class j; a class without any is not spoken of.
+        class_names: C of them.
+    """
+    tested = np.flatnonzero(counts.sum(axis=1))
+    shares = counts[tested] / counts[tested].sum(axis=1, keepdims=True)
+    right = shares[np.arange(len(tested)), tested]
+    wrong = shares.copy()
+    wrong[np.arange(len(tested)), tested] = 0
+    worst = [
+        int(row)
+        for row in np.argsort(-wrong.max(axis=1), kind="stable")[:MOST_CONFUSED]
+        if wrong[row].max() >= LEAST_CONFUSED
+    ]
+    others = np.delete(np.arange(len(tested)), worst)
+    # Rounded down, and not by what a division lost.
+    least = f"in at least {math.floor(100 * right[others].min() + 1e-9)}%" if len(others) else ""
+    if not worst:
+        return f"{best} is right {least} of the test rows of each class."
+    taken = [
+        f"of {class_names[tested[row]]} {wrong[row].max():.0%} for {class_names[wrong[row].argmax()]}"
+        for row in worst
+    ]
+    tail = ""
+    if len(others):
+        rest = f"{class_names[tested[others[0]]]} is" if len(others) == 1 else "the other classes are"
+        tail = f"; {rest} right {least}"
+    return f"Of its test rows {best} takes {_list(taken)}{tail}."
 
 
 def sentence_over(scores: pd.DataFrame, ranks: Ranks | None) -> str:

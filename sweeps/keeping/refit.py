@@ -130,6 +130,7 @@ def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Spl
         validation_labels=labels[:0],
         test_features=features[:0],
         test_labels=labels[:0],
+        test_rows=rows[:0],
         class_counts=counts,
         rarest_class=int(counts.argmin()),
         draws=len(labels),

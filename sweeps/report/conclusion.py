@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,19 +25,26 @@ from lossfleet.runners.records import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
+    from lossfleet.runners.training.replicate import ReplicateFactory
     from lossfleet.sweeps.comparison.frame import Comparison
 
 
 def conclude(
-    records: list[Record], folder: Path, *, compared: Callable[[Comparison], None] | None = None
+    records: list[Record],
+    folder: Path,
+    factory: ReplicateFactory,
+    *,
+    compared: Callable[[Comparison], None] | None = None,
 ) -> EndRecord:
     """Compare the final evaluations, print the table, the sentence and what failed, and draw the figures.
 
     Args:
         records: of the sweep.
         folder: of the sweep.
+        factory: of the sweep.
         compared: is told of the comparison before the figures are drawn, which takes seconds.
 
     Raises:
@@ -48,6 +55,7 @@ def conclude(
     from lossfleet.sweeps.comparison.front import front_members
     from lossfleet.sweeps.comparison.summary import summary
     from lossfleet.sweeps.comparison.tables import markdown_table, print_table
+    from lossfleet.sweeps.report.mistakes import write_mistakes
 
     trials = [record for record in records if isinstance(record, TrialRecord)]
     failed = [record for record in trials if record.state == "FAIL"]
@@ -62,12 +70,16 @@ def conclude(
             hint="search smaller learning rates, for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
         )
     table = frame_from_records(records)
-    comparison = summary(table, rope=evaluation_settings(records).rope)
+    confusions = confusions_of(records)
+    comparison = summary(table, rope=evaluation_settings(records).rope, confusions=confusions)
     print_table(comparison)
     if compared is not None:
         compared(comparison)
-    write_confusions(records, folder / CONFUSION)
-    draw_figures(table, comparison, folder / "figures")
+    write_confusions(confusions, table["class_names"].iloc[0], folder / CONFUSION)
+    mistakes = write_mistakes(records, comparison, factory, folder)
+    draw_figures(table, comparison, folder / "figures", note=mistakes)
+    if mistakes is not None:
+        print(mistakes)
     return EndRecord(
         "FINISHED",
         time.time(),
@@ -79,15 +91,10 @@ def conclude(
     )
 
 
-def write_confusions(records: list[Record], folder: Path) -> None:
-    """Write the confusion counts of a strategy, summed over its final replicates, where there are many classes.
-
-    A file a strategy, a row a true class, a column a predicted one.
-    """
+def confusions_of(records: Iterable[Record]) -> dict[str, np.ndarray]:
+    """The confusion counts (C, C) of each strategy, summed over its final replicates, where there are many classes."""
     import numpy as np
-    import pandas as pd
 
-    sweep = next(record for record in records if isinstance(record, SweepRecord))
     # A sweep continued with more trials evaluates again what it then finds best.
     counts: dict[str, dict[int, dict[int, list[list[int]]]]] = {}
     for record in records:
@@ -95,11 +102,19 @@ def write_confusions(records: list[Record], folder: Path) -> None:
             counts.setdefault(record.strategy, {}).setdefault(record.trial, {})[record.replicate] = (
                 record.confusion
             )
-    for strategy, trials in counts.items():
-        *_, latest = trials.values()
+    return {
+        strategy: np.sum(list(list(trials.values())[-1].values()), axis=0)
+        for strategy, trials in counts.items()
+    }
+
+
+def write_confusions(confusions: Mapping[str, np.ndarray], class_names: Sequence[str], folder: Path) -> None:
+    """Write a file of counts a strategy, a row a true class, a column a predicted one."""
+    import pandas as pd
+
+    for strategy, counts in confusions.items():
         folder.mkdir(exist_ok=True)
-        names = sweep.dataset["class_names"]
-        table = pd.DataFrame(np.sum(list(latest.values()), axis=0), index=names, columns=names)
+        table = pd.DataFrame(counts, index=class_names, columns=class_names)
         table.to_csv(folder / f"{strategy}.csv", index_label="true class")
 
 
@@ -132,9 +147,22 @@ def evaluation_settings(records: Sequence[Record]) -> Evaluation:
 
 
 def draw_figures(
-    table: pd.DataFrame, comparison: Comparison, folder: Path, *, together: bool = False
+    table: pd.DataFrame,
+    comparison: Comparison,
+    folder: Path,
+    *,
+    together: bool = False,
+    note: str | None = None,
 ) -> None:
-    """Draw the figures of a sweep, or what shows several together; where that fails, the result is there still."""
+    """Draw the figures of a sweep, or what shows several together; where that fails, the result is there still.
+
+    Args:
+        table: of the replicates.
+        comparison: of the table.
+        folder: for the figures.
+        together: whether to draw what shows several sweeps, and only that.
+        note: what the page says before the figures.
+    """
     # The result is to be seen before they are drawn, also where the output is a pipe.
     sys.stdout.flush()
     try:
@@ -143,7 +171,7 @@ def draw_figures(
         if together:
             write_gallery(draw_curve(table, comparison), folder)
         else:
-            write_figures(table, folder, comparison)
+            write_figures(table, folder, comparison, note)
     except Exception as error:
         print(
             f"lossfleet: warning: there are no figures ({type(error).__name__}: {error}); once that is mended "
@@ -179,6 +207,7 @@ def import_conclusion() -> None:
         "lossfleet.sweeps.comparison.summary",
         "lossfleet.sweeps.report.figures.interactive",
         "lossfleet.sweeps.report.figures.png",
+        "lossfleet.sweeps.report.mistakes",
         "lossfleet.sweeps.search.study",
         "scipy.stats",
         "sklearn.ensemble",

@@ -183,10 +183,12 @@ def _cells(rows: list[list[Any]]) -> list[list[Cell]]:
 def _environment(sweep: Mapping[str, Any]) -> dict[str, str]:
     settings = {name: value for name, value in sweep["params"].items() if name.startswith(SETTINGS)}
     continued = {f"continued {number}": changes for number, changes in sweep["continued"].items()}
+    mistakes = {"mistakes": sweep["mistakes"]} if sweep["mistakes"] else {}
     return {
         "data": sweep["data"],
         "started": minute(sweep["started"]),
         **continued,
+        **mistakes,
         **sweep["environment"],
         **settings,
     }

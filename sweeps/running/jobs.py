@@ -35,11 +35,12 @@ class ReplicateState:
     failure: str | None = None
     record: ReplicateRecord | None = None
     confusion: list[list[int]] | None = None
+    mistakes: list[list[float]] | None = None
 
     def start_over(self) -> None:
         """Forget what was measured, to train once more."""
         self.started, self.epochs, self.failure = time.time(), 0, None
-        self.metrics, self.curves, self.confusion = {}, {}, None
+        self.metrics, self.curves, self.confusion, self.mistakes = {}, {}, None, None
 
     def measure(self, metrics: Mapping[str, float], *, rung: bool) -> None:
         """Keep metrics of the current epoch, those of a rung as a curve too."""
@@ -129,6 +130,7 @@ class Job:
             ended=time.time(),
             reason=reason,
             confusion=replicate.confusion,
+            mistakes=replicate.mistakes,
         )
         return replicate.record
 

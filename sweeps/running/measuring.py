@@ -10,7 +10,12 @@ from lossfleet.conf.metrics import split_class
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.splits import Split, row_counts
 from lossfleet.runners.metrics.classification import Outputs, classification_metrics, metric_names
-from lossfleet.runners.metrics.evaluation import MOST_CONFUSION_CLASSES, confusion_counts, evaluate
+from lossfleet.runners.metrics.evaluation import (
+    MOST_CONFUSION_CLASSES,
+    confusion_counts,
+    evaluate,
+    mistakes,
+)
 from lossfleet.runners.training.slots import Slots
 from lossfleet.sweeps.running.jobs import Job, ReplicateState, Stage
 
@@ -145,3 +150,5 @@ def _evaluate(
         run.curves |= {name: curves[index] for name, curves in diagrams.items()}
         # The corrected t-test of the comparison needs them.
         run.measure(row_counts(split), rung=False)
+        if run.failure is None:
+            run.mistakes = mistakes(tested.logits[index], split.test_labels, split.test_rows)

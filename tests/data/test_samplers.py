@@ -61,6 +61,7 @@ def toy_split(counts=COUNTS) -> Split:
         labels,
         features,
         labels,
+        np.arange(len(labels)),
         counts,
         rarest_class=int(counts.argmin()),
         draws=len(labels),

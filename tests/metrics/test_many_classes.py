@@ -14,7 +14,7 @@ from lossfleet.conf.schema import Config, choose
 from lossfleet.runners.data.loading import tell_small_classes
 from lossfleet.runners.metrics.evaluation import final_metric_names
 from lossfleet.runners.records import Journal, ReplicateRecord, decode_record, encode_record
-from lossfleet.sweeps.report.conclusion import write_confusions
+from lossfleet.sweeps.report.conclusion import confusions_of, write_confusions
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring import measure
 
@@ -31,6 +31,7 @@ def member():
     split = SimpleNamespace(
         validation_labels=labels,
         test_labels=labels,
+        test_rows=np.arange(EXAMPLES),
         train_labels=labels,
         class_counts=np.bincount(labels),
         rarest_class=0,
@@ -56,11 +57,9 @@ def test_the_confusion_is_in_the_record_and_in_a_file(member, tmp_path):
     assert record.confusion == expected.tolist()
     assert decode_record(encode_record(record)) == record
 
-    start = sweep_records.start()
-    start.dataset["class_names"] = list(NAMES)
     earlier = ReplicateRecord(**{**vars(record), "trial": 1})
     again = ReplicateRecord(**{**vars(record), "replicate": 1})
-    write_confusions([start, earlier, record, again], tmp_path / "confusion")
+    write_confusions(confusions_of([earlier, record, again]), NAMES, tmp_path / "confusion")
     table = pd.read_csv(tmp_path / "confusion/ce.csv", index_col=0)
     assert table.columns.tolist() == table.index.tolist() == list(NAMES)
     np.testing.assert_array_equal(table, 2 * expected)

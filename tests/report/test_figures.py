@@ -11,6 +11,7 @@ import pytest
 import sweep_records
 from figures_frame import HOSTILE, figures_frame, several
 from PIL import Image
+from replicate_runs import factory
 
 from lossfleet.sweeps.comparison.frame import PRIMARY, frame, frame_from_records
 from lossfleet.sweeps.comparison.statistics import bootstrap_interval, compare_pairs
@@ -364,7 +365,7 @@ def test_the_journal_and_mlflow_give_the_same_figures(uri, workdir):
 
 
 def test_a_sweep_ends_with_its_figures(tmp_path, capsys):
-    end = sweep.conclude(sweep_records.sweep(), tmp_path)
+    end = sweep.conclude(sweep_records.sweep(), tmp_path, factory("wine"))
     assert end.state == "FINISHED"
     assert (tmp_path / "figures" / "strategies.png").exists()
     out = capsys.readouterr().out
@@ -373,7 +374,7 @@ def test_a_sweep_ends_with_its_figures(tmp_path, capsys):
 
 def test_a_sweep_has_its_result_without_figures(tmp_path, capsys):
     (tmp_path / "figures").write_text("in the way")
-    end = sweep.conclude(sweep_records.sweep(), tmp_path)
+    end = sweep.conclude(sweep_records.sweep(), tmp_path, factory("wine"))
     assert end.state == "FINISHED"
     assert end.sentence == summary(frame_from_records(sweep_records.sweep())).sentence
     captured = capsys.readouterr()

@@ -21,6 +21,7 @@ SWEEPS = [
         "started": 1_700_000_000.0,
         "environment": {"mindspore": "2.10.0", "git_commit": "c0ffee", "machine": HOSTILE},
         "continued": {"1": f"budget.trials: 2 -> 3 {HOSTILE}"},
+        "mistakes": "",
         "params": {"budget.trials": "16", "ce.loss.name": "ce", "tracking.uri": "secret"},
     }
 ]

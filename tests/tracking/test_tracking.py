@@ -511,3 +511,14 @@ def test_the_sweep_run_names_its_winner_and_its_figures(uri, workdir):
     client = MlflowClient(uri)
     found = client.list_artifacts(run.info.run_id, "figures")
     assert [artifact.path for artifact in found] == ["figures/history.png"]
+
+
+def test_the_sweep_run_has_the_mistakes_and_says_so(uri, workdir):
+    mirror(workdir / "first", uri, sweep_records.sweep())
+    assert read_sweeps(uri=uri)[0]["mistakes"] == ""
+    (workdir / "first" / "mistakes.csv").write_text("row,class\n7,rare\n")
+    mirror(workdir / "first", uri, [sweep_records.end()])
+    client = MlflowClient(uri)
+    found = [each.path for each in client.list_artifacts(by_name(uri)["first"].info.run_id)]
+    assert "mistakes.csv" in found
+    assert "mistakes.csv" in read_sweeps(uri=uri)[0]["mistakes"]

@@ -74,17 +74,20 @@ def draw_curve(frame: pd.DataFrame, comparison: Comparison) -> Gallery:
     return gallery
 
 
-def write_figures(frame: pd.DataFrame, folder: Path, comparison: Comparison | None = None) -> list[Path]:
+def write_figures(
+    frame: pd.DataFrame, folder: Path, comparison: Comparison | None = None, note: str | None = None
+) -> list[Path]:
     """Draws the figures and writes them, see `draw_gallery` and `write_gallery`."""
-    return write_gallery(draw_gallery(frame, comparison), folder)
+    return write_gallery(draw_gallery(frame, comparison), folder, note)
 
 
-def write_gallery(gallery: Gallery, folder: Path) -> list[Path]:
+def write_gallery(gallery: Gallery, folder: Path, note: str | None = None) -> list[Path]:
     """Writes a PNG file a figure, and all figures as one interactive page that needs no network.
 
     Args:
         gallery: of `draw_gallery`.
         folder: made where it is missing; files of earlier figures are replaced.
+        note: what the page says before the figures.
 
     Returns:
         The paths of the files.
@@ -97,7 +100,7 @@ def write_gallery(gallery: Gallery, folder: Path) -> list[Path]:
         paths.append(folder / f"{drawn.figure.name}.png")
         paths[-1].write_bytes(drawn.png)
     # The PNG files lie beside the page.
-    write_page(folder / PAGE, title=f"Figures: {gallery.title}", gallery=gallery, stills=False)
+    write_page(folder / PAGE, title=f"Figures: {gallery.title}", gallery=gallery, note=note, stills=False)
     return [*paths, folder / PAGE]
 
 

@@ -35,6 +35,7 @@ def write_page(
     title: str,
     gallery: Gallery,
     sentence: str = "",
+    note: str | None = None,
     tables: Sequence[Table] = (),
     method: Sequence[str] = (),
     references: Sequence[str] = (),
@@ -48,6 +49,7 @@ def write_page(
         title: of the page.
         gallery: the figures.
         sentence: what the comparison says.
+        note: what is said below it, more quietly.
         tables: in their order, before the figures.
         method: how the comparison was made, a paragraph a step.
         references: of the method.
@@ -66,6 +68,7 @@ def write_page(
         title=title,
         gallery=gallery,
         sentence=sentence,
+        note=note,
         tables=tables,
         method=method,
         references=references,
