@@ -1,4 +1,4 @@
-"""How the final evaluation is judged."""
+"""How the final evaluation is made and judged, and which of what it finds is kept as models."""
 
 from __future__ import annotations
 
@@ -41,6 +41,22 @@ class Evaluation:
 
 
 RESAMPLED = Evaluation()
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which strategies' best configurations are trained again on all rows, as models to predict with.
+
+    Attributes:
+        name: none, winner (of the comparison) or all.
+        members: so many trainings of different seeds are one model, whose logits are the mean of theirs.
+    """
+
+    name: str = setting(str, "winner", choices=("none", "winner", "all"))
+    members: int = setting(int, 5, at_least=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "keep.")
 
 
 def name_of_part(sweep: str, outer_part: int | None) -> str:

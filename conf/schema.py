@@ -15,8 +15,7 @@ from lossfleet.conf.datasets import Data
 from lossfleet.conf.deciding import Decision, check_decision
 from lossfleet.conf.engines import Engine, check_engine
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.evaluations import Evaluation, check_evaluation
-from lossfleet.conf.keeping import Keep
+from lossfleet.conf.evaluations import Evaluation, Keep, check_evaluation
 from lossfleet.conf.metrics import Metric
 from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
 from lossfleet.conf.rules import Rule, check_fields, setting, show

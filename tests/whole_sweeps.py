@@ -23,7 +23,7 @@ from forks import run_command
 from lossfleet.runners.records import Journal, ReplicateRecord, TrialRecord
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
-from lossfleet.sweeps.comparison.tables import markdown_table
+from lossfleet.sweeps.report.tables import markdown_table
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.keeping import Keep
+from lossfleet.conf.evaluations import Keep
 from lossfleet.conf.parts import unknown_setting
 from lossfleet.conf.schema import PART_GROUPS, Config
 from lossfleet.sweeps.planning.compose import Composer

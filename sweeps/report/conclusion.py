@@ -54,8 +54,8 @@ def conclude(
     from lossfleet.sweeps.comparison.frame import frame_from_records
     from lossfleet.sweeps.comparison.front import front_members
     from lossfleet.sweeps.comparison.summary import summary
-    from lossfleet.sweeps.comparison.tables import markdown_table, print_table
     from lossfleet.sweeps.report.mistakes import write_mistakes
+    from lossfleet.sweeps.report.tables import markdown_table, print_table
 
     trials = [record for record in records if isinstance(record, TrialRecord)]
     failed = [record for record in trials if record.state == "FAIL"]
@@ -126,7 +126,7 @@ def conclude_side_by_side(folders: Sequence[Path]) -> None:
     """
     from lossfleet.sweeps.comparison.frame import frame_from_records
     from lossfleet.sweeps.comparison.summary import summary
-    from lossfleet.sweeps.comparison.tables import print_table
+    from lossfleet.sweeps.report.tables import print_table
 
     journals = [Journal(folder / JOURNAL_FILE).read() for folder in folders]
     table = frame_from_records(*journals)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.tracking.tags import minute
-from lossfleet.sweeps.comparison.tables import NOTE, Cell, grids
+from lossfleet.sweeps.report.tables import NOTE, Cell, grids
 
 if TYPE_CHECKING:
     import pandas as pd

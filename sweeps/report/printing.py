@@ -38,7 +38,7 @@ def print_comparison(
     Raises:
         UserError: as `frame` and `summary` do, and for an unknown format or metric.
     """
-    from lossfleet.sweeps.comparison import tables
+    from lossfleet.sweeps.report import tables
 
     if format not in get_args(Format):
         raise UserError(

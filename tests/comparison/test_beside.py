@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from test_compare import final_frame, several
 
-from lossfleet.sweeps.comparison import tables
 from lossfleet.sweeps.comparison.frame import SHOWN
 from lossfleet.sweeps.comparison.statistics import corrected_t
 from lossfleet.sweeps.comparison.summary import summary
+from lossfleet.sweeps.report import tables
 from lossfleet.sweeps.report.figures import data
 from lossfleet.sweeps.report.html import report_tables
 

@@ -15,12 +15,12 @@ from lossfleet.runners.records import TrialRecord
 from lossfleet.sweeps.comparison.blocks import block_names, family_of, in_order
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
-from lossfleet.sweeps.comparison.tables import csv_table, latex_table, markdown_table, print_table
 from lossfleet.sweeps.report.conclusion import conclude_side_by_side
 from lossfleet.sweeps.report.figures import draw_curve, draw_gallery
 from lossfleet.sweeps.report.figures.data import by_ratio
 from lossfleet.sweeps.report.figures.marks import Points
 from lossfleet.sweeps.report.printing import read_comparisons
+from lossfleet.sweeps.report.tables import csv_table, latex_table, markdown_table, print_table
 
 RATIOS = (100, 10, 50)
 

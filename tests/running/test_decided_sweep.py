@@ -11,7 +11,7 @@ from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.records import ReferenceRecord, ReplicateRecord
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
-from lossfleet.sweeps.comparison.tables import markdown_table
+from lossfleet.sweeps.report.tables import markdown_table
 
 SMALL = (
     "data=breast_cancer",

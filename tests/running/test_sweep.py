@@ -17,7 +17,7 @@ from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.records import ContinuationRecord, EndRecord, ReplicateRecord, TrialRecord
 from lossfleet.sweeps.comparison.frame import SHOWN, frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
-from lossfleet.sweeps.comparison.tables import markdown_table
+from lossfleet.sweeps.report.tables import markdown_table
 from lossfleet.sweeps.running.sweep import import_conclusion
 
 SMALL = (

@@ -17,9 +17,9 @@ from lossfleet.runners.records import TrialRecord
 from lossfleet.sweeps.comparison.frame import frame_from_records
 from lossfleet.sweeps.comparison.front import front_members, is_on_front, trade_offs
 from lossfleet.sweeps.comparison.summary import summary
-from lossfleet.sweeps.comparison.tables import markdown_table
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.planning.space import Dimension
+from lossfleet.sweeps.report.tables import markdown_table
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.search.choice import best_trial, trials_without_improvement
 from lossfleet.sweeps.search.stopping import Stop, remarks, searched_seconds

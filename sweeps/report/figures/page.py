@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lossfleet.sweeps.comparison.tables import Cell
     from lossfleet.sweeps.report.figures.marks import Gallery
+    from lossfleet.sweeps.report.tables import Cell
 
 TEMPLATE = "page.html"
 # Bytes of PNG files that a page takes, so that it can be mailed: plotly.js has 5 MB already.

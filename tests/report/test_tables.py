@@ -9,7 +9,7 @@ import re
 import pandas as pd
 
 from lossfleet.sweeps.comparison.frame import SHOWN, Comparison
-from lossfleet.sweeps.comparison.tables import (
+from lossfleet.sweeps.report.tables import (
     csv_table,
     escape_latex,
     escape_markdown,
