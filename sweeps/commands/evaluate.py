@@ -14,13 +14,22 @@ from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.tracking.models.fetch import fetched_model
 from lossfleet.sweeps.commands.predict import Told, batches, predicted_rows, tell
 from lossfleet.sweeps.keeping.judgement import Score, judge
+from lossfleet.sweeps.keeping.sample import Sample
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lossfleet.runners.prediction.portable import Model
+
 
 def evaluate_file(
-    model: str, file: Path, *, target: str | None, decision: str | None, uri: str | None
+    model: str,
+    file: Path,
+    *,
+    target: str | None,
+    decision: str | None,
+    uri: str | None,
+    importance: Path | None = None,
 ) -> None:
     """Measure a model on the rows of a file and print each metric beside what was expected.
 
@@ -30,6 +39,7 @@ def evaluate_file(
         target: the column with the classes; None for that of the training table.
         decision: another rule than the model's.
         uri: MLflow's store.
+        importance: where to draw what each column matters on these rows.
 
     Raises:
         UserError: no such model, file or column, a class that the model does not know, or a cell that cannot be used.
@@ -39,11 +49,14 @@ def evaluate_file(
     label = target or trained_target(found.description)
     classes = found.classes
     confusion, rows, told = np.zeros((len(classes), len(classes)), np.int64), 0, Told()
+    sample = None if importance is None else Sample()
     for _, batch in batches(found, file, label):
         labels = labels_of(batch[label], classes, first_row=rows + 1)
         predicted = predicted_rows(found, batch, decision=decision, first_row=rows + 1, told=told)
         confusion += confusion_matrix(predicted["class"].cat.codes.to_numpy(), labels, len(classes))
         rows += len(labels)
+        if sample is not None:
+            sample.add(batch)
     if not rows:
         raise UserError(
             what=f"{file.name} has no rows", expected="labelled rows", hint="write the table again"
@@ -55,6 +68,20 @@ def evaluate_file(
     decided = decision or found.description["decision"]
     print(f"{found.description['name']} on {rows:,} rows of {file.name}, decisions by {decided}")
     print_scores(judge(confusion, found.description, decided))
+    if sample is not None and importance is not None:
+        draw_importance(found, sample.rows(), label, importance, decision)
+
+
+def draw_importance(model: Model, rows: pd.DataFrame, label: str, path: Path, decision: str | None) -> None:
+    """Draw what each column matters on labelled rows, and name the three that matter most."""
+    from lossfleet.sweeps.keeping.importance import column_importance
+    from lossfleet.sweeps.report.figures.columns import draw_columns
+
+    labels = labels_of(rows[label].astype("category"), model.classes, first_row=1)
+    table = column_importance(model, rows, labels, decision=decision)
+    draw_columns(table, path, f"What each column matters on {len(rows):,} rows")
+    most = ", ".join(f"{row['column']} {row['mean']:.3f}" for _, row in table.head(3).iterrows())
+    print(f"{path}: shuffled, these columns cost most balanced accuracy: {most}")
 
 
 def trained_target(description: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ MODEL_COMMANDS = ("keep", "predict", "evaluate", "serve", "export")
 # Those of `lossfleet.runners.prediction.portable`, which takes NumPy and pandas to import.
 DECISIONS = ("argmax", "prior", "threshold", "costs")
 EXPORTS = ("ckpt", "mindir")
+FIGURES = (".png", ".svg")
 
 MODEL = """\
 MODEL is the name of an experiment, whose champion is taken; models:/NAME@ALIAS or
@@ -82,6 +83,9 @@ def add_model_commands(
     command = add("evaluate", "measure a model on labelled rows, beside what was expected", EVALUATE_EXAMPLES)
     _add_model_and_file(command, "CSV or Parquet, with the classes in a column")
     command.add_argument("--target", metavar="COLUMN", help="the column with the classes (as in training)")
+    command.add_argument(
+        "--importance", type=_figure, metavar="FILE", help="draw what each column matters (.png or .svg)"
+    )
     add_uri(command)
 
     command = add("serve", "serve a model on 127.0.0.1, with MLflow's scoring server", SERVE_EXAMPLES)
@@ -115,7 +119,12 @@ def run_model_command(options: argparse.Namespace) -> None:
         from lossfleet.sweeps.commands.evaluate import evaluate_file
 
         evaluate_file(
-            options.model, options.file, target=options.target, decision=options.decision, uri=options.uri
+            options.model,
+            options.file,
+            target=options.target,
+            decision=options.decision,
+            uri=options.uri,
+            importance=options.importance,
         )
     elif options.command == "export":
         from lossfleet.sweeps.commands.export import export_model
@@ -155,6 +164,17 @@ def _is_share(text: str) -> bool:
         return 0 <= float(text) <= 1
     except ValueError:
         return False
+
+
+def _figure(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in FIGURES or not path.parent.is_dir():
+        raise UserError(
+            what=f"--importance is {text}",
+            expected="a file that ends in .png or .svg, in a folder that exists",
+            hint="write for example --importance columns.png",
+        )
+    return path
 
 
 def _export(text: str) -> str:

@@ -22,6 +22,8 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from lossfleet.runners.data import table_file
 from lossfleet.sweeps.commands.cli import main
+from lossfleet.sweeps.keeping import sample
+from lossfleet.sweeps.keeping.importance import column_importance
 from lossfleet.sweeps.keeping.judgement import judge
 
 ROWS = 389
@@ -107,6 +109,8 @@ def test_rows_that_cannot_be_used_are_refused_and_nothing_is_written(
         (["predict", ".", "rows.csv"], "a folder without a file MLmodel"),
         (["evaluate", "model", "rows.csv", "--target", "z"], "no column 'z'"),
         (["evaluate", "model", "rows.csv"], "no column 'y'"),
+        (["evaluate", "model", "rows.csv", "--importance", "columns.txt"], "--importance is columns.txt"),
+        (["evaluate", "model", "rows.csv", "--importance", "no/columns.png"], "in a folder that exists"),
         (["serve", "model", "--port", "0"], "--port is 0"),
         (["export", "model", "--format", "onnx"], "--format is onnx"),
         (["export", "model", "--format", "ckpt", "--output", "no/m.ckpt"], "--output is no/m.ckpt"),
@@ -144,6 +148,40 @@ def test_labelled_rows_are_measured_as_scikit_learn_measures(model, capsys):
     for name, value in expected.items():
         assert f"{value:.4f}" in lines[name]
         assert "0.8000 (0.700 to 0.900)" in lines[name]
+
+
+def test_columns_that_matter_are_drawn_and_named(model, capsys):
+    table = labelled(model, 1.0)
+    table.to_csv("rows.csv", index=False)
+    assert main(["evaluate", "model", "rows.csv", "--importance", "columns.png"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("columns.png: shuffled, these columns cost most balanced accuracy: ")
+    assert Path("columns.png").read_bytes().startswith(b"\x89PNG")
+    labels = table["y"].map(CLASSES.index).to_numpy()
+    found = column_importance(model, table, labels).set_index("column")
+    # A column that does not vary cannot matter, and the others do as often as they are shuffled by hand.
+    assert found.loc["campaign", "mean"] == 0
+    random = np.random.default_rng(3)
+    for name in ("age", "balance", "job"):
+        losses = []
+        for _ in range(60):
+            shuffled = table.assign(**{name: random.permutation(table[name])})
+            predicted = model.predict(shuffled)["class"].cat.codes
+            losses.append(1 - balanced_accuracy_score(labels, predicted))
+        error = np.std(losses) * np.sqrt(1 / 5 + 1 / 60)
+        assert found.loc[name, "mean"] == pytest.approx(np.mean(losses), abs=4 * error)
+    assert f"{found.index[0]} {found['mean'].iloc[0]:.3f}" in said
+
+
+def test_a_sample_is_drawn_from_all_batches_alike(monkeypatch):
+    monkeypatch.setattr(sample, "MOST_ROWS", 100)
+    drawn = sample.Sample()
+    for start in range(0, 1000, 50):
+        drawn.add(pd.DataFrame({"row": range(start, start + 50)}))
+    rows = drawn.rows()["row"].to_numpy()
+    assert len(set(rows)) == 100
+    # The mean of 100 of 1,000 numbers, whose standard deviation is 289.
+    assert abs(rows.mean() - 499.5) < 4 * 289 / 10
 
 
 def test_a_label_that_is_no_class_is_refused_by_its_row(model, capsys):
