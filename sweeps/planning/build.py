@@ -54,20 +54,18 @@ def split_outer_parts(studies: Sequence[Study]) -> list[list[Study]]:
     An outer part has hyperparameters of its own, so none is the one to keep a model of.
     """
     evaluation = studies[0].config.evaluation
-    if evaluation.outer_parts is None or evaluation.outer_part is not None:
+    if evaluation.outer_parts is None:
         return [list(studies)]
+    all_parts = range(1, evaluation.outer_parts + 1)
+    numbers = all_parts if evaluation.outer_part is None else [evaluation.outer_part]
     return [
-        [
-            replace(
-                study,
-                config=replace(
-                    study.config, evaluation=replace(evaluation, outer_part=number), keep=Keep("none")
-                ),
-            )
-            for study in studies
-        ]
-        for number in range(1, evaluation.outer_parts + 1)
+        [replace(study, config=_on_outer_part(study.config, number)) for study in studies]
+        for number in numbers
     ]
+
+
+def _on_outer_part(config: Config, number: int) -> Config:
+    return replace(config, evaluation=replace(config.evaluation, outer_part=number), keep=Keep("none"))
 
 
 def build_config(composer: Composer, arguments: Sequence[str]) -> Config:
