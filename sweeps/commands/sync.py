@@ -26,7 +26,14 @@ def sync_sweeps(names: Sequence[str], uri: str | None) -> None:
         UserError: no such sweep, or it is still running.
         Failure: MLflow does not take the runs.
     """
-    for folder in [sweep_folder(name) for name in names] or list(known_sweeps().values()):
+    folders = [sweep_folder(name) for name in names] or list(known_sweeps().values())
+    if not folders:
+        raise UserError(
+            what=f"there are no sweeps under {STUDIES}/",
+            expected="sweeps that were run in this directory",
+            hint="run lossfleet sweep first, or go to its directory",
+        )
+    for folder in folders:
         study = first_study(folder)
         place = tracking_uri(uri or study["tracking"]["uri"])
         experiment = study["tracking"]["experiment"] or data_label(folder)
@@ -48,26 +55,15 @@ def sweep_folder(name: str) -> Path:
     if name not in known:
         raise UserError(
             what=f"there is no sweep {name} under {STUDIES}/",
-            expected=f"one of {', '.join(known)}",
-            hint=suggest(name, known),
+            expected=f"one of {', '.join(known)}" if known else "sweeps that were run in this directory",
+            hint=suggest(name, known) if known else "run lossfleet sweep first, or go to its directory",
         )
     return known[name]
 
 
 def known_sweeps() -> dict[str, Path]:
-    """The folders of all sweeps by name.
-
-    Raises:
-        UserError: there is none.
-    """
-    known = {path.parent.name: path.parent for path in sorted(STUDIES.glob(f"*/{JOURNAL_FILE}"))}
-    if not known:
-        raise UserError(
-            what=f"there are no sweeps under {STUDIES}/",
-            expected="sweeps that were run in this directory",
-            hint="run lossfleet sweep first, or go to its directory",
-        )
-    return known
+    """The folders of all sweeps by name."""
+    return {path.parent.name: path.parent for path in sorted(STUDIES.glob(f"*/{JOURNAL_FILE}"))}
 
 
 def first_study(folder: Path) -> dict[str, Any]:

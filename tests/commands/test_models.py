@@ -114,7 +114,7 @@ def test_rows_that_cannot_be_used_are_refused_and_nothing_is_written(
         (["serve", "model", "--port", "0"], "--port is 0"),
         (["export", "model", "--format", "onnx"], "--format is onnx"),
         (["export", "model", "--format", "ckpt", "--output", "no/m.ckpt"], "--output is no/m.ckpt"),
-        (["keep", "nothing"], "no sweeps under studies/"),
+        (["keep", "nothing"], "no sweep nothing under studies/"),
         (["keep", "nothing", "--members", "0"], "--members is 0"),
     ],
 )
