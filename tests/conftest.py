@@ -24,8 +24,9 @@ os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 # quarters of the processor's time.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 if WORKER:
-    CORES = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {CORES[int(WORKER.removeprefix("gw")) % len(CORES)]})
+    CORES, NUMBER = sorted(os.sched_getaffinity(0)), int(WORKER.removeprefix("gw"))
+    # One worker more than there are cores takes what those leave that wait.
+    os.sched_setaffinity(0, CORES[NUMBER : NUMBER + 1] or CORES)
 
 # Tests pass on a machine that others load too.
 settings.register_profile("no deadline", deadline=None)

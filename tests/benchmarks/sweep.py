@@ -20,6 +20,8 @@ from tests.benchmarks.measure import (
 )
 from tests.benchmarks.work import STRATEGIES
 
+# What the PyTorch script does.
+SAME_WORK = ("pruner=none", "references=[]", "keep=none")
 TORCH = (sys.executable, "-m", "tests.benchmarks.torch_sweep")
 
 
@@ -60,7 +62,7 @@ def run(quick: bool) -> list[Report]:
         lossfleet(size)
     with peers(default=("pynative_page_blocks",)) as mindspore:
         for _ in range(size.rounds):
-            rounds["lossfleet, no pruner"].append(lossfleet(size, "pruner=none", "keep=none"))
+            rounds["lossfleet, the same work"].append(lossfleet(size, *SAME_WORK))
             rounds["lossfleet as it comes (median pruner)"].append(lossfleet(size))
             rounds["lossfleet, first time on a machine"].append(lossfleet(size, is_first=True))
             if HAS_TORCH:
@@ -71,7 +73,7 @@ def run(quick: bool) -> list[Report]:
             rounds["MindSpore default mode"].append(
                 {"measured": epoch, "whole": epoch * trainings * size.epochs}
             )
-    base = median([each["whole"] for each in rounds["lossfleet, no pruner"]])
+    base = median([each["whole"] for each in rounds["lossfleet, the same work"]])
     rows: list[dict[str, Any]] = []
     for name, measured in rounds.items():
         values = {key: median([each[key] for each in measured]) for key in measured[0]}
@@ -97,8 +99,8 @@ def run(quick: bool) -> list[Report]:
         "MindSpore default mode is the solo engine without synchronised launches: one epoch of a replicate "
         "was measured and multiplied; imports, search, logging and evaluation come on top.",
         "The first time on a machine the fused kernels are compiled; later sweeps of the same shape have them.",
-        "The PyTorch script prunes nothing and keeps no model, so lossfleet without both does the same "
-        "work. Peak memory is that of the largest process.",
+        "The PyTorch script prunes nothing, has no references and keeps no model, so lossfleet without them does the "
+        "same work. Peak memory is that of the largest process.",
         *(() if HAS_TORCH else (NO_TORCH,)),
     )
     samples = {name: [each["whole"] for each in measured] for name, measured in rounds.items()}

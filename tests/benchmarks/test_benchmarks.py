@@ -15,7 +15,7 @@ from tests.benchmarks.__main__ import NAMES
 from tests.benchmarks.measure import HAS_TORCH, NO_TORCH, ROOT
 
 LOSSFLEET = [
-    "lossfleet, no pruner",
+    "lossfleet, the same work",
     "lossfleet as it comes (median pruner)",
     "lossfleet, first time on a machine",
 ]
