@@ -51,6 +51,8 @@ def write_mistakes(
             file=sys.stderr,
         )
     table = mistakes_table(replicates, factory.dataset, factory.shares)
+    # Where other machines have trained, there is no folder of the sweep yet.
+    folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(file, index=False)
     return (
         f"Mistakes: {file} has the {len(table)} test rows that {best['strategy']} gets wrong; "

@@ -22,6 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from lossfleet.conf.schema import Config
 from lossfleet.runners.environment import environment
+from lossfleet.runners.tracking.rows import mlflow_name
 from lossfleet.runners.tracking.runs import SWEEP_SETTINGS, as_params
 from tests.benchmarks.torch_training import Trained, train
 from tests.benchmarks.work import STRATEGIES, configuration, with_settings
@@ -104,7 +105,7 @@ class Tracker:
         values |= {(key, epochs): value for key, value in trained.metrics.items()}
         self.client.log_batch(
             run.info.run_id,
-            metrics=[Metric(key, value, ended, epoch) for (key, epoch), value in values.items()],
+            metrics=[Metric(mlflow_name(key), value, ended, epoch) for (key, epoch), value in values.items()],
             params=[Param(key, value) for key, value in params.items()],
             tags=[RunTag(key, value) for key, value in {**tags, "mlflow.parentRunId": parent}.items()],
         )
