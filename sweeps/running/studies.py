@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lossfleet.conf.schema import Config
 from lossfleet.runners.records import Record, ReplicateRecord, TrialRecord
 from lossfleet.sweeps.planning.plan import Plan, Study, trial_config
+from lossfleet.sweeps.planning.space import Value
 from lossfleet.sweeps.running.jobs import Job, ReplicateState, Stage
 from lossfleet.sweeps.search.choice import best_trial
 from lossfleet.sweeps.search.stopping import Stop
 from lossfleet.sweeps.search.study import Asked, StudySearch
 
+Point = tuple[tuple[str, Value], ...]
+
 
 class StudySource:
     """One study: asks for trials while there is room, then once for the final evaluation.
 
-    What an earlier process finished, by the journal, is not done again.
+    What an earlier process finished, by the journal, is not done again, and a trial whose values are there already
+    takes their result.
     """
 
     def __init__(self, study: Study, search: StudySearch, records: Iterable[Record]) -> None:
@@ -26,6 +30,7 @@ class StudySource:
         self.trials: dict[int, TrialRecord] = {}
         self.final: TrialRecord | None = None
         self._replicates: dict[tuple[str, int], dict[int, ReplicateRecord]] = defaultdict(dict)
+        self._points: dict[Point, int] = {}
         self._in_flight: dict[int, Asked] = {}
         self._final_started = False
         for record in records:
@@ -79,12 +84,25 @@ class StudySource:
             self._replicates[record.stage, record.trial][record.replicate] = record
         elif isinstance(record, TrialRecord) and record.stage == "search":
             self.trials[record.trial] = record
+            if record.state == "COMPLETE":
+                self._points.setdefault(point_of(record.params), record.trial)
         elif isinstance(record, TrialRecord):
             self.final = record
 
     def _job(self, stage: Stage, trial: int, params: dict[str, float | int | str], config: Config) -> Job:
         ended = self._replicates.get((stage, trial), {})
-        return make_job(self.study.strategy, stage, trial, params, config, ended.values())
+        same = self._points.get(point_of(params)) if stage == "search" and not ended else None
+        if same is not None:
+            ended = self._replicates[stage, same]
+        job = make_job(self.study.strategy, stage, trial, params, config, ended.values())
+        if same is not None:
+            job.reason = f"has the values of trial {same}, whose result it takes"
+        return job
+
+
+def point_of(params: Mapping[str, Value]) -> Point:
+    """The values of a trial, to find the same again."""
+    return tuple(sorted(params.items()))
 
 
 def make_job(

@@ -61,6 +61,12 @@ def remarks(plan: Plan, records: Sequence[Record]) -> list[str]:
             if isinstance(record, TrialRecord)
             and (record.strategy, record.stage) == (study.strategy, "search")
         ]
+        repeated = sum(trial.state == "COMPLETE" and trial.reason is not None for trial in trials)
+        if repeated:
+            said.append(
+                f"{repeated} of {len(trials)} trials of {study.strategy} had values that were there already, and took "
+                "their results"
+            )
         if budget.seconds is not None or budget.patience is not None:
             if len(trials) >= total_trials(study):
                 reason = "it has all its trials"
