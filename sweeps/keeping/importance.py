@@ -59,6 +59,11 @@ class _Classifier(ClassifierMixin, BaseEstimator):
         """Nothing: it was trained before."""
         return self
 
+    @property
+    def classes_(self) -> np.ndarray:
+        """The numbers of the classes, which scikit-learn's scorers ask for."""
+        return np.arange(len(self.model.classes))
+
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
         """Classes (N,) in 0..C-1."""
         return self.model.predict(rows, decision=self.decision)["class"].cat.codes.to_numpy()

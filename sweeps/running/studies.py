@@ -69,6 +69,9 @@ class StudySource:
     def finished(self, job: Job, record: TrialRecord) -> None:
         """Tell Optuna how a trial ended."""
         self._remember(record)
+        for replicate in job.replicates:
+            if replicate.record is not None:
+                self._remember(replicate.record)
         if job.stage == "search":
             del self._in_flight[job.trial]
             self.search.tell(job.trial, record.state, list(record.values.values()), record.violations)
