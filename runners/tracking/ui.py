@@ -11,7 +11,8 @@ import tempfile
 import time
 import urllib.request
 import webbrowser
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from lossfleet.conf.errors import UserError
@@ -56,24 +57,23 @@ def serve_ui(uri: str | None, port: int, *, opens: bool = False) -> None:
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", absolute_uri(chosen), "--workers", "1"]
     command += ["--artifacts-destination", str(Path("mlartifacts").absolute())]
+    # Nine more processes wait for jobs of language models otherwise.
+    with served(command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}) as server:
+        if opens:
+            open_when_served(address, views[0] if views else address, server)
+        server.wait()
+
+
+@contextmanager
+def served(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A server of MLflow's in a process of its own, which ends with the block, also where that is interrupted."""
     # Whoever ends this process ends the server.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The server and what it starts look for modules in their working directory first, whatever files are there.
     with tempfile.TemporaryDirectory() as empty:
-        server = subprocess.Popen(
-            command,
-            cwd=empty,
-            # Nine more processes wait for jobs of language models otherwise.
-            env={
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                **os.environ,
-                "MLFLOW_DISABLE_TELEMETRY": "true",
-            },
-        )
+        server = subprocess.Popen(command, cwd=empty, env={**environment, "MLFLOW_DISABLE_TELEMETRY": "true"})
         try:
-            if opens:
-                open_when_served(address, views[0] if views else address, server)
-            server.wait()
+            yield server
         except KeyboardInterrupt:
             pass
         finally:

@@ -113,27 +113,11 @@ class ReplicateFactory:
 
     def replicate(self, config: Config, *, seed: int, split: int) -> Replicate:
         """The replicate of a configuration on a (seed, split) pair."""
-        # Late: MindSpore takes seconds to import, and splits need none.
-        from lossfleet.runners.models.build import build_layers
-        from lossfleet.runners.models.initial import initial_parameters
-
         parts = self.split(seed, split)
         key = rows_key(config.sampler, seed, split)
         rows = self._rows.get(key, lambda: Rows(*training_rows(config.sampler, parts, seed=seed)))
-        features = rows.features.shape[1]
-        layers = build_layers(config.model, features, len(parts.class_counts))
-        return Replicate(
-            config=config,
-            seed=seed,
-            split_number=split,
-            split=parts,
-            rows=rows,
-            rows_key=key,
-            plan=self._plan(config, parts.draws, rows.labels, seed, split),
-            given=given_to_loss(config.loss, parts.class_counts),
-            layers=layers,
-            initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
-        )
+        plan = self._plan(config, parts.draws, rows.labels, seed, split)
+        return make_replicate(config, parts, rows, plan, seed=seed, split_number=split, key=key)
 
     def _plan(self, config: Config, draws: int, labels: np.ndarray, seed: int, split: int) -> np.ndarray:
         """The index plan; trials that differ in loss or optimizer alone have the same one."""
@@ -141,6 +125,40 @@ class ReplicateFactory:
             (config.sampler, config.budget.epochs, seed, split),
             lambda: index_plan(config.sampler, draws, labels, seed=seed, epochs=config.budget.epochs),
         )
+
+
+def make_replicate(
+    config: Config,
+    split: Split,
+    rows: Rows,
+    plan: np.ndarray,
+    *,
+    seed: int,
+    split_number: int,
+    key: tuple[object, ...],
+) -> Replicate:
+    """A replicate of these rows and this index plan, with its layers, initial parameters and what its loss is given.
+
+    Args: as the fields of `Replicate`; key is `rows_key`.
+    """
+    # Late: MindSpore takes seconds to import, and splits need none.
+    from lossfleet.runners.models.build import build_layers
+    from lossfleet.runners.models.initial import initial_parameters
+
+    features = rows.features.shape[1]
+    layers = build_layers(config.model, features, len(split.class_counts))
+    return Replicate(
+        config=config,
+        seed=seed,
+        split_number=split_number,
+        split=split,
+        rows=rows,
+        rows_key=key,
+        plan=plan,
+        given=given_to_loss(config.loss, split.class_counts),
+        layers=layers,
+        initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
+    )
 
 
 def rows_key(sampler: Part, seed: int, split: int) -> tuple[object, ...]:

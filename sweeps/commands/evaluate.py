@@ -50,7 +50,7 @@ def evaluate_file(
     classes = found.classes
     confusion, rows, told = np.zeros((len(classes), len(classes)), np.int64), 0, Told()
     sample = None if importance is None else Sample()
-    for _, batch in batches(found, file, label):
+    for batch in batches(found, file, label):
         labels = labels_of(batch[label], classes, first_row=rows + 1)
         predicted = predicted_rows(found, batch, decision=decision, first_row=rows + 1, told=told)
         confusion += confusion_matrix(predicted["class"].cat.codes.to_numpy(), labels, len(classes))

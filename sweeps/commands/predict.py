@@ -42,7 +42,7 @@ def predict_file(
         found = read_model(folder)
     rows, told = 0, Told()
     with predictions_writer(output) as writer:
-        for _, batch in batches(found, file):
+        for batch in batches(found, file):
             predicted = predicted_rows(found, batch, decision=decision, first_row=rows + 1, told=told)
             rows += len(predicted)
             writer.write(predicted)
@@ -54,15 +54,15 @@ def predict_file(
         print(f"{output}: {said}")
 
 
-def batches(model: Model, file: Path, label: str | None = None) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The number of each batch of a file, and its cells; the next one is read while one is worked on.
+def batches(model: Model, file: Path, label: str | None = None) -> Iterator[pd.DataFrame]:
+    """The cells of a file, batch by batch; the next one is read while one is worked on.
 
     Raises:
         UserError: see `open_rows` and `read_rows`.
     """
     columns = model.description["columns"]
     names = [column["name"] for column in columns] + ([] if label is None else [label])
-    return enumerate(read_ahead(read_rows(open_rows(file, names), columns, label)))
+    return read_ahead(read_rows(open_rows(file, names), columns, label))
 
 
 def predicted_rows(

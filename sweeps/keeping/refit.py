@@ -17,7 +17,7 @@ from lossfleet.runners.data.table_file import MISSING
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.prediction.portable import Encoder
 from lossfleet.runners.streams import Stream, generator
-from lossfleet.runners.training.replicate import Replicate, Rows, given_to_loss
+from lossfleet.runners.training.replicate import Replicate, Rows, make_replicate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,23 +157,7 @@ def portable_kinds(config: Config, replicate: Replicate) -> list[str]:
 
 def whole_replicate(config: Config, split: Split, seed: int) -> Replicate:
     """A member in training: a configuration on the split of `whole_split`, with a seed of its own."""
-    from lossfleet.runners.models.build import build_layers
-    from lossfleet.runners.models.initial import initial_parameters
-
     rows = Rows(*training_rows(config.sampler, split, seed=seed))
-    features = rows.features.shape[1]
-    layers = build_layers(config.model, features, len(split.class_counts))
-    return Replicate(
-        config=config,
-        seed=seed,
-        split_number=WHOLE_SPLIT,
-        split=split,
-        rows=rows,
-        rows_key=("whole", seed) if makes_rows(config.sampler) else ("whole",),
-        plan=index_plan(
-            config.sampler, len(split.train_labels), rows.labels, seed=seed, epochs=config.budget.epochs
-        ),
-        given=given_to_loss(config.loss, split.class_counts),
-        layers=layers,
-        initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
-    )
+    plan = index_plan(config.sampler, split.draws, rows.labels, seed=seed, epochs=config.budget.epochs)
+    key = ("whole", seed) if makes_rows(config.sampler) else ("whole",)
+    return make_replicate(config, split, rows, plan, seed=seed, split_number=WHOLE_SPLIT, key=key)

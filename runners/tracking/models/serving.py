@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.tracking.models.fetch import fetched_model
-from lossfleet.runners.tracking.ui import require_port
+from lossfleet.runners.tracking.ui import require_port, served
 
 
 def serve_model(model: str, uri: str | None, port: int) -> None:
@@ -39,21 +36,7 @@ def serve_model(model: str, uri: str | None, port: int) -> None:
         )
         command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
         command += ["--model-uri", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
-        environment = {
-            **os.environ,
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            # MLflow looks for its web server there, which stands beside this Python.
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        }
-        # Whoever ends this process ends the server.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        # The server looks for modules in its working directory first, whatever files are there.
-        with tempfile.TemporaryDirectory() as empty:
-            server = subprocess.Popen(command, cwd=empty, env=environment)
-            try:
-                server.wait()
-            except KeyboardInterrupt:
-                pass
-            finally:
-                server.terminate()
-                server.wait()
+        # MLflow looks for its web server there, which stands beside this Python.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        with served(command, {**os.environ, "PATH": path}) as server:
+            server.wait()
