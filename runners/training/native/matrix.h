@@ -1,0 +1,100 @@
+// Matrices whose rows are vectors of the machine, and their product.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;
+#elif defined(__AVX__)
+constexpr int WIDTH = 8;
+#else
+constexpr int WIDTH = 4;
+#endif
+typedef float Vector __attribute__((vector_size(WIDTH * sizeof(float))));
+
+// float32 in rows. Each row begins at a vector; up to the next one lie zeros, whose products are zeros again (or NaN,
+// in a model that has diverged) and never reach the columns.
+struct Matrix {
+    static constexpr std::align_val_t ALIGNMENT{64};
+    struct Free {
+        void operator()(float* values) const { ::operator delete(values, ALIGNMENT); }
+    };
+
+    int rows, columns, stride;
+    std::unique_ptr<float, Free> values;
+
+    Matrix(int rows, int columns)
+        : rows(rows), columns(columns), stride((columns + WIDTH - 1) / WIDTH * WIDTH),
+          values(static_cast<float*>(::operator new(bytes(), ALIGNMENT))) {
+        std::memset(values.get(), 0, bytes());
+    }
+
+    std::size_t bytes() const { return sizeof(float) * rows * stride; }
+    float* operator[](int row) { return values.get() + std::ptrdiff_t(row) * stride; }
+    const float* operator[](int row) const { return values.get() + std::ptrdiff_t(row) * stride; }
+};
+
+// The left side of a product: a matrix as it is, or transposed without being moved.
+struct Left {
+    const float* values;
+    std::ptrdiff_t row, column;
+
+    explicit Left(const Matrix& matrix) : values(matrix[0]), row(matrix.stride), column(1) {}
+    Left(const float* values, std::ptrdiff_t row, std::ptrdiff_t column) : values(values), row(row), column(column) {}
+    Left transposed() const { return {values, column, row}; }
+};
+
+inline Vector load(const float* values) { return *reinterpret_cast<const Vector*>(values); }
+inline void store(float* values, Vector vector) { *reinterpret_cast<Vector*>(values) = vector; }
+
+// ROWS x VECTORS of a product; its sums stay in registers.
+template <int ROWS, int VECTORS>
+inline void multiply_block(Matrix& out, int row, int column, Left left, int inner, const Matrix& right, const float* start) {
+    Vector sums[ROWS][VECTORS];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) sums[r][v] = start ? load(start + column + v * WIDTH) : Vector{};
+    const float* factors = left.values + row * left.row;
+    for (int k = 0; k < inner; ++k, factors += left.column) {
+        const float* terms = right[k] + column;
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < VECTORS; ++v) sums[r][v] += factors[r * left.row] * load(terms + v * WIDTH);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) store(out[row + r] + column + v * WIDTH, sums[r][v]);
+}
+
+template <int VECTORS>
+inline void multiply_columns(Matrix& out, int rows, int column, Left left, int inner, const Matrix& right, const float* start) {
+    int row = 0;
+    for (; row + 6 <= rows; row += 6) multiply_block<6, VECTORS>(out, row, column, left, inner, right, start);
+    for (; row + 2 <= rows; row += 2) multiply_block<2, VECTORS>(out, row, column, left, inner, right, start);
+    for (; row < rows; ++row) multiply_block<1, VECTORS>(out, row, column, left, inner, right, start);
+}
+
+// The first `rows` rows of out = start + left right.
+//
+// left: (rows, inner); right: (inner, columns of out); start: what each row begins with, null for zeros.
+inline void multiply(Matrix& out, int rows, Left left, int inner, const Matrix& right, const float* start = nullptr) {
+    int column = 0;
+    for (; column + 2 * WIDTH <= out.stride; column += 2 * WIDTH)
+        multiply_columns<2>(out, rows, column, left, inner, right, start);
+    if (column < out.stride) multiply_columns<1>(out, rows, column, left, inner, right, start);
+}
+
+// The sums of each column of the first `rows` rows.
+inline void sum_rows(float* out, const Matrix& matrix, int rows) {
+    for (int column = 0; column < matrix.stride; column += WIDTH) {
+        Vector sum{};
+        for (int row = 0; row < rows; ++row) sum += load(matrix[row] + column);
+        store(out + column, sum);
+    }
+}
