@@ -32,9 +32,11 @@ struct Layer {
 // y = x W + b. Parameters (inputs + 1, outputs): W, and b as the last row.
 struct Dense : Layer {
     Parameters own;
-    Matrix turned;
+    Matrix turned, zeros;
 
-    Dense(int inputs, int outputs) : Layer(inputs, outputs), own(inputs + 1, outputs), turned(outputs, inputs) {}
+    Dense(int inputs, int outputs)
+        : Layer(inputs, outputs), own(inputs + 1, outputs), turned(outputs, inputs),
+          zeros(1, inputs > outputs ? inputs : outputs) {}
     Parameters* parameters() override { return &own; }
 
     void forward(const Matrix& x, Matrix& y, int examples) override {
@@ -42,12 +44,11 @@ struct Dense : Layer {
     }
 
     void backward(const Matrix& x, const Matrix&, const Matrix& dy, Matrix* dx, int examples) override {
-        multiply(own.gradient, inputs, Left(x).transposed(), examples, dy);
+        multiply(own.gradient, inputs, Left(x).transposed(), examples, dy, zeros[0]);
         sum_rows(own.gradient[inputs], dy, examples);
         if (!dx) return;
-        for (int input = 0; input < inputs; ++input)
-            for (int output = 0; output < outputs; ++output) turned[output][input] = own.values[input][output];
-        multiply(*dx, examples, Left(dy), outputs, turned);
+        transpose(turned, own.values, inputs);
+        multiply(*dx, examples, Left(dy), outputs, turned, zeros[0]);
     }
 };
 

@@ -31,14 +31,14 @@ struct Objective {
     const float share;
 
     // By class and then by example, so that a vector holds examples.
-    Matrix others, slopes;
+    Matrix by_class, others;
     std::vector<float> losses, largest, of_label, of_others, logit_of_label, coefficient, weight;
     std::vector<std::uint8_t> is_kept;
     std::vector<int> order;
 
     Objective(int classes, int batch_size, float gamma, const float* class_weight, Mining mining, float share)
         : classes(classes), gamma(gamma), class_weight(class_weight), mining(mining), share(share),
-          others(classes, batch_size), slopes(classes, batch_size), losses(batch_size), largest(batch_size),
+          by_class(classes, batch_size), others(classes, batch_size), losses(batch_size), largest(batch_size),
           of_label(batch_size), of_others(batch_size), logit_of_label(batch_size), coefficient(batch_size),
           weight(batch_size), is_kept(batch_size, 1) {
         order.reserve(batch_size);
@@ -69,23 +69,28 @@ struct Objective {
     // loss = -q^gamma log p, slope of logit j = q^gamma (1 - gamma p log(p) / q) (p_j - y_j), with q = 1 - p summed from
     // the other classes, so that it is exact where p rounds to 1; the coefficient is the slope's first two factors.
     void focal(const Matrix& logits, const std::int32_t* labels, int examples) {
-        for (int c = 0; c < classes; ++c)
-            for (int n = 0; n < examples; ++n) slopes[c][n] = logits[n][c];
         std::fill(largest.begin(), largest.end(), -std::numeric_limits<float>::infinity());
         std::fill(of_label.begin(), of_label.end(), 0.0f);
         std::fill(of_others.begin(), of_others.end(), 0.0f);
         std::fill(logit_of_label.begin(), logit_of_label.end(), 0.0f);
-        for (int c = 0; c < classes; ++c)
-            for (int n = 0; n < examples; ++n) largest[n] = slopes[c][n] > largest[n] ? slopes[c][n] : largest[n];
-        for (int c = 0; c < classes; ++c)
+        for (int c = 0; c < classes; ++c) {
+            float* logit = by_class[c];
+            for (int n = 0; n < examples; ++n) logit[n] = logits[n][c];
+            for (int n = 0; n < examples; ++n) largest[n] = logit[n] > largest[n] ? logit[n] : largest[n];
+        }
+        for (int c = 0; c < classes; ++c) {
+            float *logit = by_class[c], *other = others[c];
+#pragma GCC ivdep
             for (int n = 0; n < examples; ++n) {
-                const float shifted = slopes[c][n] - largest[n], e = exponential(shifted);
+                const float shifted = logit[n] - largest[n], e = exponential(shifted);
                 const bool is_label = labels[n] == c;
-                others[c][n] = is_label ? 0.0f : e;
+                other[n] = is_label ? 0.0f : e;
                 of_others[n] += is_label ? 0.0f : e;
                 of_label[n] += is_label ? e : 0.0f;
                 logit_of_label[n] += is_label ? shifted : 0.0f;
             }
+        }
+#pragma GCC ivdep
         for (int n = 0; n < examples; ++n) {
             // of_label is 1 where the label has the largest logit: small others keep their digits.
             const float beyond_one = (of_label[n] - 1.0f) + of_others[n], reciprocal = 1.0f / (beyond_one + 1.0f);

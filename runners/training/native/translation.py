@@ -9,7 +9,7 @@ import numpy as np
 from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
 from lossfleet.losses.stacked import stacked_focal
 from lossfleet.runners.models.initial import Parameters
-from lossfleet.runners.models.layers import Dense, Dropout, Layer, ReLU
+from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.optimizer import Optimizer
 from lossfleet.runners.optimizers.sgd import SGD
@@ -18,7 +18,7 @@ from lossfleet.runners.training.replicate import Replicate, dropout_masks, learn
 from lossfleet.runners.training.shape import FleetShape
 
 # The numbers of network.h and objective.h; a class of the user's that derives from one of these is another one.
-LAYERS: dict[type[Layer], int] = {Dense: 0, ReLU: 1, Dropout: 4}
+LAYERS: dict[type[Layer], int] = {Dense: 0, ReLU: 1, GELU: 2, LayerNorm: 3, Dropout: 4}
 MININGS = {None: 0, hard_example_mask: 1, hard_example_mask_ratio: 2}
 
 
@@ -50,13 +50,11 @@ def layer_rows(layers: Sequence[Layer], features: int) -> np.ndarray:
 
 
 def flat_parameters(parameters: Sequence[Parameters]) -> np.ndarray:
-    """The parameters (P,) of all layers in the core's order, from those of their stock forms."""
-    return np.concatenate([_block(*arrays).ravel() for arrays in parameters if arrays])
+    """The parameters (P,) of all layers in the core's order, from those of their stock forms.
 
-
-def _block(weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """(inputs + 1, outputs) of a dense layer's weight (outputs, inputs) and bias; two rows of two vectors."""
-    return np.vstack([weight.T, bias]).astype(np.float32)
+    A layer's are rows of vectors: a dense layer's weight (inputs, outputs) and bias, a normalisation's gain and shift.
+    """
+    return np.concatenate([np.vstack([each.T for each in arrays]).ravel() for arrays in parameters if arrays])
 
 
 def choices(shape: FleetShape) -> np.ndarray:
