@@ -16,7 +16,16 @@ from lossfleet.runners.locks import locked
 
 COMPILER = "g++"
 # Products and sums may become one rounding; nothing else that would let a result depend on the surroundings.
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-march=native",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-shared",
+)
 FOLDER = Path(__file__).parent
 SOURCE = "core.cpp"
 

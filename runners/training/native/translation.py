@@ -36,7 +36,9 @@ def _unknown_objective(objective: Objective) -> str | None:
     loss, mining = objective.loss, objective.mining
     if loss.function is not stacked_focal or loss.constants or loss.numbers != ("gamma",):
         return "the loss"
-    if mining is not None and (mining.function not in MININGS or mining.constants or len(mining.numbers) != 1):
+    if mining is not None and (
+        mining.function not in MININGS or mining.constants or len(mining.numbers) != 1
+    ):
         return "the mining"
     return None
 
