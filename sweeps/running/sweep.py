@@ -27,7 +27,7 @@ from lossfleet.sweeps.report.conclusion import conclude, import_conclusion
 from lossfleet.sweeps.running.folder import STUDIES, locked, set_aside, store_configuration
 from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.progress import SweepProgress
-from lossfleet.sweeps.running.size import check_fusion
+from lossfleet.sweeps.running.size import check_fusion, choose_native
 from lossfleet.sweeps.running.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.search.stopping import remarks
 
@@ -46,11 +46,12 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
         Whether no trial ended with an exception.
 
     Raises:
-        UserError: this machine cannot fuse kernels as asked, the data cannot be split as asked, another process
-            runs this sweep, or its name stands for another configuration.
+        UserError: this machine cannot fuse kernels or have the native core as asked, the data cannot be split as
+            asked, another process runs this sweep, or its name stands for another configuration.
         Failure: the folder cannot be written, a training process died twice, or no trial was completed.
     """
     check_fusion(plan)
+    plan = choose_native(plan)
     factory = ReplicateFactory(plan.data)
     tell_notes(plan.data, factory.dataset)
     factory.split(plan.budget.search_seeds[0], 0)

@@ -8,6 +8,8 @@ import numpy as np
 
 from lossfleet.runners.training.native.build import core
 
+INT64S = ctypes.POINTER(ctypes.c_int64)
+
 
 class Call:
     """A call with arrays as arguments, those that are written to last; it is made once and done many times.
@@ -23,7 +25,7 @@ class Call:
         self._arrays = list(arrays)
         self._pointers = (ctypes.c_void_p * count)()
         self._ranks = (ctypes.c_int * count)()
-        self._shapes = (ctypes.POINTER(ctypes.c_int64) * count)()
+        self._shapes = (INT64S * count)()
         self._types = (ctypes.c_char_p * count)()
         for index, array in enumerate(arrays):
             self.set(index, array)
@@ -36,7 +38,7 @@ class Call:
         self._arrays[index] = array
         self._pointers[index] = array.__array_interface__["data"][0]
         self._ranks[index] = array.ndim
-        self._shapes[index] = (ctypes.c_int64 * array.ndim)(*array.shape)
+        self._shapes[index] = ctypes.cast((ctypes.c_int64 * array.ndim)(*array.shape), INT64S)
         self._types[index] = array.dtype.name.encode()
 
     def __call__(self) -> None:

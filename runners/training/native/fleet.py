@@ -67,10 +67,13 @@ class Member:
 class NativeFleet(Slots):
     """K slots that train replicates of one shape, an epoch at a time; see Slots."""
 
-    def __init__(self, shape: FleetShape, *, slots: int, threads: int | None = None) -> None:
+    def __init__(
+        self, shape: FleetShape, *, slots: int, row_sets: int | None = None, threads: int | None = None
+    ) -> None:
         """Args:
         shape: what all replicates have in common; the core must know it.
         slots: how many replicates are in training.
+        row_sets: of how many distinct sets of training rows there may be replicates at a time; None is any number.
         threads: that train replicates side by side; None is one a core of this process. Results are the same.
 
         Raises:
@@ -82,13 +85,15 @@ class NativeFleet(Slots):
         super().__init__(slots)
         self.shape = shape
         self._layers = translation.layer_rows(shape.layers, shape.features)
+        self._row_sets = row_sets
         self._members: dict[int, Member] = {}
         self._threads = threads or len(os.sched_getaffinity(0))
         self._executor = ThreadPoolExecutor(self._threads)
 
     def has_room(self, key: Key) -> bool:
-        """True: replicates keep their own rows."""
-        return True
+        """See Slots."""
+        in_use = {each.replicate.rows_key for each in self._members.values()}
+        return self._row_sets is None or key in in_use or len(in_use) < self._row_sets
 
     def enter(self, slot: int, replicate: Replicate) -> None:
         """See Slots."""

@@ -17,7 +17,7 @@ from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.replicate import Replicate, dropout_masks, learning_rates
 from lossfleet.runners.training.shape import FleetShape
 
-# The numbers of network.h and objective.h; a class of the user's that derives from one of these is another one.
+# The numbers of network.h and objective.h. A class of the user's that derives from one of these is another one.
 LAYERS: dict[type[Layer], int] = {Dense: 0, ReLU: 1, GELU: 2, LayerNorm: 3, Dropout: 4}
 MININGS = {None: 0, hard_example_mask: 1, hard_example_mask_ratio: 2}
 
@@ -62,20 +62,23 @@ def flat_parameters(parameters: Sequence[Parameters]) -> np.ndarray:
 def choices(shape: FleetShape) -> np.ndarray:
     """Batch size, mining and optimizer, (3,) int32."""
     mining = shape.objective.mining
-    optimizer = 0 if isinstance(shape.optimizer, AdamW) else 1 + shape.optimizer.nesterov
-    return np.array([shape.batch_size, MININGS[mining.function if mining else None], optimizer], np.int32)
+    kind, _ = _of_optimizer(shape.optimizer)
+    return np.array([shape.batch_size, MININGS[mining.function if mining else None], kind], np.int32)
 
 
 def numbers(shape: FleetShape, replicate: Replicate) -> np.ndarray:
     """gamma, what the mining keeps, and two numbers of the optimizer, (4,) float32."""
     own = shape.objective.numbers(replicate.config.loss, replicate.config.mining)
-    return np.array([*np.pad(own, (0, 2 - len(own))), *_of_optimizer(shape.optimizer)], np.float32)
+    _, of_optimizer = _of_optimizer(shape.optimizer)
+    return np.array([*np.pad(own, (0, 2 - len(own))), *of_optimizer], np.float32)
 
 
-def _of_optimizer(optimizer: Optimizer) -> tuple[float, float]:
+def _of_optimizer(optimizer: Optimizer) -> tuple[int, tuple[float, float]]:
+    """Its number in optimizers.h and its numbers there."""
     if isinstance(optimizer, AdamW):
-        return optimizer.beta1, optimizer.beta2
-    return optimizer.momentum, 0.0
+        return 0, (optimizer.beta1, optimizer.beta2)
+    assert isinstance(optimizer, SGD)
+    return 1 + optimizer.nesterov, (optimizer.momentum, 0.0)
 
 
 def coefficients(shape: FleetShape, replicate: Replicate) -> np.ndarray:
