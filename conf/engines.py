@@ -19,6 +19,7 @@ class Engine:
         address: of the Ray cluster; None starts one on this machine.
         storage: the database that the workers share; None stands for SQLite in the sweep's folder.
         workers: how many; None for one a CPU of the Ray cluster.
+        native: whether the native core trains the shapes that it knows: off, on, or auto, where it can be compiled.
         heartbeat: seconds between a worker's heartbeats; after six without one it has expired.
     """
 
@@ -26,6 +27,7 @@ class Engine:
     address: str | None = setting(str, None, example="10.0.0.1:6379")
     storage: str | None = setting(str, None, example=STORAGE_EXAMPLE)
     workers: int | None = setting(int, None, at_least=1, example="8")
+    native: str = setting(str, "off", choices=("off", "on", "auto"))
     heartbeat: float = setting(float, 5.0, above=0)
 
     def __post_init__(self) -> None:

@@ -136,7 +136,7 @@ class EngineRecord:
 
     slots: of each fleet. slot_epochs: epochs times slots; occupied_slot_epochs: those that trained a replicate.
     seconds: of wall time, by what they were spent on: compile, train, measure, search, write, enter.
-    fused: whether the kernels were.
+    fused: whether the kernels were. native: of each fleet, whether the native core trained it.
     """
 
     strategies: list[str]
@@ -147,6 +147,7 @@ class EngineRecord:
     started: float
     ended: float
     fused: bool = False
+    native: list[bool] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ import numpy as np
 from lossfleet.conf.parts import Part, named_part
 from lossfleet.conf.schema import Budget, Config, choose
 from lossfleet.runners.metrics.classification import classification_metrics, softmax
+from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm
 from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.fleet import Fleet
+from lossfleet.runners.training.native.fleet import NativeFleet
 from lossfleet.runners.training.replicate import Replicate, ReplicateFactory
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
+from lossfleet.runners.training.slots import Slots
 from lossfleet.runners.training.solo import train_solo
 
 EPOCHS = 6
@@ -32,6 +35,10 @@ def weighted(**settings: Any) -> Part:
 
 def mlp(*widths: int, dropout: float = 0.0) -> Part:
     return named_part("model", "mlp", widths=widths, dropout=dropout)
+
+
+def normalised(features: int, classes: int) -> list[Layer]:
+    return [Dense(features, 13), LayerNorm(13), GELU(), Dropout(0.2), Dense(13, classes)]
 
 
 def adamw(lr: float = 3e-3, **settings: Any) -> Part:
@@ -82,7 +89,13 @@ def make_fleet(replicates: list[Replicate], slots: int | None = None) -> Fleet |
     return Fleet(shape, slots=slots, pages=8, page_rows=700, evaluation_rows=150)
 
 
-def fill(fleet: Fleet | Cells, replicates: list[Replicate]) -> Fleet | Cells:
+def make_native_fleet(replicates: list[Replicate], slots: int | None = None, threads: int = 1) -> NativeFleet:
+    shape = shape_of_replicate(replicates[0])
+    assert isinstance(shape, FleetShape)
+    return NativeFleet(shape, slots=slots or len(replicates), threads=threads)
+
+
+def fill(fleet: Slots, replicates: list[Replicate]) -> Slots:
     for slot, each in enumerate(replicates):
         fleet.enter(slot, each)
     return fleet
@@ -110,7 +123,7 @@ def solo_curves(each: Replicate, cell: Any = None) -> Curves:
     return np.array(losses), np.array(accuracies), np.array(training)
 
 
-def fleet_curves(fleet: Fleet | Cells, replicates: list[Replicate]) -> Curves:
+def fleet_curves(fleet: Slots, replicates: list[Replicate]) -> Curves:
     """The curves (K, epochs) of replicates that enter the first slots."""
     fill(fleet, replicates)
     losses, accuracies, training = [], [], []

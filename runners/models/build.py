@@ -9,7 +9,7 @@ from mindspore import nn
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.runners.models.dropout import seed_dropouts
-from lossfleet.runners.models.layers import Dropout, Layer, trained_widths
+from lossfleet.runners.models.layers import GELU, Dropout, Layer, trained_widths
 
 
 def is_cell(model: Part) -> bool:
@@ -49,8 +49,10 @@ def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] 
     if not any(widths):
         raise _no_model(model, "has no parameters", "a layer that has, such as Dense")
     behind = made[max(n for n, width in enumerate(widths) if width) :]
-    if any(isinstance(layer, Dropout) for layer in behind):
-        raise _no_model(model, "drops logits", "no Dropout behind the last layer with parameters")
+    on_logits = [type(layer).__name__ for layer in behind if isinstance(layer, (Dropout, GELU))]
+    if on_logits:
+        expected = "neither Dropout nor GELU behind the last layer with parameters"
+        raise _no_model(model, f"has {on_logits[0]} on its logits", expected)
     return tuple(made)
 
 

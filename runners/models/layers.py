@@ -18,6 +18,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 Arrays = tuple[np.ndarray, ...]
+LAYER_NORM_EPSILON = 1e-5
 
 
 class Layer(ABC):
@@ -136,6 +137,72 @@ class ReLU(Layer):
 
 
 @dataclass(frozen=True)
+class GELU(Layer):
+    """About x times the share of a normal distribution below x, in the form with the hyperbolic tangent.
+
+        x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
+
+    Reference: Hendrycks and Gimpel 2016, arXiv 1606.08415.
+    """
+
+    def width(self, inputs: int) -> int:
+        """As many as inputs."""
+        return inputs
+
+    def stock(self) -> nn.Cell:
+        """`nn.GELU`."""
+        return nn.GELU()
+
+    def stacked(self, *, is_first: bool) -> nn.Cell:
+        """`nn.GELU` of all rows but the ones."""
+        return StackedGELU()
+
+
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """Brings the units of an example to mean 0 and variance 1, then scales and shifts each.
+
+        gain (x - mean) / sqrt(variance + 1e-5) + shift
+
+    Parameters: gain and shift, both (units,), which begin at 1 and 0.
+
+    Reference: Ba et al. 2016, arXiv 1607.06450.
+    """
+
+    units: int
+
+    def width(self, inputs: int) -> int:
+        """`units`; see Layer."""
+        if inputs != self.units:
+            raise ValueError(f"LayerNorm({self.units}) comes after {inputs} outputs; expected {self.units}")
+        return self.units
+
+    def stock(self) -> nn.Cell:
+        """`nn.LayerNorm`."""
+        return nn.LayerNorm((self.units,), epsilon=LAYER_NORM_EPSILON)
+
+    def initial(self, inputs: int, random: np.random.Generator) -> Arrays:
+        """Gain and shift; see Layer."""
+        return np.ones(self.units, np.float32), np.zeros(self.units, np.float32)
+
+    def stacked(self, *, is_first: bool) -> nn.Cell:
+        """See Layer."""
+        return StackedLayerNorm(is_first)
+
+    def block(self, parameters: Arrays, *, is_last: bool) -> np.ndarray | None:
+        """(2, units), and where it is not the last a column (0, 1), which makes the row of ones; see Layer."""
+        block = np.stack(parameters)
+        return block if is_last else np.column_stack([block, np.array([0, 1], np.float32)])
+
+    def trainable(self, block: np.ndarray, *, is_last: bool) -> np.ndarray:
+        """See Layer."""
+        trainable = np.ones_like(block)
+        if not is_last:
+            trainable[:, -1] = 0
+        return trainable
+
+
+@dataclass(frozen=True)
 class Dropout(Layer):
     """Multiplies by a mask of 0 and 1 / (1 - rate) that comes as data, so that all engines drop the same units.
 
@@ -219,3 +286,31 @@ class Product(nn.Cell):
 
     def bprop(self, activations: Tensor, masks: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, Tensor]:
         return dout * masks, ops.zeros_like(masks)
+
+
+class StackedGELU(nn.Cell):
+    """GELU of activations (K, width + 1, B), whose last row stays ones."""
+
+    def construct(self, activations: Tensor) -> Tensor:
+        return ops.concat((ops.gelu(activations[:, :-1], approximate="tanh"), activations[:, -1:]), 1)
+
+
+class StackedLayerNorm(nn.Cell):
+    """Layer normalisation of K members: weights (K, 2, units + 1) and activations (K, units + 1, B).
+
+    Weights (K, 2, units) are those of a last layer, whose outputs have no row of ones.
+    """
+
+    def __init__(self, is_first: bool) -> None:
+        super().__init__()
+        self.is_first = is_first
+
+    def construct(self, weight: Tensor, activations: Tensor) -> Tensor:
+        if self.is_first:
+            activations = ops.transpose(activations, (0, 2, 1))
+        units = activations[:, :-1]
+        mean = units.mean(1, keep_dims=True)
+        variance = ((units - mean) ** 2).mean(1, keep_dims=True)
+        rows = activations[:, : weight.shape[2]]
+        normal = (rows - mean) / ops.sqrt(variance + LAYER_NORM_EPSILON)
+        return ops.expand_dims(weight[:, 0], 2) * normal + ops.expand_dims(weight[:, 1], 2)

@@ -51,11 +51,13 @@ def speed_sentence(engines: Sequence[EngineRecord]) -> str:
     """
     metrics = speed_metrics(engines)
     fleets = [slots for engine in engines for slots in engine.slots]
+    natively = sum(each for engine in engines for each in engine.native)
+    native = f"{natively} of them native, " if natively else ""
     return (
         f"{metrics['replicate_epochs']:,.0f} epochs of replicates in {metrics['engine_seconds']:.1f} s, "
         f"{len(engines)} {'process' if len(engines) == 1 else 'processes'}, fleets of "
         f"{' and '.join(str(slots) for slots in fleets) or 'no'} slots, {metrics['slot_occupancy']:.0%} occupied, "
-        f"{'fused kernels, ' if all(engine.fused for engine in engines) else ''}"
+        f"{native}{'fused kernels, ' if all(engine.fused for engine in engines) else ''}"
         f"compilation {metrics['seconds_compile']:.1f} s"
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from lossfleet.runners.records import EngineRecord, Record, TrialRecord
 from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
 from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
+from lossfleet.runners.training.native.fleet import NativeFleet
+from lossfleet.runners.training.native.translation import unknown
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
 from lossfleet.runners.training.slots import Slots
@@ -22,7 +25,7 @@ from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.report.speed import Stopwatch
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring import measure
-from lossfleet.sweeps.running.size import fleet_shapes, fuses_kernels, may_make_rows
+from lossfleet.sweeps.running.size import choose_native, fleet_shapes, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
 
 
@@ -111,17 +114,19 @@ class LocalEngine:
         factory: makes the replicates.
         write: takes the records of replicates and trials as they end, those that belong together in one call.
         """
-        self.plan = plan
+        self.plan = plan = choose_native(plan)
         self.factory = factory
         self.queues: dict[FleetShape | CellShape, FleetQueue] = {}
         self._take = write
         self._watch = Stopwatch()
+        self._told: set[FleetShape] = set()
         self._started = time.time()
-        self._fuses = fuses_kernels(plan, factory)
+        self._shapes = [self._shape(study.config) for study in plan.studies]
+        in_graphs = [shape for shape in self._shapes if not self._is_native(shape)]
+        self._homes = fleet_shapes(in_graphs)
+        self._fuses = bool(in_graphs) and fuses_kernels(plan, factory)
         if self._fuses:
             fuse_kernels()
-        self._shapes = [self._shape(study.config) for study in plan.studies]
-        self._homes = fleet_shapes(self._shapes)
 
     def run(self, source: JobSource) -> None:
         """Train until the source is dry."""
@@ -157,6 +162,7 @@ class LocalEngine:
             started=self._started,
             ended=time.time(),
             fused=self._fuses,
+            native=[isinstance(queue.fleet, NativeFleet) for queue in queues],
         )
 
     def _next_job(self, source: JobSource) -> Job | None:
@@ -195,6 +201,20 @@ class LocalEngine:
             train_rows=split.draws,
         )
 
+    def _is_native(self, shape: FleetShape | CellShape) -> TypeGuard[FleetShape]:
+        """Whether the native core trains a shape; what it does not know is said once."""
+        if self.plan.engine.native == "off" or isinstance(shape, CellShape):
+            return False
+        reason = unknown(shape)
+        if reason is not None and shape not in self._told:
+            self._told.add(shape)
+            print(
+                f"lossfleet: the native core does not know {reason}: a graph fleet trains it",
+                file=sys.stderr,
+                flush=True,
+            )
+        return reason is None
+
     def _queue(self, config: Config) -> FleetQueue:
         """The fleet that a configuration trains in, made when it is the first of its shape."""
         shape = self._shape(config)
@@ -208,7 +228,7 @@ class LocalEngine:
         studies = [
             study
             for study, own in zip(self.plan.studies, self._shapes, strict=True)
-            if self._homes[own] == shape
+            if self._homes.get(own, own) == shape
         ]
         split = self.factory.split(self.plan.budget.search_seeds[0], 0)
         train_rows, largest_class = len(split.train_labels), int(split.class_counts.max())
@@ -238,8 +258,10 @@ class LocalEngine:
             page_rows=page_rows,
             evaluation_rows=evaluation_rows,
             epochs=self.plan.budget.epochs,
-            fleets=len(set(self._homes.values())),
+            fleets=len({self._homes.get(own, own) for own in self._shapes}),
         )
+        if self._is_native(shape):
+            return NativeFleet(shape, slots=slots, row_sets=pages)
         return Fleet(
             shape,
             slots=slots,

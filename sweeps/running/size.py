@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.data.samplers import makes_rows
 from lossfleet.runners.training.fusion import obstacle
+from lossfleet.runners.training.native.build import obstacle as native_obstacle
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
 
@@ -54,6 +56,32 @@ def check_fusion(plan: Plan) -> None:
             expected="a machine that can compile kernels",
             hint="mend that, or leave fleet.fused out: training is slower and otherwise the same",
         )
+
+
+def choose_native(plan: Plan) -> Plan:
+    """The plan with `engine.native` on or off: auto is on where this machine can have the core, else that is said.
+
+    Raises:
+        UserError: the user wants it and this machine cannot.
+    """
+    if plan.engine.native == "off" or (reason := native_obstacle()) is None:
+        return plan if plan.engine.native != "auto" else _with_native(plan, "on")
+    if plan.engine.native == "on":
+        raise UserError(
+            what=f"engine.native is on, but {reason}",
+            expected="a machine that can compile the native core",
+            hint="install g++, or write engine.native=off: training is slower and otherwise the same",
+        )
+    print(
+        f"lossfleet: the graph fleet trains, which is slower than the native core: {reason}", file=sys.stderr
+    )
+    return _with_native(plan, "off")
+
+
+def _with_native(plan: Plan, native: str) -> Plan:
+    engine = replace(plan.engine, native=native)
+    studies = [replace(study, config=replace(study.config, engine=engine)) for study in plan.studies]
+    return replace(plan, studies=tuple(studies))
 
 
 def share_cost(share: Sequence[Study]) -> float:

@@ -36,7 +36,7 @@ from lossfleet.sweeps.running.folder import (
 from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.progress import SweepProgress
 from lossfleet.sweeps.running.references import References
-from lossfleet.sweeps.running.size import check_fusion
+from lossfleet.sweeps.running.size import check_fusion, choose_native
 from lossfleet.sweeps.search.stopping import remarks
 
 # Seconds that an interrupted sweep waits for MLflow; the writer goes on in the background.
@@ -54,11 +54,12 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
         Whether no trial ended with an exception.
 
     Raises:
-        UserError: this machine cannot fuse kernels as asked, the data cannot be split as asked, another process
-            runs this sweep, or its name stands for another configuration.
+        UserError: this machine cannot fuse kernels or have the native core as asked, the data cannot be split as
+            asked, another process runs this sweep, or its name stands for another configuration.
         Failure: the folder cannot be written, a training process died twice, or no trial was completed.
     """
     check_fusion(plan)
+    plan = choose_native(plan)
     factory = ReplicateFactory.of(plan.studies[0].config)
     tell_notes(plan.data, factory.dataset)
     tell_small_classes(factory.dataset, factory.split(plan.budget.search_seeds[0], 0))

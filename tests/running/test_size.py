@@ -15,6 +15,7 @@ from lossfleet.sweeps.planning.compose import run_sweeper
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running import size
 from lossfleet.sweeps.running.size import (
+    choose_native,
     fleet_shapes,
     fuses_kernels,
     may_make_rows,
@@ -95,6 +96,27 @@ def test_kernels_are_fused_where_there_is_much_to_train_and_the_machine_can(monk
     assert not fuses_kernels(main, ReplicateFactory(main.data))
     with pytest.raises(UserError, match=r"fleet.fused is true, but g\+\+ is not on the path"):
         fuses_kernels(forced, ReplicateFactory(forced.data))
+
+
+def test_the_native_core_trains_as_the_user_says_and_with_auto_where_it_can(monkeypatch, capsys):
+    plans = {native: plan(*SMALL, f"engine.native={native}") for native in ("off", "on", "auto")}
+    assert plan(*SMALL).engine.native == "off"
+    monkeypatch.setattr(size, "native_obstacle", lambda: None)
+    assert {native: choose_native(each).engine.native for native, each in plans.items()} == {
+        "off": "off",
+        "on": "on",
+        "auto": "on",
+    }
+    monkeypatch.setattr(size, "native_obstacle", lambda: "g++ is not on the path")
+    assert choose_native(plans["off"]).engine.native == "off"
+    assert capsys.readouterr().err == ""
+    chosen = choose_native(plans["auto"])
+    assert {study.config.engine.native for study in chosen.studies} == {"off"}
+    # Asked again, by the engine, it says no more.
+    assert choose_native(chosen) == chosen
+    assert capsys.readouterr().err.count("g++ is not on the path") == 1
+    with pytest.raises(UserError, match=r"engine.native is on, but g\+\+ is not on the path"):
+        choose_native(plans["on"])
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from replicate_runs import config, mlp
-from whole_sweeps import TINY, finished
+from whole_sweeps import TINY, finished, journal
 
 from lossfleet.runners.records import EngineRecord
 from lossfleet.runners.training import fleet, replicate
@@ -53,10 +54,10 @@ def test_a_large_table_has_replicates_of_as_many_splits_as_fit_into_memory(monke
     assert pages(220_000_000) == 1
 
 
-def test_a_sweep_with_memory_for_one_split_finds_the_same(tmp_path, monkeypatch):
+def test_a_sweep_finds_the_same_natively_and_with_memory_for_one_split(tmp_path, monkeypatch, capsys):
     arguments = ["sweep", *TINY, "tracking.enabled=false", "fleet.processes=1"]
     found = []
-    for name in ("roomy", "narrow"):
+    for name in ("native", "roomy", "narrow"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         if name == "narrow":
@@ -65,14 +66,18 @@ def test_a_sweep_with_memory_for_one_split_finds_the_same(tmp_path, monkeypatch)
             # Parts of 36 rows in pieces of 5.
             monkeypatch.setattr(fleet, "EVALUATED_ROWS", 5)
             monkeypatch.setattr(local, "EVALUATED_ROWS", 5)
-        assert main(arguments) == 0
+        assert main([*arguments, f"engine.native={'on' if name == 'native' else 'off'}"]) == 0
+        (engine,) = (each for each in journal(Path(), "tiny").read() if isinstance(each, EngineRecord))
+        assert engine.native == [name == "native"] * len(engine.slots)
+        assert ("of them native" in capsys.readouterr().err) == (name == "native")
         found.append(finished(tmp_path / name))
-    roomy, narrow = found
-    assert roomy.keys() == narrow.keys()
-    for key, (state, epochs_or_value, numbers) in roomy.items():
-        assert narrow[key][0] == state == "COMPLETE"
-        assert narrow[key][1] == pytest.approx(epochs_or_value, abs=1e-6)
-        assert dict(narrow[key][2]) == pytest.approx(dict(numbers), rel=1e-4, abs=1e-5)
+    native, roomy, narrow = found
+    for other in (native, narrow):
+        assert roomy.keys() == other.keys()
+        for key, (state, epochs_or_value, numbers) in roomy.items():
+            assert other[key][0] == state == "COMPLETE"
+            assert other[key][1] == pytest.approx(epochs_or_value, abs=1e-6)
+            assert dict(other[key][2]) == pytest.approx(dict(numbers), rel=1e-4, abs=1e-5)
 
 
 def test_speed_adds_up_the_engines():

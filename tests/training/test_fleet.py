@@ -1,4 +1,4 @@
-"""The fleet against its oracle, the solo engine on stock layers, and the properties of its slots."""
+"""Both fleets against their oracle, the solo engine on stock layers, and the properties of the fleet's slots."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from replicate_runs import (
     focal,
     log_loss,
     make_fleet,
+    make_native_fleet,
     mlp,
     replicate,
     shape_of_replicate,
@@ -78,6 +79,9 @@ MEMBERS = {
     "no hidden layer": config(focal(1.0), model=mlp()),
     "one hidden layer": config(focal(1.0), model=mlp(17)),
     "three hidden layers": config(focal(1.0), model=mlp(7, 5, 3)),
+    "layer normalisation and gelu": config(
+        focal(1.0), model=Part("model", "normalised", "replicate_runs.normalised")
+    ),
     "dropout": config(focal(1.0), model=mlp(13, 11, dropout=0.3)),
     "dropout of another rate": config(focal(1.0), model=mlp(13, 11, dropout=0.1)),
     "sgd with momentum": config(focal(1.0), optimizer=sgd(momentum=0.8)),
@@ -133,6 +137,15 @@ def test_a_fleets_replicate_equals_its_solo_run(name, slots):
     found = fleet_of(shape_of_replicate(member((name, 0))), slots)
     for curve, expected in zip(found[name, 0], solo((name, 0)), strict=True):
         np.testing.assert_allclose(curve, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in MEMBERS if name != "label smoothing"])
+def test_a_native_replicate_equals_its_solo_run(name):
+    company = [member((name, 1)), member((name, 0))]
+    for curve, expected in zip(
+        fleet_curves(make_native_fleet(company), company), solo((name, 0)), strict=True
+    ):
+        np.testing.assert_allclose(curve[1], expected, rtol=1e-4)
 
 
 def test_what_does_not_mine_trains_the_same_in_a_fleet_that_mines():

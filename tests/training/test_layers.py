@@ -13,7 +13,16 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.runners.models.build import build_layers
 from lossfleet.runners.models.initial import Parameters, initial_parameters
-from lossfleet.runners.models.layers import Dense, Dropout, Layer, ReLU, dropouts, trained_widths
+from lossfleet.runners.models.layers import (
+    GELU,
+    Dense,
+    Dropout,
+    Layer,
+    LayerNorm,
+    ReLU,
+    dropouts,
+    trained_widths,
+)
 from lossfleet.runners.models.mlp import mlp
 from lossfleet.runners.models.stacked import (
     StackedModel,
@@ -34,12 +43,18 @@ UNUSUAL: list[Layer] = [
     *(Dropout(0.4), ReLU(), Dropout(0.2), Dense(FEATURES, 13), Dense(13, 17)),
     *(Dropout(0.5), ReLU(), Dense(17, CLASSES, "glorot"), ReLU()),
 ]
+# A normalisation may come first, last and behind anything.
+NORMALISED: list[Layer] = [
+    *(LayerNorm(FEATURES), Dense(FEATURES, 13), GELU(), LayerNorm(13), Dropout(0.3)),
+    *(Dense(13, CLASSES), LayerNorm(CLASSES)),
+]
 MODELS = {
     "logistic": mlp(FEATURES, CLASSES, widths=()),
     "one hidden": mlp(FEATURES, CLASSES, widths=(13,)),
     "two hidden": HIDDEN,
     "dropout": DROPPED,
     "unusual": UNUSUAL,
+    "normalised": NORMALISED,
 }
 
 
@@ -82,6 +97,12 @@ def forward(
             outputs = outputs @ weight.T + bias
         elif isinstance(layer, ReLU):
             outputs = np.maximum(outputs, 0)
+        elif isinstance(layer, GELU):
+            outputs *= (1 + np.tanh(np.sqrt(2 / np.pi) * (outputs + 0.044715 * outputs**3))) / 2
+        elif isinstance(layer, LayerNorm):
+            gain, shift = (each.astype(np.float64) for each in arrays)
+            spread = np.sqrt(outputs.var(1, keepdims=True) + 1e-5)
+            outputs = gain * (outputs - outputs.mean(1, keepdims=True)) / spread + shift
         elif masks:
             outputs = outputs * left.pop(0).T
     return outputs
@@ -162,7 +183,7 @@ class Gradient(nn.Cell):
         return ms.value_and_grad(self.model, 0, None, False, False, True)(buffer, examples, masks, slope)[1]
 
 
-@pytest.mark.parametrize("name", ["two hidden", "dropout", "unusual"])
+@pytest.mark.parametrize("name", ["two hidden", "dropout", "unusual", "normalised"])
 def test_gradient_of_a_stacked_model_by_finite_differences(name):
     layers = MODELS[name]
     members, examples, masks = members_of(layers), normal(MEMBERS, BATCH, FEATURES), masks_of(layers)
@@ -222,6 +243,14 @@ def drops_logits(features: int, classes: int) -> list[Layer]:
     return [Dense(features, classes), ReLU(), Dropout(0.1)]
 
 
+def gelu_of_logits(features: int, classes: int) -> list[Layer]:
+    return [Dense(features, classes), GELU()]
+
+
+def unfit_norm(features: int, classes: int) -> list[Layer]:
+    return [LayerNorm(13), Dense(13, classes)]
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -229,7 +258,9 @@ def drops_logits(features: int, classes: int) -> list[Layer]:
         (other_classes, "gives 8 outputs; expected 7, one logit a class"),
         (unfit, r"Dense\(17, 7\) comes after 13 outputs; expected 17"),
         (untrained, "has no parameters"),
-        (drops_logits, "drops logits"),
+        (drops_logits, "has Dropout on its logits"),
+        (gelu_of_logits, "has GELU on its logits"),
+        (unfit_norm, r"LayerNorm\(13\) comes after 7 outputs; expected 13"),
     ],
 )
 def test_what_is_no_model_is_refused(model, message):

@@ -1,0 +1,134 @@
+"""The native core as a shared library: compiled where it is first wanted, for this machine's CPU, and kept."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from lossfleet.runners.locks import locked
+
+COMPILER = "g++"
+# Products and sums may become one rounding; nothing else that would let a result depend on the surroundings.
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-march=native",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-shared",
+)
+FOLDER = Path(__file__).parent
+SOURCE = "core.cpp"
+
+_own_folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+class NoCore(Exception):
+    """This machine cannot have the native core; the message says why."""
+
+
+def obstacle() -> str | None:
+    """Why this machine cannot train natively, or None if it can; the core is compiled if it is not there yet."""
+    try:
+        core()
+    except NoCore as error:
+        return str(error)
+    return None
+
+
+@cache
+def core() -> ctypes.CDLL:
+    """The native core in this process.
+
+    Raises:
+        NoCore: there is no compiler, or it fails, or the system refuses what it made.
+    """
+    path = library()
+    try:
+        found = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NoCore(str(error)) from error
+    found.last_reason.restype = ctypes.c_char_p
+    return found
+
+
+@cache
+def library() -> Path:
+    """The file of the core: in the user's cache folder, else in one that ends with this process.
+
+    Raises:
+        NoCore: there is no compiler, or it fails.
+    """
+    global _own_folder
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return built(folder)
+    except (OSError, RuntimeError):
+        # No home, or none that can be written.
+        _own_folder = tempfile.TemporaryDirectory(prefix="lossfleet-native-")
+        return built(Path(_own_folder.name))
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of the core.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "lossfleet"
+
+
+def built(folder: Path) -> Path:
+    """The library in a folder, compiled unless it is there; of two processes the second waits for the first.
+
+    Raises:
+        NoCore: it is not there, and there is no compiler, or it fails.
+    """
+    library = folder / f"native-{digest()}.so"
+    if library.exists():
+        return library
+    if shutil.which(COMPILER) is None:
+        raise NoCore(f"{COMPILER} is not on the path")
+    with locked(folder / "native.lock"):
+        if not library.exists():
+            part = library.with_suffix(f".{os.getpid()}")
+            command = [COMPILER, *FLAGS, str(FOLDER / SOURCE), "-o", str(part)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                part.unlink(missing_ok=True)
+                said = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+                raise NoCore(f"{COMPILER} fails: {said[0]}")
+            # Whoever finds the library finds it whole.
+            part.replace(library)
+    return library
+
+
+def digest() -> str:
+    """What tells libraries apart: the source, the flags, and the CPU that `-march=native` compiles for."""
+    found = hashlib.sha256(" ".join((*FLAGS, cpu())).encode())
+    for file in sorted([*FOLDER.glob("*.h"), FOLDER / SOURCE]):
+        found.update(file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def cpu() -> str:
+    """The name of the CPU and what it can do."""
+    described = [platform.machine(), platform.processor()]
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        # Of the first of its cores, without what changes, such as its frequency.
+        first = information.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+        stable = ("model name", "flags", "Features", "CPU implementer", "CPU part", "isa")
+        described += [line for line in first.splitlines() if line.startswith(stable)]
+    return "\n".join(described)

@@ -1,0 +1,141 @@
+"""The native fleet: the same slots as a fleet's, whose replicates the core trains, one at a time in each thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from lossfleet.runners.training.native import translation
+from lossfleet.runners.training.native.call import Call
+from lossfleet.runners.training.pool import Key
+from lossfleet.runners.training.replicate import Replicate
+from lossfleet.runners.training.shape import FleetShape
+from lossfleet.runners.training.slots import Slots
+
+# The places of the arguments that change from epoch to epoch.
+PLAN, MASKS, COEFFICIENTS = 6, 7, 11
+
+
+class Member:
+    """A replicate in training: its parameters and moments, and the call that trains them for an epoch."""
+
+    def __init__(self, shape: FleetShape, layers: np.ndarray, replicate: Replicate) -> None:
+        self.shape = shape
+        self.layers = layers
+        self.replicate = replicate
+        self.parameters = translation.flat_parameters(replicate.initial)
+        self.loss = np.zeros(1, np.float32)
+        self._coefficients = translation.coefficients(shape, replicate)
+        state = (self.parameters, np.zeros_like(self.parameters), np.zeros_like(self.parameters))
+        self._call = Call("train_epoch", *self._inputs(state), *state, self.loss)
+
+    def _inputs(self, state: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        return [
+            self.layers,
+            *state,
+            np.ascontiguousarray(self.replicate.features, np.float32),
+            np.ascontiguousarray(self.replicate.labels, np.int32),
+            self._plan(0),
+            np.ones((1, 1, 1), np.float32),
+            self.replicate.given["class_weight"],
+            translation.choices(self.shape),
+            translation.numbers(self.shape, self.replicate),
+            self._coefficients[0],
+        ]
+
+    def train_epoch(self, epoch: int) -> float:
+        """Train for an epoch, counted from 0; returns the mean training loss."""
+        self._call.set(PLAN, self._plan(epoch))
+        self._call.set(MASKS, translation.masks(self.shape, self.replicate, epoch))
+        self._call.set(COEFFICIENTS, self._coefficients[epoch])
+        self._call()
+        return float(self.loss[0])
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Logits (C, N) of features (N, F)."""
+        found = np.empty((self.shape.classes, len(features)), np.float32)
+        Call("predict_logits", self.layers, self.parameters, np.ascontiguousarray(features), found)()
+        return found
+
+    def _plan(self, epoch: int) -> np.ndarray:
+        return np.ascontiguousarray(self.replicate.plan[epoch], np.int32)
+
+
+class NativeFleet(Slots):
+    """K slots that train replicates of one shape, an epoch at a time; see Slots."""
+
+    def __init__(
+        self, shape: FleetShape, *, slots: int, row_sets: int | None = None, threads: int | None = None
+    ) -> None:
+        """Args:
+        shape: what all replicates have in common; the core must know it.
+        slots: how many replicates are in training.
+        row_sets: of how many distinct sets of training rows there may be replicates at a time; None is any number.
+        threads: that train replicates side by side; None is one a core of this process. Results are the same.
+
+        Raises:
+            ValueError: the core does not know the shape.
+            NoCore: this machine cannot have the core.
+        """
+        if (reason := translation.unknown(shape)) is not None:
+            raise ValueError(f"the native core does not know {reason}; expected a shape that it knows")
+        super().__init__(slots)
+        self.shape = shape
+        self._layers = translation.layer_rows(shape.layers, shape.features)
+        self._row_sets = row_sets
+        self._members: dict[int, Member] = {}
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._executor = ThreadPoolExecutor(self._threads)
+
+    def has_room(self, key: Key) -> bool:
+        """See Slots."""
+        in_use = {each.replicate.rows_key for each in self._members.values()}
+        return self._row_sets is None or key in in_use or len(in_use) < self._row_sets
+
+    def enter(self, slot: int, replicate: Replicate) -> None:
+        """See Slots."""
+        self.require_free(slot)
+        self._members[slot] = Member(self.shape, self._layers, replicate)
+        self.occupants[slot] = replicate
+        self.epochs[slot] = 0
+
+    def leave(self, slot: int) -> None:
+        """See Slots."""
+        self.occupants[slot] = None
+        self._members.pop(slot, None)
+
+    def train_epoch(self) -> np.ndarray:
+        """See Slots."""
+        losses = np.full(self.slots, np.nan)
+
+        def train(slot: int) -> None:
+            losses[slot] = self._members[slot].train_epoch(int(self.epochs[slot]))
+
+        self._in_threads(train, self._members)
+        self.epochs[list(self._members)] += 1
+        return losses
+
+    def logits(self, part: str) -> np.ndarray:
+        """See Slots."""
+        features = {
+            slot: getattr(each.replicate.split, f"{part}_features") for slot, each in self._members.items()
+        }
+        rows = max(map(len, features.values()))
+        logits = np.zeros((self.slots, self.shape.classes, rows), np.float32)
+
+        def predict(slot: int) -> None:
+            logits[slot, :, : len(features[slot])] = self._members[slot].logits(features[slot])
+
+        self._in_threads(predict, self._members)
+        return logits
+
+    def _in_threads(self, function: Callable[[int], None], slots: Iterable[int]) -> None:
+        """Calls a function for each slot; a thread takes the next one as soon as it is free."""
+        if self._threads == 1:
+            for slot in slots:
+                function(slot)
+        else:
+            list(self._executor.map(function, slots))

@@ -1,0 +1,274 @@
+"""The native core: gradients against float64, the same bits however it is called, and what it refuses.
+
+That its replicates equal their solo runs is in test_fleet.py, beside the fleet's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+from replicate_runs import (
+    CROSS_ENTROPY,
+    EPOCHS,
+    adamw,
+    config,
+    fill,
+    fleet_curves,
+    focal,
+    make_native_fleet,
+    mlp,
+    replicate,
+    shape_of_replicate,
+)
+from test_fleet import COSINE, SMOOTHED, fraction, ratio, sgd
+from test_layers import CLASSES, FEATURES, MODELS, forward, members_of
+
+from lossfleet.conf.parts import Part, named_part
+from lossfleet.runners.models.layers import Dense, Layer, ReLU, dropouts
+from lossfleet.runners.training.native.call import Call
+from lossfleet.runners.training.native.operators import predict_logits_operator, train_epoch_operator
+from lossfleet.runners.training.native.translation import flat_parameters, layer_rows, unknown
+from lossfleet.runners.training.replicate import Replicate
+
+ROWS = 23
+MININGS = {"none": (0, 0.0), "fraction": (1, 0.4), "ratio": (2, 0.7)}
+
+
+def epoch_inputs(
+    layers: list[Layer], *, gamma: float = 0.0, mining: str = "none", seed: int = 0
+) -> list[np.ndarray]:
+    """One step of plain gradient descent at rate 1 on one batch, so that it takes the gradient away."""
+    random = np.random.default_rng(seed)
+    kind, share = MININGS[mining]
+    parameters = flat_parameters(members_of(layers)[0])
+    masks = [
+        (random.random((1, width, ROWS)) >= rate) / np.float32(1 - rate)
+        for rate, width in dropouts(layers, FEATURES)
+    ]
+    return [
+        layer_rows(layers, FEATURES),
+        parameters,
+        np.zeros_like(parameters),
+        np.zeros_like(parameters),
+        random.normal(size=(ROWS, FEATURES)).astype(np.float32),
+        random.integers(0, CLASSES, ROWS, np.int32),
+        random.permutation(ROWS).astype(np.int32),
+        np.concatenate(masks, axis=1) if masks else np.ones((1, 1, 1), np.float32),
+        random.uniform(0.5, 2, CLASSES).astype(np.float32),
+        np.array([ROWS, kind, 1], np.int32),
+        np.array([gamma, share, 0, 0], np.float32),
+        np.array([[1], [0]], np.float32),
+    ]
+
+
+def called(inputs: list[np.ndarray]) -> list[np.ndarray]:
+    outputs = [np.empty_like(each) for each in inputs[1:4]] + [np.empty(1, np.float32)]
+    Call("train_epoch", *inputs, *outputs)()
+    return outputs
+
+
+def objective(layers: list[Layer], inputs: list[np.ndarray], arrays: list[tuple[np.ndarray, ...]]) -> float:
+    """The definition in float64: the mean over the examples that count."""
+    _, _, _, _, features, labels, plan, masks, class_weight, choices, numbers, _ = inputs
+    widths = [width for _, width in dropouts(layers, FEATURES)]
+    own = np.split(masks[0], np.cumsum(widths)[:-1]) if widths else []
+    logits, labels = forward(layers, arrays, features[plan], own), labels[plan]
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    p = (exponentials / exponentials.sum(1, keepdims=True))[np.arange(ROWS), labels]
+    losses = -class_weight[labels].astype(float) * (1 - p) ** float(numbers[0]) * np.log(p)
+    kept = np.ones(ROWS, bool)
+    if choices[1] == 1:
+        kept = np.argsort(np.argsort(-losses)) < np.ceil(numbers[1] * ROWS)
+    elif choices[1] == 2:
+        positive = labels == 1
+        rank = np.argsort(np.argsort(np.where(positive, np.inf, -losses)))
+        kept = positive | (rank < max(1, np.ceil(numbers[1] * positive.sum())))
+    return float(losses[kept].mean())
+
+
+@pytest.mark.parametrize("mining", MININGS)
+@pytest.mark.parametrize("gamma", [0.0, 1.5])
+@pytest.mark.parametrize("name", MODELS)
+def test_loss_and_gradient_are_those_of_the_definition(name, gamma, mining):
+    layers = MODELS[name]
+    inputs = epoch_inputs(layers, gamma=gamma, mining=mining)
+    arrays = [tuple(map(np.float64, each)) for each in members_of(layers)[0]]
+    parameters, _, _, loss = called(inputs)
+    np.testing.assert_allclose(loss[0], objective(layers, inputs, arrays), rtol=1e-5)
+    random = np.random.default_rng(1)
+    for layer, own in enumerate(arrays):
+        for array in range(len(own)):
+            for flat in random.choice(own[array].size, min(7, own[array].size), replace=False):
+                place = np.unravel_index(flat, own[array].shape)
+                ends = []
+                for step in (1e-6, -1e-6):
+                    changed = [[each.copy() for each in some] for some in arrays]
+                    changed[layer][array][place] += step
+                    ends.append(objective(layers, inputs, changed))
+                marked = [tuple(np.zeros_like(each) for each in some) for some in arrays]
+                marked[layer][array][place] = 1
+                position = np.flatnonzero(flat_parameters(marked))
+                gradient = (inputs[1] - parameters)[position]
+                np.testing.assert_allclose(gradient, [(ends[0] - ends[1]) / 2e-6], rtol=1e-3, atol=2e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+def test_a_loss_keeps_its_digits_in_both_tails(gamma):
+    margins = np.array([-80, -30, -3, -1e-3, 0, 1e-3, 3, 12, 16, 30], np.float64)
+    found = []
+    for margin in margins:
+        inputs = epoch_inputs(MODELS["logistic"], gamma=gamma)
+        # The features are the logits, of which two classes matter.
+        inputs[0] = np.array([[0, CLASSES, CLASSES]], np.int32)
+        inputs[1] = np.vstack([np.eye(CLASSES), np.zeros(CLASSES)]).astype(np.float32).ravel()
+        inputs[2] = inputs[3] = np.zeros_like(inputs[1])
+        inputs[4] = np.full((1, CLASSES), -3e4, np.float32)
+        inputs[4][0, 3:5] = margin, 0
+        inputs[5], inputs[6] = np.array([3], np.int32), np.zeros(1, np.int32)
+        inputs[8] = np.ones(CLASSES, np.float32)
+        found.append(called(inputs)[3][0])
+    cross_entropy, q = np.logaddexp(0, -margins), 1 / (1 + np.exp(margins))
+    np.testing.assert_allclose(found, q**gamma * cross_entropy, rtol=1e-5, atol=1e-36)
+
+
+def test_an_operator_gives_the_same_bits_in_both_modes():
+    layers = MODELS["unusual"]
+    inputs = epoch_inputs(layers, gamma=1.5, mining="fraction")
+    expected = called(inputs)
+    logits = np.empty((CLASSES, ROWS), np.float32)
+    Call("predict_logits", inputs[0], inputs[1], inputs[4], logits)()
+    train, predict = train_epoch_operator(), predict_logits_operator(CLASSES)
+
+    def both(*tensors: Tensor) -> Any:
+        return *train(*tensors), predict(tensors[0], tensors[1], tensors[4])
+
+    tensors = [Tensor(each) for each in inputs]
+    for function in (both, ms.jit(both)):
+        for found, bits in zip(function(*tensors), [*expected, logits], strict=True):
+            np.testing.assert_array_equal(found.asnumpy(), bits)
+    for tensor, each in zip(tensors, inputs, strict=True):
+        np.testing.assert_array_equal(tensor.asnumpy(), each)
+
+
+def company() -> list[Replicate]:
+    gammas = (0.0, 0.3, 1.0, 2.0, 5.0)
+    return [
+        replicate(config(focal(gamma), model=mlp(13, 11, dropout=0.2)), seed=k)
+        for k, gamma in enumerate(gammas)
+    ]
+
+
+def test_the_same_bits_on_every_run_with_any_threads_slots_and_company():
+    replicates = company()
+    expected = fleet_curves(make_native_fleet(replicates), replicates)
+    assert len(set(expected[0][:, -1])) == len(replicates)
+    order = [3, 0, 4, 2, 1]
+    runs = {
+        "again": (replicates, 5, 1),
+        "in threads": (replicates, 5, 3),
+        "elsewhere": ([replicates[k] for k in order], 7, 2),
+        "alone": (replicates[3:4], 1, 1),
+    }
+    places = {"again": range(5), "in threads": range(5), "elsewhere": order, "alone": [3]}
+    for name, (own, slots, threads) in runs.items():
+        fleet = make_native_fleet(own, slots, threads)
+        for curve, bits in zip(fleet_curves(fleet, own), expected, strict=True):
+            np.testing.assert_array_equal(curve, bits[list(places[name])], err_msg=name)
+
+
+@pytest.mark.parametrize("mining", [named_part("mining", "none"), fraction(0.4)])
+def test_nan_is_seen_and_stays_in_its_slot(mining):
+    healthy = [replicate(config(focal(0.5), mining=mining), seed=k) for k in range(3)]
+    poisoned = list(healthy)
+    poisoned[1] = replicate(config(focal(0.5), mining=mining, optimizer=adamw(1e30)), seed=1)
+    losses, _, training = fleet_curves(make_native_fleet(healthy), healthy)
+    poisoned_losses, _, poisoned_training = fleet_curves(make_native_fleet(poisoned), poisoned)
+    assert not np.isfinite(poisoned_training[1, -1])
+    for k in (0, 2):
+        np.testing.assert_array_equal(poisoned_training[k], training[k])
+        np.testing.assert_array_equal(poisoned_losses[k], losses[k])
+
+
+def test_a_slot_is_reused_without_a_trace_of_its_former_replicate():
+    first, second = (replicate(config(focal(gamma)), seed=k) for k, gamma in enumerate((0.5, 2)))
+    _, _, expected = fleet_curves(make_native_fleet([second]), [second])
+    fleet = make_native_fleet([first], slots=3)
+    fleet.enter(1, first)
+    fleet.train_epoch()
+    with pytest.raises(ValueError, match="slot 1 is taken"):
+        fleet.enter(1, second)
+    fleet.leave(1)
+    assert fleet.free_slots() == [0, 1, 2]
+    fleet.enter(1, second)
+    training = np.array([fleet.train_epoch() for _ in range(EPOCHS)])
+    np.testing.assert_array_equal(training[:, 1], expected[0])
+    assert np.isnan(training[:, [0, 2]]).all()
+    assert fleet.epochs.tolist() == [0, EPOCHS, 0]
+    assert fleet.split(1) is second.split
+
+
+def test_replicates_are_left_as_they_were():
+    made = replicate(config(focal(1.0)), seed=3)
+    before = [array.copy() for arrays in made.initial for array in arrays] + [made.features.copy()]
+    fill(make_native_fleet([made]), [made]).train_epoch()
+    after = [array for arrays in made.initial for array in arrays] + [made.features]
+    for array, expected in zip(after, before, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+WRONG = {
+    "parameters": (1, np.zeros(7, np.float32), r"argument 1 has shape \(7\); expected \(\d+\)"),
+    "labels": (5, np.full(ROWS, CLASSES, np.int32), f"a label of {CLASSES}"),
+    "negative labels": (5, np.full(ROWS, -1, np.int32), "a label of -1"),
+    "fewer labels": (5, np.zeros(ROWS - 1, np.int32), "argument 5 has shape"),
+    "plan": (6, np.full(ROWS, ROWS, np.int32), f"a plan with row {ROWS}"),
+    "type": (4, np.zeros((ROWS, FEATURES)), "argument 4 is of float64; expected float32"),
+    "rank": (4, np.zeros(ROWS, np.float32), r"expected \(any, any\)"),
+    "features": (4, np.zeros((ROWS, FEATURES + 1), np.float32), "layer 0 does not fit the one before it"),
+    "layer": (0, np.array([[9, FEATURES, FEATURES]], np.int32), "an unknown kind of layer"),
+    "empty layer": (0, np.array([[0, FEATURES, 0]], np.int32), "a size of 0"),
+    "no parameters": (0, np.array([[1, FEATURES, FEATURES]], np.int32), "no layer has parameters"),
+    "batch": (9, np.array([0, 0, 1], np.int32), "a batch of 0"),
+    "mining": (9, np.array([ROWS, 3, 1], np.int32), "an unknown mining"),
+    "optimizer": (9, np.array([ROWS, 0, 3], np.int32), "an unknown optimizer"),
+    "coefficients": (11, np.zeros((2, 2), np.float32), r"argument 11 has shape \(2, 2\); expected \(2, 1\)"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments_are_errors_and_no_crashes(name):
+    index, value, message = WRONG[name]
+    inputs = epoch_inputs(MODELS["two hidden"])
+    inputs[index] = value
+    with pytest.raises(ValueError, match=message):
+        called(inputs)
+
+
+class Leaky(ReLU):
+    """A layer of the user's, though it derives from ours."""
+
+
+def leaky(features: int, classes: int) -> list[Layer]:
+    return [Leaky(), Dense(features, classes)]
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (config(CROSS_ENTROPY), None),
+        (config(CROSS_ENTROPY, mining=ratio(3.0), data="breast_cancer", schedule=COSINE), None),
+        (config(focal(1.0, tau=0.3), mining=fraction(0.3), optimizer=sgd(momentum=0.8, nesterov=True)), None),
+        (config(SMOOTHED), "the loss"),
+        (config(model=Part("model", "leaky", "test_native.leaky")), "the layer Leaky"),
+    ],
+)
+def test_what_the_core_does_not_know_is_named(made, reason):
+    shape = shape_of_replicate(replicate(made))
+    assert unknown(shape) == reason
+    if reason is not None:
+        with pytest.raises(ValueError, match=f"does not know {reason}"):
+            make_native_fleet([replicate(made)])
