@@ -27,7 +27,7 @@ class Engine:
     address: str | None = setting(str, None, example="10.0.0.1:6379")
     storage: str | None = setting(str, None, example=STORAGE_EXAMPLE)
     workers: int | None = setting(int, None, at_least=1, example="8")
-    native: str = setting(str, "off", choices=("off", "on", "auto"))
+    native: str = setting(str, "auto", choices=("auto", "on", "off"))
     heartbeat: float = setting(float, 5.0, above=0)
 
     def __post_init__(self) -> None:
