@@ -18,6 +18,13 @@ from lossfleet.sweeps.planning.space import parse_override, unquoted
 
 PRIMARY = "config"
 
+# Where Hydra looks unless a user or a plugin names further places: its own files, ours, and registered nodes.
+OWN_PROVIDERS = {"hydra", "main", "schema"}
+# What choices of files lead to, and the file chosen in every group.
+Composed = dict[tuple[tuple[str, str], ...], tuple[Any, dict[str, str]]]
+# Of lossfleet's own files, which no process changes.
+_own_composed: Composed = {}
+
 
 class Composer:
     """Composes a configuration for a choice of files; each choice is read once.
@@ -30,7 +37,9 @@ class Composer:
     def __init__(self, config_loader: Any, hydra_overrides: Sequence[str]) -> None:
         self.config_loader = config_loader
         self._hydra_overrides = list(hydra_overrides)
-        self._composed: dict[tuple[tuple[str, str], ...], tuple[Any, dict[str, str]]] = {}
+        places = {place.provider for place in config_loader.get_search_path().get_path()}
+        has_own_files_alone = not hydra_overrides and places == OWN_PROVIDERS
+        self._composed: Composed = _own_composed if has_own_files_alone else {}
 
     @cached_property
     def groups(self) -> dict[str, tuple[str, ...]]:
