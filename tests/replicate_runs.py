@@ -101,6 +101,14 @@ def fill(fleet: Slots, replicates: list[Replicate]) -> Slots:
     return fleet
 
 
+def empty(fleet: Slots) -> Slots:
+    """Take all replicates out of their slots: another fleet of the shape would be compiled anew."""
+    for slot, each in enumerate(fleet.occupants):
+        if each is not None:
+            fleet.leave(slot)
+    return fleet
+
+
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     probabilities = softmax(logits.astype(np.float64))
     return float(-np.log(probabilities[labels, np.arange(len(labels))]).mean())

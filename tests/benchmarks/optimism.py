@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from lossfleet.runners.records import JOURNAL_FILE, Journal, ReplicateRecord, TrialRecord
+from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.compose import run_sweeper
 from lossfleet.sweeps.planning.plan import Plan, Study, trial_config
 from lossfleet.sweeps.running.folder import STUDIES
-from lossfleet.sweeps.running.sweep import run_sweep
+from lossfleet.sweeps.running.processes import train_studies
 from tests.benchmarks.measure import Report, fresh_folder
 from tests.benchmarks.work import STRATEGIES
 
 METRIC = "test_balanced_accuracy"
 DATA = ("breast_cancer", "digits", "page_blocks", "page_blocks_binary", "wine")
-SETTINGS = ("references=[]", "tracking.enabled=false", "budget.trials=20", "budget.final_replicates=5")
+SETTINGS = ("budget.trials=20", "budget.final_replicates=5")
 QUICK = ("budget.trials=2", "budget.epochs=2", "budget.rungs=2", "budget.replicates=1")
 
 
@@ -46,11 +46,11 @@ def measure(
 ) -> dict[str, Any]:
     """The row of a data set."""
     common = (f"data={data}", f"strategy={','.join(strategies)}", *settings)
-    with fresh_folder() as folder, inside(folder), contextlib.redirect_stdout(io.StringIO()):
+    with fresh_folder() as folder, inside(folder):
         (everything,) = plans(*common)
         nested = plans(*common, "evaluation=nested", f"evaluation.outer_parts={outer_parts}")
         for plan in (everything, *nested):
-            run_sweep(plan)
+            train(plan)
         resampled = scores(everything)
         found = {
             record.strategy: record.params
@@ -61,7 +61,7 @@ def measure(
         for plan in nested:
             without.append(scores(plan))
             again = with_params(plan, found)
-            run_sweep(again)
+            train(again)
             knowing.append(scores(again))
     gains = [
         {name: knew[name] - had_not[name] for name in strategies}
@@ -82,6 +82,13 @@ def measure(
         "ahead, all rows": leader(knowing),
         "ahead, nested": leader(without),
     }
+
+
+def train(plan: Plan) -> None:
+    """Train all trials and final replicates of a sweep."""
+    folder = STUDIES / plan.sweep
+    folder.mkdir(parents=True)
+    train_studies(plan, ReplicateFactory.of(plan.studies[0].config), folder)
 
 
 def leader(parts: Iterable[Mapping[str, float]]) -> str:

@@ -9,7 +9,7 @@ from mlflow_sweeps import mirror, read_runs
 from whole_sweeps import TINY, finished, journal
 
 from lossfleet.runners.records import ReplicateRecord, TrialRecord
-from lossfleet.runners.training.fleet import Fleet
+from lossfleet.runners.training.native.fleet import NativeFleet
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.commands import cli
 
@@ -49,7 +49,8 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("owner", "method"), [(ReplicateFactory, "replicate"), (Fleet, "train_epoch"), (Fleet, "__init__")]
+    ("owner", "method"),
+    [(ReplicateFactory, "replicate"), (NativeFleet, "train_epoch"), (NativeFleet, "__init__")],
 )
 def test_what_raises_once_is_trained_once_more_with_the_same_result(
     owner, method, undisturbed, workdir, monkeypatch
@@ -98,7 +99,7 @@ def test_a_trial_that_always_raises_fails_and_the_sweep_goes_on(
 
 
 def test_a_fleet_that_raises_twice_fails_its_trials_and_no_other(workdir, monkeypatch, undisturbed):
-    Fault(monkeypatch, Fleet, "train_epoch", lambda calls, *_: calls in (2, 4))
+    Fault(monkeypatch, NativeFleet, "train_epoch", lambda calls, *_: calls in (2, 4))
     assert cli.main(ARGUMENTS) == 1
     records = journal(workdir).read()
     states = Counter(r.state for r in records if isinstance(r, TrialRecord) and r.stage == "search")
@@ -112,7 +113,7 @@ def test_a_fleet_that_raises_twice_fails_its_trials_and_no_other(workdir, monkey
 
 
 def test_a_sweep_in_which_everything_raises_ends_and_says_so(workdir, monkeypatch, capsys):
-    Fault(monkeypatch, Fleet, "train_epoch", lambda *_: True)
+    Fault(monkeypatch, NativeFleet, "train_epoch", lambda *_: True)
     assert cli.main(ARGUMENTS) == 1
     errors = capsys.readouterr().err
     assert "lossfleet: error: no trial was completed: 10 failed, the first because it raised" in errors

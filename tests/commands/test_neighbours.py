@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from neighbours import LOSSFLEET, OURS, folder_with
 from postgres import free_port
+from whole_sweeps import with_store
 
 from lossfleet.runners.records import Journal, ReferenceRecord, ReplicateRecord, TrialRecord
 
@@ -26,7 +27,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
     """Run the installed command in the folder; returns what it printed."""
     done = subprocess.run(
         [LOSSFLEET, *arguments],
-        cwd=folder,
+        cwd=with_store(folder),
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

@@ -24,6 +24,7 @@ SMALLER = (
     "budget.epochs=3",
     "budget.rungs=3",
     "budget.final_replicates=3",
+    "references=[dummy]",
 )
 
 

@@ -9,7 +9,7 @@ from mlflow_sweeps import mirror
 from whole_sweeps import TINY, journal, results
 
 from lossfleet.runners.records import EndRecord, ReplicateRecord, TrialRecord
-from lossfleet.runners.training.fleet import Fleet
+from lossfleet.runners.training.native.fleet import NativeFleet
 from lossfleet.sweeps.commands import cli
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
@@ -19,7 +19,7 @@ ARGUMENTS = ["sweep", *TINY, "tracking.enabled=false", "fleet.processes=1"]
 
 def diverge(monkeypatch, seeds: tuple[int, ...], strategy: str = "focal") -> None:
     """The training loss of the strategy's final replicates of these seeds is not finite from the second epoch on."""
-    train_epoch = Fleet.train_epoch
+    train_epoch = NativeFleet.train_epoch
 
     def trained(fleet):
         losses = train_epoch(fleet)
@@ -28,7 +28,7 @@ def diverge(monkeypatch, seeds: tuple[int, ...], strategy: str = "focal") -> Non
                 losses[slot] = math.inf
         return losses
 
-    monkeypatch.setattr(Fleet, "train_epoch", trained)
+    monkeypatch.setattr(NativeFleet, "train_epoch", trained)
 
 
 def finals_in(folder) -> list[ReplicateRecord]:
@@ -42,9 +42,8 @@ def is_final(record) -> bool:
     return isinstance(record, TrialRecord) and (record.strategy, record.stage) == ("focal", "final")
 
 
-@pytest.mark.parametrize("slots", [2, 7])
-def test_one_that_diverges_counts_as_chance_and_leaves_the_others(slots, workdir, monkeypatch, capsys, uri):
-    arguments = [*ARGUMENTS, f"fleet.slots={slots}"]
+def test_one_that_diverges_counts_as_chance_and_leaves_the_others(workdir, monkeypatch, capsys, uri):
+    arguments = [*ARGUMENTS, "fleet.slots=2"]
     assert cli.main([*arguments, "name=healthy"]) == 0
     diverge(monkeypatch, (101,))
     assert cli.main(arguments) == 0

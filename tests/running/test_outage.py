@@ -151,7 +151,9 @@ def test_a_server_that_goes_away_gets_everything_by_sync(server, tmp_path):
 def test_a_server_that_comes_during_the_sweep_gets_everything(server, tmp_path):
     proxy = Proxy(server.port)
     proxy.is_away = True
-    process = start(tmp_path, "sweep", *TINY, f"tracking.uri={proxy.uri}", "name=late", "budget.epochs=600")
+    # Trained step by step in a graph, so that it takes longer than the writer takes to fail.
+    late = (f"tracking.uri={proxy.uri}", "name=late", "budget.epochs=600", "engine.native=off")
+    process = start(tmp_path, "sweep", *TINY, *late)
     # The writer has failed for some time, by its log.
     assert wait_until(lambda: lines(tmp_path, "Exception", name="tracking.log") > 0, process)
     proxy.is_away = False

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from sklearn.datasets import load_wine
-from whole_sweeps import Size, check_complete, command, journal, mlflow_runs, results, run, succeed
+from whole_sweeps import Size, check_complete, journal, mlflow_runs, results, run, succeed
 
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.records import ContinuationRecord, EndRecord, ReplicateRecord, TrialRecord
@@ -123,7 +123,7 @@ def test_the_best_trial_is_the_one_that_is_evaluated(finished):
 
 
 def test_the_same_sweep_repeats_exactly(finished, tmp_path):
-    succeed(tmp_path, "sweep", *SMALL)
+    succeed(tmp_path, "sweep", *SMALL, "tracking.enabled=false")
     assert results(tmp_path) == results(finished[0])
 
 
@@ -231,38 +231,19 @@ def test_a_finished_sweep_run_again_trains_nothing_and_more_trials_continue_it(f
 
 def test_a_diverged_trial_fails_with_its_reason_and_the_sweep_goes_on(tmp_path):
     small = [each for each in SMALL if not each.startswith(("strategy", "budget.trials"))]
-    printed = subprocess.run(
-        command(
-            "sweep",
-            *small,
-            "strategy=ce",
-            "optimizer.lr=0.001,1e30",
-            "optimizer.weight_decay=0,0.1",
-            "search=grid",
-        ),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
+    grid = ("optimizer.lr=0.001,1e30", "optimizer.weight_decay=0,0.1", "search=grid")
+    done = run(tmp_path, "sweep", *small, "strategy=ce", *grid, "tracking.enabled=false")
+    assert done.returncode == 0, done.stderr
     trials = [r for r in journal(tmp_path).read() if isinstance(r, TrialRecord) and r.stage == "search"]
     assert {r.state for r in trials if r.params["optimizer.lr"] == 1e30} == {"FAIL"}
     assert {r.state for r in trials if r.params["optimizer.lr"] == 0.001} <= {"COMPLETE", "PRUNED"}
     assert all("diverged" in r.reason for r in trials if r.state == "FAIL")
-    assert "trials of ce failed, the first because it diverged" in printed.stderr
+    assert "trials of ce failed, the first because it diverged" in done.stderr
 
 
 def test_a_sweep_of_which_nothing_is_left_says_so(tmp_path):
     small = [each for each in SMALL if not each.startswith("strategy")]
-    done = subprocess.run(
-        command("sweep", *small, "strategy=ce", "optimizer.lr=1e30"),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run(tmp_path, "sweep", *small, "strategy=ce", "optimizer.lr=1e30", "tracking.enabled=false")
     assert done.returncode == 2
     assert "no trial was completed: 5 failed" in done.stderr
     assert "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ from replicate_runs import (
     Curves,
     adamw,
     config,
+    empty,
     fill,
     fleet_curves,
     focal,
@@ -126,8 +127,8 @@ def fleet_of(shape: FleetShape, slots: int) -> dict[Key, Curves]:
     return found
 
 
-# One of each kind of graph in a wider fleet too.
-WIDER = ("ce", "ohem by ratio", "focal at gamma 5 by alpha", "label smoothing", "dropout")
+# Some in a wider fleet too.
+WIDER = ("ohem by ratio", "dropout")
 
 
 @pytest.mark.parametrize(
@@ -175,8 +176,10 @@ def test_permuting_the_slots_permutes_the_results():
     replicates = [replicate(config(focal(gamma)), seed=k) for k, gamma in enumerate(gammas)]
     order = np.random.default_rng(0).permutation(len(replicates))
     permuted = [replicates[k] for k in order]
-    losses, _, training = fleet_curves(make_fleet(replicates), replicates)
-    permuted_losses, _, permuted_training = fleet_curves(make_fleet(permuted), permuted)
+    fleet = make_fleet(replicates)
+    losses, _, training = fleet_curves(fleet, replicates)
+    empty(fleet)
+    permuted_losses, _, permuted_training = fleet_curves(fleet, permuted)
     # Not to the last bit: the vector kernels round the ends of a buffer in another way than its middle.
     np.testing.assert_allclose(permuted_losses, losses[order], rtol=1e-6)
     np.testing.assert_allclose(permuted_training, training[order], rtol=1e-6)
@@ -197,12 +200,13 @@ def test_nan_stays_in_its_slot(name):
     poisoned = list(healthy)
     # So high a learning rate overflows float32 within an epoch.
     poisoned[2] = replicate(replace(made, optimizer=made.optimizer.replace(lr=1e30)), seed=2)
-    losses, _, training = fleet_curves(make_fleet(healthy), healthy)
-    poisoned_fleet = fill(make_fleet(poisoned), poisoned)
+    fleet = make_fleet(healthy)
+    losses, _, training = fleet_curves(fleet, healthy)
+    fill(empty(fleet), poisoned)
     poisoned_training, logits = [], []
     for _ in range(EPOCHS):
-        poisoned_training.append(poisoned_fleet.train_epoch())
-        logits = poisoned_fleet.logits("validation")
+        poisoned_training.append(fleet.train_epoch())
+        logits = fleet.logits("validation")
     poisoned_training = np.array(poisoned_training).T
     assert not np.isfinite(poisoned_training[2, -1])
     assert not np.isfinite(logits[2]).all()
@@ -215,8 +219,9 @@ def test_a_slot_is_reused_without_a_trace_of_its_former_replicate():
     first, second, bystander = (
         replicate(config(focal(gamma)), seed=k) for k, gamma in enumerate((0.5, 2, 1))
     )
-    _, _, alone_training = fleet_curves(make_fleet([second]), [second])
     fleet = make_fleet([first], slots=3)
+    _, _, alone_training = fleet_curves(fleet, [second])
+    empty(fleet)
     fleet.enter(0, first)
     fleet.enter(1, bystander)
     for _ in range(4):
