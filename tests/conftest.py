@@ -54,6 +54,14 @@ def on_one_core(request):
     os.sched_setaffinity(0, CORES)
 
 
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Sweeps in this process draw none: that takes as long as all the rest of a small one."""
+    from lossfleet.sweeps.report import conclusion
+
+    monkeypatch.setattr(conclusion, "draw_figures", lambda *_, **__: None)
+
+
 @pytest.fixture(autouse=True)
 def no_store_left_behind():
     """MLflow sets MLFLOW_TRACKING_URI in its own process, for example where it serves a store."""

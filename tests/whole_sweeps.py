@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from forks import run_command
+from forks import ForkedCommand, run_command
 
 from lossfleet.runners.records import Journal, ReplicateRecord, TrialRecord
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report.tables import markdown_table
+
+Process = ForkedCommand | subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
@@ -84,20 +86,25 @@ def with_store(folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, figures: bool = False) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder to its end."""
-    return run_command(arguments, with_store(folder), COLUMNS="200")
+    return run_command(arguments, with_store(folder), figures=figures, COLUMNS="200")
 
 
-def succeed(folder: Path, *arguments: str) -> str:
+def succeed(folder: Path, *arguments: str, figures: bool = False) -> str:
     """Run a command in a folder; returns what it printed."""
-    done = run(folder, *arguments)
+    done = run(folder, *arguments, figures=figures)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start a command in a folder, as from a terminal."""
+def start(folder: Path, *arguments: str) -> ForkedCommand:
+    """Start a command in a folder, in a session of its own."""
+    return ForkedCommand(arguments, with_store(folder), figures=False)
+
+
+def launch(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a command in a folder in a process that has imported nothing yet."""
     return subprocess.Popen(
         command(*arguments),
         cwd=with_store(folder),
@@ -109,9 +116,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(
-    happened: Callable[[], bool], process: subprocess.Popen[str] | None = None, *, pause: float = 0.02
-) -> bool:
+def wait_until(happened: Callable[[], bool], process: Process | None = None, *, pause: float = 0.02) -> bool:
     """Wait until something has happened, with pauses in seconds; returns False if the process ended before it."""
     deadline = time.monotonic() + 300
     while not happened():

@@ -11,12 +11,16 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossfleet.conf.schema import Config
 from tests.benchmarks.work import Rows, configuration, factory, rows_of, with_settings
+
+if TYPE_CHECKING:
+    from lossfleet.runners.training.shape import FleetShape
+    from lossfleet.runners.training.slots import Slots
 
 ROWS, FEATURES, CLASSES = 400, 30, 2
 WIDTHS = (32, 32)
@@ -55,21 +59,38 @@ def reference_rows(config: Config) -> Rows:
     return rows
 
 
+def native(models: int) -> Epoch:
+    """lossfleet's native fleet, a thread a core."""
+    from lossfleet.runners.training.native.fleet import NativeFleet
+
+    return _epoch_of(NativeFleet(fleet_shape(), slots=models))
+
+
 def fleet(models: int) -> Epoch:
-    """lossfleet's fleet, with fused kernels."""
+    """lossfleet's graph fleet, with fused kernels."""
     from lossfleet.runners.training.fleet import Fleet
     from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
-    from lossfleet.runners.training.shape import FleetShape, shape_of
 
     fuse_kernels()
-    configs = configurations(models)
-    shape = shape_of(configs[0], features=FEATURES, classes=CLASSES, train_rows=ROWS)
-    assert isinstance(shape, FleetShape)
-    made = Fleet(shape, slots=models, pages=1, page_rows=ROWS, evaluation_rows=1)
-    for slot, config in enumerate(configs):
-        made.enter(slot, factory(config.data).replicate(config, seed=0, split=0))
-    made.train_epoch()
+    epoch = _epoch_of(Fleet(fleet_shape(), slots=models, pages=1, page_rows=ROWS, evaluation_rows=1))
+    epoch()
     publish_kernels()
+    return epoch
+
+
+def fleet_shape() -> FleetShape:
+    """What the models have in common."""
+    from lossfleet.runners.training.shape import FleetShape, shape_of
+
+    shape = shape_of(configurations(1)[0], features=FEATURES, classes=CLASSES, train_rows=ROWS)
+    assert isinstance(shape, FleetShape)
+    return shape
+
+
+def _epoch_of(made: Slots) -> Epoch:
+    """An epoch of a fleet whose slots take a model each."""
+    for slot, config in enumerate(configurations(made.slots)):
+        made.enter(slot, factory(config.data).replicate(config, seed=0, split=0))
 
     def epoch() -> np.ndarray:
         made.epochs %= PLANNED_EPOCHS
@@ -229,6 +250,7 @@ def sgemm(models: int) -> Epoch:
 PEERS: dict[str, Callable[[int], Epoch]] = {
     each.__name__: each
     for each in (
+        native,
         fleet,
         torch_stacked,
         torch_stacked_1_thread,

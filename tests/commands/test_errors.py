@@ -13,6 +13,8 @@ from lossfleet.runners.training.native.fleet import NativeFleet
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.commands import cli
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 ARGUMENTS = ["sweep", *TINY, "tracking.enabled=false", "fleet.processes=1"]
 
 

@@ -158,6 +158,7 @@ def test_a_mislabelled_row_comes_first(tmp_path):
         *("data=csv", "data.path=odd.csv", "data.target=kind", "data.test_fraction=0.4", "strategy=ce,focal"),
         *("budget.trials=2", "budget.replicates=1", "budget.epochs=20", "budget.final_replicates=5"),
         *("references=[]", "keep=none", "name=odd", "fleet.processes=2"),
+        figures=True,
     )
     found = pd.read_csv(tmp_path / "studies/odd/mistakes.csv")
     first = found.iloc[0]

@@ -14,6 +14,8 @@ from lossfleet.sweeps.commands import cli
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 ARGUMENTS = ["sweep", *TINY, "tracking.enabled=false", "fleet.processes=1"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from whole_sweeps import journal
 
 from lossfleet.runners.data.parts import draw_parts
@@ -12,6 +13,8 @@ from lossfleet.runners.records import ReferenceRecord, ReplicateRecord, TrialRec
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.commands import cli
 from lossfleet.sweeps.planning.compose import run_sweeper
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 ARGUMENTS = (
     *("data=csv", "data.path=visits.csv", "data.target=ill", "data.group=patient", "evaluation=holdout"),

@@ -18,6 +18,7 @@ from whole_sweeps import (
     check_complete,
     children,
     is_running,
+    launch,
     lines,
     mlflow_runs,
     run,
@@ -66,7 +67,7 @@ def test_a_signal_ends_a_sweep_cleanly(number, processes, moment, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_signals_during_the_import_of_mindspore_end_a_sweep(count, tmp_path):
-    process = start(tmp_path, "sweep", *TINY, "fleet.processes=1", "tracking.enabled=false")
+    process = launch(tmp_path, "sweep", *TINY, "fleet.processes=1", "tracking.enabled=false")
     maps = Path(f"/proc/{process.pid}/maps")
     assert wait_until(lambda: "libmindspore_core" in maps.read_text(), process)
     for _ in range(count):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from whole_sweeps import TINY, journal
 
 from lossfleet.runners.records import ReplicateRecord, TrialRecord
 from lossfleet.sweeps.commands import cli
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 # More points than trials, so that nothing but the luck of the draw repeats them.
 SPACE = ("strategy=ce", "optimizer.lr=1e-3,3e-3,1e-2,3e-2", "optimizer.weight_decay=1e-4,1e-3,1e-2,1e-1")

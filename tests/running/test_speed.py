@@ -17,6 +17,8 @@ from lossfleet.sweeps.report.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.running import local, slots
 from lossfleet.sweeps.running.slots import bytes_of_slot, number_of_pages, number_of_slots
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 SHAPE = shape_of(config(model=mlp(32, 32), batch_size=64), features=10, classes=5, train_rows=3277)
 assert isinstance(SHAPE, FleetShape)
 ENGINES = [

@@ -42,7 +42,7 @@ OPTIONS += ("disable-background-networking", "disable-component-update", "disabl
 def folder(tmp_path_factory):
     """A finished sweep."""
     made = tmp_path_factory.mktemp("ui")
-    succeed(made, "sweep", *SWEEP)
+    succeed(made, "sweep", *SWEEP, figures=True)
     return made
 
 
