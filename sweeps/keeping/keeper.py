@@ -106,7 +106,12 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     plan, folder = pickle.load(sys.stdin.buffer)
     dataset = open_dataset(plan.data)
-    for module in ("lossfleet.runners.training.fleet", "safetensors.numpy", "scipy.stats"):
+    for module in (
+        "imblearn.over_sampling",
+        "lossfleet.runners.training.fleet",
+        "safetensors.numpy",
+        "scipy.stats",
+    ):
         importlib.import_module(module)
     try:
         order = pickle.load(sys.stdin.buffer)
