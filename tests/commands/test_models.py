@@ -22,7 +22,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from lossfleet.runners.data import table_file
 from lossfleet.sweeps.commands.cli import main
-from lossfleet.sweeps.keeping import sample
+from lossfleet.sweeps.keeping import judgement, sample
 from lossfleet.sweeps.keeping.importance import column_importance
 from lossfleet.sweeps.keeping.judgement import judge
 
@@ -164,11 +164,11 @@ def test_columns_that_matter_are_drawn_and_named(model, capsys):
     random = np.random.default_rng(3)
     for name in ("age", "balance", "job"):
         losses = []
-        for _ in range(60):
+        for _ in range(20):
             shuffled = table.assign(**{name: random.permutation(table[name])})
             predicted = model.predict(shuffled)["class"].cat.codes
             losses.append(1 - balanced_accuracy_score(labels, predicted))
-        error = np.std(losses) * np.sqrt(1 / 5 + 1 / 60)
+        error = np.std(losses) * np.sqrt(1 / 5 + 1 / 20)
         assert found.loc[name, "mean"] == pytest.approx(np.mean(losses), abs=4 * error)
     assert f"{found.index[0]} {found['mean'].iloc[0]:.3f}" in said
 
@@ -225,7 +225,8 @@ def test_the_cost_of_new_rows_is_set_beside_that_of_the_final_evaluation():
     assert "cost" not in {score.name for score in judge(confusion, description, "argmax")}
 
 
-def test_a_difference_is_more_than_chance_where_it_is(model):
+def test_a_difference_is_more_than_chance_where_it_is(model, monkeypatch):
+    monkeypatch.setattr(judgement, "RESAMPLES", 200)
     as_expected = np.array([[80, 10, 10], [10, 80, 10], [10, 10, 80]])
     for confusion, differs in ((as_expected, False), (as_expected[::-1], True)):
         scores = judge(confusion, model.description, "argmax")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from sweeps_here import sweep_here
 from whole_sweeps import journal
 
 from lossfleet.runners.data.parts import draw_parts
 from lossfleet.runners.metrics.evaluation import confusion_names
 from lossfleet.runners.records import ReferenceRecord, ReplicateRecord, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
-from lossfleet.sweeps.commands import cli
 from lossfleet.sweeps.planning.compose import run_sweeper
 
 ARGUMENTS = (
@@ -34,12 +34,9 @@ def visits() -> pd.DataFrame:
     return pd.DataFrame({"x": x, "z": random.normal(size=401), "patient": patients, "ill": ill})
 
 
-def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, capsys):
+def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, capsys, monkeypatch):
     visits().to_csv("visits.csv", index=False)
-    assert (
-        cli.main(["sweep", *ARGUMENTS, "references=[dummy]", "tracking.enabled=false", "fleet.processes=1"])
-        == 0
-    )
+    sweep_here(monkeypatch, *ARGUMENTS, "references=[dummy]")
     printed = capsys.readouterr()
     records = journal(workdir, "visits").read()
     assert all(record.state != "FAIL" for record in records if isinstance(record, TrialRecord))
@@ -66,10 +63,10 @@ def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, caps
     assert "From the search's validation to the test the best trials get" in sentence
 
 
-def test_a_nested_evaluation_is_a_sweep_an_outer_part_and_one_comparison(workdir, capsys):
+def test_a_nested_evaluation_is_a_sweep_an_outer_part_and_one_comparison(workdir, capsys, monkeypatch):
     visits().to_csv("visits.csv", index=False)
     nested = (*ARGUMENTS, "evaluation=nested", "evaluation.outer_parts=2", "references=[dummy]")
-    assert cli.main(["sweep", *nested, "tracking.enabled=false", "fleet.processes=1"]) == 0
+    sweep_here(monkeypatch, *nested)
     printed = " ".join(capsys.readouterr().out.split())
     assert "Side by side" in printed
     assert "Each split is an outer part with a search of its own, which never saw its test part" in printed
