@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
+from typing import NamedTuple
 
 import pytest
 
@@ -11,36 +11,35 @@ from lossfleet.runners.records import JOURNAL_FILE, Record
 from lossfleet.runners.tracking.writer import sync
 from lossfleet.sweeps.commands import cli
 from lossfleet.sweeps.planning.plan import Plan
-from lossfleet.sweeps.running.references import fit_references
+from lossfleet.sweeps.running.references import References, fit_references
 
 
-class ReferencesHere:
-    """In the place of `References`: fits them before the sweep trains."""
+class Ran(NamedTuple):
+    """What was run: the plan of each sweep, and the note beside its figures."""
 
-    def __init__(self, plan: Plan, folder: Path, records: list[Record]) -> None:
-        if plan.references:
+    plans: list[Plan]
+    notes: list[str | None]
+
+
+def sweep_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Ran:
+    """Run the sweeps of these arguments in the working directory, references first."""
+    ran = Ran([], [])
+
+    class ReferencesHere(References):
+        def __init__(self, plan: Plan, folder: Path, records: list[Record]) -> None:
+            ran.plans.append(plan)
             fit_references(plan, folder)
+            super().__init__(plan, folder, records)
+            # All are fitted: there is no process to start.
+            self._names = []
 
-    def __enter__(self) -> ReferencesHere:
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
-
-    def wait(self) -> None:
-        pass
-
-
-def sweep_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[str | None]:
-    """Run the sweeps of these arguments in the working directory; returns the note of the figures of each."""
-    notes: list[str | None] = []
     monkeypatch.setattr("lossfleet.sweeps.running.sweep.References", ReferencesHere)
     monkeypatch.setattr(
         "lossfleet.sweeps.report.conclusion.draw_figures",
-        lambda *tables, note=None, **others: notes.append(note),
+        lambda *tables, note=None, **others: ran.notes.append(note),
     )
     assert cli.main(["sweep", *arguments, "tracking.enabled=false", "fleet.processes=1"]) == 0
-    return notes
+    return ran
 
 
 def send(folder: Path, uri: str, experiment: str) -> None:

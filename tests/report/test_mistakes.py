@@ -152,7 +152,7 @@ def test_a_mislabelled_row_comes_first(workdir, monkeypatch, capsys):
     table.loc[100, ["x", "kind"]] = [9.0, "common"]
     table = table.iloc[[0, *range(217)]]
     write(table, workdir / "odd.csv")
-    (note,) = sweep_here(
+    ran = sweep_here(
         monkeypatch,
         *("data=csv", "data.path=odd.csv", "data.target=kind", "data.test_fraction=0.4", "strategy=ce,weighted_ce"),
         *("budget.trials=2", "budget.replicates=1", "budget.epochs=20", "budget.final_replicates=5"),
@@ -168,5 +168,5 @@ def test_a_mislabelled_row_comes_first(workdir, monkeypatch, capsys):
     )
     assert first["x"] == table["x"].iloc[101] == 9.0
     assert first["tested"] == first["wrong"] >= 2
-    assert note.startswith("Mistakes: studies/odd/mistakes.csv has the ")
-    assert capsys.readouterr().out.splitlines()[-1] == note
+    assert ran.notes == capsys.readouterr().out.splitlines()[-1:]
+    assert ran.notes[0].startswith("Mistakes: studies/odd/mistakes.csv has the ")

@@ -11,11 +11,10 @@ from lossfleet.runners.data.parts import draw_parts
 from lossfleet.runners.metrics.evaluation import confusion_names
 from lossfleet.runners.records import ReferenceRecord, ReplicateRecord, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
-from lossfleet.sweeps.planning.compose import run_sweeper
 
 ARGUMENTS = (
     *("data=csv", "data.path=visits.csv", "data.target=ill", "data.group=patient", "evaluation=holdout"),
-    *("strategy=ce,resampling", "sampler=shuffle,smote", "model.widths=[7]", "name=visits"),
+    *("strategy=ce,resampling", "sampler=shuffle,smote", "model.widths=[7]", "name=visits", "keep=none"),
     *(
         "budget.trials=3",
         "budget.replicates=2",
@@ -36,16 +35,14 @@ def visits() -> pd.DataFrame:
 
 def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, capsys, monkeypatch):
     visits().to_csv("visits.csv", index=False)
-    sweep_here(monkeypatch, *ARGUMENTS, "references=[dummy]")
+    (plan,) = sweep_here(monkeypatch, *ARGUMENTS, "references=[dummy]").plans
     printed = capsys.readouterr()
     records = journal(workdir, "visits").read()
     assert all(record.state != "FAIL" for record in records if isinstance(record, TrialRecord))
     finals = [each for each in records if isinstance(each, ReplicateRecord) and each.stage == "final"]
     assert len(finals) == 6
 
-    found: list = []
-    run_sweeper(ARGUMENTS, found.append)
-    factory = ReplicateFactory.of(found[0].studies[0].config)
+    factory = ReplicateFactory.of(plan.studies[0].config)
     (reference,) = [each for each in records if isinstance(each, ReferenceRecord)]
     assert len(reference.replicates) == 3
     for record in (*finals, *reference.replicates):
@@ -66,14 +63,12 @@ def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, caps
 def test_a_nested_evaluation_is_a_sweep_an_outer_part_and_one_comparison(workdir, capsys, monkeypatch):
     visits().to_csv("visits.csv", index=False)
     nested = (*ARGUMENTS, "evaluation=nested", "evaluation.outer_parts=2", "references=[dummy]")
-    sweep_here(monkeypatch, *nested)
+    plans = sweep_here(monkeypatch, *nested).plans
     printed = " ".join(capsys.readouterr().out.split())
     assert "Side by side" in printed
     assert "Each split is an outer part with a search of its own, which never saw its test part" in printed
-    found: list = []
-    run_sweeper(nested, found.append)
     tested = []
-    for plan in found:
+    for plan in plans:
         factory = ReplicateFactory.of(plan.studies[0].config)
         replicates = [
             each for each in journal(workdir, plan.sweep).read() if isinstance(each, ReplicateRecord)
@@ -84,5 +79,5 @@ def test_a_nested_evaluation_is_a_sweep_an_outer_part_and_one_comparison(workdir
             split = factory.split(record.seed, record.split)
             assert record.metrics["test_rows"] == record.metrics["test_pool_rows"] == len(split.test_labels)
         tested.append(draw_parts(factory.dataset, factory.shares, seed=0, split=0)[0][2].tolist())
-    assert [plan.sweep for plan in found] == ["visits-outer1", "visits-outer2"]
+    assert [plan.sweep for plan in plans] == ["visits-outer1", "visits-outer2"]
     assert tested[0] != tested[1]
