@@ -23,7 +23,14 @@ os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 CORES = sorted(os.sched_getaffinity(0))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 # The rooms, and the files of other rooms, whose tests train in their own process.
-IN_PROCESS = ("losses", "training", "keeping", "test_decided_sweep.py", "test_grouped_sweep.py", "test_mistakes.py")
+IN_PROCESS = (
+    "losses",
+    "training",
+    "keeping",
+    "test_decided_sweep.py",
+    "test_grouped_sweep.py",
+    "test_mistakes.py",
+)
 
 # Tests pass on a machine that others load too.
 settings.register_profile("no deadline", deadline=None)

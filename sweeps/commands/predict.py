@@ -19,7 +19,8 @@ from lossfleet.runners.tracking.models.fetch import fetched_model
 if TYPE_CHECKING:
     import pandas as pd
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 Told = Counter[tuple[str, str]]
 
 

@@ -37,15 +37,16 @@ class Keeper:
             self._process = start_child("lossfleet.sweeps.keeping.keeper")
             self._send((self._plan, self._folder))
 
-    def order(self, winner: str, verdict: str, records: Sequence[Record]) -> None:
-        """Say which strategy won; where a process was started it begins with the training.
+    def order(self, best: str, verdict: str, records: Sequence[Record]) -> None:
+        """Say which strategy is ahead; where a process was started it begins with the training.
 
         Args:
-            winner, verdict: of the comparison, see EndRecord.
+            best: the strategy.
+            verdict: the sentence of the comparison.
             records: of the sweep.
         """
         plan = self._plan
-        strategies = chosen_strategies(plan.keep.name, winner, records)
+        strategies = chosen_strategies(plan.keep.name, best, records)
         name = plan.tracking.experiment or plan.data.label
         order = Order(strategies, name, plan.keep.members, verdict)
         missing = [each for each in strategies if not is_kept(order, records, self._folder / MODELS / each)]

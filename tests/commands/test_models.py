@@ -110,7 +110,7 @@ def test_rows_that_cannot_be_used_are_refused_and_nothing_is_written(
         (["evaluate", "model", "rows.csv", "--target", "z"], "no column 'z'"),
         (["evaluate", "model", "rows.csv"], "no column 'y'"),
         (["evaluate", "model", "rows.csv", "--importance", "columns.txt"], "--importance is columns.txt"),
-        (["evaluate", "model", "rows.csv", "--importance", "no/columns.png"], "in a folder that exists"),
+        (["evaluate", "model", "rows.csv", "--importance", "no/columns.png"], "in a folder that is there"),
         (["serve", "model", "--port", "0"], "--port is 0"),
         (["export", "model", "--format", "onnx"], "--format is onnx"),
         (["export", "model", "--format", "ckpt", "--output", "no/m.ckpt"], "--output is no/m.ckpt"),

@@ -154,7 +154,13 @@ def test_a_mislabelled_row_comes_first(workdir, monkeypatch, capsys):
     write(table, workdir / "odd.csv")
     ran = sweep_here(
         monkeypatch,
-        *("data=csv", "data.path=odd.csv", "data.target=kind", "data.test_fraction=0.4", "strategy=ce,weighted_ce"),
+        *(
+            "data=csv",
+            "data.path=odd.csv",
+            "data.target=kind",
+            "data.test_fraction=0.4",
+            "strategy=ce,weighted_ce",
+        ),
         *("budget.trials=2", "budget.replicates=1", "budget.epochs=20", "budget.final_replicates=5"),
         *("references=[]", "keep=none", "name=odd"),
     )
