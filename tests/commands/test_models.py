@@ -22,7 +22,8 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from lossfleet.runners.data import table_file
 from lossfleet.sweeps.commands.cli import main
-from lossfleet.sweeps.keeping import judgement, sample
+from lossfleet.sweeps.commands.predict import in_order, read_ahead
+from lossfleet.sweeps.keeping import sample
 from lossfleet.sweeps.keeping.importance import column_importance
 from lossfleet.sweeps.keeping.judgement import judge
 
@@ -74,6 +75,34 @@ def test_without_output_the_predictions_are_printed_with_what_is_not_known(model
     assert "column 'job': 2 cells of a category that training never saw; it was left out" in told
     assert "column 'age': 1 cells missing, which training never saw; its median was taken" in told
     assert "29 rows" in told
+
+
+def test_results_come_in_order_and_few_are_made_ahead():
+    """The second item is slower than the first; the error of an item comes when all before it were taken."""
+    taken, cores = [], len(os.sched_getaffinity(0))
+
+    def items():
+        for number in range(11):
+            taken.append(number)
+            yield number
+
+    def work(number):
+        time.sleep(0.02 * (number % 2))
+        if number == 7:
+            raise ValueError(number)
+        return number
+
+    found = []
+
+    def take():
+        for number in in_order(work, items()):
+            assert len(taken) <= number + cores + 1
+            found.append(number)
+
+    with pytest.raises(ValueError, match="7"):
+        take()
+    assert found == list(range(7))
+    assert list(read_ahead(iter(range(5)))) == list(range(5))
 
 
 @pytest.mark.parametrize(
@@ -150,12 +179,17 @@ def test_labelled_rows_are_measured_as_scikit_learn_measures(model, capsys):
         assert "0.8000 (0.700 to 0.900)" in lines[name]
 
 
-def test_columns_that_matter_are_drawn_and_named(model, capsys):
-    table = labelled(model, 1.0)
+def test_columns_that_matter_are_drawn_and_named(model, capsys, caplog):
+    table = labelled(model, 1.0).astype({"job": object})
+    table.loc[7, "job"] = "astronaut"
     table.to_csv("rows.csv", index=False)
     assert main(["evaluate", "model", "rows.csv", "--importance", "columns.png"]) == 0
-    said = capsys.readouterr().out.splitlines()[-1]
+    printed = capsys.readouterr()
+    said = printed.out.splitlines()[-1]
     assert said.startswith("columns.png: shuffled, these columns cost most balanced accuracy: ")
+    # Told once, however often the rows are predicted.
+    assert printed.err.count("a category that training never saw") == 1
+    assert not caplog.records
     assert Path("columns.png").read_bytes().startswith(b"\x89PNG")
     labels = table["y"].map(CLASSES.index).to_numpy()
     found = column_importance(model, table, labels).set_index("column")
@@ -225,8 +259,7 @@ def test_the_cost_of_new_rows_is_set_beside_that_of_the_final_evaluation():
     assert "cost" not in {score.name for score in judge(confusion, description, "argmax")}
 
 
-def test_a_difference_is_more_than_chance_where_it_is(model, monkeypatch):
-    monkeypatch.setattr(judgement, "RESAMPLES", 200)
+def test_a_difference_is_more_than_chance_where_it_is(model):
     as_expected = np.array([[80, 10, 10], [10, 80, 10], [10, 10, 80]])
     for confusion, differs in ((as_expected, False), (as_expected[::-1], True)):
         scores = judge(confusion, model.description, "argmax")
