@@ -17,6 +17,8 @@ from lossfleet.conf.rules import check_fields, setting, show
 OF_DECISIONS = frozenset({"confusion", "rarest_class"})
 # What is measured and has no file, and less of it is better.
 OTHER_LOSSES = ("train_loss", "decided_cost", "argmax_cost")
+# A metric of such a name would have the column of what `decision=costs` measures.
+RESERVED = ("cost", "decided_cost", "argmax_cost")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Metric:
         """The metric of a mapping with `name`, `_target_`, `direction`, perhaps `by_class`, and settings.
 
         Raises:
-            UserError: no direction, or a target or setting that cannot be used.
+            UserError: no direction, a name that is taken, or a target or setting that cannot be used.
         """
         settings = dict(values)
         if "direction" not in settings:
@@ -51,6 +53,12 @@ class Metric:
                 what=f"metric/{values.get('name')}.yaml has no direction",
                 expected="direction: maximize, or direction: minimize",
                 hint="add direction: maximize if more of it is better",
+            )
+        if settings.get("name") in RESERVED:
+            raise UserError(
+                what=f"a metric is named {settings['name']}, as what decision=costs measures is",
+                expected="another name",
+                hint=f"rename metric/{settings['name']}.yaml, for example to my_{settings['name']}.yaml",
             )
         direction = settings.pop("direction")
         by_class = settings.pop("by_class", False)

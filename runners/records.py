@@ -155,7 +155,7 @@ class EndRecord:
     """The end of a sweep: its table (Markdown), the sentence that sums it up, metrics of the whole sweep.
 
     `front` has the trials on the Pareto fronts as pairs of strategy and trial; it is empty where one metric is
-    optimised. `winner` is the strategy ahead, with those from which it cannot be told apart.
+    optimised. `winner` is the strategy ahead in words, with those from which it cannot be told apart; `best` its name.
     """
 
     state: Literal["FINISHED", "KILLED", "FAILED"]
@@ -165,6 +165,7 @@ class EndRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     front: list[list[Any]] = field(default_factory=list)
     winner: str = ""
+    best: str = ""
 
 
 Record = (

@@ -22,8 +22,15 @@ os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 
 CORES = sorted(os.sched_getaffinity(0))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-# The rooms whose tests train in their own process.
-IN_PROCESS = ("losses", "training")
+# The rooms, and the files of other rooms, whose tests train in their own process.
+IN_PROCESS = (
+    "losses",
+    "training",
+    "keeping",
+    "test_decided_sweep.py",
+    "test_grouped_sweep.py",
+    "test_mistakes.py",
+)
 
 # Tests pass on a machine that others load too.
 settings.register_profile("no deadline", deadline=None)
@@ -46,7 +53,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def on_one_core(request):
     """MindSpore's threads wait for each other by turning in circles: on one core they take a quarter less of it."""
-    if request.path.parent.name not in IN_PROCESS:
+    if not {request.path.parent.name, request.path.name} & set(IN_PROCESS):
         yield
         return
     os.sched_setaffinity(0, {CORES[WORKER % len(CORES)]})

@@ -21,8 +21,9 @@ from safetensors.numpy import load_file
 FORMAT = 1
 DESCRIPTION_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"
 THRESHOLD, COSTS = "threshold", "costs"
-# Rows are multiplied in blocks of this size, a smaller one filled up: so a row has the same bits in any company.
-BLOCK_ROWS = 1024
+# Rows are multiplied in blocks of this size, a smaller one filled up: so a row has the same bits in any company. Larger
+# ones have BLAS start threads, which wait for each other by turning in circles.
+BLOCK_ROWS = 256
 # Features are float32.
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
 

@@ -152,7 +152,7 @@ class Tracker:
         self._client.set_terminated(self._sweep_id, end.state, end_time=milliseconds(end.ended))
         # Last: a registry that cannot be written leaves the sweep's run as it should be.
         if end.state == "FINISHED" and self._reaches_artifacts():
-            register_models(self._client, self._sweep_id, end.winner, folder)
+            register_models(self._client, self._sweep_id, end.best, folder)
 
     def _reaches_artifacts(self) -> bool:
         # An experiment that a server made has artifacts that can be reached over that server alone.

@@ -127,7 +127,7 @@ def finish_sweep(
             records,
             folder,
             factory,
-            compared=lambda found: keeper.order(found.winner, found.sentence, records),
+            compared=lambda found: keeper.order(found.best, found.sentence, records),
         )
         keeper.finish(records)
     except (UserError, Failure) as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import NoReturn, cast, get_args
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import split_names
-from lossfleet.sweeps.commands.model_arguments import MODEL_COMMANDS, add_model_commands
+from lossfleet.sweeps.commands.model_arguments import MODEL_COMMANDS, add_model_commands, picture
 from lossfleet.sweeps.commands.run import Format
 
 COMMANDS = ("sweep", "train", "compare", *MODEL_COMMANDS, "plot", "ui", "sync", "worker")
@@ -176,7 +175,7 @@ def make_parser() -> argparse.ArgumentParser:
     command = add("plot", "draw a figure of the losses", PLOT_EXAMPLES)
     command.add_argument("figure", nargs="?", help=", ".join(FIGURES))
     command.add_argument(
-        "--output", type=_picture, metavar="FILE", help="a .png or .svg file (FIGURE.png, here)"
+        "--output", type=picture("--output"), metavar="FILE", help="a .png or .svg file (FIGURE.png, here)"
     )
 
     command = add("ui", "serve the MLflow UI on 127.0.0.1", UI_EXAMPLES)
@@ -251,23 +250,6 @@ def checked_figure(name: str | None) -> str:
             hint="write for example 'lossfleet plot losses'" if name is None else suggest(name, FIGURES),
         )
     return name
-
-
-def _picture(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in (".png", ".svg"):
-        raise UserError(
-            what=f"--output is {text}",
-            expected="a file name that ends in .png or .svg",
-            hint="write for example --output losses.png",
-        )
-    if not path.parent.is_dir():
-        raise UserError(
-            what=f"--output is {text}",
-            expected="a file in a folder that is there",
-            hint="make the folder first",
-        )
-    return path
 
 
 def _port(text: str) -> int:

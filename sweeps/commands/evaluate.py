@@ -12,7 +12,7 @@ from lossfleet.conf.errors import UserError, suggest
 from lossfleet.runners.metrics.classification import confusion_matrix
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.tracking.models.fetch import fetched_model
-from lossfleet.sweeps.commands.predict import Told, batches, predicted_rows, tell
+from lossfleet.sweeps.commands.predict import Told, predicted_batches, tell
 from lossfleet.sweeps.keeping.judgement import Score, judge
 from lossfleet.sweeps.keeping.sample import Sample
 
@@ -50,9 +50,8 @@ def evaluate_file(
     classes = found.classes
     confusion, rows, told = np.zeros((len(classes), len(classes)), np.int64), 0, Told()
     sample = None if importance is None else Sample()
-    for batch in batches(found, file, label):
+    for batch, predicted in predicted_batches(found, file, decision=decision, told=told, label=label):
         labels = labels_of(batch[label], classes, first_row=rows + 1)
-        predicted = predicted_rows(found, batch, decision=decision, first_row=rows + 1, told=told)
         confusion += confusion_matrix(predicted["class"].cat.codes.to_numpy(), labels, len(classes))
         rows += len(labels)
         if sample is not None:

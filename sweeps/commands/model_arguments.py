@@ -12,7 +12,7 @@ MODEL_COMMANDS = ("keep", "predict", "evaluate", "serve", "export")
 # Those of `lossfleet.runners.prediction.portable`, which takes NumPy and pandas to import.
 DECISIONS = ("argmax", "prior", "threshold", "costs")
 EXPORTS = ("ckpt", "mindir")
-FIGURES = (".png", ".svg")
+PICTURES = (".png", ".svg")
 
 MODEL = """\
 MODEL is the name of an experiment, whose champion is taken; models:/NAME@ALIAS or
@@ -84,7 +84,10 @@ def add_model_commands(
     _add_model_and_file(command, "CSV or Parquet, with the classes in a column")
     command.add_argument("--target", metavar="COLUMN", help="the column with the classes (as in training)")
     command.add_argument(
-        "--importance", type=_figure, metavar="FILE", help="draw what each column matters (.png or .svg)"
+        "--importance",
+        type=picture("--importance"),
+        metavar="FILE",
+        help="draw what each column matters (.png or .svg)",
     )
     add_uri(command)
 
@@ -137,6 +140,22 @@ def run_model_command(options: argparse.Namespace) -> None:
         serve_model(options.model, options.uri, options.port)
 
 
+def picture(option: str) -> Callable[[str], Path]:
+    """What reads the name of a picture's file, given by an option."""
+
+    def read(text: str) -> Path:
+        path = Path(text)
+        if path.suffix not in PICTURES or not path.parent.is_dir():
+            raise UserError(
+                what=f"{option} is {text}",
+                expected=f"a file that ends in {' or '.join(PICTURES)}, in a folder that is there",
+                hint=f"write for example {option} figure.png",
+            )
+        return path
+
+    return read
+
+
 def _add_model_and_file(command: argparse.ArgumentParser, file: str) -> None:
     command.add_argument("model", help="see below")
     command.add_argument("file", type=Path, help=file)
@@ -164,17 +183,6 @@ def _is_share(text: str) -> bool:
         return 0 <= float(text) <= 1
     except ValueError:
         return False
-
-
-def _figure(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in FIGURES or not path.parent.is_dir():
-        raise UserError(
-            what=f"--importance is {text}",
-            expected="a file that ends in .png or .svg, in a folder that exists",
-            hint="write for example --importance columns.png",
-        )
-    return path
 
 
 def _export(text: str) -> str:

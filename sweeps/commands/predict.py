@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+R = TypeVar("R")
 Told = Counter[tuple[str, str]]
 
 
@@ -42,8 +44,7 @@ def predict_file(
         found = read_model(folder)
     rows, told = 0, Told()
     with predictions_writer(output) as writer:
-        for batch in batches(found, file):
-            predicted = predicted_rows(found, batch, decision=decision, first_row=rows + 1, told=told)
+        for _, predicted in predicted_batches(found, file, decision=decision, told=told):
             rows += len(predicted)
             writer.write(predicted)
     tell(told)
@@ -54,35 +55,50 @@ def predict_file(
         print(f"{output}: {said}")
 
 
-def batches(model: Model, file: Path, label: str | None = None) -> Iterator[pd.DataFrame]:
-    """The cells of a file, batch by batch; the next one is read while one is worked on.
+def predicted_batches(
+    model: Model, file: Path, *, decision: str | None, told: Told, label: str | None = None
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """The cells of a file and what a model says of them, batch by batch; further ones are worked on meanwhile.
+
+    Args:
+        model: a kept one.
+        file: has its columns.
+        decision: another rule than the model's.
+        told: counts what the model could not take as it was, see `tell`.
+        label: a further column, read as words.
 
     Raises:
-        UserError: see `open_rows` and `read_rows`.
+        UserError: see `open_rows` and `read_rows`; or a cell that cannot be used, by its row and column.
     """
     columns = model.description["columns"]
     names = [column["name"] for column in columns] + ([] if label is None else [label])
-    return read_ahead(read_rows(open_rows(file, names), columns, label))
+    batches = read_rows(open_rows(file, names), columns, label)
 
+    def predict(numbered: tuple[int, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame, Told]:
+        first_row, batch = numbered
+        own = Told()
+        try:
+            return batch, model.predict(batch, decision=decision, first_row=first_row, told=own), own
+        except ModelError as error:
+            raise as_user_error(error) from error
 
-def predicted_rows(
-    model: Model, rows: pd.DataFrame, *, decision: str | None, first_row: int, told: Told
-) -> pd.DataFrame:
-    """What a model says of rows; args as for `Model.predict`.
-
-    Raises:
-        UserError: a cell that cannot be used, by its row and column.
-    """
-    try:
-        return model.predict(rows, decision=decision, first_row=first_row, told=told)
-    except ModelError as error:
-        raise as_user_error(error) from error
+    for batch, predicted, own in in_order(predict, with_first_rows(read_ahead(batches))):
+        told.update(own)
+        yield batch, predicted
 
 
 def tell(told: Told) -> None:
     """Say which cells of which columns the model could not take as they were."""
     for (name, what), count in told.items():
         print(f"column {name!r}: {count:,} cells {what}", file=sys.stderr)
+
+
+def with_first_rows(batches: Iterable[pd.DataFrame]) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Batches, each behind the number of its first row, from 1."""
+    first_row = 1
+    for batch in batches:
+        yield first_row, batch
+        first_row += len(batch)
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:
@@ -93,3 +109,16 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := coming.result()) is not end:
             coming = thread.submit(next, items, end)
             yield item  # type: ignore[misc]
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """What is made of each item, in their order, by a thread a core; no more items than that are ahead."""
+    cores = len(os.sched_getaffinity(0))
+    ahead: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(cores) as threads:
+        for item in items:
+            ahead.append(threads.submit(work, item))
+            if len(ahead) > cores:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

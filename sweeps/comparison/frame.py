@@ -54,6 +54,11 @@ class Comparison:
     references: pd.DataFrame | None = None
 
     @property
+    def best(self) -> str:
+        """The strategy ahead on one data set."""
+        return str(self.table["strategy"].iloc[0])
+
+    @property
     def winner(self) -> str:
         """The strategy ahead on one data set, and from which others it cannot be told apart; empty without rivals."""
         best, *others = self.table.itertuples()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,4 +67,6 @@ class _Classifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
         """Classes (N,) in 0..C-1."""
-        return self.model.predict(rows, decision=self.decision)["class"].cat.codes.to_numpy()
+        # What the rows have that training never saw was told when they were measured.
+        predicted = self.model.predict(rows, decision=self.decision, told=Counter())
+        return predicted["class"].cat.codes.to_numpy()

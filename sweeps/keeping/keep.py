@@ -98,19 +98,11 @@ def final_evaluation(strategy: str, records: Iterable[Record]) -> tuple[TrialRec
     return final, list(replicates.values())
 
 
-def chosen_strategies(keep: str, winner: str, records: Iterable[Record]) -> tuple[str, ...]:
-    """The strategies that `keep` stands for: all that were evaluated, or the best.
-
-    Args:
-        keep: none, winner or all.
-        winner: as an EndRecord has it: the name first, empty where there was no other strategy.
-        records: of the sweep.
-    """
+def chosen_strategies(keep: str, best: str, records: Iterable[Record]) -> tuple[str, ...]:
+    """The strategies that `keep` (none, winner or all) stands for: all that were evaluated, or the best."""
     finals = [record for record in records if isinstance(record, TrialRecord) and record.stage == "final"]
     evaluated = tuple(dict.fromkeys(record.strategy for record in finals if record.state == "COMPLETE"))
-    # Behind the name may stand from which others it cannot be told apart.
-    best = winner.partition(" ")[0]
-    return {"none": (), "winner": (best,) if best else evaluated[:1], "all": evaluated}[keep]
+    return {"none": (), "winner": (best,), "all": evaluated}[keep]
 
 
 def _made(

@@ -88,6 +88,7 @@ def conclude(
         metrics=comparison.scores(),
         front=front_members(comparison),
         winner=comparison.winner,
+        best=comparison.best,
     )
 
 

@@ -105,7 +105,7 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
             references.wait()
         ended = journal.read()
         end = conclude(
-            ended, folder, factory, compared=lambda found: keeper.order(found.winner, found.sentence, ended)
+            ended, folder, factory, compared=lambda found: keeper.order(found.best, found.sentence, ended)
         )
         keeper.finish(ended)
         for remark in remarks(plan, journal.read()):

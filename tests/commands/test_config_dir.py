@@ -164,6 +164,11 @@ def test_an_installed_package_adds_parts(tmp_path, monkeypatch):
         ({"loss/poly1.yaml": "_target_: [\n"}, "strategy=poly1", "cannot be composed"),
         ({"loss/focal.yaml": "_target_: poly1.poly1\n"}, "strategy=poly1", "the name of lossfleet's own loss focal"),
         ({"metric/worst_error.yaml": "_target_: mine.worst_error\n"}, "strategy=ce", "has no direction"),
+        (
+            {"metric/cost.yaml": "_target_: mine.worst_error\ndirection: minimize\n"},
+            "strategy=ce",
+            "a metric is named cost, as what decision=costs measures is; expected another name",
+        ),
         ({"mine.py": "def worst_error(confusion):\n    return confusion\n"}, "strategy=ce", "the shape (3, 5, 5)"),
         ({"mine.py": "def worst_error(confusion):\n    return confusion[:, 9, 9]\n"}, "strategy=ce",
          "mine.py, line 2: IndexError"),

@@ -22,6 +22,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from lossfleet.runners.data import table_file
 from lossfleet.sweeps.commands.cli import main
+from lossfleet.sweeps.commands.predict import in_order, read_ahead
 from lossfleet.sweeps.keeping import sample
 from lossfleet.sweeps.keeping.importance import column_importance
 from lossfleet.sweeps.keeping.judgement import judge
@@ -76,6 +77,34 @@ def test_without_output_the_predictions_are_printed_with_what_is_not_known(model
     assert "29 rows" in told
 
 
+def test_results_come_in_order_and_few_are_made_ahead():
+    """The second item is slower than the first; the error of an item comes when all before it were taken."""
+    taken, cores = [], len(os.sched_getaffinity(0))
+
+    def items():
+        for number in range(11):
+            taken.append(number)
+            yield number
+
+    def work(number):
+        time.sleep(0.02 * (number % 2))
+        if number == 7:
+            raise ValueError(number)
+        return number
+
+    found = []
+
+    def take():
+        for number in in_order(work, items()):
+            assert len(taken) <= number + cores + 1
+            found.append(number)
+
+    with pytest.raises(ValueError, match="7"):
+        take()
+    assert found == list(range(7))
+    assert list(read_ahead(iter(range(5)))) == list(range(5))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -110,7 +139,7 @@ def test_rows_that_cannot_be_used_are_refused_and_nothing_is_written(
         (["evaluate", "model", "rows.csv", "--target", "z"], "no column 'z'"),
         (["evaluate", "model", "rows.csv"], "no column 'y'"),
         (["evaluate", "model", "rows.csv", "--importance", "columns.txt"], "--importance is columns.txt"),
-        (["evaluate", "model", "rows.csv", "--importance", "no/columns.png"], "in a folder that exists"),
+        (["evaluate", "model", "rows.csv", "--importance", "no/columns.png"], "in a folder that is there"),
         (["serve", "model", "--port", "0"], "--port is 0"),
         (["export", "model", "--format", "onnx"], "--format is onnx"),
         (["export", "model", "--format", "ckpt", "--output", "no/m.ckpt"], "--output is no/m.ckpt"),
@@ -150,12 +179,17 @@ def test_labelled_rows_are_measured_as_scikit_learn_measures(model, capsys):
         assert "0.8000 (0.700 to 0.900)" in lines[name]
 
 
-def test_columns_that_matter_are_drawn_and_named(model, capsys):
-    table = labelled(model, 1.0)
+def test_columns_that_matter_are_drawn_and_named(model, capsys, caplog):
+    table = labelled(model, 1.0).astype({"job": object})
+    table.loc[7, "job"] = "astronaut"
     table.to_csv("rows.csv", index=False)
     assert main(["evaluate", "model", "rows.csv", "--importance", "columns.png"]) == 0
-    said = capsys.readouterr().out.splitlines()[-1]
+    printed = capsys.readouterr()
+    said = printed.out.splitlines()[-1]
     assert said.startswith("columns.png: shuffled, these columns cost most balanced accuracy: ")
+    # Told once, however often the rows are predicted.
+    assert printed.err.count("a category that training never saw") == 1
+    assert not caplog.records
     assert Path("columns.png").read_bytes().startswith(b"\x89PNG")
     labels = table["y"].map(CLASSES.index).to_numpy()
     found = column_importance(model, table, labels).set_index("column")
@@ -164,11 +198,11 @@ def test_columns_that_matter_are_drawn_and_named(model, capsys):
     random = np.random.default_rng(3)
     for name in ("age", "balance", "job"):
         losses = []
-        for _ in range(60):
+        for _ in range(20):
             shuffled = table.assign(**{name: random.permutation(table[name])})
             predicted = model.predict(shuffled)["class"].cat.codes
             losses.append(1 - balanced_accuracy_score(labels, predicted))
-        error = np.std(losses) * np.sqrt(1 / 5 + 1 / 60)
+        error = np.std(losses) * np.sqrt(1 / 5 + 1 / 20)
         assert found.loc[name, "mean"] == pytest.approx(np.mean(losses), abs=4 * error)
     assert f"{found.index[0]} {found['mean'].iloc[0]:.3f}" in said
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from forks import run_command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+QUICK = ["lossfleet", "sweep", "experiment=quick"]
 SMALLER = (
     "budget.trials=3",
     "budget.replicates=2",
@@ -52,14 +55,50 @@ def run(words: list[str], folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Where the commands run, with the examples that they name."""
+    """Where the commands run, with the examples that they name, and a sweep in the place of the main job."""
     made = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "examples", made / "examples")
+    run(QUICK, made)
     return made
 
 
+def test_the_first_screen_leads_from_a_sweep_to_a_served_prediction(folder):
+    screen = re.search(r"^## From nothing.*?^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert screen is not None
+    sweep, activate, *served = screen[1].splitlines()
+    assert sweep.startswith("make sweep ")
+    assert activate.startswith(". .venv/bin/activate ")
+    port = str(free_port())
+    script = (
+        "\n".join(served)
+        .replace("page_blocks", f"breast_cancer --port {port}")
+        .replace(":5001/", f":{port}/")
+    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (folder / "answer").open("wb") as answer:
+        shell = subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=folder,
+            env={**os.environ, "PATH": path},
+            stdout=answer,
+            start_new_session=True,
+        )
+        try:
+            assert shell.wait(300) == 0
+        finally:
+            os.killpg(shell.pid, signal.SIGTERM)
+    (predicted,) = [
+        line for line in (folder / "answer").read_text().splitlines() if line.startswith('{"predictions"')
+    ]
+    rows = json.loads(predicted)["predictions"]
+    assert len(rows) == 5
+    assert all(sum(row.values()) == pytest.approx(1) for row in rows if row.pop("class") != "")
+
+
 def test_commands_run_in_their_order(folder):
-    for words in commands():
+    ahead, *others = commands()
+    assert ahead == QUICK
+    for words in others:
         if words[1] in ("ui", "serve"):
             serve(words, folder)
         elif words[0] == "python":
@@ -68,11 +107,15 @@ def test_commands_run_in_their_order(folder):
             assert run(words, folder).strip()
 
 
-def serve(words: list[str], folder: Path) -> None:
-    """Start the UI, or a model, on a free port and see that it answers, on 127.0.0.1 alone."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def serve(words: list[str], folder: Path) -> None:
+    """Start the UI, or a model, on a free port and see that it answers, on 127.0.0.1 alone."""
+    port = free_port()
     path, text = {"ui": ("", b"MLflow"), "serve": ("ping", b"")}[words[1]]
     words = [word if word not in ("5000", "5001") else str(port) for word in words]
     command = [sys.executable, "-m", "lossfleet.sweeps.commands.cli", *words[1:]]
@@ -88,7 +131,7 @@ def serve(words: list[str], folder: Path) -> None:
                 time.sleep(0.5)
         raise AssertionError("the server did not answer")
     finally:
-        os.killpg(server.pid, 15)
+        os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
 
 

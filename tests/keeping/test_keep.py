@@ -14,6 +14,7 @@ from lossfleet.conf.deciding import Decision
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import Keep
 from lossfleet.runners.records import ReplicateRecord
+from lossfleet.sweeps.commands.keep import best_strategy
 from lossfleet.sweeps.keeping import keeper as keeping
 from lossfleet.sweeps.keeping.expectation import expected_scores, typical_rule, typical_temperature
 from lossfleet.sweeps.keeping.keep import Order, chosen_strategies, final_evaluation
@@ -35,11 +36,15 @@ def with_metrics(**metrics: list[float]) -> list[ReplicateRecord]:
 
 def test_the_winner_or_all_that_were_evaluated_are_chosen():
     assert chosen_strategies("none", "focal", RECORDS) == ()
-    assert chosen_strategies("winner", "focal (not distinguishable from ce)", RECORDS) == ("focal",)
+    assert chosen_strategies("winner", "focal", RECORDS) == ("focal",)
     assert chosen_strategies("all", "focal", RECORDS) == ("ce", "focal")
-    # Without rivals there is no winner.
+    assert best_strategy(RECORDS) == "focal"
+    # The words of the winner name none without rivals.
     alone = [record for record in RECORDS if getattr(record, "strategy", "ce") == "ce"]
-    assert chosen_strategies("winner", "", alone) == ("ce",)
+    assert best_strategy(alone) == "ce"
+    searched = [record for record in RECORDS if getattr(record, "stage", "search") == "search"]
+    with pytest.raises(UserError):
+        best_strategy(searched)
 
 
 def test_the_last_final_evaluation_counts_and_none_is_refused():

@@ -45,11 +45,11 @@ def test_draws_every_gamma_into_the_file(arguments, name, start, workdir, capsys
         (["losses", "more"], "more is no option of lossfleet plot; expected"),
         (
             ["losses", "--output", "a.jpg"],
-            "--output is a.jpg; expected a file name that ends in .png or .svg",
+            "--output is a.jpg; expected a file that ends in .png or .svg",
         ),
         (
             ["losses", "--output", "no/a.png"],
-            "--output is no/a.png; expected a file in a folder that is there",
+            "--output is no/a.png; expected a file that ends in .png or .svg, in a folder that is there",
         ),
     ],
 )

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import sweep_records
 from replicate_runs import factory
+from sweeps_here import sweep_here
 from table_files import write
-from whole_sweeps import succeed
 
 from lossfleet.conf.schema import choose
 from lossfleet.runners.data.builtin import TEST, TRAINING, VALIDATION, Dataset
@@ -142,7 +142,7 @@ def test_replicates_that_were_cut_off_are_told_once(tmp_path, capsys):
     assert len(pd.read_csv(tmp_path / "mistakes.csv")) == 1
 
 
-def test_a_mislabelled_row_comes_first(tmp_path):
+def test_a_mislabelled_row_comes_first(workdir, monkeypatch, capsys):
     random = np.random.default_rng(3)
     labels = np.repeat([0, 1], [149, 68])
     table = pd.DataFrame({"x": random.normal(6 * labels, 1), "noise": random.normal(size=217)})
@@ -151,16 +151,20 @@ def test_a_mislabelled_row_comes_first(tmp_path):
     # Far within the other class, and below a row that repeats another.
     table.loc[100, ["x", "kind"]] = [9.0, "common"]
     table = table.iloc[[0, *range(217)]]
-    write(table, tmp_path / "odd.csv")
-    printed = succeed(
-        tmp_path,
-        "sweep",
-        *("data=csv", "data.path=odd.csv", "data.target=kind", "data.test_fraction=0.4", "strategy=ce,focal"),
+    write(table, workdir / "odd.csv")
+    ran = sweep_here(
+        monkeypatch,
+        *(
+            "data=csv",
+            "data.path=odd.csv",
+            "data.target=kind",
+            "data.test_fraction=0.4",
+            "strategy=ce,weighted_ce",
+        ),
         *("budget.trials=2", "budget.replicates=1", "budget.epochs=20", "budget.final_replicates=5"),
-        *("references=[]", "keep=none", "name=odd", "fleet.processes=2"),
-        figures=True,
+        *("references=[]", "keep=none", "name=odd"),
     )
-    found = pd.read_csv(tmp_path / "studies/odd/mistakes.csv")
+    found = pd.read_csv("studies/odd/mistakes.csv")
     first = found.iloc[0]
     assert (first["row"], first["class"], first["taken_for"], first["always"]) == (
         102,
@@ -170,5 +174,5 @@ def test_a_mislabelled_row_comes_first(tmp_path):
     )
     assert first["x"] == table["x"].iloc[101] == 9.0
     assert first["tested"] == first["wrong"] >= 2
-    assert printed.splitlines()[-1].startswith("Mistakes: studies/odd/mistakes.csv has the ")
-    assert "Mistakes: studies/odd/mistakes.csv" in (tmp_path / "studies/odd/figures/figures.html").read_text()
+    assert ran.notes == capsys.readouterr().out.splitlines()[-1:]
+    assert ran.notes[0].startswith("Mistakes: studies/odd/mistakes.csv has the ")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
-from whole_sweeps import journal, succeed
+from sweeps_here import send, sweep_here
+from whole_sweeps import journal
 
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.records import ReferenceRecord, ReplicateRecord
+from lossfleet.sweeps.commands import cli
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report.tables import markdown_table
 
 SMALL = (
     "data=breast_cancer",
-    "strategy=ce,focal",
+    "strategy=ce,weighted_ce",
     "budget.trials=3",
     "budget.replicates=2",
     "budget.epochs=4",
@@ -28,15 +30,16 @@ SMALL = (
 METRIC = "f1[malignant]"
 
 
-def test_a_sweep_fits_a_threshold_shows_what_it_gives_and_keeps_it(tmp_path):
-    printed = succeed(tmp_path, "sweep", *SMALL, "decision=threshold", f"decision.metric={METRIC}")
-    records = journal(tmp_path).read()
+def test_a_sweep_fits_a_threshold_shows_what_it_gives_and_keeps_it(uri, workdir, monkeypatch, capsys):
+    sweep_here(monkeypatch, *SMALL, "decision=threshold", f"decision.metric={METRIC}")
+    printed = capsys.readouterr().out
+    records = journal(workdir).read()
     comparison = summary(frame_from_records(records))
     assert comparison.metrics[-1] == f"test_decided_{METRIC}"
     assert "decided" in printed
     assert "f1[malignant]" in printed
-    from_mlflow = summary(frame(["breast_cancer"], uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
-    assert markdown_table(from_mlflow) == markdown_table(comparison)
+    send(workdir, uri, "breast_cancer")
+    assert markdown_table(summary(frame(["breast_cancer"], uri=uri))) == markdown_table(comparison)
     (reference,) = [record for record in records if isinstance(record, ReferenceRecord)]
     finals = [record for record in records if isinstance(record, ReplicateRecord) and record.stage == "final"]
     for record in (*finals, *reference.replicates):
@@ -45,7 +48,7 @@ def test_a_sweep_fits_a_threshold_shows_what_it_gives_and_keeps_it(tmp_path):
     shown = comparison.references[f"test_decided_{METRIC}"].item()
     fitted = [record.metrics[f"test_decided_{METRIC}"] for record in reference.replicates]
     assert shown == pytest.approx(np.mean(fitted))
-    (folder,) = tmp_path.glob("studies/*/models/*")
+    (folder,) = workdir.glob("studies/*/models/*")
     model = read_model(folder)
     of_winner = [record.metrics["decision_threshold"] for record in finals if record.strategy == folder.name]
     threshold = {"class": "malignant", "at_least": pytest.approx(np.mean(of_winner))}
@@ -57,21 +60,21 @@ def test_a_sweep_fits_a_threshold_shows_what_it_gives_and_keeps_it(tmp_path):
     assert "malignant from a probability of" in (folder / "model_card.md").read_text()
 
 
-def test_a_sweep_by_costs_shows_what_they_save_and_keeps_them(tmp_path):
+def test_a_sweep_by_costs_shows_what_they_save_and_keeps_them(uri, workdir, monkeypatch, capsys):
     costs = "decision.costs={malignant:{benign:10},benign:{malignant:1}}"
-    succeed(tmp_path, "sweep", *SMALL, "references=[]", "decision=costs", costs)
-    comparison = summary(frame_from_records(journal(tmp_path).read()))
+    sweep_here(monkeypatch, *SMALL, "references=[]", "decision=costs", costs)
+    comparison = summary(frame_from_records(journal(workdir).read()))
     assert comparison.metrics[-2:] == ("test_argmax_cost", "test_decided_cost")
-    from_mlflow = summary(frame(["breast_cancer"], uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
-    assert markdown_table(from_mlflow) == markdown_table(comparison)
-    (folder,) = tmp_path.glob("studies/*/models/*")
+    send(workdir, uri, "breast_cancer")
+    assert markdown_table(summary(frame(["breast_cancer"], uri=uri))) == markdown_table(comparison)
+    (folder,) = workdir.glob("studies/*/models/*")
     description = read_model(folder).description
     assert description["decision"] == "costs"
     by_class = dict(zip(description["classes"], description["costs"], strict=True))
     assert sum(by_class["malignant"]) == 10
     assert sum(by_class["benign"]) == 1
-    by_costs = succeed(
-        tmp_path, "compare", "--metrics", "test_decided_cost,test_balanced_accuracy", "--format", "csv"
-    )
-    means = [float(line.split(",")[7]) for line in by_costs.splitlines()[1:]]
+    capsys.readouterr()
+    wanted = "test_decided_cost,test_balanced_accuracy"
+    assert cli.main(["compare", "--metrics", wanted, "--format", "csv", "--uri", uri]) == 0
+    means = [float(line.split(",")[7]) for line in capsys.readouterr().out.splitlines()[1:]]
     assert means == sorted(means)

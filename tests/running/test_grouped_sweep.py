@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
+from sweeps_here import sweep_here
 from whole_sweeps import journal
 
 from lossfleet.runners.data.parts import draw_parts
 from lossfleet.runners.metrics.evaluation import confusion_names
 from lossfleet.runners.records import ReferenceRecord, ReplicateRecord, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
-from lossfleet.sweeps.commands import cli
-from lossfleet.sweeps.planning.compose import run_sweeper
-
-pytestmark = pytest.mark.usefixtures("without_figures")
 
 ARGUMENTS = (
     *("data=csv", "data.path=visits.csv", "data.target=ill", "data.group=patient", "evaluation=holdout"),
-    *("strategy=ce,resampling", "sampler=shuffle,smote", "model.widths=[7]", "name=visits"),
+    *("strategy=ce,resampling", "sampler=shuffle,smote", "model.widths=[7]", "name=visits", "keep=none"),
     *(
         "budget.trials=3",
         "budget.replicates=2",
@@ -37,21 +33,16 @@ def visits() -> pd.DataFrame:
     return pd.DataFrame({"x": x, "z": random.normal(size=401), "patient": patients, "ill": ill})
 
 
-def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, capsys):
+def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, capsys, monkeypatch):
     visits().to_csv("visits.csv", index=False)
-    assert (
-        cli.main(["sweep", *ARGUMENTS, "references=[dummy]", "tracking.enabled=false", "fleet.processes=1"])
-        == 0
-    )
+    (plan,) = sweep_here(monkeypatch, *ARGUMENTS, "references=[dummy]").plans
     printed = capsys.readouterr()
     records = journal(workdir, "visits").read()
     assert all(record.state != "FAIL" for record in records if isinstance(record, TrialRecord))
     finals = [each for each in records if isinstance(each, ReplicateRecord) and each.stage == "final"]
     assert len(finals) == 6
 
-    found: list = []
-    run_sweeper(ARGUMENTS, found.append)
-    factory = ReplicateFactory.of(found[0].studies[0].config)
+    factory = ReplicateFactory.of(plan.studies[0].config)
     (reference,) = [each for each in records if isinstance(each, ReferenceRecord)]
     assert len(reference.replicates) == 3
     for record in (*finals, *reference.replicates):
@@ -69,17 +60,15 @@ def test_a_sweep_on_groups_measures_each_replicate_on_its_own_rows(workdir, caps
     assert "From the search's validation to the test the best trials get" in sentence
 
 
-def test_a_nested_evaluation_is_a_sweep_an_outer_part_and_one_comparison(workdir, capsys):
+def test_a_nested_evaluation_is_a_sweep_an_outer_part_and_one_comparison(workdir, capsys, monkeypatch):
     visits().to_csv("visits.csv", index=False)
     nested = (*ARGUMENTS, "evaluation=nested", "evaluation.outer_parts=2", "references=[dummy]")
-    assert cli.main(["sweep", *nested, "tracking.enabled=false", "fleet.processes=1"]) == 0
+    plans = sweep_here(monkeypatch, *nested).plans
     printed = " ".join(capsys.readouterr().out.split())
     assert "Side by side" in printed
     assert "Each split is an outer part with a search of its own, which never saw its test part" in printed
-    found: list = []
-    run_sweeper(nested, found.append)
     tested = []
-    for plan in found:
+    for plan in plans:
         factory = ReplicateFactory.of(plan.studies[0].config)
         replicates = [
             each for each in journal(workdir, plan.sweep).read() if isinstance(each, ReplicateRecord)
@@ -90,5 +79,5 @@ def test_a_nested_evaluation_is_a_sweep_an_outer_part_and_one_comparison(workdir
             split = factory.split(record.seed, record.split)
             assert record.metrics["test_rows"] == record.metrics["test_pool_rows"] == len(split.test_labels)
         tested.append(draw_parts(factory.dataset, factory.shares, seed=0, split=0)[0][2].tolist())
-    assert [plan.sweep for plan in found] == ["visits-outer1", "visits-outer2"]
+    assert [plan.sweep for plan in plans] == ["visits-outer1", "visits-outer2"]
     assert tested[0] != tested[1]

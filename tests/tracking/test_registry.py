@@ -22,9 +22,9 @@ from lossfleet.runners.tracking.models.fetch import fetched_model
 NAME = "bank"
 
 
-def records(name: str = "first", winner: str = "focal (not distinguishable from ce)", started: float = 1.7e9):
+def records(name: str = "first", started: float = 1.7e9):
     *others, end = sweep(name, started=started)
-    return [*others, replace(end, winner=winner)]
+    return [*others, replace(end, winner="focal (not distinguishable from ce)", best="focal")]
 
 
 def versions(uri):
@@ -43,10 +43,10 @@ def make_of_sweep(folder: Path, name: str, strategy: str = "focal", seed: int = 
 
 def test_a_sweep_makes_a_version_and_the_newest_winner_is_champion(uri, workdir):
     make_of_sweep(workdir / "one", "first")
-    make_of_sweep(workdir / "one", "first", "ce", seed=5)
+    make_of_sweep(workdir / "one", "first", "ohem", seed=5)
     mirror(workdir / "one", uri, records())
     found = versions(uri)
-    assert {version.tags["strategy"] for version in found.values()} == {"ce", "focal"}
+    assert {version.tags["strategy"] for version in found.values()} == {"ohem", "focal"}
     (run,) = [run for run in read_runs(uri) if run.data.tags["lossfleet.kind"] == "sweep"]
     assert {version.run_id for version in found.values()} == {run.info.run_id}
     assert found[champion(uri)].tags["strategy"] == "focal"
@@ -68,7 +68,7 @@ def test_a_sweep_makes_a_version_and_the_newest_winner_is_champion(uri, workdir)
         (found[1].source.replace(run.info.artifact_uri, f"runs:/{run.info.run_id}"), "one"),
         (str(workdir / "one/models/focal"), "one"),
     ):
-        strategy = "ce" if model.startswith("runs:/") and found[1].tags["strategy"] == "ce" else "focal"
+        strategy = "ohem" if model.startswith("runs:/") and found[1].tags["strategy"] == "ohem" else "focal"
         with fetched_model(model, uri) as folder:
             weights = (folder / "data/weights.safetensors").read_bytes()
         assert weights == (workdir / own / f"models/{strategy}/data/weights.safetensors").read_bytes()

@@ -17,13 +17,13 @@ CHAMPION = "champion"
 MODEL_TAG = "lossfleet.model"
 
 
-def register_models(client: MlflowClient, run_id: str, winner: str, folder: Path) -> None:
-    """Give MLflow the models of a sweep that it lacks; the winner's becomes the champion, unless a newer one is.
+def register_models(client: MlflowClient, run_id: str, best: str, folder: Path) -> None:
+    """Give MLflow the models of a sweep that it lacks; the best strategy's becomes the champion, unless a newer one is.
 
     Args:
         client: of the store.
         run_id: of the sweep's own run.
-        winner: as an EndRecord has it; empty where one strategy was compared with no other.
+        best: the strategy.
         folder: of the sweep.
     """
     for target, description in stored_models(folder):
@@ -33,7 +33,7 @@ def register_models(client: MlflowClient, run_id: str, winner: str, folder: Path
         version = _find(client, name, identity)
         if version is None:
             version = _register(client, run_id, name, identity, description, target)
-        if winner.partition(" ")[0] in ("", strategy) and int(version) > _champion(client, name):
+        if strategy == best and int(version) > _champion(client, name):
             client.set_registered_model_alias(name, CHAMPION, version)
 
 
