@@ -57,6 +57,7 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
     """
     from lossfleet.runners.models.weights import layer_weights
     from lossfleet.runners.training.fleet import Fleet
+    from lossfleet.runners.training.native.fleet import NativeFleet, trains_natively
     from lossfleet.runners.training.shape import FleetShape, shape_of
 
     chosen = training_rows_of_all(dataset, config.data.long_tail)
@@ -71,13 +72,17 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
         config, features=features, classes=len(split.class_counts), train_rows=len(split.train_labels)
     )
     assert isinstance(shape, FleetShape)
-    fleet = Fleet(
-        shape,
-        slots=members,
-        pages=len({each.rows_key for each in replicates}),
-        page_rows=max(len(each.labels) for each in replicates),
-        evaluation_rows=1,
-    )
+    fleet: Fleet | NativeFleet
+    if trains_natively(shape, config.engine.native):
+        fleet = NativeFleet(shape, slots=members)
+    else:
+        fleet = Fleet(
+            shape,
+            slots=members,
+            pages=len({each.rows_key for each in replicates}),
+            page_rows=max(len(each.labels) for each in replicates),
+            evaluation_rows=1,
+        )
     for slot, replicate in enumerate(replicates):
         fleet.enter(slot, replicate)
     for _ in range(config.budget.epochs):

@@ -100,7 +100,7 @@ def test_kernels_are_fused_where_there_is_much_to_train_and_the_machine_can(monk
 
 def test_the_native_core_trains_as_the_user_says_and_with_auto_where_it_can(monkeypatch, capsys):
     plans = {native: plan(*SMALL, f"engine.native={native}") for native in ("off", "on", "auto")}
-    assert plan(*SMALL).engine.native == "off"
+    assert plan(*SMALL).engine.native == "auto"
     monkeypatch.setattr(size, "native_obstacle", lambda: None)
     assert {native: choose_native(each).engine.native for native, each in plans.items()} == {
         "off": "off",

@@ -5,18 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeGuard
 
 import numpy as np
 
+from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.models.stacked import flatten_parameters
 from lossfleet.runners.training.native import translation
+from lossfleet.runners.training.native.build import obstacle
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate
-from lossfleet.runners.training.shape import FleetShape
+from lossfleet.runners.training.shape import CellShape, FleetShape
 from lossfleet.runners.training.slots import Slots
 
 # The places of the arguments that change from epoch to epoch.
 PLAN, MASKS, COEFFICIENTS = 6, 7, 11
+
+
+def trains_natively(shape: FleetShape | CellShape, native: str) -> TypeGuard[FleetShape]:
+    """Whether the native core trains a shape.
+
+    Args:
+        shape: of a fleet or of cells.
+        native: what `engine.native` says; auto leaves it to whether this machine can have the core.
+    """
+    if native == "off" or isinstance(shape, CellShape) or translation.unknown(shape) is not None:
+        return False
+    return native == "on" or obstacle() is None
 
 
 class Member:
@@ -59,6 +75,10 @@ class Member:
         found = np.empty((self.shape.classes, len(features)), np.float32)
         Call("predict_logits", self.layers, self.parameters, np.ascontiguousarray(features), found)()
         return found
+
+    def stock_parameters(self) -> list[Parameters]:
+        """The parameters of each layer, in its stock form."""
+        return translation.stock_parameters(self.parameters, self.replicate.initial)
 
     def _plan(self, epoch: int) -> np.ndarray:
         return np.ascontiguousarray(self.replicate.plan[epoch], np.int32)
@@ -131,6 +151,15 @@ class NativeFleet(Slots):
 
         self._in_threads(predict, self._members)
         return logits
+
+    def parameters(self) -> np.ndarray:
+        """The parameters (K, P) of each slot's member, in the layout of StackedModel; all slots must be taken."""
+        return np.stack(
+            [
+                flatten_parameters(self.shape.layers, self._members[slot].stock_parameters())
+                for slot in range(self.slots)
+            ]
+        )
 
     def _in_threads(self, function: Callable[[int], None], slots: Iterable[int]) -> None:
         """Calls a function for each slot; a thread takes the next one as soon as it is free."""

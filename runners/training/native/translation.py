@@ -59,6 +59,24 @@ def flat_parameters(parameters: Sequence[Parameters]) -> np.ndarray:
     return np.concatenate([np.vstack([each.T for each in arrays]).ravel() for arrays in parameters if arrays])
 
 
+def stock_parameters(flat: np.ndarray, like: Sequence[Parameters]) -> list[Parameters]:
+    """The parameters of all layers in their stock forms, from those (P,) in the core's order.
+
+    Args:
+        flat: what `flat_parameters` gives.
+        like: has the shapes.
+    """
+    found: list[Parameters] = []
+    start = 0
+    for arrays in like:
+        own = []
+        for each in arrays:
+            own.append(flat[start : start + each.size].reshape(each.T.shape).T)
+            start += each.size
+        found.append(tuple(own))
+    return found
+
+
 def choices(shape: FleetShape) -> np.ndarray:
     """Batch size, mining and optimizer, (3,) int32."""
     mining = shape.objective.mining
