@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -19,6 +20,18 @@ LONGEST_STEM = 50
 # Settings of a table that name a file, and those by which it says itself which rows belong into which part.
 PATHS = ("path", "test_path")
 ASIDES = ("group", "time", "part")
+
+
+# Between words.
+NO_LETTER = "\0"
+
+
+def with_letters(text: str) -> str:
+    """The text as it is composed everywhere, with NO_LETTER for all but letters of any script, digits, _ and -."""
+    return "".join(
+        each if each in "_-" or unicodedata.category(each)[0] in "LMN" else NO_LETTER
+        for each in unicodedata.normalize("NFC", text)
+    )
 
 
 @dataclass(frozen=True)
@@ -139,5 +152,5 @@ class Data:
             stem = PurePath(str(self.source["path"])).name.removesuffix(".gz").rpartition(".")[0]
         settings = [value for name, value in self.source.items if name not in PATHS and value is not None]
         content = json.dumps([self.digest, *settings])
-        word = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:LONGEST_STEM].strip("_-") or self.name
+        word = re.sub(f"{NO_LETTER}+", "_", with_letters(stem))[:LONGEST_STEM].strip("_-") or self.name
         return f"{word}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"

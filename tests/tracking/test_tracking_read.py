@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import socket
+import subprocess
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -167,6 +169,26 @@ def test_a_dead_server_is_a_user_error(monkeypatch):
         read_replicates(uri=f"http://127.0.0.1:{port}")
 
 
+def test_a_server_ends_with_what_it_has_started(monkeypatch):
+    monkeypatch.setattr(ui, "SECONDS_TO_END", 1)
+    # It does not hear the first signal.
+    script = "trap '' TERM; sleep 600 & echo $!; wait"
+    server = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True)
+    assert server.stdout is not None
+    started = Path(f"/proc/{int(server.stdout.readline())}/cmdline")
+    assert started.read_bytes()
+    ui.end_session(server)
+    assert server.returncode == -signal.SIGKILL
+    # Whoever inherits it may not have taken note of its end yet.
+    assert not started.exists() or not started.read_bytes()
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no such machine", "localhost.invalid"])
+def test_the_ui_is_served_on_an_address_of_this_machine(host, uri):
+    with pytest.raises(UserError, match=re.escape(f"--host is {host}, which is no address of this machine")):
+        ui.serve_ui(uri, 5000, host=host)
+
+
 @pytest.fixture
 def handlers_left_alone():
     """What serves until it is interrupted takes SIGTERM for itself."""
@@ -180,7 +202,9 @@ def test_the_ui_serves_this_store_on_this_machine_only(number, uri, monkeypatch,
     commands = []
 
     class Server:
-        def __init__(self, command, env, cwd):
+        def __init__(self, command, env, cwd, start_new_session):
+            # What it starts can be ended with it.
+            assert start_new_session
             # Modules are looked for there first.
             assert os.listdir(cwd) == []
             commands.append(command)
@@ -190,10 +214,8 @@ def test_the_ui_serves_this_store_on_this_machine_only(number, uri, monkeypatch,
                 commands.append("interrupted")
                 os.kill(os.getpid(), number)
 
-        def terminate(self):
-            commands.append("terminated")
-
     monkeypatch.setattr(ui.subprocess, "Popen", Server)
+    monkeypatch.setattr(ui, "end_session", lambda server: commands.append("terminated"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
