@@ -38,7 +38,8 @@ def with_letters(text: str) -> str:
 class Data:
     """A data set and how it is split; `long_tail` thins the training part to this largest/smallest ratio.
 
-    `repeated` says what becomes of rows that repeat an earlier one, see `runners.data.repeated`.
+    `repeated` says what becomes of rows that repeat an earlier one, see `runners.data.repeated`, and `rare` of classes
+    that are too small, see `runners.data.rare`.
     The classes of our own data sets are known before they are loaded, so that alpha on five classes fails at once.
     Of the user's, reading tells `class_names`, and `digest`, of their content; where these are given they must be
     those of the data.
@@ -49,6 +50,7 @@ class Data:
     test_fraction: float = setting(float, 0.2, above=0, below=1)
     long_tail: float | None = setting(float, None, above=1, example="100")
     repeated: str = setting(str, "auto", choices=("auto", "drop", "keep", "group"))
+    rare: str = setting(str, "refuse", choices=("refuse", "drop", "join"))
     digest: str | None = setting(str, None, example="null")
     class_names: tuple[str, ...] | None = setting(str, None, many=True, example="[stay,leave]")
 

@@ -127,7 +127,7 @@ def _require_current(path: Path) -> None:
         expected=f"a database of MLflow {version('mlflow')}, which is installed",
         hint=f"copy it, then run: {sys.executable} -m mlflow db upgrade sqlite:///{path.absolute()}"
         if is_older
-        else "install that version of MLflow, or name another store with tracking.uri=sqlite:///new.db",
+        else "install that version of MLflow, or name another store, such as sqlite:///new.db",
     )
 
 

@@ -6,9 +6,10 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +159,40 @@ def test_reading_a_missing_store_creates_none(tmp_path, monkeypatch, content):
             read()
     assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else ["mlflow.db"])
     assert content is None or Path("mlflow.db").read_bytes() == content
+
+
+def test_the_newest_revision_is_that_of_mlflow():
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    revisions = store.schema_revisions()
+    assert set(revisions) - set(revisions.values()) == {_get_latest_schema_revision()}
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [
+        ("older", "was made by an older version of MLflow; .* -m mlflow db upgrade sqlite:///"),
+        ("0123456789ab", "was made by another version of MLflow; .*install that version of MLflow"),
+        ("newest", None),
+    ],
+)
+def test_a_database_of_another_mlflow_is_noticed_at_once(revision, words, tmp_path):
+    revisions = store.schema_revisions()
+    (newest,) = set(revisions) - set(revisions.values())
+    found = {"older": revisions[newest], "newest": newest}.get(revision, revision)
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE experiments (experiment_id, name, lifecycle_stage)")
+        connection.execute("CREATE TABLE alembic_version (version_num)")
+        connection.execute("INSERT INTO alembic_version VALUES (?)", (found,))
+        connection.commit()
+    uri = f"sqlite:///{path}"
+    for check in (store.require_store, lambda uri: store.require_active(uri, "wine")):
+        if words is None:
+            check(uri)
+        else:
+            with pytest.raises(UserError, match=words):
+                check(uri)
 
 
 def test_a_dead_server_is_a_user_error(monkeypatch):
