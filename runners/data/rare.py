@@ -32,7 +32,11 @@ def settle_rare(dataset: Dataset, how: str, shares: Shares) -> Dataset:
     small = np.flatnonzero(small_classes(dataset, shares))
     if how == "refuse" or not small.size:
         return dataset
-    named = ", ".join(f"{dataset.class_names[label]} ({dataset.class_counts[label]} rows)" for label in small)
+    counts = dataset.class_counts
+    named = ", ".join(
+        f"{dataset.class_names[label]} ({counts[label]} row{'' if counts[label] == 1 else 's'})"
+        for label in small
+    )
     if len(dataset.class_names) - len(small) < (2 if how == "drop" else 1):
         raise UserError(
             what=f"data.rare={how} leaves fewer than two classes of {dataset.name}: too small are {named}",

@@ -55,7 +55,7 @@ def test_dropped_classes_take_their_rows_along():
     # Numbers of rows are still those of the file.
     assert (found.row_numbers - 1).tolist() == found.features["x"].tolist()
     assert found.notes == (
-        "9 rows left out, of classes that are too small: r1 (3 rows), r2 (2 rows), r3 (1 rows), r4 (3 rows)",
+        "9 rows left out, of classes that are too small: r1 (3 rows), r2 (2 rows), r3 (1 row), r4 (3 rows)",
     )
 
 

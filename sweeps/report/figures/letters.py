@@ -12,6 +12,8 @@ from typing import Any
 OWN_FONT = "DejaVu Sans"
 # Fonts with a box for every letter.
 LAST_RESORT = "Last Resort"
+# Weights, as matplotlib knows them.
+PLAIN = (400, 500, "normal", "regular", "book", "medium")
 
 
 def lettered(drawing: Any, numbers: dict[str, str]) -> tuple[Any, list[str]]:
@@ -78,27 +80,33 @@ def fonts_with(letters: frozenset[str]) -> tuple[str, ...]:
     """Families, as few as will do, that have as many of the letters as any fonts of this machine."""
     from matplotlib import font_manager
 
-    families = {
-        font.name
+    paths = {
+        font.name: font.fname
         for font in font_manager.fontManager.ttflist
-        if font.style == "normal" and not font.name.startswith(LAST_RESORT)
+        if font.style == "normal" and font.weight in PLAIN and not font.name.startswith(LAST_RESORT)
     }
     # Without serifs, as the rest.
-    ordered = sorted(families, key=lambda name: ("Serif" in name or "Mono" in name, name))
+    ordered = sorted(paths, key=lambda name: ("Serif" in name or "Mono" in name, name))
     chosen: list[str] = []
-    while letters:
-        best = max(ordered, key=lambda name: len(letters & letters_of(name)))
-        if not letters & letters_of(best):
+    while letters and ordered:
+        best = max(ordered, key=lambda name: len(letters & letters_in(paths[name])))
+        if not letters & letters_in(paths[best]):
             break
         chosen.append(best)
-        letters -= letters_of(best)
+        letters -= letters_in(paths[best])
     return tuple(chosen)
 
 
-@cache
 def letters_of(family: str) -> frozenset[str]:
-    """The letters that a font has."""
+    """The letters that a family has."""
     from matplotlib import font_manager
 
-    path = font_manager.findfont(font_manager.FontProperties(family=[family]), fallback_to_default=False)
-    return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
+    return letters_in(font_manager.findfont(family, fallback_to_default=False))
+
+
+@cache
+def letters_in(path: str) -> frozenset[str]:
+    """The letters that the file of a font has."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(map(chr, FT2Font(path).get_charmap()))
