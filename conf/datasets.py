@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -21,11 +22,24 @@ PATHS = ("path", "test_path")
 ASIDES = ("group", "time", "part")
 
 
+# Between words.
+NO_LETTER = "\0"
+
+
+def with_letters(text: str) -> str:
+    """The text as it is composed everywhere, with NO_LETTER for all but letters of any script, digits, _ and -."""
+    return "".join(
+        each if each in "_-" or unicodedata.category(each)[0] in "LMN" else NO_LETTER
+        for each in unicodedata.normalize("NFC", text)
+    )
+
+
 @dataclass(frozen=True)
 class Data:
     """A data set and how it is split; `long_tail` thins the training part to this largest/smallest ratio.
 
-    `repeated` says what becomes of rows that repeat an earlier one, see `runners.data.repeated`.
+    `repeated` says what becomes of rows that repeat an earlier one, see `runners.data.repeated`, and `rare` of classes
+    that are too small, see `runners.data.rare`.
     The classes of our own data sets are known before they are loaded, so that alpha on five classes fails at once.
     Of the user's, reading tells `class_names`, and `digest`, of their content; where these are given they must be
     those of the data.
@@ -36,6 +50,7 @@ class Data:
     test_fraction: float = setting(float, 0.2, above=0, below=1)
     long_tail: float | None = setting(float, None, above=1, example="100")
     repeated: str = setting(str, "auto", choices=("auto", "drop", "keep", "group"))
+    rare: str = setting(str, "refuse", choices=("refuse", "drop", "join"))
     digest: str | None = setting(str, None, example="null")
     class_names: tuple[str, ...] | None = setting(str, None, many=True, example="[stay,leave]")
 
@@ -139,5 +154,5 @@ class Data:
             stem = PurePath(str(self.source["path"])).name.removesuffix(".gz").rpartition(".")[0]
         settings = [value for name, value in self.source.items if name not in PATHS and value is not None]
         content = json.dumps([self.digest, *settings])
-        word = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:LONGEST_STEM].strip("_-") or self.name
+        word = re.sub(f"{NO_LETTER}+", "_", with_letters(stem))[:LONGEST_STEM].strip("_-") or self.name
         return f"{word}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"

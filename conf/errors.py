@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -23,8 +24,21 @@ class UserError(Exception):
         return _rebuild, (self.what, self.expected, self.hint)
 
 
+# What a file that cannot be written is told by.
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
+
 class Failure(Exception):
     """Work that did not succeed though its input was right: what happened, and what to do now."""
+
+
+def remedy(error: OSError) -> str:
+    """What to do about a file that cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make space"
+    if error.errno in UNWRITABLE:
+        return "give this user the right to write there, or work in another folder"
+    return "mend that"
 
 
 def _rebuild(what: str, expected: str, hint: str) -> UserError:

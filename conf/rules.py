@@ -109,6 +109,8 @@ class Rule:
     def _error(self, what: str, path: str, value: Any) -> UserError:
         if self.choices and isinstance(value, str):
             hint = suggest(value, self.choices)
+        elif self.many and self.kind is str and isinstance(value, str):
+            hint = f"write {path}=[{value}]"
         else:
             hint = f"write for example {path}={self.example}"
         return UserError(what=what, expected=self.describe(), hint=hint)

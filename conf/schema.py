@@ -41,8 +41,10 @@ __all__ = [
 LARGEST_SEED = 2**31 - 1
 # The splits of the final replicates come after all of the search.
 FIRST_FINAL_SPLIT = 1000
-# A sweep's name is a folder's name too.
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+# A sweep's name is a folder's name too, of which file systems take 255 bytes.
+SWEEP_PATTERN = r"\w[\w.-]{0,99}"
+MOST_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Config:
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
     pruner: Pruner = field(default_factory=lambda: choose("pruner", "median"))
-    name: str | None = setting(str, None, pattern=NAME_PATTERN, example="first_try")
+    name: str | None = setting(str, None, pattern=SWEEP_PATTERN, example="first_try")
     seed: int = setting(int, 0, at_least=0, at_most=LARGEST_SEED)
     space: dict[str, Any] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -172,6 +174,12 @@ class Config:
     def __post_init__(self) -> None:
         Rule(str, pattern=NAME_PATTERN, example="focal").check("strategy", self.strategy)
         check_fields(self)
+        if len((self.name or "").encode()) > MOST_BYTES:
+            raise UserError(
+                what=f"name is {show(self.name)}, {len(str(self.name).encode())} bytes",
+                expected=f"at most {MOST_BYTES} bytes, as the name of a folder",
+                hint="write a shorter name",
+            )
         # A frozen dataclass can only be completed this way.
         object.__setattr__(self, "references", tuple(map(_as_reference, self.references)))
         self._check_classes()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 
 LIBRARIES = ("mindspore", "numpy", "optuna", "mlflow", "scikit-learn", "imbalanced-learn")
 
@@ -36,6 +38,33 @@ def processor() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def memory(root: Path = Path("/")) -> int:
+    """The memory that this process may take, in bytes: the machine's, or what a container leaves of it.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        groups = []
+    for group in groups:
+        _, controllers, path = group.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        # The second version of control groups has no controllers here, and one folder for all.
+        top = root / ("sys/fs/cgroup/memory" if controllers else "sys/fs/cgroup")
+        file = "memory.limit_in_bytes" if controllers else "memory.max"
+        place = top / path.lstrip("/")
+        # A limit holds for what is below it, too; in a container the folder may be known outside alone.
+        for folder in (place, *place.parents):
+            if folder.is_relative_to(top):
+                with suppress(OSError, ValueError):
+                    limits.append(int((folder / file).read_text()))
+    return min(limits)
 
 
 def _git(*arguments: str) -> str:

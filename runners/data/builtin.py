@@ -29,7 +29,8 @@ class Dataset:
     says it: groups (N,) int64, equal where rows must stay in one part; times (N,), earlier ones train; parts (N,) int8
     of `TRAINING`, `VALIDATION` and `TEST`, where without a validation row it is drawn from the training rows.
     Where the rows come from: source_rows (N,) int64, from 1 through all files, None where no row is left out; files,
-    the path and the number of rows of each, empty for data that comes from none.
+    the path and the number of rows of each, empty for data that comes from none. repeats: how many rows of each class
+    were left out because they repeat another, empty for none.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Dataset:
     parts: np.ndarray | None = None
     source_rows: np.ndarray | None = None
     files: tuple[tuple[str, int], ...] = ()
+    repeats: tuple[int, ...] = ()
 
     def without(self, rows: np.ndarray) -> Dataset:
         """The data set without these rows."""

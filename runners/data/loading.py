@@ -16,11 +16,13 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import show
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.parts import Shares
+from lossfleet.runners.data.rare import settle_rare
 from lossfleet.runners.data.repeated import settle_repeated
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.data.table_file import file_digest, text_digest
 
-FEWEST_TEST_ROWS = 5
+FEWEST_ROWS = 5
 
 
 def open_dataset(data: Data) -> Dataset:
@@ -59,16 +61,20 @@ def _settled(data: Data) -> tuple[Dataset, str]:
     if data.is_table:
         data = located(data)
         digest = _files_digest(data)
-        return _read_once(data.source, digest, data.repeated), digest
+        return _read_once(data.source, digest, data.repeated, data.rare, _shares(data)), digest
     returned = data.source.call()
     dataset = returned if isinstance(returned, Dataset) else as_dataset(data, returned)
-    return settle_repeated(dataset, data.repeated), dataset.digest
+    return settle_rare(settle_repeated(dataset, data.repeated), data.rare, _shares(data)), dataset.digest
+
+
+def _shares(data: Data) -> Shares:
+    return Shares(data.validation_fraction, data.test_fraction)
 
 
 # The digest is in the key, so the one table that is kept is never an old one.
 @lru_cache(maxsize=1)
-def _read_once(table: Part, digest: str, repeated: str) -> Dataset:
-    return settle_repeated(table.call(), repeated)
+def _read_once(table: Part, digest: str, repeated: str, rare: str, shares: Shares) -> Dataset:
+    return settle_rare(settle_repeated(table.call(), repeated), rare, shares)
 
 
 def described(data: Data) -> Data:
@@ -129,22 +135,26 @@ def as_dataset(data: Data, returned: Any) -> Dataset:
 
 def tell_notes(data: Data, dataset: Dataset) -> None:
     """Say on standard error what was left out of data of the user's, or made of ours because the user asked for it."""
-    if data.is_users or data.repeated != "auto":
+    if data.is_users or (data.repeated, data.rare) != ("auto", "refuse"):
         for note in dataset.notes:
             print(f"{_file_name(data)}: {note}", file=sys.stderr)
 
 
 def tell_small_classes(dataset: Dataset, split: Split) -> None:
-    """Say on standard error which classes have so few test rows that what is measured of them says little."""
-    counts = np.bincount(split.test_labels, minlength=len(dataset.class_names))
+    """Say on standard error which classes have so few validation or test rows that they say little of them."""
+    classes = len(dataset.class_names)
+    validated, tested = (
+        np.bincount(labels, minlength=classes) for labels in (split.validation_labels, split.test_labels)
+    )
     few = [
-        f"{name} has {count}"
-        for name, count in zip(dataset.class_names, counts, strict=True)
-        if count < FEWEST_TEST_ROWS
+        f"{name} has {validation} and {test}"
+        for name, validation, test in zip(dataset.class_names, validated, tested, strict=True)
+        if min(validation, test) < FEWEST_ROWS
     ]
     if few:
         print(
-            f"{dataset.name}: fewer than {FEWEST_TEST_ROWS} test rows say little about a class: {', '.join(few)}",
+            f"{dataset.name}: fewer than {FEWEST_ROWS} validation or test rows say little about a class: "
+            f"{', '.join(few)}",
             file=sys.stderr,
         )
 

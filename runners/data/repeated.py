@@ -42,7 +42,9 @@ def settle_repeated(dataset: Dataset, how: str) -> Dataset:
         of_all = f"{len(repeated)} of {len(equal)} rows repeat an earlier row exactly"
         chosen = _chosen(dataset, len(repeated) / len(equal)) if how == "auto" else how
         if chosen == "drop":
-            dataset, torn = dataset.without(repeated), np.delete(torn, repeated)
+            repeats = np.bincount(dataset.labels[repeated], minlength=len(dataset.class_names))
+            dataset = replace(dataset.without(repeated), repeats=tuple(repeats.tolist()))
+            torn = np.delete(torn, repeated)
             notes.append(
                 f"{len(repeated)} rows left out that repeat an earlier row exactly: they would leak across splits"
             )

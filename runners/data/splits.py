@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from lossfleet.runners.data.parts import (
     given_parts,
     held_out_counts,
 )
+
+# Of classes, in a message.
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,31 +114,47 @@ def part_counts(
     """Rows a class (C,) of the training, validation and test part, as `make_split` makes them; with groups, about.
 
     Raises:
-        UserError: for a class too small to leave a row to validation and test and two to training.
+        UserError: for classes too small to leave a row to validation and test and two to training.
     """
     given = given_parts(dataset, shares)
+    train_counts, validation_counts, test_counts = counts = _counts(dataset, shares, given)
+    if given is not None:
+        _check_given(dataset, counts)
+    elif dataset.groups is None:
+        # How many rows whole groups bring is known when they are drawn.
+        _check_split(dataset, shares, train_counts)
+    if long_tail is not None:
+        _check_long_tail(dataset, train_counts, long_tail)
+        train_counts = long_tail_counts(train_counts, long_tail)
+    return train_counts, validation_counts, test_counts
+
+
+def _counts(
+    dataset: Dataset, shares: Shares, given: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if given is None:
         counts = dataset.class_counts
         test_counts = held_out_counts(counts, shares.test)
         apart = test_counts if shares.held_out is None else held_out_counts(counts, shares.held_out)
         validation_counts = held_out_counts(counts, shares.validation)
-        train_counts = counts - validation_counts - apart
-        # How many rows whole groups bring is known when they are drawn.
-        if dataset.groups is None:
-            _check_split(dataset, train_counts)
-    else:
-        train_counts, validation_counts, test_counts = (
-            np.bincount(dataset.labels[given == part], minlength=len(dataset.class_names))
-            for part in (TRAINING, VALIDATION, TEST)
-        )
-        if not validation_counts.any():
-            validation_counts = np.minimum(train_counts, held_out_counts(train_counts, shares.validation))
-            train_counts = train_counts - validation_counts
-        _check_given(dataset, (train_counts, validation_counts, test_counts))
-    if long_tail is not None:
-        train_counts = long_tail_counts(train_counts, long_tail)
-        _check_long_tail(dataset, train_counts, long_tail)
+        return counts - validation_counts - apart, validation_counts, test_counts
+    train_counts, validation_counts, test_counts = (
+        np.bincount(dataset.labels[given == part], minlength=len(dataset.class_names))
+        for part in (TRAINING, VALIDATION, TEST)
+    )
+    if not validation_counts.any():
+        validation_counts = np.minimum(train_counts, held_out_counts(train_counts, shares.validation))
+        train_counts = train_counts - validation_counts
     return train_counts, validation_counts, test_counts
+
+
+def small_classes(dataset: Dataset, shares: Shares) -> np.ndarray:
+    """(C,) bool, which classes have too few rows for a row to validate and to test on and two to train on."""
+    given = given_parts(dataset, shares)
+    counts = np.stack(_counts(dataset, shares, given))
+    if given is None and dataset.groups is not None:
+        counts = class_counts(dataset, draw_parts(dataset, shares, seed=0, split=0)[0])
+    return (counts < np.array(LEAST_OF_A_CLASS)[:, None]).any(axis=0)
 
 
 def check_split(dataset: Dataset, shares: Shares, long_tail: float | None = None) -> None:
@@ -145,79 +165,126 @@ def check_split(dataset: Dataset, shares: Shares, long_tail: float | None = None
 
 
 def long_tail_counts(counts: np.ndarray, ratio: float) -> np.ndarray:
-    """Class sizes that fall exponentially from the largest class to 1/ratio of it.
+    """Class sizes of this ratio of the largest to the smallest, the others falling exponentially between them.
 
-    n_c = min(count_c, floor(n_max ratio^(-r_c / (C - 1)))), with r_c the rank of class c by size, the largest
-    first and equal ones by index. Where a class has fewer rows than that, the ratio gets larger.
+    The smallest class has n_min = min(smallest count, floor(largest count / ratio)) rows, the largest
+    n_max = min(largest count, ceil(ratio n_min)), and class c min(count_c, floor(n_max ratio^(-r_c / (C - 1)))), at
+    least n_min, with r_c its rank by size, the largest first and equal ones by index. So the larger classes are thinned
+    where their data is more imbalanced than the ratio, and the smaller ones where it is less.
 
     Args:
         counts: (C,) int, rows a class, C of at least 2.
         ratio: largest/smallest class, above 1.
 
     Returns:
-        (C,) int64, rows to keep.
+        (C,) int64, rows to keep; the ratio is exact up to a row of the largest class.
 
     Reference: Cui et al. 2019, arXiv 1901.05555 (long-tailed CIFAR).
     """
     rank = np.empty(len(counts), np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    tail = counts.max() / ratio ** (rank / (len(counts) - 1))
-    return np.minimum(counts, tail.astype(np.int64))
+    smallest = min(int(counts.min()), int(counts.max() / ratio))
+    largest = min(int(counts.max()), math.ceil(ratio * smallest))
+    tail = (largest / ratio ** (rank / (len(counts) - 1))).astype(np.int64)
+    return np.minimum(counts, np.maximum(tail, smallest))
 
 
 def _thinned(dataset: Dataset, rows: np.ndarray, ratio: float) -> np.ndarray:
     """The first rows of each class, as many as the long tail has."""
     labels = dataset.labels[rows]
-    counts = long_tail_counts(np.bincount(labels, minlength=len(dataset.class_names)), ratio)
-    _check_long_tail(dataset, counts, ratio)
+    own = np.bincount(labels, minlength=len(dataset.class_names))
+    _check_long_tail(dataset, own, ratio)
+    counts = long_tail_counts(own, ratio)
     return np.concatenate([rows[labels == label][:count] for label, count in enumerate(counts)])
 
 
-def _check_split(dataset: Dataset, train_counts: np.ndarray) -> None:
-    label = int(train_counts.argmin())
-    if train_counts[label] < LEAST_OF_A_CLASS[TRAINING]:
-        raise UserError(
-            what=f"class {dataset.class_names[label]!r} of {dataset.name} has "
-            f"{dataset.class_counts[label]} rows, too few for training, validation and test",
-            expected=f"a row each for validation and test and {LEAST_OF_A_CLASS[TRAINING]} for training",
-            hint="lower data.validation_fraction and data.test_fraction, or join the class with another",
-        )
+def _check_split(dataset: Dataset, shares: Shares, train_counts: np.ndarray) -> None:
+    small = np.flatnonzero(train_counts < LEAST_OF_A_CLASS[TRAINING])
+    if not small.size:
+        return
+    rows = dataset.class_counts[small]
+    if rows.min() >= sum(LEAST_OF_A_CLASS):
+        fractions = "data.validation_fraction or data.test_fraction"
+        hint = f"lower {fractions if shares.held_out is None else 'evaluation.held_out'}"
+    else:
+        hint = _how_to_settle(dataset, small)
+    raise UserError(
+        what=f"{_named(dataset, small)} of {dataset.name} "
+        f"{'has' if len(small) == 1 else 'have'} too few rows for training, validation and test",
+        expected=f"a row each for validation and test and {LEAST_OF_A_CLASS[TRAINING]} for training, of each class",
+        hint=hint,
+    )
+
+
+def _named(dataset: Dataset, labels: np.ndarray) -> str:
+    """The classes with their rows: class 'a' (3 rows)."""
+    said = []
+    for label in labels[:MOST_NAMED]:
+        rows = dataset.class_counts[label]
+        repeats = dataset.repeats[label] if dataset.repeats else 0
+        before = f", {rows + repeats} with those that repeat another" if repeats else ""
+        said.append(f"{dataset.class_names[label]!r} ({rows} row{'' if rows == 1 else 's'}{before})")
+    more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
+    return f"class{'' if len(labels) == 1 else 'es'} {', '.join(said)}{more}"
+
+
+def _how_to_settle(dataset: Dataset, small: np.ndarray) -> str:
+    """The mends for classes that are too small, of those that work."""
+    ways = []
+    if len(small) > 1 and dataset.class_counts[small].sum() >= sum(LEAST_OF_A_CLASS):
+        ways.append("data.rare=join, which makes one class of them")
+    if len(dataset.class_names) - len(small) > 1:
+        ways.append("data.rare=drop, which leaves them out")
+    if dataset.repeats and any(dataset.repeats[label] for label in small):
+        ways.append("data.repeated=keep, which keeps rows that repeat another, in whatever part they fall")
+    return f"write {', or '.join(ways)}" if ways else "bring more rows of each class"
 
 
 def _check_given(dataset: Dataset, counts: Sequence[np.ndarray]) -> None:
     setting = "data.time" if dataset.times is not None else "data.part or data.test_path"
-    for part, least in enumerate(LEAST_OF_A_CLASS):
-        label = int(counts[part].argmin())
-        if counts[part][label] < least:
-            raise UserError(
-                what=f"class {dataset.class_names[label]!r} of {dataset.name} has {counts[part][label]} rows in the "
-                f"{PART_NAMES[part]} part that {setting} makes",
-                expected=f"at least {least}",
-                hint="join the class with another, or make other parts",
-            )
+    lacking = np.stack(counts) < np.array(LEAST_OF_A_CLASS)[:, None]
+    if lacking.any():
+        part = int(lacking.any(axis=1).argmax())
+        small = np.flatnonzero(lacking.any(axis=0))
+        label = int(lacking[part].argmax())
+        raise UserError(
+            what=f"class {dataset.class_names[label]!r} of {dataset.name} has {counts[part][label]} rows in the "
+            f"{PART_NAMES[part]} part that {setting} makes" + _and_others(dataset, small, label),
+            expected=f"at least {LEAST_OF_A_CLASS[part]}",
+            hint=f"{_how_to_settle(dataset, small)}, or make other parts",
+        )
 
 
 def _check_groups(dataset: Dataset, parts: Sequence[np.ndarray]) -> None:
     counts = class_counts(dataset, parts)
-    lacking = np.argwhere(counts < np.array(LEAST_OF_A_CLASS)[:, None])
-    if len(lacking):
-        part, label = lacking[0]
+    lacking = counts < np.array(LEAST_OF_A_CLASS)[:, None]
+    if lacking.any():
+        part, label = np.argwhere(lacking)[0]
+        small = np.flatnonzero(lacking.any(axis=0))
         assert dataset.groups is not None
         groups = len(np.unique(dataset.groups[dataset.labels == label]))
         raise UserError(
-            what=f"class {dataset.class_names[label]!r} of {dataset.name} is in {groups} groups, which leave "
-            f"{counts[part, label]} of its rows to the {PART_NAMES[part]} part",
+            what=f"class {dataset.class_names[label]!r} of {dataset.name} is in {groups} "
+            f"group{'' if groups == 1 else 's'}, which leave{'s' if groups == 1 else ''} "
+            f"{counts[part, label]} of its {dataset.class_counts[label]} rows to the {PART_NAMES[part]} part"
+            + _and_others(dataset, small, label),
             expected=f"at least {LEAST_OF_A_CLASS[part]}, with whole groups in one part",
-            hint="join the class with another; groups of equal rows come apart with data.repeated=keep",
+            hint=f"{_how_to_settle(dataset, small)}; groups of equal rows come apart with data.repeated=keep",
         )
+
+
+def _and_others(dataset: Dataset, small: np.ndarray, label: int) -> str:
+    others = small[small != label]
+    return f", and likewise {_named(dataset, others)}" if others.size else ""
 
 
 def _check_long_tail(dataset: Dataset, train_counts: np.ndarray, ratio: float) -> None:
     label = int(train_counts.argmin())
-    if train_counts[label] < LEAST_OF_A_CLASS[TRAINING]:
+    left = min(int(train_counts[label]), int(train_counts.max() / ratio))
+    if left < LEAST_OF_A_CLASS[TRAINING]:
         raise UserError(
             what=f"data.long_tail={ratio:g} leaves class {dataset.class_names[label]!r} of {dataset.name} "
-            f"{train_counts[label]} training rows",
+            f"{left} training row{'' if left == 1 else 's'}",
             expected=f"at least {LEAST_OF_A_CLASS[TRAINING]}",
             hint=f"write data.long_tail={train_counts.max() // LEAST_OF_A_CLASS[TRAINING]} or less",
         )

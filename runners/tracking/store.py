@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,22 +87,63 @@ def require_store(uri: str) -> None:
             expected="the store of an earlier sweep",
             hint="run lossfleet sweep first, or name the store with MLFLOW_TRACKING_URI",
         )
+    _require_current(path)
 
 
 def require_active(uri: str, experiment: str) -> None:
-    """Raises where a local database has this experiment as a deleted one; MLflow would refuse every run.
+    """Raises where MLflow would refuse every run.
 
     Raises:
-        UserError: see `deleted_experiment`.
+        UserError: a local database of another version of MLflow, or one that has this experiment as a deleted one.
     """
     path = database_path(uri)
     if not is_local(uri) or not path.is_file() or not _has_experiments(path):
         return
+    _require_current(path)
     with closing(open_database(path)) as connection:
         query = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'deleted'"
         found = connection.execute(query, (experiment,)).fetchone()
     if found is not None:
         raise deleted_experiment(experiment, found[0])
+
+
+def _require_current(path: Path) -> None:
+    """Raises UserError where another version of MLflow made a local database, which this one refuses.
+
+    MLflow says so itself, when it has been imported and asked for its first run.
+    """
+    with closing(open_database(path)) as connection:
+        try:
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.DatabaseError:
+            return
+    revisions = schema_revisions()
+    newest = set(revisions) - set(revisions.values())
+    if found is None or len(newest) != 1 or found[0] in newest:
+        return
+    is_older = found[0] in revisions
+    raise UserError(
+        what=f"{path} was made by {'an older' if is_older else 'another'} version of MLflow",
+        expected=f"a database of MLflow {version('mlflow')}, which is installed",
+        hint=f"copy it, then run: {sys.executable} -m mlflow db upgrade sqlite:///{path.absolute()}"
+        if is_older
+        else "install that version of MLflow, or name another store, such as sqlite:///new.db",
+    )
+
+
+def schema_revisions() -> dict[str, str | None]:
+    """The revisions of MLflow's database that it can upgrade from or to, each with the one before."""
+    package = find_spec("mlflow")
+    if package is None or package.origin is None:
+        return {}
+    found: dict[str, str | None] = {}
+    for file in (Path(package.origin).parent / "store/db_migrations/versions").glob("*.py"):
+        named = dict(
+            re.findall(r"^((?:down_)?revision)\b[^=\n]*= *['\"](\w+)", file.read_text("utf-8"), re.M)
+        )
+        if "revision" in named:
+            found[named["revision"]] = named.get("down_revision")
+    return found
 
 
 def deleted_experiment(name: str, identifier: object) -> UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -28,14 +29,18 @@ from lossfleet.runners.tracking.views import VIEW, VIEW_TAG, takes_views
 
 # Seconds between two looks whether the server answers.
 PAUSE = 0.3
+SECONDS_TO_END = 10
+LOOPBACK = "127.0.0.1"
+EVERY_ADDRESS = ("0.0.0.0", "::")
 
 
-def serve_ui(uri: str | None, port: int, *, opens: bool = False) -> None:
-    """Serves MLflow's UI on 127.0.0.1 until it is interrupted, and prints the addresses of its experiments.
+def serve_ui(uri: str | None, port: int, *, host: str = LOOPBACK, opens: bool = False) -> None:
+    """Serves MLflow's UI until it is interrupted, and prints the addresses of its experiments.
 
     Args:
         uri: MLflow's store; None for the default, see `tracking_uri`.
         port: to listen on.
+        host: an address or name of this machine.
         opens: whether to open the first of the addresses in the browser.
 
     Raises:
@@ -46,15 +51,24 @@ def serve_ui(uri: str | None, port: int, *, opens: bool = False) -> None:
         print(f"MLflow is served at {chosen}")
         return
     require_store(chosen)
-    require_port(port)
-    address = f"http://127.0.0.1:{port}"
+    require_port(port, host)
+    reached = socket.gethostname() if host in EVERY_ADDRESS else host
+    address = f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
     print(f"MLflow UI: {address}, choose 'Model training' at the top left (Ctrl-C ends it)", flush=True)
     views = []
     for name, (identifier, has_view) in experiments(chosen).items():
         trials, charts = links(address, identifier, has_view=has_view and takes_views())
         print(f"  {name}: {trials}\n    charts: {charts}", flush=True)
         views.append(trials)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port)]
+    if host != LOOPBACK:
+        print(
+            f"MLflow asks for no password: whoever reaches {address} can read, change and delete all runs; "
+            f"'ssh -L {port}:127.0.0.1:{port} {socket.gethostname()}' leads one user here without --host",
+            file=sys.stderr,
+        )
+        names = ",".join(f"{each},{each}:*" for each in (reached, "localhost", LOOPBACK))
+        command += ["--allowed-hosts", names, "--cors-allowed-origins", address]
     command += ["--backend-store-uri", absolute_uri(chosen), "--workers", "1"]
     command += ["--artifacts-destination", str(Path("mlartifacts").absolute())]
     # Nine more processes wait for jobs of language models otherwise.
@@ -71,14 +85,24 @@ def served(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[s
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The server and what it starts look for modules in their working directory first, whatever files are there.
     with tempfile.TemporaryDirectory() as empty:
-        server = subprocess.Popen(command, cwd=empty, env={**environment, "MLFLOW_DISABLE_TELEMETRY": "true"})
+        environment = {**environment, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        # In a session of its own: MLflow ends without the server that it has started.
+        server = subprocess.Popen(command, cwd=empty, env=environment, start_new_session=True)
         try:
             yield server
         except KeyboardInterrupt:
             pass
         finally:
-            server.terminate()
-            server.wait()
+            end_session(server)
+
+
+def end_session(server: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it has started, if it must be by force."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(SECONDS_TO_END)
 
 
 def links(address: str, experiment: int, *, has_view: bool) -> tuple[str, str]:
@@ -100,18 +124,33 @@ def open_when_served(address: str, link: str, server: subprocess.Popen[bytes]) -
         print("there is no browser to open it in", file=sys.stderr)
 
 
-def require_port(port: int) -> None:
-    """Raises UserError where a port of this machine is taken."""
-    with socket.socket() as probe:
+def require_port(port: int, host: str = LOOPBACK) -> None:
+    """Raises UserError where an address is none of this machine, or its port is taken."""
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise not_of_this_machine(host) from error
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind(place)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise not_of_this_machine(host) from error
             raise UserError(
                 what=f"port {port} cannot be used ({error.strerror})",
                 expected="a free port",
                 hint=f"choose another one, for example {port + 1 if port < 65535 else 5000}",
             ) from error
+
+
+def not_of_this_machine(host: str) -> UserError:
+    """The error for an address that cannot be listened on."""
+    return UserError(
+        what=f"--host is {host}, which is no address of this machine",
+        expected="one of its addresses or names",
+        hint=f"write for example --host {socket.gethostname()}, or leave it out",
+    )
 
 
 def experiments(uri: str) -> dict[str, tuple[int, bool]]:

@@ -11,15 +11,19 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from lossfleet.runners.locks import lock
 
 FREE_BYTES = 64 * 2**20
+# g++ links in a tenth of a second.
+SECONDS_TO_LINK = 5
 PREFIX = "lossfleet-kernels-"
 KERNELS = "akg_kernel_meta"
 LOCK = "lock"
@@ -33,14 +37,40 @@ _folder: tempfile.TemporaryDirectory[str] | None = None
 
 def obstacle() -> str | None:
     """Why this machine cannot fuse kernels, or None if it can."""
-    if shutil.which("g++") is None:
+    linker = shutil.which("g++")
+    if linker is None:
         return "g++ is not on the path"
     package = importlib.util.find_spec("mindspore")
     if package is None or not (Path(package.origin or "").parent / "lib/plugin/cpu/libakg.so").exists():
         return "this MindSpore comes without its kernel compiler"
     if shutil.disk_usage(tempfile.gettempdir()).free < FREE_BYTES:
         return f"less than {FREE_BYTES // 2**20} MiB are free in {tempfile.gettempdir()}"
-    return None
+    return linker_failure(linker)
+
+
+@lru_cache
+def linker_failure(linker: str) -> str | None:
+    """Why a linker does not link a library, or None: the kernel compiler would wait for ever for one that fails."""
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}link-") as folder:
+        library = Path(folder) / "nothing.so"
+        command = [linker, "-shared", "-o", str(library), "-lm"]
+        # In a session of its own, so that what it has started can be ended with it.
+        silent = subprocess.DEVNULL
+        try:
+            process = subprocess.Popen(
+                command, stdin=silent, stdout=silent, stderr=silent, start_new_session=True
+            )
+        except OSError as error:
+            return f"{linker} cannot be started ({error.strerror})"
+        try:
+            process.wait(SECONDS_TO_LINK)
+        except subprocess.TimeoutExpired:
+            return f"{linker} has not linked an empty library within {SECONDS_TO_LINK} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return None if library.exists() else f"{linker} does not link (exit code {process.returncode})"
 
 
 def fuse_kernels() -> None:

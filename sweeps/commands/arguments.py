@@ -93,7 +93,11 @@ examples:
   lossfleet sweep engine=workers engine.storage=postgresql+psycopg2://sweeps@db/sweeps name=first_try
   lossfleet worker first_try --storage postgresql+psycopg2://sweeps@db/sweeps"""
 
-UI_EXAMPLES = """examples:
+UI_EXAMPLES = """\
+MLflow asks for no password: on 127.0.0.1 only users of this machine reach it. From another one
+'ssh -L 5000:127.0.0.1:5000 THIS_MACHINE' leads there; --host opens it to all who reach the address.
+
+examples:
   lossfleet ui
   lossfleet ui --open
   lossfleet ui --port 5001"""
@@ -178,7 +182,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--output", type=picture("--output"), metavar="FILE", help="a .png or .svg file (FIGURE.png, here)"
     )
 
-    command = add("ui", "serve the MLflow UI on 127.0.0.1", UI_EXAMPLES)
+    command = add("ui", "serve the MLflow UI", UI_EXAMPLES)
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="of this machine, for others to reach (127.0.0.1)",
+    )
     command.add_argument("--port", type=_port, default=5000, help="the port (5000)")
     command.add_argument("--open", action="store_true", help="open the first experiment in the browser")
     _add_uri(command)

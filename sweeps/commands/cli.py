@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from lossfleet.conf.errors import Failure, UserError, suggest
+from lossfleet.conf.errors import UNWRITABLE, Failure, UserError, remedy, suggest
 from lossfleet.sweeps.commands import run as commands
 from lossfleet.sweeps.commands.arguments import COMMANDS, checked_figure, make_parser
 from lossfleet.sweeps.commands.model_arguments import MODEL_COMMANDS, run_model_command
-from lossfleet.sweeps.running.interrupts import interruptible, leave
+from lossfleet.sweeps.running.interrupts import ends_by_interrupt, interruptible, leave
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,10 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["sweep"]:
             return _run_interruptible(arguments)
-        return _run(arguments)
+        with ends_by_interrupt():
+            return _run(arguments)
     except (Failure, UserError) as error:
         print(f"lossfleet: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"lossfleet: error: {error.filename} {error.strerror}; {remedy(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("lossfleet: interrupted", file=sys.stderr)
         return 130
@@ -41,7 +49,10 @@ def _run_interruptible(arguments: list[str]) -> int:
     with interruptible(f"what was finished is kept, this continues: {again}") as end:
         try:
             return _run(arguments)
-        except KeyboardInterrupt:
+        except BaseException as error:
+            # Libraries make other exceptions of an interrupt.
+            if not isinstance(error, KeyboardInterrupt) and not end.was_heard:
+                raise
             end.say_farewell()
             return end.code
 
@@ -108,7 +119,7 @@ def _run(arguments: list[str]) -> int:
         )
         return 0 if is_compared else 1
     else:
-        commands.ui(uri=options.uri, port=options.port, opens=options.open)
+        commands.ui(uri=options.uri, host=options.host, port=options.port, opens=options.open)
     return 0
 
 
@@ -119,7 +130,13 @@ def _version() -> str:
 
 
 def command() -> NoReturn:
-    """The command `lossfleet`: runs one command and ends the process with its exit code."""
+    """Runs one command and ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a letter shows its number.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # MindSpore's own warnings, which it prints into our tables, are of no use to who calls this.
+    os.environ.setdefault("GLOG_v", "3")
     leave(main())
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,18 +153,24 @@ def sync(sweeps: Sequence[str], *, uri: str | None) -> None:
 
 def plot(figure: str, *, output: Path | None) -> None:
     """Draws a figure into a file."""
+    path = output or Path(f"{figure}.png")
+    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UserError(
+            what=f"{path} cannot be written",
+            expected="a file in a folder that this user may write to",
+            hint=f"write for example --output {Path(tempfile.gettempdir()) / path.name}",
+        )
     from lossfleet.sweeps.report.figures.losses import draw_losses
 
-    path = output or Path(f"{figure}.png")
     draw_losses(path)
     print(path)
 
 
-def ui(*, uri: str | None, port: int, opens: bool = False) -> None:
-    """Serves the MLflow UI on this machine until it is interrupted."""
+def ui(*, uri: str | None, host: str, port: int, opens: bool = False) -> None:
+    """Serves the MLflow UI until it is interrupted."""
     from lossfleet.runners.tracking.ui import serve_ui
 
-    serve_ui(uri, port, opens=opens)
+    serve_ui(uri, port, host=host, opens=opens)
 
 
 def _print_yaml(values: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ from lossfleet.sweeps.comparison.threshold import kinds, metrics_beside, oriente
 from lossfleet.sweeps.comparison.verdict import (
     sentence_about,
     sentence_about_classes,
+    sentence_about_few_rows,
     sentence_about_versions,
     sentence_beside,
     sentence_over,
@@ -72,7 +73,8 @@ def summary(
         `replicates` is how many, `missing` on how many a strategy has none and `diverged` on how many of them it
         counts as chance. `difference` is that of the compared metric to the best strategy's, `difference_low` and
         `_high` its interval (corrected t at Holm's level), `bootstrap_low` and `_high` the bootstrap's;
-        `ce_difference` and so on are those to plain cross-entropy's. `fall` is how much worse the compared metric is
+        `ce_difference` and so on are those to plain cross-entropy's. `long_tail` is the ratio that
+        training parts were thinned to, NaN for none. `fall` is how much worse the compared metric is
         than the search had validated it for the same trial. `beaten` says that the best one is better by
         the corrected test. The pairs have `kind`, what `threshold.kinds` finds of each. `references` has the models
         that the strategies are set beside, see `references.beside`; None without any.
@@ -107,6 +109,7 @@ def summary(
         table = _add_differences(_table(part, chosen, scores), pairwise, sign_of(chosen[0]))
         search = frame[(frame["data"] == data) & frame["stage"].isin(["search", CHOSEN])]
         table["fall"] = falls(search, table, chosen[0])
+        table["long_tail"] = part["long_tail"].iloc[0]
         tables.append(table)
         pairs.append(pairwise.assign(data=data))
         best = table["strategy"].iloc[0]
@@ -125,7 +128,11 @@ def summary(
         )
         counts = (confusions or {}).get(best, confusion_of(part, best))
         if counts is not None:
-            sentence += f" {sentence_about_classes(best, counts, part['class_names'].iloc[0])}"
+            class_names = part["class_names"].iloc[0]
+            sentence += f" {sentence_about_classes(best, counts, class_names)}"
+            tested = len(scored(part[part["strategy"] == best], chosen[0]))
+            few = sentence_about_few_rows(counts.sum(axis=1) / max(1, tested), class_names)
+            sentence += f" {few}" if few else ""
         if (front["data"] == data).any():
             of_data = front[front["data"] == data].dropna(axis=1, how="all")
             sentence += f" {sentence_about_front(of_data)}"

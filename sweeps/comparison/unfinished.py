@@ -65,7 +65,7 @@ def best_so_far(sweep: Mapping[str, Any], frame: pd.DataFrame) -> Comparison:
     measure = search["search_metric"].iloc[0]
     metric, sign = f"validation_{measure}", sign_of(measure)
     rows = [_row(search[search["strategy"] == name], name, metric) for name in strategies_of(sweep, frame)]
-    table = pd.DataFrame(rows).assign(data=frame["data"].iloc[0])
+    table = pd.DataFrame(rows).assign(data=frame["data"].iloc[0], long_tail=frame["long_tail"].iloc[0])
     table = table.iloc[(-sign * table[metric]).argsort(kind="stable")].reset_index(drop=True)
     nothing = compare_pairs(pd.DataFrame({"": []}), train_rows=1, test_rows=1)
     return Comparison(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # The share of a class's test rows that must be taken for another class to be said, and of how many classes it is.
 LEAST_CONFUSED = 0.05
+# What the sum of other splits in another order may make of one mean.
+SAME = 1e-12
 MOST_CONFUSED = 4
 
 
@@ -41,6 +43,9 @@ def sentence_about(data: str, table: pd.DataFrame, metric: str, pairwise: pd.Dat
     splits = _splits(best["replicates"])
     extreme = "lowest" if sign_of(metric) < 0 else "highest"
     said = [f"On {data} {best['strategy']} has the {extreme} {name} ({score} over {splits})"]
+    level = table.loc[(table[metric] - best[metric]).abs() < SAME, "strategy"]
+    if len(level) > 1:
+        said = [f"On {data} {_list(list(level))} are level: {name} {score} over {splits}"]
     if len(table) == 1:
         said = [f"On {data} only {best['strategy']} was run: {name} {score} over {splits}"]
     if len(pairwise):
@@ -82,7 +87,7 @@ def _against_others(best: str, pairwise: pd.DataFrame, rope: float) -> list[str]
     if len(equal):
         others = [f"{row.second} (by {row.p_equal:.0%})" for row in equal.itertuples()]
         said.append(f"Probably within {rope:g} of {best}, which is practically equal: {_list(others)}")
-    level = list(constant.loc[constant["difference"].abs() < 1e-12, "second"])
+    level = list(constant.loc[constant["difference"].abs() < SAME, "second"])
     if level:
         said.append(f"{best} has the same score as {_list(level)} on every split")
     constant = constant[~constant["second"].isin(level)]
@@ -224,6 +229,23 @@ def sentence_about_classes(best: str, counts: np.ndarray, class_names: Sequence[
         rest = f"{class_names[tested[others[0]]]} is" if len(others) == 1 else "the other classes are"
         tail = f"; {rest} right {least}"
     return f"Of its test rows {best} takes {_list(taken)}{tail}."
+
+
+def sentence_about_few_rows(rows: np.ndarray, class_names: Sequence[str]) -> str:
+    """Which classes have a single test row in each split, so that a metric of them is 0 or 1; nothing for none.
+
+    Args:
+        rows: (C,), test rows of each class in a split.
+        class_names: C of them.
+    """
+    single = [name for name, count in zip(class_names, rows, strict=True) if 0 < count <= 1]
+    if not single:
+        return ""
+    shown = [
+        *single[:MOST_CONFUSED],
+        *([f"{len(single) - MOST_CONFUSED} more"] if single[MOST_CONFUSED:] else []),
+    ]
+    return f"Of {_list(shown)} each split has one test row, which says next to nothing about the class."
 
 
 def sentence_over(scores: pd.DataFrame, ranks: Ranks | None) -> str:

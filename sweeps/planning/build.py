@@ -106,12 +106,18 @@ def with_data(composer: Composer, request: Request) -> Request:
     if not data.is_users:
         return request
     # Late: pyarrow and pandas, for data of the user's alone.
-    from lossfleet.runners.data.loading import described, open_dataset
+    from lossfleet.runners.data.loading import described, open_dataset, tell_notes
     from lossfleet.runners.data.parts import Shares
     from lossfleet.runners.data.splits import check_split
 
     data = described(data)
-    check_split(open_dataset(data), Shares.of(data, config.evaluation), data.long_tail)
+    dataset = open_dataset(data)
+    try:
+        check_split(dataset, Shares.of(data, config.evaluation), data.long_tail)
+    except UserError:
+        # What was left out may be why.
+        tell_notes(data, dataset)
+        raise
     told = {
         "data.digest": data.digest,
         "data.class_names": [literal(name) for name in data.class_names or ()],

@@ -12,9 +12,10 @@ from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.parts import named_part, own_file, part_names, unknown_setting
-from lossfleet.conf.rules import show
+from lossfleet.conf.rules import Rule, show
 from lossfleet.conf.schema import PART_GROUPS, SECTION_FIELDS, Config
 from lossfleet.sweeps.planning.space import parse_override, unquoted
+from lossfleet.sweeps.planning.text import quoted
 
 PRIMARY = "config"
 
@@ -252,33 +253,26 @@ def with_folders(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]
     places = [f"file://{folder}" for folder in folders]
     others = []
     for argument in arguments:
-        override = parse_override(argument)
-        if override.key_or_group == "hydra.searchpath":
-            value: Any = override.value()
+        if argument.startswith("hydra.searchpath="):
+            value: Any = parse_override(argument, texts={"hydra.searchpath": Rule(str, many=True)}).value()
             places += [str(unquoted(place)) for place in (value if isinstance(value, list) else [value])]
         else:
             others.append(argument)
-    return [*others, f"hydra.searchpath=[{','.join(map(_quoted, places))}]"] if places else others
-
-
-def _quoted(text: str) -> str:
-    """Text in quotes of Hydra's grammar."""
-    return "'" + text.replace("'", "\\'") + "'"
+    return [*others, f"hydra.searchpath=[{','.join(map(quoted, places))}]"] if places else others
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides of Hydra's own settings and the others.
 
     Raises:
-        UserError: Hydra's parser cannot read one, or it is for a setting that has no use here.
+        UserError: one is for a setting that has no use here.
     """
     hydra_overrides: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
-        override = parse_override(argument)
-        if not override.is_hydra_override():
+        if not argument.startswith(("hydra.", "hydra/")):
             overrides.append(argument)
-        elif override.key_or_group == "hydra.searchpath":
+        elif argument.startswith("hydra.searchpath="):
             hydra_overrides.append(argument)
         else:
             raise UserError(

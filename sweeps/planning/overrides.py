@@ -10,6 +10,7 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import PART_GROUPS
 from lossfleet.sweeps.planning.compose import Composer
 from lossfleet.sweeps.planning.space import parse_override, unquoted
+from lossfleet.sweeps.planning.text import text_settings
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -40,9 +41,10 @@ def parse_arguments(composer: Composer, arguments: Sequence[str]) -> dict[str, O
     Raises:
         UserError: an override that cannot be read, a file that does not exist, a change of the whole space.
     """
+    texts = text_settings(_data_targets(composer, arguments))
     overrides = {}
     for argument in arguments:
-        override = parse_override(argument, composer.config_loader)
+        override = parse_override(argument, composer.config_loader, texts)
         key = override.key_or_group
         if key.split(".")[0] == "space":
             raise UserError(
@@ -57,9 +59,26 @@ def parse_arguments(composer: Composer, arguments: Sequence[str]) -> dict[str, O
     return overrides
 
 
+def _data_targets(composer: Composer, arguments: Sequence[str]) -> list[str]:
+    """The functions that read the data sets which the overrides choose."""
+    chosen = [argument for argument in arguments if argument.startswith("data=")][-1:]
+    names = [name for each in chosen for name in options(composer, parse_override(each))]
+    targets = [
+        composer.file("data", name).get("_target_") for name in names if name in composer.groups["data"]
+    ]
+    return [target for target in targets if isinstance(target, str)]
+
+
 def options(composer: Composer, override: Override) -> list[Any]:
     """The files that an override of a config group names."""
     group = override.key_or_group
+    value: Any = override.value()
+    if isinstance(value, list):
+        raise UserError(
+            what=f"'{override.input_line}' is a list",
+            expected=f"one or several of {', '.join(composer.groups[group])}",
+            hint=f"write {group}={','.join(map(str, map(unquoted, value)))}",
+        )
     if not override.is_sweep_override():
         return [override.value()]
     if not override.is_choice_sweep():

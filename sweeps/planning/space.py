@@ -5,20 +5,30 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from lossfleet.conf.errors import UserError
-from lossfleet.conf.rules import Rule
+from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.rules import Rule, show
+from lossfleet.sweeps.planning.text import in_hydras_words, quoted
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 Value = float | int | str | None
 
-CLASS_METRIC = r"[A-Za-z_]\w*\[[^\[\]]*\]"
+BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
+# What distributions are called here, and elsewhere, with the number of their ends.
+FORMS = ("choice", "interval", "range", "tag")
+ELSEWHERE = {
+    **dict.fromkeys(("uniform", "suggest_float", "float"), ("interval({})", 2)),
+    **dict.fromkeys(
+        ("loguniform", "log_uniform", "suggest_loguniform", "reciprocal"), ("tag(log,interval({}))", 2)
+    ),
+    **dict.fromkeys(("randint", "quniform", "suggest_int", "arange"), ("range({})", 3)),
+}
 
 
 @dataclass(frozen=True)
@@ -84,12 +94,13 @@ def _choice_text(choice: Value) -> str:
     return str(choice)
 
 
-def parse_override(text: str, config_loader: Any = None) -> Override:
+def parse_override(text: str, config_loader: Any = None, texts: Mapping[str, Rule] | None = None) -> Override:
     """Reads one `key=value` with Hydra's parser.
 
     Args:
         text: the override as it stands on the command line.
         config_loader: Hydra's, needed for `glob(...)`.
+        texts: the rules of the settings whose text is taken as it is written, by key.
 
     Raises:
         UserError: Hydra cannot read it, or it adds or deletes keys.
@@ -97,43 +108,53 @@ def parse_override(text: str, config_loader: Any = None) -> Override:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    if text.startswith(("+", "~")):
+        raise _changes_keys(text)
     try:
-        override = OverridesParser.create(config_loader).parse_overrides([_with_quoted_metrics(text)])[0]
-        if not override.key_or_group:
-            raise HydraException("the key is missing")
-    except HydraException as error:
-        key, _, value = text.partition("=")
-        is_bare_comparison = ">" in value or "<" in value
-        raise UserError(
-            what=f"'{text}' cannot be read ({_reason(error)})",
-            expected="key=value, key=a,b,c, key=interval(low,high), key=range(start,stop,step) "
-            "or key=tag(log,interval(low,high))",
-            hint=f"quote the value for Hydra and all for the shell: \"{key}='{value}'\""
-            if is_bare_comparison
-            else "quote it for the shell, for example 'loss.gamma=interval(0,5)'",
-        ) from None
-    if override.is_delete() or override.is_add() or override.is_force_add() or override.package is not None:
-        key, _, value = text.lstrip("+~").partition("=")
-        raise UserError(
-            what=f"'{text}' adds or removes a key",
-            expected="key=value with a key that exists",
-            hint=f"write for example {key.split('@')[0]}={value or 'null'}",
-        )
+        words = in_hydras_words(text, texts or {})
+        override = OverridesParser.create(config_loader).parse_overrides([words])[0]
+    except HydraException:
+        raise _unreadable(text) from None
+    if not override.key_or_group:
+        raise _unreadable(text)
+    if override.package is not None:
+        raise _changes_keys(text)
     return override
 
 
-def _with_quoted_metrics(text: str) -> str:
-    """An override of `search` or `decision` with metrics of a class, such as f1[yes], in the quotes that it wants."""
+def _changes_keys(text: str) -> UserError:
+    key, _, value = text.lstrip("+~").partition("=")
+    return UserError(
+        what=f"'{text}' adds or removes a key",
+        expected="key=value with a key that exists",
+        hint=f"write for example {key.split('@')[0]}={value or 'null'}",
+    )
+
+
+def _unreadable(text: str) -> UserError:
+    """The error for what Hydra's parser cannot read, in other words than those of the parser."""
     key, _, value = text.partition("=")
-    if not key.startswith(("search.", "decision.")) or "'" in value or '"' in value:
-        return text
-    return f"{key}={re.sub(CLASS_METRIC, lambda found: repr(found[0]), value)}"
-
-
-def _reason(error: Exception) -> str:
-    """What Hydra's parser says, without the line that repeats the override and the link to its manual."""
-    lines = str(error).splitlines()
-    return next((line for line in lines if not line.startswith("Error parsing override")), lines[0])
+    is_open = not (key and value) or any(value.count(left) != value.count(right) for left, right in BRACKETS)
+    hint = (
+        "quote it for the shell, for example 'loss.gamma=interval(0,5)'"
+        if is_open or "(" in value
+        else f"write {key}={quoted(value)} in quotation marks for the shell too, if it is text"
+    )
+    called = re.fullmatch(r"\s*(\w+)\((.*)\)\s*", value)
+    enumerated = re.fullmatch(r"\s*[({]?([^(){}:]+[,;][^(){}:]+)[)}]?\s*", value)
+    if called and called[1].lower() in ELSEWHERE:
+        form, count = ELSEWHERE[called[1].lower()]
+        hint = f"write '{key}={form.format(','.join(called[2].split(',')[:count]))}'"
+    elif called and called[1] not in FORMS:
+        hint = suggest(called[1], FORMS)
+    elif enumerated:
+        hint = f"write '{key}={enumerated[1].replace(';', ',')}' to search these values"
+    return UserError(
+        what=f"'{text}' cannot be read",
+        expected="key=value, key=a,b,c, key=interval(low,high), key=range(start,stop,step) "
+        "or key=tag(log,interval(low,high))",
+        hint=hint,
+    )
 
 
 def parse_dimension(
@@ -182,6 +203,8 @@ def parse_dimension(
 
 def _choices(override: Override, rule: Rule, text: str) -> tuple[Value, ...]:
     values = [unquoted(value) for value in override.sweep_iterator()]
+    for value in values:
+        check_no_list(override.key_or_group, value, [rule])
     checked = [rule.check(override.key_or_group, value) for value in values]
     choices = [json.dumps(value, separators=(",", ":")) if rule.many else value for value in checked]
     if not choices:
@@ -191,6 +214,25 @@ def _choices(override: Override, rule: Rule, text: str) -> tuple[Value, ...]:
             what=f"'{text}' repeats a value", expected="each value once", hint="take the repeated one out"
         )
     return tuple(choices)
+
+
+def check_no_list(key: str, value: Any, rules: Iterable[Rule]) -> None:
+    """Refuses a list for what is one value, with the ways to search several.
+
+    Args:
+        key: the setting.
+        value: what was given for it.
+        rules: of the setting, in each part that has it.
+    """
+    if not isinstance(value, list) or any(rule.many or rule.kind is object for rule in rules):
+        return
+    numbers = sorted(each for each in value if isinstance(each, (int, float)))
+    between = f", or '{key}=interval({numbers[0]},{numbers[-1]})' for all between" if len(numbers) > 1 else ""
+    raise UserError(
+        what=f"{key} is {show(value)}",
+        expected="one value, or several to search",
+        hint=f"write '{key}={','.join(map(str, value))}' to search these{between}",
+    )
 
 
 def unquoted(value: Any) -> Any:

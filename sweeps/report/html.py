@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,6 +202,8 @@ def _not_writable(option: str, given: str, path: Path, expected: str, example: s
         reason = "is no folder"
     else:
         reason = "is a folder" if expected == "a file" else "cannot be written to"
+        if expected != "a file":
+            example = f"{option} {Path(tempfile.gettempdir()) / Path(given).name}"
     return UserError(
         what=f"{option} is {given}, and {path} {reason}",
         expected=f"{expected} that can be written",

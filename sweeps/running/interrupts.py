@@ -26,6 +26,7 @@ class Interrupts:
     def __init__(self, farewell: str) -> None:
         self.code = 128 + signal.SIGINT
         self.sender = ""
+        self.was_heard = False
         self.over = threading.Event()
         self._farewell = farewell
         # A shell starts what it runs in the background with Ctrl-C ignored.
@@ -57,6 +58,7 @@ class Interrupts:
             received = signal.sigtimedwait(self._signals, SECONDS_BETWEEN_LOOKS)
             waited += SECONDS_BETWEEN_LOOKS
             if received is not None:
+                self.was_heard = True
                 self.code = 128 + received.si_signo
                 self.sender = described_sender(received)
                 return True
@@ -99,6 +101,33 @@ def interruptible(farewell: str) -> Iterator[Interrupts]:
             pass
         signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+@contextmanager
+def ends_by_interrupt() -> Iterator[None]:
+    """Let Ctrl-C be what ends the inside, also where a library makes another exception of it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN or not _is_main_thread():
+        yield
+        return
+    heard = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    except Exception:
+        if heard.is_set():
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def leave(code: int) -> NoReturn:

@@ -84,6 +84,20 @@ def _with_native(plan: Plan, native: str) -> Plan:
     return replace(plan, studies=tuple(studies))
 
 
+def unfused_remark(plan: Plan, factory: ReplicateFactory) -> str | None:
+    """What to say where graphs are asked for and not fused though it would be worth it, or None."""
+    if (
+        plan.engine.native != "off"
+        or plan.fleet.fused is not None
+        or planned_steps(plan, factory) < STEPS_WORTH_FUSING
+    ):
+        return None
+    reason = obstacle()
+    return (
+        None if reason is None else f"training takes up to twice as long, as kernels are not fused: {reason}"
+    )
+
+
 def share_cost(share: Sequence[Study]) -> float:
     """The cost of an epoch of all fleets of a share, in studies; those that do not mine take the cheaper fleet."""
     mining = sum(is_mining(study) for study in share)

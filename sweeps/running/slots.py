@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from lossfleet.runners.environment import memory
 from lossfleet.runners.models.layers import dropouts, trained_widths
 from lossfleet.runners.models.stacked import trainable
 from lossfleet.runners.training.shape import FleetShape
@@ -59,8 +58,3 @@ def number_of_pages(
     numbers = (shape.train_rows + page_rows + 4 * evaluation_rows) * (shape.features + 2)
     bytes_of_split = 4 * (numbers + epochs * shape.train_rows)
     return max(1, min(slots, int(SHARE_FOR_SPLITS * memory() / fleets) // bytes_of_split))
-
-
-def memory() -> int:
-    """The machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from lossfleet.conf.errors import Failure
+from lossfleet.conf.errors import Failure, remedy
 from lossfleet.runners.data.loading import tell_notes, tell_small_classes
 from lossfleet.runners.environment import environment
 from lossfleet.runners.records import (
@@ -36,7 +37,7 @@ from lossfleet.sweeps.running.folder import (
 from lossfleet.sweeps.running.interrupts import uninterrupted
 from lossfleet.sweeps.running.progress import SweepProgress
 from lossfleet.sweeps.running.references import References
-from lossfleet.sweeps.running.size import check_fusion, choose_native
+from lossfleet.sweeps.running.size import check_fusion, choose_native, unfused_remark
 from lossfleet.sweeps.search.stopping import remarks
 
 # Seconds that an interrupted sweep waits for MLflow; the writer goes on in the background.
@@ -59,11 +60,18 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
         Failure: the folder cannot be written, a training process died twice, or no trial was completed.
     """
     check_fusion(plan)
-    plan = choose_native(plan)
+    asked, plan = plan, choose_native(plan)
     factory = ReplicateFactory.of(plan.studies[0].config)
     tell_notes(plan.data, factory.dataset)
     tell_small_classes(factory.dataset, factory.split(plan.budget.search_seeds[0], 0))
+    if (remark := unfused_remark(asked, factory)) is not None:
+        print(remark, file=sys.stderr)
     if plan.tracking.enabled:
+        if plan.tracking.experiment and plan.tracking.experiment == os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+            print(
+                f"MLFLOW_EXPERIMENT_NAME: runs go to the experiment {plan.tracking.experiment}",
+                file=sys.stderr,
+            )
         require_active(tracking_uri(plan.tracking.uri), plan.tracking.experiment or plan.data.label)
     folder = STUDIES / plan.sweep
     try:
@@ -73,7 +81,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
             return run_in_folder(plan, factory, folder)
     except OSError as error:
         raise Failure(
-            f"{folder} cannot be written ({error}); what was finished is kept: make space, "
+            f"{folder} cannot be written ({error}); what was finished is kept: {remedy(error)}, "
             "then the same command again continues"
         ) from error
 

@@ -214,7 +214,7 @@ def test_rungs_are_distinct_evenly_spaced_and_end_at_the_last_epoch(epochs, rung
 
 @pytest.mark.parametrize("section", ["budget", "fleet", "tracking", "data", "search"])
 def test_the_main_file_has_the_defaults(section):
-    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))[section]
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml")[section], resolve=True)
     fields = {each.name: each.default for each in dataclasses.fields(schema.SECTIONS[section])}
     elsewhere = {"source", "sampler", "digest", "class_names", "enqueue", "users_metrics"}
     assert values.keys() == fields.keys() - elsewhere

@@ -84,6 +84,20 @@ def test_a_block_is_named_by_what_sets_it_apart(settings, names):
     assert list(found) == [("d", str(number)) for number in range(len(settings))]
 
 
+def test_every_table_names_its_ratio(long_tails, capsys):
+    alone = frame_from_records(sweep_with(0, data_long_tail=50.0))
+    print_table(summary(alone))
+    assert capsys.readouterr().out.startswith("training parts thinned to 50 : 1 ")
+    assert markdown_table(summary(alone)).startswith("training parts thinned to 50 : 1:\n\n| strategy")
+    two = frame_from_records(
+        sweep_with(0, data_long_tail=50.0), sweep_with(1, data="digits", data_long_tail=50.0)
+    )
+    assert "balanced accuracy, training parts thinned to 50 : 1:" in markdown_table(summary(two))
+    # Where it differs the headings name it.
+    assert "thinned" not in markdown_table(summary(long_tails))
+    assert "thinned" not in markdown_table(summary(frame_from_records(sweep_with(0))))
+
+
 def test_blocks_are_ordered_by_their_numbers():
     names = [f"wine with long_tail={ratio}" for ratio in (100, 9, 2.5, 10)]
     assert in_order([*names, "digits", names[0]]) == ["digits", names[2], names[1], names[3], names[0]]

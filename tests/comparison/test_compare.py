@@ -10,10 +10,11 @@ import sweep_records
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.metrics.classification import Outputs, class_numbers, metric_names
-from lossfleet.runners.metrics.evaluation import DIAGRAMS, evaluate, final_metric_names
+from lossfleet.runners.metrics.evaluation import DIAGRAMS, confusion_names, evaluate, final_metric_names
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
+from lossfleet.sweeps.comparison.verdict import sentence_about_few_rows
 from lossfleet.sweeps.report.printing import (
     check_metric_names,
     print_comparison,
@@ -339,9 +340,28 @@ def test_a_difference_that_is_the_same_on_every_split_is_not_tested():
     assert "p = nan" not in found.sentence
     frame.loc[ohem, "test_balanced_accuracy"] -= 0.125
     found = summary(frame[frame["strategy"] != "focal"])
+    assert found.sentence.startswith("On wine ce and ohem are level: test balanced accuracy 0.7")
+    assert "highest" not in found.sentence
     assert "ce has the same score as ohem on every split." in found.sentence
     assert "t-test" not in found.sentence
     assert "differs" not in found.sentence
+
+
+def test_a_class_with_one_test_row_is_named():
+    names = ("a", "b", "c")
+    assert sentence_about_few_rows(np.array([9.0, 1.0, 2.0]), names) == (
+        "Of b each split has one test row, which says next to nothing about the class."
+    )
+    assert sentence_about_few_rows(np.array([9.0, 1.0, 1.0]), names).startswith(
+        "Of b and c each split has one"
+    )
+    assert sentence_about_few_rows(np.array([9.0, 3.0, 2.0]), names) == ""
+    many = sentence_about_few_rows(np.ones(9), [f"c{number}" for number in range(9)])
+    assert many.startswith("Of c0, c1, c2, c3 and 5 more each split")
+    frame = final_frame({"ce": 0.7, "focal": 0.9})
+    frame["class_names"] = [("x", "y")] * len(frame)
+    frame[confusion_names(("x", "y"))] = (7.0, 2.0, 0.0, 1.0)
+    assert "Of y each split has one test row" in summary(frame).sentence
 
 
 def test_a_strategy_without_a_result_does_not_hide_the_others():

@@ -76,7 +76,7 @@ def test_nothing_is_put_aside_of_parts_that_are_given():
 
 
 def test_a_class_too_small_for_what_is_put_aside_is_refused():
-    with pytest.raises(UserError, match="class 'kind_1' of toy has 4 rows"):
+    with pytest.raises(UserError, match="class 'kind_1' \\(4 rows\\) of toy has too few"):
         make_split(toy((31, 4)), SHARES._replace(held_out=0.5), seed=0, split=0)
     assert make_split(toy((31, 4)), SHARES._replace(held_out=0.3), seed=0, split=0).class_counts[1] == 2
 

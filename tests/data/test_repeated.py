@@ -154,7 +154,7 @@ def test_a_group_counts_for_its_rarest_class_so_that_each_part_has_some():
 
 def test_groups_too_few_for_three_parts_are_refused_with_the_way_out():
     with pytest.raises(
-        UserError, match=r"class 'no' of answers is in 2 groups, which leave 0 of its rows"
+        UserError, match=r"class 'no' of answers is in 2 groups, which leave 0 of its \d+ rows"
     ) as caught:
         make_split(replace(answers(2), groups=np.arange(ROWS) % 2), SHARES, seed=0, split=0)
     assert "data.repeated=keep" in caught.value.hint
@@ -165,7 +165,8 @@ def test_the_long_tail_of_a_grouped_split_is_thinned_at_random():
     full = make_split(dataset, SHARES, seed=0, split=0)
     thinned = make_split(dataset, SHARES, seed=0, split=0, long_tail=10)
     np.testing.assert_array_equal(thinned.test_labels, full.test_labels)
-    assert thinned.class_counts.tolist() == [full.class_counts[0], full.class_counts[0] // 10]
+    smallest = full.class_counts[0] // 10
+    assert thinned.class_counts.tolist() == [10 * smallest, smallest]
 
 
 def test_our_own_data_tells_what_the_user_asked_for(capsys):

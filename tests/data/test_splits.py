@@ -12,7 +12,7 @@ from lossfleet.conf.schema import choose
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import Shares
-from lossfleet.runners.data.splits import long_tail_counts, make_split
+from lossfleet.runners.data.splits import long_tail_counts, make_split, part_counts
 
 SHARES = Shares(0.2, 0.3)
 COUNTS = (61, 7, 23)
@@ -111,9 +111,9 @@ def test_the_long_tail_thins_only_the_training_part():
     thinned = make_split(toy(), SHARES, seed=0, split=0, long_tail=10)
     np.testing.assert_array_equal(thinned.validation_labels, full.validation_labels)
     np.testing.assert_array_equal(thinned.test_labels, full.test_labels)
-    # 31 rows, 31 / sqrt(10), 31 / 10.
-    assert counts_of(thinned.train_labels) == thinned.class_counts.tolist() == [31, 3, 9]
-    assert len(set(_kept(full, thinned))) == 43
+    # 30 of 31 rows, 30 / sqrt(10), 31 / 10.
+    assert counts_of(thinned.train_labels) == thinned.class_counts.tolist() == [30, 3, 9]
+    assert len(set(_kept(full, thinned))) == 42
 
 
 def test_long_tail_counts_are_those_of_long_tailed_cifar_10():
@@ -122,8 +122,27 @@ def test_long_tail_counts_are_those_of_long_tailed_cifar_10():
 
 
 def test_long_tail_counts_rank_by_size_then_index_and_never_add():
-    # Ranks: 100 (index 2), 80 (0), 80 (3), 7 (1) of 100, 50, 25, 12.5.
-    assert long_tail_counts(np.array([80, 7, 100, 80]), 8).tolist() == [50, 7, 100, 25]
+    # Ranks: 100 (index 2), 80 (0), 80 (3), 7 (1) of 56, 28, 14, 7.
+    assert long_tail_counts(np.array([80, 7, 100, 80]), 8).tolist() == [28, 7, 56, 14]
+    # A class that has fewer rows than that keeps all.
+    assert long_tail_counts(np.array([100, 9, 80, 7]), 8).tolist() == [56, 9, 28, 7]
+
+
+@pytest.mark.parametrize("ratio", [1.5, 2, 10, 50, 100, 183, 300, 1000])
+@pytest.mark.parametrize("name", ["page_blocks", "wine", "digits"])
+def test_the_ratio_is_the_one_asked_for_or_refused(name, ratio):
+    dataset = open_dataset(choose("data", name))
+    own = part_counts(dataset, SHARES)[0]
+    if own.max() / ratio < 2:
+        with pytest.raises(UserError) as caught:
+            part_counts(dataset, SHARES, ratio)
+        assert caught.value.hint == f"write data.long_tail={own.max() // 2} or less"
+        return
+    counts = part_counts(dataset, SHARES, ratio)[0]
+    assert ratio <= counts.max() / counts.min() < ratio + 1 / counts.min()
+    assert (counts <= own).all()
+    # As many rows as that allows: the smallest class, or the largest up to a multiple of the ratio.
+    assert counts.min() == own.min() or own.max() / ratio < counts.min() + 1
 
 
 def test_features_and_labels_have_the_types_of_the_graph():
@@ -155,14 +174,21 @@ def test_the_smallest_class_that_splits_has_four_rows():
         split = make_split(toy((11, 4)), shares, seed=0, split=0)
         parts = (split.train_labels, split.validation_labels, split.test_labels)
         assert [(labels == 1).sum() for labels in parts] == [2, 1, 1]
-    with pytest.raises(UserError, match=r"class 'kind_1' of toy has 3 rows") as caught:
+    with pytest.raises(UserError, match=r"class 'kind_1' \(3 rows\) of toy has too few rows") as caught:
         make_split(toy((11, 3)), SHARES, seed=0, split=0)
-    assert "data.validation_fraction" in caught.value.hint
+    assert caught.value.hint == "bring more rows of each class"
+    with pytest.raises(UserError, match=r"class 'kind_1' \(6 rows\)") as caught:
+        make_split(toy((31, 6)), Shares(0.45, 0.45), seed=0, split=0)
+    assert caught.value.hint == "lower data.validation_fraction or data.test_fraction"
+    assert make_split(toy((11, 6)), Shares(0.3, 0.3), seed=0, split=0).class_counts[1] == 2
+    with pytest.raises(UserError, match=r"class 'kind_1' \(6 rows\)") as caught:
+        make_split(toy((31, 6)), Shares(0.2, 0.2, 0.7), seed=0, split=0)
+    assert caught.value.hint == "lower evaluation.held_out"
 
 
 def test_a_long_tail_too_long_names_the_class_and_the_longest():
     with pytest.raises(
-        UserError, match=r"long_tail=16 leaves class 'kind_1' of toy 1 training rows"
+        UserError, match=r"long_tail=16 leaves class 'kind_1' of toy 1 training row;"
     ) as caught:
         make_split(toy(), SHARES, seed=0, split=0, long_tail=16)
     assert caught.value.hint == "write data.long_tail=15 or less"

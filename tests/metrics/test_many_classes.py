@@ -73,8 +73,11 @@ def test_records_of_few_classes_are_as_they_were(tmp_path):
 
 def test_classes_with_few_test_rows_are_named(capsys):
     dataset = SimpleNamespace(name="birds", class_names=("crow", "owl", "eagle"))
-    tell_small_classes(dataset, SimpleNamespace(test_labels=np.array([0] * 9 + [1] * 5 + [2] * 4)))
-    said = capsys.readouterr().err
-    assert said == "birds: fewer than 5 test rows say little about a class: eagle has 4\n"
-    tell_small_classes(dataset, SimpleNamespace(test_labels=np.repeat([0, 1, 2], 5)))
+    few, enough = np.array([0] * 9 + [1] * 5 + [2] * 4), np.repeat([0, 1, 2], 5)
+    for validation, test, numbers in ((few, enough, "4 and 5"), (enough, few, "5 and 4")):
+        tell_small_classes(dataset, SimpleNamespace(validation_labels=validation, test_labels=test))
+        assert capsys.readouterr().err == (
+            f"birds: fewer than 5 validation or test rows say little about a class: eagle has {numbers}\n"
+        )
+    tell_small_classes(dataset, SimpleNamespace(validation_labels=enough, test_labels=enough))
     assert capsys.readouterr().err == ""

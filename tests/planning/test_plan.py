@@ -50,6 +50,37 @@ def texts(study: Study) -> dict[str, str]:
     return {dimension.name: dimension.text() for dimension in study.space}
 
 
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("größe.csv", "größe"),
+        # As macOS writes it.
+        ("gro\u0308ße.csv", "größe"),
+        ("数据.csv", "数据"),
+        ("हिन्दी.parquet", "हिन्दी"),
+        ("a b (1).csv.gz", "a_b_1"),
+        ("🐟.csv", "csv"),
+        ("é" * 70 + ".csv", "é" * 50),
+    ],
+)
+def test_tables_are_filed_under_the_letters_of_their_files(path, word):
+    data = choose("data", "csv", path=path, target="y", digest="d")
+    assert data.label.rpartition("-")[0] == word
+
+
+def test_the_name_of_a_sweep_is_that_of_a_folder():
+    assert plan("strategy=ce", "name=größe-1").sweep == "größe-1"
+    with pytest.raises(UserError, match="201 bytes"):
+        plan("strategy=ce", f"name={'数' * 67}")
+
+
+def test_mlflows_variable_names_the_experiment(monkeypatch):
+    assert plan("strategy=ce", "seed=71").tracking.experiment is None
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "2019")
+    assert plan("strategy=ce", "seed=72").tracking.experiment == "2019"
+    assert plan("strategy=ce", "seed=73", "tracking.experiment=mine").tracking.experiment == "mine"
+
+
 def test_the_default_job_is_five_strategies_on_page_blocks():
     main = plan()
     assert [each.strategy for each in main.studies] == ["ce", "weighted_ce", "ohem", "resampling", "focal"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+
 import numpy as np
 import pytest
 
@@ -35,6 +38,20 @@ def test_draws_every_gamma_into_the_file(arguments, name, start, workdir, capsys
     assert (workdir / name).read_bytes().startswith(start)
     assert [path.name for path in workdir.iterdir()] == [name]
     assert drawn == [0.0, 0.5, 1.0, 2.0, 5.0]
+
+
+@pytest.mark.parametrize("name", ["losses.png", "made.png"])
+def test_what_cannot_be_written_is_refused_before_anything_is_drawn(name, workdir, capsys, monkeypatch):
+    from lossfleet.sweeps.report.figures import losses
+
+    monkeypatch.setattr(losses, "draw_losses", lambda path: pytest.fail("drawn"))
+    # Whatever rights the user of this test has.
+    (workdir / "made.png").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != workdir)
+    assert main(["plot", "losses", "--output", name]) == 2
+    told = capsys.readouterr().err
+    assert f"{name} cannot be written; expected a file in a folder that this user may write to" in told
+    assert f"--output {tempfile.gettempdir()}/{name}" in told
 
 
 @pytest.mark.parametrize(

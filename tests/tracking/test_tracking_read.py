@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import socket
+import sqlite3
+import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +161,40 @@ def test_reading_a_missing_store_creates_none(tmp_path, monkeypatch, content):
     assert content is None or Path("mlflow.db").read_bytes() == content
 
 
+def test_the_newest_revision_is_that_of_mlflow():
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    revisions = store.schema_revisions()
+    assert set(revisions) - set(revisions.values()) == {_get_latest_schema_revision()}
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [
+        ("older", "was made by an older version of MLflow; .* -m mlflow db upgrade sqlite:///"),
+        ("0123456789ab", "was made by another version of MLflow; .*install that version of MLflow"),
+        ("newest", None),
+    ],
+)
+def test_a_database_of_another_mlflow_is_noticed_at_once(revision, words, tmp_path):
+    revisions = store.schema_revisions()
+    (newest,) = set(revisions) - set(revisions.values())
+    found = {"older": revisions[newest], "newest": newest}.get(revision, revision)
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE experiments (experiment_id, name, lifecycle_stage)")
+        connection.execute("CREATE TABLE alembic_version (version_num)")
+        connection.execute("INSERT INTO alembic_version VALUES (?)", (found,))
+        connection.commit()
+    uri = f"sqlite:///{path}"
+    for check in (store.require_store, lambda uri: store.require_active(uri, "wine")):
+        if words is None:
+            check(uri)
+        else:
+            with pytest.raises(UserError, match=words):
+                check(uri)
+
+
 def test_a_dead_server_is_a_user_error(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as probe:
@@ -165,6 +202,26 @@ def test_a_dead_server_is_a_user_error(monkeypatch):
         port = probe.getsockname()[1]
     with pytest.raises(UserError, match="cannot be read"):
         read_replicates(uri=f"http://127.0.0.1:{port}")
+
+
+def test_a_server_ends_with_what_it_has_started(monkeypatch):
+    monkeypatch.setattr(ui, "SECONDS_TO_END", 1)
+    # It does not hear the first signal.
+    script = "trap '' TERM; sleep 600 & echo $!; wait"
+    server = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True)
+    assert server.stdout is not None
+    started = Path(f"/proc/{int(server.stdout.readline())}/cmdline")
+    assert started.read_bytes()
+    ui.end_session(server)
+    assert server.returncode == -signal.SIGKILL
+    # Whoever inherits it may not have taken note of its end yet.
+    assert not started.exists() or not started.read_bytes()
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no such machine", "localhost.invalid"])
+def test_the_ui_is_served_on_an_address_of_this_machine(host, uri):
+    with pytest.raises(UserError, match=re.escape(f"--host is {host}, which is no address of this machine")):
+        ui.serve_ui(uri, 5000, host=host)
 
 
 @pytest.fixture
@@ -180,7 +237,9 @@ def test_the_ui_serves_this_store_on_this_machine_only(number, uri, monkeypatch,
     commands = []
 
     class Server:
-        def __init__(self, command, env, cwd):
+        def __init__(self, command, env, cwd, start_new_session):
+            # What it starts can be ended with it.
+            assert start_new_session
             # Modules are looked for there first.
             assert os.listdir(cwd) == []
             commands.append(command)
@@ -190,10 +249,8 @@ def test_the_ui_serves_this_store_on_this_machine_only(number, uri, monkeypatch,
                 commands.append("interrupted")
                 os.kill(os.getpid(), number)
 
-        def terminate(self):
-            commands.append("terminated")
-
     monkeypatch.setattr(ui.subprocess, "Popen", Server)
+    monkeypatch.setattr(ui, "end_session", lambda server: commands.append("terminated"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from lossfleet.runners.training import fusion
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,32 @@ def test_this_machine_can_fuse():
 def test_without_a_linker_no_kernels_are_fused(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert fusion.obstacle() == "g++ is not on the path"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 1", "does not link (exit code 1)"),
+        ("exit 0", "does not link (exit code 0)"),
+        ("sleep 600", "has not linked an empty library within 0.2 s"),
+        ("trap '' TERM; sleep 600 & wait", "has not linked an empty library within 0.2 s"),
+    ],
+)
+def test_a_linker_that_fails_or_hangs_is_no_linker(script, reason, tmp_path, monkeypatch):
+    linker = tmp_path / "g++"
+    linker.write_text(f"#!/bin/sh\n{script}\n")
+    linker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(fusion, "SECONDS_TO_LINK", 0.2)
+    assert fusion.obstacle() == f"{linker} {reason}"
+
+
+def test_a_linker_that_cannot_be_started_is_none(tmp_path, monkeypatch):
+    linker = tmp_path / "g++"
+    linker.write_bytes(b"\x7fELF")
+    linker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert fusion.obstacle() == f"{linker} cannot be started (Exec format error)"
 
 
 def test_the_fleet_passes_its_tests_with_fused_kernels(tmp_path):

@@ -13,8 +13,11 @@ from functools import cache
 from pathlib import Path
 
 from lossfleet.runners.locks import locked
+from lossfleet.runners.training.fusion import linker_failure
 
 COMPILER = "g++"
+# It takes five on a machine that others keep busy.
+SECONDS_TO_COMPILE = 120
 # Products and sums may become one rounding; nothing else that would let a result depend on the surroundings.
 FLAGS = (
     "-std=c++17",
@@ -98,13 +101,22 @@ def built(folder: Path) -> Path:
     library = folder / f"native-{digest()}.so"
     if library.exists():
         return library
-    if shutil.which(COMPILER) is None:
+    compiler = shutil.which(COMPILER)
+    if compiler is None:
         raise NoCore(f"{COMPILER} is not on the path")
+    if (failure := linker_failure(compiler)) is not None:
+        raise NoCore(failure)
     with locked(folder / "native.lock"):
         if not library.exists():
             part = library.with_suffix(f".{os.getpid()}")
             command = [COMPILER, *FLAGS, str(FOLDER / SOURCE), "-o", str(part)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=False, timeout=SECONDS_TO_COMPILE
+                )
+            except subprocess.TimeoutExpired:
+                part.unlink(missing_ok=True)
+                raise NoCore(f"{COMPILER} has not compiled the core within {SECONDS_TO_COMPILE} s") from None
             if done.returncode != 0:
                 part.unlink(missing_ok=True)
                 said = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]

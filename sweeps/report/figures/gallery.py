@@ -15,6 +15,7 @@ from lossfleet.sweeps.comparison.nested import join_outer_parts
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report.figures import predictions, scores, searches
 from lossfleet.sweeps.report.figures.data import by_ratio
+from lossfleet.sweeps.report.figures.letters import tell_numbers
 from lossfleet.sweeps.report.figures.marks import Drawn, Figure, Gallery, looks
 from lossfleet.sweeps.report.figures.source import NothingToShow, Source
 
@@ -96,6 +97,7 @@ def write_gallery(gallery: Gallery, folder: Path, note: str | None = None) -> li
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
+    tell_numbers(gallery.numbers)
     for drawn in gallery.drawn:
         paths.append(folder / f"{drawn.figure.name}.png")
         paths[-1].write_bytes(drawn.png)
@@ -112,7 +114,7 @@ def _add(gallery: Gallery, name: str, data: str, describe: Callable[[], Figure])
         figure = describe()
         figure = replace(figure, name=name, title=f"{figure.title}: {data}" if data else figure.title)
         plots = [plot.to_json() for plot in plotly_figures(figure)]
-        gallery.drawn.append(Drawn(figure, png(figure), plots))
+        gallery.drawn.append(Drawn(figure, png(figure, gallery.numbers), plots))
     except NothingToShow as reason:
         gallery.left_out.append(f"{name}: {reason}")
     except Exception as error:

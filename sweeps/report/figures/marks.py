@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Dash = Literal["solid", "dash", "dot", "dashdot", "longdash"]
@@ -184,11 +184,15 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The figures that were drawn, and a line for each that was left out; the title names the data."""
+    """The figures that were drawn, and a line for each that was left out; the title names the data.
+
+    `numbers` stand in the PNG files for words that no font has.
+    """
 
     title: str
     drawn: list[Drawn]
     left_out: list[str]
+    numbers: dict[str, str] = field(default_factory=dict)
 
 
 def looks(strategies: Iterable[str]) -> dict[str, Look]:

@@ -6,6 +6,7 @@ import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from lossfleet.sweeps.report.figures.letters import lettered
 from lossfleet.sweeps.report.figures.marks import (
     Axis,
     Band,
@@ -54,19 +55,25 @@ STYLE = {
 }
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
+def png(figure: Figure, numbers: dict[str, str] | None = None) -> bytes:
+    """A figure as the bytes of a PNG file.
+
+    Args:
+        figure: what to draw.
+        numbers: see `letters.lettered`.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    figure, fonts = lettered(figure, {} if numbers is None else numbers)
     caption = textwrap.fill(figure.caption, CAPTION_WIDTH)
     title = textwrap.fill(figure.title, TITLE_WIDTH)
     below = LINE_HEIGHT * (caption.count("\n") + 1.8)
     above = LINE_HEIGHT * (title.count("\n") + 1.4)
     height = WIDTH * figure.panel_height * figure.rows + below + above
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | {"font.family": fonts}):
         inside = (0.01, below / height, 0.98, 1 - (above + below) / height)
         layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06, rect=inside)
         canvas = Canvas(figsize=(WIDTH, height), dpi=RESOLUTION, layout=layout)
