@@ -31,7 +31,7 @@ def final_frame(levels, *, data="wine", sweep="first", replicates=10, noise=0.01
     for strategy, level in levels.items():
         for replicate in range(replicates):
             score = level + random.normal(0, noise)
-            row = dict.fromkeys(FIELDS, 0) | {"class_names": ()}
+            row = dict.fromkeys(FIELDS, 0) | {"class_names": (), "long_tail": np.nan}
             row |= {"data": data, "sweep": sweep, "strategy": strategy, "stage": "final", "nested": ""}
             row |= {"replicate": replicate, "seed": 100 + replicate, "split": 1000 + replicate, "trial": 3}
             row |= {"state": dict(states).get((strategy, replicate), "COMPLETE"), "train_rows": 300.0}

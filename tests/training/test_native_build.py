@@ -93,6 +93,13 @@ def test_the_obstacle_says_what_a_compiler_complains_of(tmp_path, count):
     assert list((tmp_path / "cache" / "lossfleet").glob("native-*")) == []
 
 
+def test_a_compiler_that_does_not_end_is_an_obstacle(tmp_path, count, monkeypatch):
+    monkeypatch.setattr(build, "SECONDS_TO_COMPILE", 0.5)
+    put_compiler(tmp_path, "sleep 600")
+    assert build.obstacle() == "g++ has not compiled the core within 0.5 s"
+    assert list((tmp_path / "cache" / "lossfleet").glob("native-*")) == []
+
+
 def test_what_is_no_library_is_an_obstacle(tmp_path, count):
     put_compiler(tmp_path)
     assert "native-" in build.obstacle()

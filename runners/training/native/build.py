@@ -7,17 +7,19 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from lossfleet.runners.locks import locked
-from lossfleet.runners.training.fusion import linker_failure
 
 COMPILER = "g++"
 # It takes five on a machine that others keep busy.
-SECONDS_TO_COMPILE = 120
+SECONDS_TO_COMPILE = 60
 # Products and sums may become one rounding; nothing else that would let a result depend on the surroundings.
 FLAGS = (
     "-std=c++17",
@@ -101,29 +103,42 @@ def built(folder: Path) -> Path:
     library = folder / f"native-{digest()}.so"
     if library.exists():
         return library
-    compiler = shutil.which(COMPILER)
-    if compiler is None:
+    if shutil.which(COMPILER) is None:
         raise NoCore(f"{COMPILER} is not on the path")
-    if (failure := linker_failure(compiler)) is not None:
-        raise NoCore(failure)
     with locked(folder / "native.lock"):
         if not library.exists():
             part = library.with_suffix(f".{os.getpid()}")
             command = [COMPILER, *FLAGS, str(FOLDER / SOURCE), "-o", str(part)]
             try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, check=False, timeout=SECONDS_TO_COMPILE
-                )
-            except subprocess.TimeoutExpired:
+                compile_core(command)
+            except NoCore:
                 part.unlink(missing_ok=True)
-                raise NoCore(f"{COMPILER} has not compiled the core within {SECONDS_TO_COMPILE} s") from None
-            if done.returncode != 0:
-                part.unlink(missing_ok=True)
-                said = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
-                raise NoCore(f"{COMPILER} fails: {said[0]}")
+                raise
             # Whoever finds the library finds it whole.
             part.replace(library)
     return library
+
+
+def compile_core(command: Sequence[str]) -> None:
+    """Run the compiler, in a session of its own, so that what it has started can be ended with it.
+
+    Raises:
+        NoCore: it fails, or does not come to an end.
+    """
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = process.communicate(timeout=SECONDS_TO_COMPILE)
+    except subprocess.TimeoutExpired:
+        raise NoCore(f"{COMPILER} has not compiled the core within {SECONDS_TO_COMPILE} s") from None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode != 0:
+        said = errors.strip().splitlines() or [f"it ended with code {process.returncode}"]
+        raise NoCore(f"{COMPILER} fails: {said[0]}")
 
 
 def digest() -> str:
