@@ -326,10 +326,13 @@ def to_plain(value: Any) -> Any:
         beside = part_fields(type(value))
         plain = {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
         parts = [plain.pop(name) for name in beside]
-        # Few sweeps have metrics of the user's, outer parts or a decision of their own, and no trial has references.
+        # Few sweeps have metrics of the user's, outer parts, small classes or a decision of their own, and no trial has
+        # references.
         for name in ("users_metrics", "references", "decision", "outer_parts", "outer_part"):
             if not plain.get(name, True):
                 del plain[name]
+        if plain.get("rare") == "refuse":
+            del plain["rare"]
         return {key: item for part in parts for key, item in part.items()} | plain
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
