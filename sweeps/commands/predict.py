@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from lossfleet.runners.portable.model import Model, ModelError, raw_columns
 from lossfleet.runners.prediction.new_rows import open_rows, predictions_writer, read_rows
-from lossfleet.runners.prediction.portable import Model, ModelError
 from lossfleet.runners.prediction.stored import as_user_error, read_model
+from lossfleet.runners.tables.reading import Settings
 from lossfleet.runners.tracking.models.fetch import fetched_model
 
 if TYPE_CHECKING:
@@ -61,8 +62,9 @@ def batches(model: Model, file: Path, label: str | None = None) -> Iterator[pd.D
         UserError: see `open_rows` and `read_rows`.
     """
     columns = model.description["columns"]
-    names = [column["name"] for column in columns] + ([] if label is None else [label])
-    return read_ahead(read_rows(open_rows(file, names), columns, label))
+    settings = Settings.of(model.description["made"]["config"]["data"])
+    names = [*raw_columns(columns), *([] if label is None else [label])]
+    return read_ahead(read_rows(open_rows(file, names, settings), columns, label))
 
 
 def predicted_rows(

@@ -60,8 +60,9 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     """
     check_fusion(plan)
     factory = ReplicateFactory.of(plan.studies[0].config)
-    tell_notes(plan.data, factory.dataset)
-    tell_small_classes(factory.dataset, factory.split(plan.budget.search_seeds[0], 0))
+    split = factory.split(plan.budget.search_seeds[0], 0)
+    tell_notes(plan.data, factory.dataset, split)
+    tell_small_classes(factory.dataset, split)
     if plan.tracking.enabled:
         require_active(tracking_uri(plan.tracking.uri), plan.tracking.experiment or plan.data.label)
     folder = STUDIES / plan.sweep
