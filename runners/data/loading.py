@@ -16,8 +16,9 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import show
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.parts import PART_NAMES
 from lossfleet.runners.data.repeated import settle_repeated
-from lossfleet.runners.data.splits import Split, row_counts
+from lossfleet.runners.data.splits import Split
 from lossfleet.runners.tables.files import file_digest, text_digest
 
 FEWEST_TEST_ROWS = 5
@@ -143,10 +144,9 @@ def tell_notes(data: Data, dataset: Dataset, split: Split | None = None) -> None
         return
     lines = dataset.lines()
     if split is not None:
-        lines.append(
-            "parts: "
-            + ", ".join(f"{rows} {part.replace('_', ' ')}" for part, rows in row_counts(split).items())
-        )
+        sizes = [len(split.train_labels), len(split.validation_labels), len(split.test_labels)]
+        parts = zip(sizes, PART_NAMES.values(), strict=True)
+        lines.append("parts: " + ", ".join(f"{size:,} {part}" for size, part in parts) + " rows")
     print(f"{name}: " + "\n  ".join(lines), file=sys.stderr)
 
 

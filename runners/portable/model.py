@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from .cells import COMMA, date_part, dates_of, folded, numbers_of
+from .texts import text_features
 
 FORMAT = 2
 # Those of the first one say less of their columns.
@@ -58,7 +59,7 @@ class Encoder:
     def features(
         self, rows: pd.DataFrame, *, first_row: int = 1, told: Counter[tuple[str, str]] | None = None
     ) -> np.ndarray:
-        """The features (N, F) float32: numbers, then where these are missing, then columns of words.
+        """The features (N, F) float32: numbers, then where these are missing, then columns of words, then texts.
 
         Args:
             rows: N rows with the model's columns, in any order; others are not looked at.
@@ -77,12 +78,15 @@ class Encoder:
                 "add it, or name it as in the data that the model was trained on",
             )
         counts: Counter[tuple[str, str]] = Counter()
-        numbers, gaps, words = [], [], []
+        numbers, gaps, words, texts = [], [], [], []
         dates: dict[str, pd.DatetimeIndex] = {}
         for column in self.columns:
             cells = rows[column.get("of", column["name"])]
             if column["kind"] == "words":
                 words.append(self._one_hot(column, cells, counts))
+                continue
+            if column["kind"] == "text":
+                texts.append(text_features([_text(cell) for cell in cells.astype(object).fillna("")], column))
                 continue
             if "of" in column:
                 if column["of"] not in dates:
@@ -104,7 +108,7 @@ class Encoder:
                 logger.warning("column %r: %d cells %s", name, count, what)
             else:
                 told[name, what] += count
-        return np.concatenate([*numbers, *gaps, *words], axis=1)
+        return np.concatenate([*numbers, *gaps, *words, *texts], axis=1)
 
     def _numbers(self, cells: pd.Series, column: Mapping[str, Any], first_row: int) -> np.ndarray:
         """Cells as float64, NaN where they are missing."""

@@ -87,6 +87,7 @@ class Features:
         words = {}
         for column in self._words:
             if not column.repeats and column.name not in keep:
+                remarks.pop((column.name, False), None)
                 remarks[column.name, True] = "a text of its own in every row; data.text learns from its words"
                 self.kinds["left out"].append(column.name)
                 continue

@@ -365,6 +365,13 @@ def test_a_whole_sweep_with_processes_of_its_own(path):
     ]
     done = run_command(("sweep", *arguments, *(f"budget.{each}" for each in budget)), path.parent)
     assert done.returncode == 0, done.stderr
+    # What was read is said before training, and on the sweep's run.
+    told = open_dataset(plan.data).lines()
+    assert f"churn.csv: {told[0]}" in done.stderr
+    assert all(f"  {line}" in done.stderr for line in told[1:])
+    assert "  parts: 198 training, 66 validation, 67 test rows" in done.stderr
+    (recorded,) = path.parent.rglob("artifacts/data.txt")
+    assert recorded.read_text().splitlines() == told
     table = frame([plan.data.label], uri=f"sqlite:///{path.parent / 'mlflow.db'}")
     assert set(table["data"]) == {plan.data.label}
     assert table.groupby(["strategy", "stage"]).size().to_dict() == {
