@@ -528,6 +528,8 @@ def test_long_lines_and_many_columns_are_read(tmp_path):
     cells = [",".join(str(row * place % 7) for place in range(columns)) for row in range(1, 41)]
     path.write_text(lines(f"{names},y", cells, Y[:40]))
     assert read(path).features.shape == (40, columns)
+    path.write_text(lines("a,w,y", A, ["long" * 2**20, "red", *W[2:]], Y))
+    assert len(read(path).features["w"].cat.categories) == 4
 
 
 def test_a_decimal_that_is_given_is_that_of_every_column(tmp_path):
