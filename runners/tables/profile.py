@@ -347,7 +347,8 @@ def _begin_with_zero(cells: pa.Array) -> pa.Array:
     content = np.frombuffer(letters or b"", np.uint8)
     rows = np.flatnonzero(np.diff(places) > 1)
     rows = rows[content[places[rows]] == ord("0")]
-    return cells.take(rows[content[places[rows] + 1] != ord(".")])
+    rows = rows[content[places[rows] + 1] != ord(".")]
+    return cells.take(rows) if rows.size else cells.slice(0, 0)
 
 
 def _first_match(cells: pa.Array, pattern: str) -> str:
