@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
+import os
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -15,7 +17,9 @@ from lossfleet.conf.rules import check_fields, setting, show
 
 # The function that reads a table which the user brings, and how its file may end.
 TABLE = "lossfleet.runners.data.tables.read_table"
-TABLE_ENDINGS = (".csv", ".csv.gz", ".parquet")
+TEXT_ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
+PACKED = (".gz", ".bz2", ".xz", ".zip")
+TABLE_ENDINGS = (*TEXT_ENDINGS, ".parquet", ".pq", ".xlsx", ".xls", ".arff")
 LONGEST_STEM = 50
 # Settings of a table that name a file, and those by which it says itself which rows belong into which part.
 PATHS = ("path", "test_path")
@@ -76,13 +80,14 @@ class Data:
                     hint=f"write for example data={self.name} data.path=table.csv data.target=label",
                 )
         for name in PATHS:
-            path = self.source.get(name)
-            if path is not None and not path.endswith(TABLE_ENDINGS):
-                raise UserError(
-                    what=f"data.{name} is {show(path)}",
-                    expected=f"a file that ends in {', '.join(TABLE_ENDINGS)}",
-                    hint="write the table as CSV or Parquet, or name the file by what it is",
-                )
+            if (path := self.source.get(name)) is not None:
+                check_table_path(f"data.{name}", path)
+        if not known_encoding(self.source.get("encoding")):
+            raise UserError(
+                what=f"data.encoding is {show(self.source['encoding'])}",
+                expected="an encoding that Python knows",
+                hint="write for example data.encoding=utf-8, windows-1252, gb18030 or shift_jis",
+            )
         self._check_columns()
         self._check_parts()
 
@@ -99,7 +104,7 @@ class Data:
                 )
             if column is not None:
                 uses[column] = f"which data.{name} names"
-        for name in ("drop", "categorical"):
+        for name in ("drop", "categorical", "text"):
             for column in uses.keys() & set(self.source.get(name, ())):
                 raise UserError(
                     what=f"data.{name} contains {show(column)}, {uses[column]}",
@@ -151,8 +156,44 @@ class Data:
             return self.name
         stem = self.name
         if self.is_table:
-            stem = PurePath(str(self.source["path"])).name.removesuffix(".gz").rpartition(".")[0]
-        settings = [value for name, value in self.source.items if name not in PATHS and value is not None]
-        content = json.dumps([self.digest, *settings])
+            path = PurePath(str(self.source["path"]))
+            stem = PurePath(path.stem).stem if path.suffix.lower() in PACKED else path.stem
+        # By name and only where they say something: a later version may have more of them.
+        settings = {
+            name: value for name, value in self.source.items if name not in PATHS and value not in (None, ())
+        }
+        content = json.dumps([self.digest, settings])
         word = re.sub(f"{NO_LETTER}+", "_", with_letters(stem))[:LONGEST_STEM].strip("_-") or self.name
         return f"{word}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def check_table_path(setting: str, path: str) -> None:
+    """Raises UserError for what cannot be a table by its name.
+
+    Args:
+        setting: that names it.
+        path: of a file, or of a folder of Parquet parts.
+    """
+    if "://" in path:
+        raise UserError(
+            what=f"{setting} is {show(path)}, an address",
+            expected="a file on this machine",
+            hint=f"download it first, for example with curl -LO '{path}'",
+        )
+    name = path.lower()
+    packed = next((ending for ending in PACKED if name.endswith(ending)), "")
+    endings = TEXT_ENDINGS if packed else TABLE_ENDINGS
+    if not name.removesuffix(packed).endswith(endings) and packed != ".zip" and not os.path.isdir(path):
+        raise UserError(
+            what=f"{setting} is {show(path)}",
+            expected=f"a file that ends in {', '.join(TABLE_ENDINGS)}, or text packed as {', '.join(PACKED)}",
+            hint="write the table as CSV or Parquet, or name the file by what it is",
+        )
+
+
+def known_encoding(name: str | None) -> bool:
+    """Whether Python knows an encoding of text by this name; None stands for the one that is found."""
+    try:
+        return name is None or codecs.lookup(name)._is_text_encoding
+    except LookupError:
+        return False

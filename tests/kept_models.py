@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossfleet.runners.data.table_file import MISSING
+from lossfleet.runners.portable.model import Encoder, Model
 from lossfleet.runners.prediction.columns import describe_columns
-from lossfleet.runners.prediction.portable import Encoder, Model
 from lossfleet.runners.prediction.stored import read_model, write_model
+from lossfleet.runners.tables.reading import MISSING
 
 CLASSES = ["no", "yes", "don't know"]
 MEMBERS, WIDTH = 3, 7

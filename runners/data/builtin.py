@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfleet.runners.tables.report import Reading, shortened
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,7 +32,7 @@ class Dataset:
     of `TRAINING`, `VALIDATION` and `TEST`, where without a validation row it is drawn from the training rows.
     Where the rows come from: source_rows (N,) int64, from 1 through all files, None where no row is left out; files,
     the path and the number of rows of each, empty for data that comes from none. repeats: how many rows of each class
-    were left out because they repeat another, empty for none.
+    were left out because they repeat another, empty for none. reading: what was read of the files.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Dataset:
     source_rows: np.ndarray | None = None
     files: tuple[tuple[str, int], ...] = ()
     repeats: tuple[int, ...] = ()
+    reading: Reading | None = None
 
     def without(self, rows: np.ndarray) -> Dataset:
         """The data set without these rows."""
@@ -80,6 +83,14 @@ class Dataset:
                 content.update(name.encode() + values.tobytes())
         return content.hexdigest()[:8]
 
+    def lines(self) -> list[str]:
+        """What was read, line by line: the columns, all notes, and the classes in their order."""
+        read = [] if self.reading is None else self.reading.lines()
+        counts = self.class_counts
+        rarest = self.class_names[int(counts.argmin())]
+        classes = [f"{name} {count:,}" for name, count in zip(self.class_names, counts, strict=True)]
+        return [*read, *self.notes, f"classes ({len(classes)}): {shortened(classes)}; the rarest is {rarest}"]
+
     def describe(self) -> dict[str, Any]:
         """What a sweep records of its data: digest, class_names, class_counts, notes and source, as JSON has it."""
         return {
@@ -88,6 +99,7 @@ class Dataset:
             "class_counts": self.class_counts.tolist(),
             "notes": list(self.notes),
             "source": self.source,
+            **({} if self.reading is None else {"read": self.lines()}),
         }
 
 

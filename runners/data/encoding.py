@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfleet.runners.portable.texts import text_features
+
 if TYPE_CHECKING:
     import pandas as pd
+
+# Directions of a column of text, and of how many of its words.
+TEXT_FEATURES = 20
+MOST_WORDS = 2000
 
 
 def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -16,11 +22,11 @@ def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarr
 
     Numbers: missing ones replaced by the median, then standardised. A column of numbers with missing ones has
     another column that is 1 where they were. Categories: a column each, 1 for those of the row; a missing one is
-    a category of its own. What training never shows is 0 everywhere, as one that nobody has heard of: a category,
-    the first gap of a column, a number in a column that has one value, or none, in training.
+    a category of its own. Text: see `fit_text`. What training never shows is 0 everywhere, as one that nobody has
+    heard of: a category, the first gap of a column, a number in a column that has one value, or none, in training.
 
     Args:
-        features: (N, columns), numeric or categorical.
+        features: (N, columns), numeric, categorical or text.
         parts: rows of the training part, then of others.
 
     Returns:
@@ -39,7 +45,47 @@ def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarr
     unseen = np.flatnonzero(np.append(is_constant, ~encoded[0][:, len(numbers) :].any(axis=0)))
     for part in encoded:
         part[:, unseen] = 0
+    for name in features.columns.difference([*numbers, *words], sort=False):
+        texts = features[name].to_numpy(object)
+        spec = fit_text(texts[parts[0]])
+        encoded = [
+            np.concatenate([part, text_features(texts[rows], spec)], axis=1)
+            for part, rows in zip(encoded, parts, strict=True)
+        ]
     return encoded
+
+
+def fit_text(texts: np.ndarray) -> dict[str, Any]:
+    """What `portable.texts.text_features` must know of texts (N,): TF-IDF of the 2,000 most frequent words, in 20
+    directions of a truncated SVD, standardised; 0 in directions that these texts do not have.
+
+    Reference: Deerwester et al. 1990, Indexing by latent semantic analysis; scikit-learn's TruncatedSVD.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(max_features=MOST_WORDS)
+    empty = [0.0] * TEXT_FEATURES
+    try:
+        weighed = vectorizer.fit_transform(texts)
+    except ValueError:
+        # No text has a word.
+        return {"words": [], "idf": [], "components": [], "mean": empty, "factor": empty}
+    words = vectorizer.get_feature_names_out().tolist()
+    directions = min(TEXT_FEATURES, len(words))
+    svd = TruncatedSVD(directions, random_state=0).fit(weighed)
+    components = np.zeros((len(words), TEXT_FEATURES))
+    components[:, :directions] = svd.components_.T
+    projected = weighed @ components
+    deviation = projected.std(axis=0)
+    varies = deviation > np.finfo(np.float32).eps
+    return {
+        "words": words,
+        "idf": vectorizer.idf_.tolist(),
+        "components": components.tolist(),
+        "mean": projected.mean(axis=0).tolist(),
+        "factor": np.divide(1, deviation, where=varies, out=np.zeros(TEXT_FEATURES)).tolist(),
+    }
 
 
 def _transformer(features: pd.DataFrame, numbers: list[str], words: list[str]) -> Any:

@@ -16,11 +16,11 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import show
 from lossfleet.runners.data.builtin import Dataset
-from lossfleet.runners.data.parts import Shares
+from lossfleet.runners.data.parts import PART_NAMES, Shares
 from lossfleet.runners.data.rare import settle_rare
 from lossfleet.runners.data.repeated import settle_repeated
 from lossfleet.runners.data.splits import Split
-from lossfleet.runners.data.table_file import file_digest, text_digest
+from lossfleet.runners.tables.files import file_digest, text_digest
 
 FEWEST_ROWS = 5
 
@@ -133,11 +133,26 @@ def as_dataset(data: Data, returned: Any) -> Dataset:
     return Dataset(data.name, features, codes, tuple(map(str, counts.index)), (), str(data.source.target))
 
 
-def tell_notes(data: Data, dataset: Dataset) -> None:
-    """Say on standard error what was left out of data of the user's, or made of ours because the user asked for it."""
-    if data.is_users or (data.repeated, data.rare) != ("auto", "refuse"):
-        for note in dataset.notes:
-            print(f"{_file_name(data)}: {note}", file=sys.stderr)
+def tell_notes(data: Data, dataset: Dataset, split: Split | None = None) -> None:
+    """Say on standard error what was read of data of the user's, or made of ours because the user asked for it.
+
+    Args:
+        data: chosen.
+        dataset: of it.
+        split: one of its splits, for the sizes of the parts.
+    """
+    name = _file_name(data)
+    if dataset.reading is None:
+        if data.is_users or (data.repeated, data.rare) != ("auto", "refuse"):
+            for note in dataset.notes:
+                print(f"{name}: {note}", file=sys.stderr)
+        return
+    lines = dataset.lines()
+    if split is not None:
+        sizes = [len(split.train_labels), len(split.validation_labels), len(split.test_labels)]
+        parts = zip(sizes, PART_NAMES.values(), strict=True)
+        lines.append("parts: " + ", ".join(f"{size:,} {part}" for size, part in parts) + " rows")
+    print(f"{name}: " + "\n  ".join(lines), file=sys.stderr)
 
 
 def tell_small_classes(dataset: Dataset, split: Split) -> None:

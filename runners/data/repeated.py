@@ -64,6 +64,8 @@ def equal_rows(features: pd.DataFrame) -> np.ndarray:
     """(N,) int64: for each row the first one with the same features, which may be itself; missing equals missing."""
     from pandas.util import hash_pandas_object
 
+    if features.shape[1] > len(features):
+        return _equal_wide_rows(features)
     # Only rows of equal hashes are compared: comparing all would need the memory of the table again.
     hashes = hash_pandas_object(features, index=False)
     alike = np.flatnonzero(hashes.duplicated(keep=False))
@@ -76,6 +78,18 @@ def equal_rows(features: pd.DataFrame) -> np.ndarray:
         # Sets are numbered in the order of their first rows.
         first[alike] = alike[np.unique(sets, return_index=True)[1]][sets]
     return first
+
+
+def _equal_wide_rows(features: pd.DataFrame) -> np.ndarray:
+    """The same for few rows of many columns, each of which takes pandas longer than all of its cells."""
+    coded = {name: features[name].cat.codes for name in features.select_dtypes("category").columns} | {
+        name: features[name].factorize()[0] for name in features.select_dtypes(["object", "string"]).columns
+    }
+    # A zero may be negative, and NaN have several patterns of bits.
+    values = (features.assign(**coded) if coded else features).to_numpy(np.float64) + 0.0
+    values[np.isnan(values)] = np.nan
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(row.tobytes(), place) for place, row in enumerate(values)], np.int64)
 
 
 def _chosen(dataset: Dataset, share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import numpy as np
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.rules import show
 from lossfleet.runners.data.parts import PART_NAMES
-from lossfleet.runners.data.table_columns import Categories, ColumnProfile, as_numbers
+from lossfleet.runners.portable.cells import dates_of
+from lossfleet.runners.tables.categories import Categories
+from lossfleet.runners.tables.profile import ColumnProfile, as_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,13 +29,15 @@ class Aside:
     name: str
     numbers: np.ndarray
     words: Categories | None
+    form: str | None = None
 
     @classmethod
     def of(cls, profile: ColumnProfile) -> Aside:
         """The column that a profile describes, to be filled."""
-        if profile.is_numeric:
+        if profile.is_plain:
             return cls(profile.name, np.empty(profile.rows), None)
-        return cls(profile.name, np.empty(0), Categories(profile.name, profile.rows, profile.rows))
+        words = Categories(profile.name, profile.rows, most=profile.rows)
+        return cls(profile.name, np.empty(0), words, profile.date_format)
 
     def fill(self, start: int, cells: pa.Array) -> None:
         """Take the cells of a batch."""
@@ -55,16 +60,14 @@ class Aside:
         """
         if self.words is None:
             return self.numbers
-        import pandas as pd
-
         words = list(self.words.words)
-        dates = pd.to_datetime(pd.Series(words), format="ISO8601", utc=True, errors="coerce")
+        dates = dates_of(words, self.form or "ISO8601")
         if dates.isna().any():
-            wrong = int(dates.isna().to_numpy().argmax())
+            wrong = int(dates.isna().argmax())
             raise self._wrong(
-                wrong, "numbers, or dates from the year on, such as 2024-01-31 or 2024-01-31T12:00"
+                wrong, "numbers, or dates, all written alike, such as 2024-01-31 or 31.01.2024 12:00"
             )
-        return dates.to_numpy("datetime64[ns]").astype(np.int64)[self.words.codes]
+        return dates.tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64)[self.words.codes]
 
     def parts(self) -> np.ndarray:
         """(N,) int8, the part that each cell names.
@@ -96,18 +99,21 @@ class Aside:
         )
 
 
-def check_complete(setting: str, column: ColumnProfile) -> None:
+def check_complete(setting: str, column: str, rows: int, missing: int, first: Sequence[int]) -> None:
     """Raises UserError where cells of a column are missing that each row needs.
 
     Args:
         setting: that names it, without `data.`.
-        column: as it was read.
+        column: its name.
+        rows: of the table.
+        missing: how many cells.
+        first: the first rows where they are, from 1.
     """
-    if column.missing:
-        more = ", ..." if column.missing > FEW else ""
+    if missing:
+        more = ", ..." if missing > FEW else ""
         raise UserError(
-            what=f"the {setting} {column.name!r} is missing in {column.missing} of {column.rows} rows: "
-            f"{', '.join(map(str, column.missing_rows[:FEW]))}{more}",
+            what=f"the {setting} {column!r} is missing in {missing} of {rows} rows: "
+            f"{', '.join(map(str, first[:FEW]))}{more}",
             expected=f"a {'class' if setting == 'target' else 'value'} in every row",
             hint="fill the cells in, or take the rows out",
         )

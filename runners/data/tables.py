@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.runners.data.builtin import TEST, TRAINING, Dataset
+from lossfleet.runners.data.leaks import possible_leaks
 from lossfleet.runners.data.table_asides import Aside, check_complete
-from lossfleet.runners.data.table_columns import MOST_CATEGORIES, Categories, ColumnProfile, as_numbers
-from lossfleet.runners.data.table_file import TableFile, file_digest, no_rows, open_table_file
+from lossfleet.runners.data.table_target import Target
+from lossfleet.runners.tables.columns import Column
+from lossfleet.runners.tables.faults import Faults
+from lossfleet.runners.tables.features import Features
+from lossfleet.runners.tables.files import file_digest, no_rows
+from lossfleet.runners.tables.profile import MARKS, ColumnProfile
+from lossfleet.runners.tables.reading import Settings, TableFile, open_table_file
+from lossfleet.runners.tables.report import Reading, shortened
+from lossfleet.runners.tables.uses import Choices, ColumnUse, decimal_of_file, use_of
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-# A target with more classes than a row in twenty is a measurement; small tables may have as many as this.
-ROWS_A_CLASS = 20
-CLASSES_OF_A_SMALL_TABLE = 20
+# A misspelt name is compared with so many at most.
+MOST_SUGGESTED = 2000
+Profiles = Mapping[str, ColumnProfile]
 
 
 def read_table(
@@ -37,14 +42,25 @@ def read_table(
     time: str | None = None,
     part: str | None = None,
     test_path: str | None = None,
+    keep: tuple[str, ...] = (),
+    text: tuple[str, ...] = (),
+    separator: str | None = None,
+    decimal: Literal[".", ","] | None = None,
+    encoding: str | None = None,
+    header: Literal["none"] | None = None,
+    missing: tuple[str, ...] | None = None,
+    unlabelled: Literal["drop", "refuse"] = "drop",
+    dates: Literal["parts", "days", "drop"] = "parts",
+    categories: int | None = None,
+    fold_case: bool = False,
 ) -> Dataset:
     """The table of `data=csv`, checked cell by cell.
 
-    Columns of numbers are float64, NaN where missing; the others are categorical. Classes are numbered from the
-    largest to the smallest, so that with two of them alpha weighs the rare one.
+    Columns of numbers and dates are float64, NaN where missing; text is text, and the others are categorical. Classes
+    are numbered from the largest to the smallest, so that with two of them alpha weighs the rare one.
 
     Args:
-        path: of a CSV or Parquet file.
+        path: of a file, or of a folder of Parquet parts.
         target: the column with the classes.
         drop: columns to leave out.
         categorical: columns of numbers that are codes.
@@ -52,58 +68,58 @@ def read_table(
         time: the column by which earlier rows train and later ones test.
         part: the column that says training, validation or test.
         test_path: of a file with the test part; `path` then has the others.
+        keep: columns that would be left out because they number rows.
+        text: columns of sentences.
+        separator, decimal, encoding, header, missing: how the file is written, where it is not to be found out.
+        unlabelled: what becomes of rows without a class.
+        dates: what becomes of dates: numbers of their parts, days since the first, or nothing.
+        categories: how many to tell apart in a column; None for 50 where there are more than 256.
+        fold_case: whether words that differ in case and spaces alone are one.
 
     Returns:
-        The data set; `notes` says what was left out.
+        The data set; `reading` and `notes` say what was read, and what was left out.
 
     Raises:
-        UserError: a file or a column that cannot be used.
+        UserError: a file or columns that cannot be used, with all faults that were found.
     """
-    target = str(target)
-    asides = {name: setting for setting, name in (("group", group), ("time", time), ("part", part)) if name}
-    files = [open_table_file(Path(os.path.abspath(os.path.expanduser(str(path)))))]
-    chosen = {"target": (target,), "drop": drop, "categorical": categorical}
-    _check_chosen(files[0], chosen | {setting: (name,) for name, setting in asides.items()})
-    columns = [name for name in files[0].names if name not in drop]
-    if test_path is not None:
-        files.append(open_table_file(Path(os.path.abspath(os.path.expanduser(test_path)))))
-        _check_same(files, columns)
-    profiles = {name: ColumnProfile(name) for name in columns}
-    ends = []
-    for file in files:
-        for batch in file.batches(columns, time):
-            for name, cells in batch.items():
-                profiles[name].look(cells)
-        ends.append(profiles[target].rows)
-        if ends[-1] == sum(ends[-2:-1]):
-            raise no_rows(file.path)
-    for name in (target, *asides):
-        check_complete(asides.get(name, "target"), profiles[name])
-    _check_target(profiles[target])
-    features = [profile for name, profile in profiles.items() if name not in (target, *asides)]
-    empty = [profile.name for profile in features if profile.is_empty]
-    for profile in features:
-        if profile.name not in categorical:
-            profile.check()
-    numeric = [each.name for each in features if each.is_numeric and each.name not in categorical]
-    words = [each.name for each in features if each.name not in (*numeric, *empty)]
-    if not numeric and not words:
-        raise UserError(
-            what=f"{files[0].path.name} has no column with values beside {target}",
-            expected="at least one feature",
-            hint="add columns, or take some out of data.drop",
-        )
-    beside = {setting: Aside.of(profiles[name]) for name, setting in asides.items()}
-    table, labels, class_names = _fill(files, profiles[target], numeric, words, list(beside.values()), time)
+    settings = Settings(separator, decimal, encoding, header, missing)
+    files = [_open(each, settings) for each in (path, test_path) if each is not None]
+    faults = Faults(files[0].path.name)
+    named = {"target": (str(target),), "drop": drop, "categorical": categorical, "keep": keep, "text": text}
+    named |= {
+        name: (column,) for name, column in (("group", group), ("time", time), ("part", part)) if column
+    }
+    columns = _columns(files, named, faults)
+    profiles, ends = _profiles(files, columns, faults)
+    uses = _uses(files[0], profiles, columns, dates, faults)
+    asides = {name: profiles[columns[name][0]] for name in ("group", "time", "part") if columns.get(name)}
+    for name, profile in asides.items():
+        with faults.collected():
+            check_complete(name, profile.name, profile.rows, profile.missing, profile.missing_rows)
+    beside = {name: Aside.of(profile) for name, profile in asides.items()}
+    targets = [Target.of(profiles[name], is_decided=missing is not None) for name in columns["target"]]
+    # Where there are faults already, the target may have some too.
+    features = Features([] if faults else uses, ends[-1])
+    if faults.is_readable and targets:
+        with faults.collected():
+            _fill(files, features, [*targets, *beside.values()], columns["target"])
+            if unlabelled == "refuse":
+                empty = (targets[0].unlabelled + 1).tolist()
+                check_complete("target", targets[0].name, ends[-1], len(empty), empty)
+            labels, class_names = targets[0].classes(fold_case=fold_case)
+    faults.tell()
+    table, remarks = features.table(dates=dates, categories=categories, fold_case=fold_case, keep=keep)
+    if not table.shape[1]:
+        raise _no_feature(files[0], targets[0].name, features.kinds["left out"])
     parts = beside["part"].parts() if part else None
     if test_path is not None:
         parts = np.where(np.arange(ends[-1]) < ends[0], TRAINING, TEST).astype(np.int8)
-    return Dataset(
+    dataset = Dataset(
         files[0].path.stem,
         table,
         labels,
         class_names,
-        tuple(f"column {name} left out: it has no value" for name in empty),
+        (*files[0].remarks, *targets[0].remarks, *remarks),
         " and ".join(f"{file.path}, SHA-256 {file_digest(file.path)}..." for file in files),
         groups=beside["group"].codes() if group else None,
         times=beside["time"].times() if time else None,
@@ -112,122 +128,159 @@ def read_table(
             (str(file.path), rows)
             for file, rows in zip(files, np.diff(ends, prepend=0).tolist(), strict=True)
         ),
+        reading=Reading(ends[-1], files[0].said, features.kinds, features.specs, features.example),
     )
+    return _with_leaks(_labelled(dataset, targets[0].name))
+
+
+def _open(path: str, settings: Settings) -> TableFile:
+    return open_table_file(Path(os.path.abspath(os.path.expanduser(path))), settings)
+
+
+def _columns(
+    files: Sequence[TableFile], named: Mapping[str, Sequence[str]], faults: Faults
+) -> dict[str, list[str]]:
+    """The columns that each setting names, as the file has them; those that it has not are faults."""
+    known = set(files[0].names)
+    found: dict[str, list[str]] = {}
+    for setting, names in named.items():
+        found[setting] = []
+        for name in names:
+            # Names in files are trimmed; without a header columns are known by their numbers.
+            column = name.strip()
+            if column not in known and column.isdecimal() and files[0].settings.header is not None:
+                column = f"column_{int(column)}"
+            if column in known:
+                found[setting].append(column)
+            else:
+                with faults.collected():
+                    raise _no_column(files[0], setting, name)
+    dropped = set(found["drop"])
+    found["read"] = [name for name in files[0].names if name not in dropped]
+    for file in files[1:]:
+        others = set(file.names)
+        for name in [name for name in found["read"] if name not in others]:
+            with faults.collected():
+                raise UserError(
+                    what=f"{file.path.name} has no column {name!r}, which {files[0].path.name} has",
+                    expected="the same columns in both files",
+                    hint=f"add it, or write data.drop=[{name}]",
+                )
+            found["read"].remove(name)
+    return found
+
+
+def _no_column(file: TableFile, setting: str, name: str) -> UserError:
+    how = "" if len(file.names) > 1 else f" (it is read with {file.said[0]}; data.separator says otherwise)"
+    return UserError(
+        what=f"data.{setting} names {name!r}, and {file.path.name} has no such column",
+        expected=f"one of {shortened(file.names)}{how}",
+        hint=suggest(name, file.names) if len(file.names) < MOST_SUGGESTED else "correct the name",
+    )
+
+
+def _profiles(
+    files: Sequence[TableFile], columns: Mapping[str, Sequence[str]], faults: Faults
+) -> tuple[Profiles, list[int]]:
+    """The first reading: what is in each column, and how many rows there are with each further file."""
+    file, target = files[0], set(columns["target"])
+    settings = file.settings
+    separator = None if file.dialect is None else file.dialect.separator
+    marks = MARKS if settings.missing is None else frozenset[str]()
+    profiles = {
+        name: ColumnProfile(
+            name,
+            separator,
+            settings.decimal,
+            frozenset() if name in target else marks,
+            is_class=name in target,
+        )
+        for name in columns["read"]
+    }
+    ends: list[int] = []
+    for file in files:
+        rows = 0
+        with faults.collected_while_reading():
+            for batch in file.batches(columns["read"], wordy=_wordy(target, settings)):
+                for name, cells in batch.items():
+                    profiles[name].look(cells)
+                rows += len(next(iter(batch.values()), ()))
+            if not rows:
+                raise no_rows(file.path)
+        ends.append(rows + sum(ends[-1:]))
+    return profiles, ends
+
+
+def _uses(
+    file: TableFile, profiles: Profiles, columns: Mapping[str, Sequence[str]], dates: str, faults: Faults
+) -> list[ColumnUse]:
+    """What becomes of each column of features."""
+    aside = {name for setting in ("target", "group", "time", "part") for name in columns.get(setting, ())}
+    features = [profile for name, profile in profiles.items() if name not in aside]
+    decimal = file.settings.decimal
+    choices = Choices(
+        categorical={*columns["categorical"], *file.categorical},
+        text=set(columns["text"]),
+        keep=set(columns["keep"]),
+        index=file.index,
+        dates=dates,
+        decimal=decimal
+        or decimal_of_file(features, None if file.dialect is None else file.dialect.separator),
+        decimal_is_given=decimal is not None,
+    )
+    uses = []
+    for profile in features:
+        with faults.collected():
+            uses.append(use_of(profile, choices))
+    return uses
 
 
 def _fill(
-    files: Sequence[TableFile],
-    target: ColumnProfile,
-    numeric: Sequence[str],
-    words: Sequence[str],
-    asides: Sequence[Aside],
-    time: str | None,
-) -> tuple[pd.DataFrame, np.ndarray, tuple[str, ...]]:
-    """The second reading: features, labels, class names, and what stands aside."""
-    import pandas as pd
-
-    rows = target.rows
-    numbers = np.empty((rows, len(numeric)))
-    categories = {name: Categories(name, rows, MOST_CATEGORIES) for name in words}
-    measured = np.empty(rows if target.is_numeric else 0)
-    most_classes = max(CLASSES_OF_A_SMALL_TABLE, rows // ROWS_A_CLASS)
-    named = Categories(target.name, rows, most_classes)
+    files: Sequence[TableFile], features: Features, others: Sequence[Column], target: Sequence[str]
+) -> None:
+    """The second reading."""
+    names = list(dict.fromkeys(column.name for column in (*features.columns, *others)))
     start = 0
-    columns = [target.name, *numeric, *words, *(each.name for each in asides)]
-    for batch in chain.from_iterable(file.batches(columns, time) for file in files):
-        end = start + len(batch[target.name])
-        for position, name in enumerate(numeric):
-            numbers[start:end, position] = as_numbers(batch[name])
-        for name in words:
-            if not categories[name].fill(start, batch[name]):
-                categories[name].check()
-        for each in asides:
-            each.fill(start, batch[each.name])
-        if target.is_numeric:
-            measured[start:end] = as_numbers(batch[target.name])
-        elif not named.fill(start, batch[target.name]):
-            raise _continuous(target.name, rows, most_classes)
-        start = end
-    for category in categories.values():
-        category.check()
-    labels, class_names = _classes(target.name, measured, named, most_classes)
-    table = pd.DataFrame(numbers, columns=list(numeric), copy=False)
-    if words:
-        table = pd.concat([table, pd.DataFrame({name: categories[name].sorted() for name in words})], axis=1)
-    return table, labels, class_names
+    for file in files:
+        for batch in file.batches(names, wordy=_wordy(target, file.settings)):
+            features.fill(start, batch)
+            for column in others:
+                column.fill(start, batch[column.name])
+            start += len(batch[names[0]])
 
 
-def _classes(
-    target: str, measured: np.ndarray, named: Categories, most: int
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels and class names, from the largest class to the smallest, equal ones by value or alphabet."""
-    if measured.size:
-        broken = np.flatnonzero(measured != np.trunc(measured))
-        if broken.size:
-            raise UserError(
-                what=f"the target {target!r} has {measured[broken[0]]:g} in row {broken[0] + 1}",
-                expected="classes: text, truth values or whole numbers",
-                hint="choose another data.target, or make classes of it, such as low and high",
-            )
-        values, codes = np.unique(measured, return_inverse=True)
-        names = [str(int(value)) for value in values]
-    else:
-        column = named.sorted()
-        codes, names = column.codes, list(column.categories)
-    counts = np.bincount(codes, minlength=len(names))
-    if len(names) == 1:
-        raise UserError(
-            what=f"the target {target!r} has one class, {names[0]}",
-            expected="at least two classes",
-            hint="choose another data.target",
-        )
-    if len(names) > most:
-        raise _continuous(target, len(codes), most)
-    order = np.argsort(-counts, kind="stable")
-    return np.argsort(order)[codes].astype(np.int64), tuple(names[label] for label in order)
+def _wordy(target: Iterable[str], settings: Settings) -> frozenset[str]:
+    """Classes may be called None, unless the user says which words are missing."""
+    return frozenset(target if settings.missing is None else ())
 
 
-def _continuous(target: str, rows: int, most: int) -> UserError:
+def _no_feature(file: TableFile, target: str, left_out: Sequence[str]) -> UserError:
+    what = f"{file.path.name} has no column with values beside {target}"
+    kept = f", or keep one with data.keep=[{left_out[0]}]" if left_out else ""
     return UserError(
-        what=f"the target {target!r} has more than {most} different values in {rows} rows",
-        expected="classes with rows enough to learn from, not a measurement or an identifier",
-        hint="choose another data.target, or make fewer classes of it",
+        what=what + (f"; left out are {shortened(left_out)}" if left_out else ""),
+        expected="at least one feature",
+        hint=f"add columns, or take some out of data.drop{kept}",
     )
 
 
-def _check_target(target: ColumnProfile) -> None:
-    if target.is_numeric and target.first_excess is not None:
-        row, value = target.first_excess
-        raise UserError(
-            what=f"the target {target.name!r} has {value:g} in row {row}",
-            expected="classes: text, truth values or whole numbers",
-            hint="correct the row, or take it out",
-        )
+def _labelled(dataset: Dataset, target: str) -> Dataset:
+    """The data set without the rows that have no class."""
+    unlabelled = np.flatnonzero(dataset.labels < 0)
+    if not unlabelled.size:
+        return dataset
+    note = f"{len(unlabelled)} of {len(dataset.labels)} rows left out that have no {target}"
+    dataset = dataset.without(unlabelled)
+    return replace(dataset, notes=(*dataset.notes, note))
 
 
-def _check_chosen(file: TableFile, chosen: Mapping[str, Iterable[str]]) -> None:
-    for setting, names in chosen.items():
-        for name in names:
-            if name not in file.names:
-                raise UserError(
-                    what=f"data.{setting} names {name!r}, and {file.path.name} has no such column",
-                    expected=f"one of {', '.join(file.names)}",
-                    hint=_hint(file.names, name),
-                )
-
-
-def _check_same(files: Sequence[TableFile], columns: Sequence[str]) -> None:
-    for name in columns:
-        if name not in files[1].names:
-            raise UserError(
-                what=f"{files[1].path.name} has no column {name!r}, which {files[0].path.name} has",
-                expected="the same columns in both files",
-                hint=f"add it, or write data.drop=[{name}]",
-            )
-
-
-def _hint(names: Sequence[str], name: str) -> str:
-    separators = [separator for separator in (";", "\t", "|") if separator in names[0]]
-    if len(names) == 1 and separators:
-        return f"write the table with commas: its cells are separated by {separators[0]!r}"
-    return suggest(name, names)
+def _with_leaks(dataset: Dataset) -> Dataset:
+    """The data set with a note on columns that predict the class alone."""
+    names = possible_leaks(dataset.features, dataset.labels)
+    if not names:
+        return dataset
+    note = (
+        f"possible leak: {', '.join(names)} predict{'s' if len(names) == 1 else ', each alone,'} the class nearly "
+        f"always; would a new row have it before its class is known? if not, write 'data.drop=[{','.join(names)}]'"
+    )
+    return replace(dataset, notes=(*dataset.notes, note))

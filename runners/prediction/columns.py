@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfleet.runners.data.encoding import fit_text
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,17 +16,24 @@ def describe_columns(features: pd.DataFrame) -> list[dict[str, Any]]:
     """How each column is encoded, learnt from all rows as `encode` learns it from a training part.
 
     Args:
-        features: (N, columns), numeric or categorical.
+        features: (N, columns), numeric, categorical or text.
 
     Returns:
         For each column, in their order, its `name`, `kind` and `has_gaps`, as JSON has it. A number has `median`,
         `mean` and `factor`, 1 / standard deviation, or 0 where the column does not vary; words have those that
-        there are, `words`, in alphabetical order.
+        there are, `words`, in alphabetical order; text has what `fit_text` says of it.
     """
-    return [
-        _words(str(name), cells) if cells.dtype == "category" else _number(str(name), cells.to_numpy(float))
-        for name, cells in features.items()
-    ]
+    return [_described(str(name), cells) for name, cells in features.items()]
+
+
+def _described(name: str, cells: pd.Series) -> dict[str, Any]:
+    import pandas as pd
+
+    if cells.dtype == "category":
+        return _words(name, cells)
+    if pd.api.types.is_numeric_dtype(cells):
+        return _number(name, cells.to_numpy(float))
+    return {"name": name, "kind": "text", **fit_text(cells.to_numpy(object))}
 
 
 def _number(name: str, values: np.ndarray) -> dict[str, Any]:

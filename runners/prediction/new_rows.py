@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lossfleet.conf.datasets import check_table_path
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.runners.data.table_columns import text
-from lossfleet.runners.data.table_file import TableFile, is_parquet, open_table_file
+from lossfleet.runners.portable.model import raw_columns
+from lossfleet.runners.prediction.stored import is_plain_number
+from lossfleet.runners.tables.reading import Settings, TableFile, as_text, open_table_file
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 
 class Writer(Protocol):
@@ -26,22 +26,29 @@ class Writer(Protocol):
         """Append the rows of a table."""
 
 
-def open_rows(path: Path, names: Sequence[str]) -> TableFile:
-    """A CSV or Parquet file that has these columns, among others and in any order.
+def open_rows(path: Path, names: Sequence[str], settings: Settings) -> TableFile:
+    """A file that has these columns, among others and in any order.
+
+    Args:
+        path: of any file that a table to train on may be in.
+        names: of the columns.
+        settings: how the file is written, where the training data's settings say so.
 
     Raises:
         UserError: there is no such file, it cannot be read, or a column is missing.
     """
-    if not path.name.endswith(ENDINGS) or not path.is_file():
+    check_table_path("the file", str(path))
+    if not path.exists():
         raise UserError(
-            what=f"{path} is no file" if path.name.endswith(ENDINGS) else f"the file is {path}",
-            expected=f"a file that ends in {', '.join(ENDINGS)}",
+            what=f"{path} is no file",
+            expected="a file with rows",
             hint="correct its name; it starts from the working directory",
         )
     with _about_this_file():
-        file = open_table_file(path)
+        file = open_table_file(path, settings)
+    known = set(file.names)
     for name in names:
-        if name not in file.names:
+        if name not in known:
             raise UserError(
                 what=f"{path.name} has no column {name!r}",
                 expected=f"the columns {', '.join(names)}",
@@ -57,7 +64,7 @@ def read_rows(
 
     Args:
         file: has them.
-        columns: `name` and `kind` of each, see `columns.describe_columns`.
+        columns: as the model has them, see `portable.model.Encoder`.
         label: a further column, read as words.
 
     Returns:
@@ -68,13 +75,16 @@ def read_rows(
     """
     import pandas as pd
 
-    kinds = {column["name"]: column["kind"] for column in columns}
-    names = list(kinds) if label is None or label in kinds else [*kinds, label]
+    raw = raw_columns(columns)
+    plain = {name for name, column in raw.items() if is_plain_number(column)}
+    names = list(raw) if label is None or label in raw else [*raw, label]
+    # A class may be called None.
+    wordy = () if label is None or file.settings.missing is not None else (label,)
     with _about_this_file():
-        for batch in file.batches(names):
+        for batch in file.batches(names, wordy=wordy):
             yield pd.DataFrame(
                 {
-                    name: _numbers(cells) if kinds.get(name) == "number" else _words(cells)
+                    name: _numbers(cells) if name in plain and name != label else _words(cells)
                     for name, cells in batch.items()
                 }
             )
@@ -103,7 +113,7 @@ def predictions_writer(path: Path | None) -> Iterator[Writer]:
     new = path.with_name(f"{path.name}.new")
     try:
         with new.open("wb") as stream:
-            writer = _ArrowWriter(stream, is_csv=not is_parquet(path))
+            writer = _ArrowWriter(stream, is_csv=not path.name.endswith(".parquet"))
             yield writer
             writer.close()
         new.replace(path)
@@ -168,7 +178,7 @@ def _numbers(cells: pa.Array) -> Any:
 
 
 def _words(cells: pa.Array) -> Any:
-    return text(cells).dictionary_encode().to_pandas()
+    return as_text(cells).dictionary_encode().to_pandas()
 
 
 @contextmanager

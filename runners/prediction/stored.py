@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfleet.conf.errors import UserError
+from lossfleet.runners import portable
 from lossfleet.runners.environment import version
-from lossfleet.runners.prediction import portable
-from lossfleet.runners.prediction.portable import DESCRIPTION_FILE, FORMAT, WEIGHTS_FILE, Model, ModelError
+from lossfleet.runners.portable.model import (
+    DESCRIPTION_FILE,
+    FORMAT,
+    WEIGHTS_FILE,
+    Model,
+    ModelError,
+    raw_columns,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +65,8 @@ def write_model(
     digest = hashlib.sha256((new / DATA / WEIGHTS_FILE).read_bytes()).hexdigest()
     written = {"format": FORMAT, **description, "weights_sha256": digest}
     _write_json(new / DATA / DESCRIPTION_FILE, written)
-    shutil.copy(portable.__file__, new / CODE / f"{LOADER}.py")
+    code = Path(str(portable.__file__)).parent
+    shutil.copytree(code, new / CODE / LOADER, ignore=shutil.ignore_patterns("__pycache__"))
     (new / CARD).write_text(card, encoding="utf-8")
     split = json.loads(example.head(EXAMPLE_ROWS).to_json(orient="split", index=False))
     _write_json(new / EXAMPLE, split)
@@ -98,11 +106,11 @@ def signature(description: Mapping[str, Any]) -> dict[str, str]:
     """MLflow's signature of a model: what columns it takes and gives, as `MLmodel` has it."""
     inputs = [
         {
-            "type": "double" if column["kind"] == "number" else "string",
-            "name": column["name"],
+            "type": "double" if is_plain_number(column) else "string",
+            "name": name,
             "required": True,
         }
-        for column in description["columns"]
+        for name, column in raw_columns(description["columns"]).items()
     ]
     outputs = [{"type": "string", "name": "class", "required": True}]
     outputs += [
@@ -112,11 +120,16 @@ def signature(description: Mapping[str, Any]) -> dict[str, str]:
     return {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": json.dumps(params)}
 
 
+def is_plain_number(column: Mapping[str, Any]) -> bool:
+    """Whether cells of a column are numbers as programs write them."""
+    return column["kind"] == "number" and not column.keys() & {"of", "decimal", "missing"}
+
+
 def _write_mlmodel(file: Path, description: Mapping[str, Any]) -> None:
     import yaml
 
     flavor = {
-        "loader_module": LOADER,
+        "loader_module": f"{LOADER}.model",
         "code": CODE,
         "data": DATA,
         "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},

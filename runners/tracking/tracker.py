@@ -37,6 +37,8 @@ PARAMS_A_CALL = 100
 # What the folder of a sweep has for the artifacts of its run.
 CONFIG = "config.yaml"
 FIGURES = "figures"
+# What was read of a table of the user's.
+DATA = "data.txt"
 
 
 class Tracker:
@@ -164,6 +166,8 @@ class Tracker:
         for name in (CONFIG, MISTAKES):
             if (folder / name).exists():
                 self._client.log_artifact(self._sweep_id, str(folder / name))
+        if lines := self._sweep.dataset.get("read"):
+            self._client.log_text(self._sweep_id, "\n".join([*lines, ""]), DATA)
         for name in (FIGURES, CONFUSION):
             if (folder / name).is_dir():
                 self._client.log_artifacts(self._sweep_id, str(folder / name), name)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.runners.metrics.classification import confusion_matrix
+from lossfleet.runners.portable.cells import folded
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.tracking.models.fetch import fetched_model
 from lossfleet.sweeps.commands.predict import Told, predicted_batches, tell
@@ -19,7 +20,7 @@ from lossfleet.sweeps.keeping.sample import Sample
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lossfleet.runners.prediction.portable import Model
+    from lossfleet.runners.portable.model import Model
 
 
 def evaluate_file(
@@ -48,10 +49,11 @@ def evaluate_file(
         found = read_model(folder)
     label = target or trained_target(found.description)
     classes = found.classes
+    fold_case = bool(found.description["made"]["config"]["data"].get("fold_case"))
     confusion, rows, told = np.zeros((len(classes), len(classes)), np.int64), 0, Told()
     sample = None if importance is None else Sample()
     for batch, predicted in predicted_batches(found, file, decision=decision, told=told, label=label):
-        labels = labels_of(batch[label], classes, first_row=rows + 1)
+        labels = labels_of(batch[label], classes, first_row=rows + 1, fold_case=fold_case)
         confusion += confusion_matrix(predicted["class"].cat.codes.to_numpy(), labels, len(classes))
         rows += len(labels)
         if sample is not None:
@@ -99,14 +101,19 @@ def trained_target(description: dict[str, Any]) -> str:
     return target
 
 
-def labels_of(cells: pd.Series, classes: list[str], *, first_row: int) -> np.ndarray:
-    """The numbers of the classes that a column names, (N,).
+def labels_of(cells: pd.Series, classes: list[str], *, first_row: int, fold_case: bool = False) -> np.ndarray:
+    """The numbers of the classes that a column names, (N,); `fold_case` takes names that differ in case alone as one.
 
     Raises:
         UserError: a missing cell, or a name that is no class; the message has the row.
     """
     place = {name: label for label, name in enumerate(classes)}
-    of_category = [place.get(_whole(str(word)), -1) for word in cells.cat.categories]
+    if fold_case:
+        alike = {folded(name): label for name, label in place.items()}
+        place |= {
+            word: alike.get(folded(word), -1) for word in map(str, cells.cat.categories) if word not in place
+        }
+    of_category = [place.get(str(word), place.get(_whole(str(word)), -1)) for word in cells.cat.categories]
     labels = np.array([*of_category, -1], np.int64)[cells.cat.codes.to_numpy()]
     if (labels < 0).any():
         row = int((labels < 0).argmax())

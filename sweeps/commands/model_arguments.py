@@ -9,7 +9,7 @@ from pathlib import Path
 from lossfleet.conf.errors import UserError, suggest
 
 MODEL_COMMANDS = ("keep", "predict", "evaluate", "serve", "export")
-# Those of `lossfleet.runners.prediction.portable`, which takes NumPy and pandas to import.
+# Those of `lossfleet.runners.portable.model`, which takes NumPy and pandas to import.
 DECISIONS = ("argmax", "prior", "threshold", "costs")
 EXPORTS = ("ckpt", "mindir")
 PICTURES = (".png", ".svg")

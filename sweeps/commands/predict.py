@@ -11,9 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from lossfleet.runners.portable.model import Model, ModelError, raw_columns
 from lossfleet.runners.prediction.new_rows import open_rows, predictions_writer, read_rows
-from lossfleet.runners.prediction.portable import Model, ModelError
 from lossfleet.runners.prediction.stored import as_user_error, read_model
+from lossfleet.runners.tables.reading import Settings
 from lossfleet.runners.tracking.models.fetch import fetched_model
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ def predicted_batches(
         UserError: see `open_rows` and `read_rows`; or a cell that cannot be used, by its row and column.
     """
     columns = model.description["columns"]
-    names = [column["name"] for column in columns] + ([] if label is None else [label])
-    batches = read_rows(open_rows(file, names), columns, label)
+    settings = Settings.of(model.description["made"]["config"]["data"])
+    names = [*raw_columns(columns), *([] if label is None else [label])]
+    batches = read_rows(open_rows(file, names, settings), columns, label)
 
     def predict(numbered: tuple[int, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame, Told]:
         first_row, batch = numbered

@@ -20,8 +20,8 @@ def run_training(config: Config) -> None:
         UserError: the data cannot be split as asked.
     """
     factory = ReplicateFactory.of(config)
-    tell_notes(config.data, factory.dataset)
     replicate = factory.replicate(config, seed=config.seed, split=TRAIN_SPLIT)
+    tell_notes(config.data, factory.dataset, replicate.split)
     from lossfleet.runners.training.solo import train_solo
 
     split = replicate.split

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from lossfleet.runners.portable.model import raw_columns
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lossfleet.runners.prediction.portable import Model
+    from lossfleet.runners.portable.model import Model
 
 REPEATS = 5
 
@@ -36,7 +38,7 @@ def column_importance(
     import pandas as pd
     from sklearn.inspection import permutation_importance
 
-    names = [column["name"] for column in model.description["columns"]]
+    names = list(raw_columns(model.description["columns"]))
     found = permutation_importance(
         _Classifier(model, decision),
         rows[names],

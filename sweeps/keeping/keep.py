@@ -10,10 +10,10 @@ from typing import Any
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.builtin import Dataset
-from lossfleet.runners.data.table_file import MISSING
 from lossfleet.runners.environment import version
 from lossfleet.runners.prediction.stored import read_description, write_model
 from lossfleet.runners.records import Record, ReplicateRecord, SweepRecord, TrialRecord
+from lossfleet.runners.tables.reading import Settings
 from lossfleet.sweeps.keeping.card import model_card
 from lossfleet.sweeps.keeping.expectation import (
     expected_scores,
@@ -129,16 +129,21 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
             expected="one at least that was trained to its end",
             hint="keep another strategy",
         )
+    import pandas as pd
+
     config = Config.from_dict(final.config)
     trained = refit(config, dataset, members=order.members)
     rarest_class = int(trained.class_counts.argmin())
+    reading = dataset.reading
+    specs = {} if reading is None else reading.specs
+    example = trained.rows if reading is None else pd.DataFrame(reading.example)
     description = {
         "name": order.name,
         "lossfleet": version("lossfleet"),
         "classes": list(dataset.class_names),
         "class_counts": trained.class_counts.tolist(),
-        "columns": trained.columns,
-        "missing": MISSING,
+        "columns": [{**column, **specs.get(column["name"], {})} for column in trained.columns],
+        "missing": Settings.of(config.data.source.settings).missing_words,
         "layers": trained.kinds,
         "temperature": typical_temperature(replicates),
         "decision": config.decision.name,
@@ -149,4 +154,4 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
         "made": _made(final, replicates, records) | {"seeds": trained.seeds, "verdict": order.verdict},
         "data": {**dataset.describe(), "name": dataset.name},
     }
-    write_model(target, description, trained.weights, trained.rows, model_card(description))
+    write_model(target, description, trained.weights, example, model_card(description))

@@ -13,10 +13,10 @@ from lossfleet.conf.schema import Config
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
 from lossfleet.runners.data.splits import Split, long_tail_counts
-from lossfleet.runners.data.table_file import MISSING
+from lossfleet.runners.portable.model import Encoder
 from lossfleet.runners.prediction.columns import describe_columns
-from lossfleet.runners.prediction.portable import Encoder
 from lossfleet.runners.streams import Stream, generator
+from lossfleet.runners.tables.reading import MISSING
 from lossfleet.runners.training.replicate import Replicate, Rows, make_replicate
 
 if TYPE_CHECKING:

@@ -62,8 +62,9 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     check_fusion(plan)
     asked, plan = plan, choose_native(plan)
     factory = ReplicateFactory.of(plan.studies[0].config)
-    tell_notes(plan.data, factory.dataset)
-    tell_small_classes(factory.dataset, factory.split(plan.budget.search_seeds[0], 0))
+    split = factory.split(plan.budget.search_seeds[0], 0)
+    tell_notes(plan.data, factory.dataset, split)
+    tell_small_classes(factory.dataset, split)
     if (remark := unfused_remark(asked, factory)) is not None:
         print(remark, file=sys.stderr)
     if plan.tracking.enabled:

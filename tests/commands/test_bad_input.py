@@ -343,22 +343,19 @@ def with_target(cells: list[str]) -> str:
 # The file's name and content (None: there is no file), arguments, then the value and the hint.
 TABLE_ROWS = [
     ("t.csv", None, "", "no such file", "working directory"),
-    ("t.txt", GOOD, "", "t.txt", "as CSV or Parquet"),
+    ("t.json", GOOD, "", "t.json", "as CSV or Parquet"),
     ("t.csv", "", "", "t.csv is empty", "correct data.path"),
     ("t.csv", "x,w,y\n", "", "no rows below its header", "write the table again"),
     ("t.csv", "x,w,y", "", "no rows below its header", "write the table again"),
     ("t.csv.gz", GOOD, "", "cannot be read as CSV", "write the table again"),
     ("t.parquet", GOOD, "", "cannot be read as Parquet", "write the table again"),
-    ("t.csv", GOOD.encode() + "1.5,ü,p\n".encode("latin1"), "", "0xfc at position 216, in line 26", "LATIN1"),
-    ("t.csv", GOOD.encode("utf-16"), "", "byte 0xff at position 0, in line 1", "iconv -f UTF-16"),
+    ("t.csv", GOOD.encode() + b"1.5,\xfc,p\n", "data.encoding=utf-8", "0xfc at position 216, in line 26", "gb18030"),
     ("t.csv", GOOD.replace("a,p", "a,\0"), "", "byte 0x00", "iconv"),
-    ("t.csv", GOOD + '1.5,"a,p\n', "", "1 quotation marks", "close the quotation"),
+    ("t.csv", GOOD + '1.5,"a,p\n', "", "quotation in row 25 that is opened", "close the quotation"),
     ("t.csv", GOOD + "1.5,a,b,p\n", "", "row 25 of t.csv has 4 cells: '1.5,a,b,p'", "needs quotation marks"),
     ("t.csv", GOOD + "1.5,p\n", "", "row 25 of t.csv has 2 cells", "correct the row"),
-    ("t.csv", GOOD.replace("x,w,y", "x,x,y"), "", "two columns named 'x', the columns 1 and 2", "rename"),
-    ("t.csv", GOOD.replace("x,w,y", ",w,y"), "", "column 1 of t.csv has no name", "index=False"),
     ("t.csv", GOOD.replace("x,w,y", "x,w,label"), "data.target=lable", "'lable'", "did you mean label?"),
-    ("t.csv", GOOD.replace(",", ";"), "", "'y'", "separated by ';'"),
+    ("t.csv", GOOD.replace(",", ";"), "data.separator=tab", "'y'", "data.separator says otherwise"),
     ("t.csv", GOOD, "data.drop=[xx]", "data.drop names 'xx'", "did you mean x?"),
     ("t.csv", GOOD, "data.categorical=[xw]", "data.categorical names 'xw'", "did you mean x?"),
     ("t.csv", GOOD, "data.drop=[y]", "data.drop contains 'y'", "take y out"),
@@ -366,9 +363,6 @@ TABLE_ROWS = [
     ("t.csv", GOOD.replace("3.5,", "3.5 kg,", 1), "", "'3.5 kg' in row 4, and numbers in 23 of its 24", "[x]"),
     ("t.csv", GOOD.replace("3.5,", "-inf,", 1), "", "'x' has -inf in row 4", "leave the cell empty"),
     ("t.csv", GOOD.replace("3.5,", "1e99,", 1), "", "'x' has 1e+99 in row 4", "data.drop=[x]"),
-    ("t.csv", with_column("when", [f"2026-01-{day:02}" for day in range(1, 25)]), "", "2026-01-01", "days"),
-    ("t.csv", with_column("when", ["3.4.2025", "4.4.2025"] * 12), "", "dates (3.4.2025", "data.drop=[when]"),
-    ("t.csv", with_column("id", [f"id{row}" for row in range(24)]), "", "such as 'id0'", "data.drop=[id]"),
     ("t.csv", with_target(["p"] * 24), "", "one class, p", "choose another data.target"),
     ("t.csv", with_target(["p"] * 23 + ["q"]), "", "class 'q' (1 row)", "bring more rows of each class"),
     ("t.csv", with_target([*("p" * 12), *("q" * 9), *"rrs"]), "", "'r' (2 rows), 's' (1 row)", "data.rare=drop"),
@@ -377,7 +371,7 @@ TABLE_ROWS = [
     ("t.csv", with_target([*("p" * 22), *"qr"]), "data.rare=drop", "leaves fewer than two classes", "bring more rows"),
     ("t.csv", GOOD, "data.rare=merge", "data.rare is 'merge'", "choose from drop, join, refuse"),
     ("t.csv", with_target([*("p" * 20), *("q" * 4)]), "data.long_tail=20", "leaves class 'q'", "data.long_tail=6"),
-    ("t.csv", with_target(["p", ""] * 12), "", "missing in 12 of 24 rows: 2, 4, 6, 8, 10, ...", "fill the cells in"),
+    ("t.csv", with_target(["p", ""] * 12), "data.unlabelled=refuse", "in 12 of 24 rows: 2, 4, 6, 8, 10, ...", "fill"),
     ("t.csv", with_target([str(row / 8) for row in range(24)]), "", "0.125 in row 2", "such as low and high"),
     ("t.csv", with_target([str(row) for row in range(24)]), "", "more than 20 different", "fewer classes"),
     ("t.csv", with_target([f"c{row}" for row in range(24)]), "", "more than 20 different", "fewer classes"),
@@ -431,14 +425,11 @@ def test_bad_tables_say_what_is_wrong_and_where(
     check(code, printed.out, printed.err, value, hint)
 
 
-def test_dates_and_lists_of_parquet_are_refused(tmp_path_factory, capsys):
+def test_lists_of_parquet_are_refused(tmp_path_factory, capsys):
     import pandas as pd
 
     path = tmp_path_factory.mktemp("tables") / "t.parquet"
-    for column, value, hint in (
-        (pd.date_range("2026-01-01", periods=24), "has dates (timestamp", "data.drop=[when]"),
-        ([[1]] * 24, "is of type list", "data.drop=[when]"),
-    ):
+    for column, value, hint in (([[1]] * 24, "is of type list", "data.drop=[when]"),):
         pd.DataFrame({"when": column, "x": range(24), "y": ["p", "q"] * 12}).to_parquet(path)
         code = main(["train", "data=csv", f"data.path={path}", "data.target=y"])
         printed = capsys.readouterr()

@@ -20,7 +20,7 @@ import pytest
 from kept_models import CLASSES, MEMBERS, WIDTH, bank, make_model
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
-from lossfleet.runners.data import table_file
+from lossfleet.runners.tables import files, reading
 from lossfleet.sweeps.commands.cli import main
 from lossfleet.sweeps.commands.predict import in_order, read_ahead
 from lossfleet.sweeps.keeping import sample
@@ -48,8 +48,8 @@ def as_predicted(path: str) -> pd.DataFrame:
 @pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.parquet"])
 def test_a_file_is_predicted_to_the_last_bit_batch_by_batch(model, name, output, monkeypatch):
     # A block of a CSV file must hold a row; Parquet's batches are of rows.
-    monkeypatch.setattr(table_file, "BLOCK_BYTES", 4096)
-    monkeypatch.setattr(table_file, "PARQUET_BATCH_ROWS", 101)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(reading, "PARQUET_BATCH_ROWS", 101)
     table = bank(ROWS, seed=4)
     shuffled = table[table.columns[::-1]].assign(more="not looked at")
     if name.endswith(".parquet"):
@@ -117,7 +117,7 @@ def test_results_come_in_order_and_few_are_made_ahead():
 def test_rows_that_cannot_be_used_are_refused_and_nothing_is_written(
     model, change, words, capsys, monkeypatch
 ):
-    monkeypatch.setattr(table_file, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 4096)
     change(bank(ROWS)).to_csv("rows.csv", index=False)
     assert predict("rows.csv", "--output", "p.csv") == 2
     told = capsys.readouterr().err
@@ -130,7 +130,7 @@ def test_rows_that_cannot_be_used_are_refused_and_nothing_is_written(
     ("arguments", "words"),
     [
         (["predict", "model", "no.csv"], "no.csv is no file"),
-        (["predict", "model", "rows.xlsx"], "the file is rows.xlsx; expected a file that ends in .csv"),
+        (["predict", "model", "rows.json"], "the file is 'rows.json'; expected a file that ends in .csv"),
         (["predict", "model", "rows.csv", "--output", "p.txt"], "--output is p.txt"),
         (["predict", "model", "rows.csv", "--output", "no/p.csv"], "--output is no/p.csv"),
         (["predict", "model", "rows.csv", "--decision", "prio"], "did you mean prior?"),

@@ -14,11 +14,11 @@ from lossfleet.conf.datasets import TABLE, Data
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.schema import choose
-from lossfleet.runners.data import table_file
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import described, open_dataset
 from lossfleet.runners.data.parts import Shares, draw_parts
 from lossfleet.runners.data.splits import make_split, part_counts
+from lossfleet.runners.tables import files, reading
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.compose import run_sweeper
 
@@ -47,7 +47,9 @@ def visits(rows: int = ROWS) -> pd.DataFrame:
 def table(path: Path, **settings):
     # Only the row number is left of the features.
     unused = {"patient", "day", "when", "use"} - set(settings.values())
-    return choose("data", "csv", path=str(path), target="ill", drop=tuple(sorted(unused)), **settings)
+    return choose(
+        "data", "csv", path=str(path), target="ill", drop=tuple(sorted(unused)), keep=("row",), **settings
+    )
 
 
 @pytest.fixture
@@ -80,8 +82,8 @@ def test_no_patient_is_in_two_parts(path):
 @pytest.mark.parametrize("column", ["day", "when"])
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_earlier_rows_train_and_later_ones_test(column, ending, tmp_path, monkeypatch):
-    monkeypatch.setattr(table_file, "BLOCK_BYTES", 997)
-    monkeypatch.setattr(table_file, "PARQUET_BATCH_ROWS", 37)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 997)
+    monkeypatch.setattr(reading, "PARQUET_BATCH_ROWS", 37)
     written = visits()
     if ending == ".parquet":
         written["when"] = pd.to_datetime(written["when"])
@@ -152,8 +154,8 @@ def test_a_file_of_the_users_need_not_name_every_setting(path):
         Part("data", "mine", TABLE, (("path", str(path)), ("target", "ill"), ("drop", ("patient", "when"))))
     )
     assert described(short).class_names == ("no", "yes")
-    with pytest.raises(UserError, match=r"data\.path is 'a\.txt'"):
-        Data(Part("data", "mine", TABLE, (("path", "a.txt"), ("target", "ill"))))
+    with pytest.raises(UserError, match=r"data\.path is 'a\.json'"):
+        Data(Part("data", "mine", TABLE, (("path", "a.json"), ("target", "ill"))))
 
 
 def test_columns_aside_make_another_label_and_null_does_not(path):
@@ -218,7 +220,7 @@ def test_columns_that_do_not_say_it_are_refused(change, settings, said, hint, tm
         ({"group": "ill"}, "data.group is 'ill', the target"),
         ({"group": "day", "time": "day"}, "data.time is 'day', which data.group names"),
         ({"group": "patient", "repeated": "group"}, "data.repeated=group beside data.group"),
-        ({"test_path": "b.txt"}, "data.test_path is 'b.txt'"),
+        ({"test_path": "b.json"}, "data.test_path is 'b.json'"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused_unread(settings, said):

@@ -12,9 +12,9 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import named_part
 from lossfleet.conf.schema import Budget, choose
 from lossfleet.runners.data.splits import long_tail_counts
-from lossfleet.runners.data.table_file import MISSING
-from lossfleet.runners.prediction.portable import Encoder
+from lossfleet.runners.portable.model import Encoder
 from lossfleet.runners.prediction.stored import read_model, write_model
+from lossfleet.runners.tables.reading import MISSING
 from lossfleet.runners.training.solo import train_solo
 from lossfleet.sweeps.keeping.refit import (
     portable_kinds,

@@ -1,6 +1,6 @@
 """A kept model at work: prediction in NumPy, from a folder with a JSON file and the weights as safetensors.
 
-A copy of this file lies in every kept model, where MLflow loads it: it imports neither lossfleet nor MindSpore.
+A copy of this folder lies in every kept model, where MLflow loads it: it imports neither lossfleet nor MindSpore.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-FORMAT = 1
+from .cells import COMMA, date_part, dates_of, folded, numbers_of
+from .texts import text_features
+
+FORMAT = 2
+# Those of the first one say less of their columns.
+FORMATS = (1, FORMAT)
 DESCRIPTION_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"
 THRESHOLD, COSTS = "threshold", "costs"
 # Rows are multiplied in blocks of this size, a smaller one filled up: so a row has the same bits in any company. Larger
@@ -42,7 +47,9 @@ class Encoder:
     """Turns rows into the numbers that the members take, as training did.
 
     Args:
-        columns: as `lossfleet.runners.prediction.columns.describe_columns` has them.
+        columns: as `lossfleet.runners.prediction.columns.describe_columns` has them; `of` names the one that a
+            feature is made of, `form`, `part` and `first` say how of dates, `decimal` and `missing` how numbers are
+            written, `rest` is the word for others, and `fold` joins words that differ in case and spaces alone.
         missing: words that stand for a missing cell.
     """
 
@@ -53,7 +60,7 @@ class Encoder:
     def features(
         self, rows: pd.DataFrame, *, first_row: int = 1, told: Counter[tuple[str, str]] | None = None
     ) -> np.ndarray:
-        """The features (N, F) float32: numbers, then where these are missing, then columns of words.
+        """The features (N, F) float32: numbers, then where these are missing, then columns of words, then texts.
 
         Args:
             rows: N rows with the model's columns, in any order; others are not looked at.
@@ -63,21 +70,31 @@ class Encoder:
         Raises:
             ModelError: a column is missing, or a cell is no number where there must be one.
         """
-        missing = [column["name"] for column in self.columns if column["name"] not in rows]
+        names = raw_columns(self.columns)
+        missing = [name for name in names if name not in rows]
         if missing:
             raise ModelError(
                 f"the rows have no column {', '.join(map(repr, missing))}",
-                f"the columns {', '.join(column['name'] for column in self.columns)}",
+                f"the columns {', '.join(names)}",
                 "add it, or name it as in the data that the model was trained on",
             )
         counts: Counter[tuple[str, str]] = Counter()
-        numbers, gaps, words = [], [], []
+        numbers, gaps, words, texts = [], [], [], []
+        dates: dict[str, pd.DatetimeIndex] = {}
         for column in self.columns:
-            cells = rows[column["name"]]
+            cells = rows[column.get("of", column["name"])]
             if column["kind"] == "words":
                 words.append(self._one_hot(column, cells, counts))
                 continue
-            values = _numbers(cells, first_row)
+            if column["kind"] == "text":
+                texts.append(text_features([_text(cell) for cell in cells.astype(object).fillna("")], column))
+                continue
+            if "of" in column:
+                if column["of"] not in dates:
+                    dates[column["of"]] = self._dates(cells, column["form"], first_row)
+                values = date_part(dates[column["of"]], column["part"], column["first"])
+            else:
+                values = self._numbers(cells, column, first_row)
             absent = np.isnan(values)
             if column["has_gaps"]:
                 gaps.append(absent.astype(np.float32)[:, None])
@@ -92,7 +109,42 @@ class Encoder:
                 logger.warning("column %r: %d cells %s", name, count, what)
             else:
                 told[name, what] += count
-        return np.concatenate([*numbers, *gaps, *words], axis=1)
+        return np.concatenate([*numbers, *gaps, *words, *texts], axis=1)
+
+    def _numbers(self, cells: pd.Series, column: Mapping[str, Any], first_row: int) -> np.ndarray:
+        """Cells as float64, NaN where they are missing."""
+        if pd.api.types.is_numeric_dtype(cells):
+            values = cells.to_numpy(np.float64, na_value=np.nan)
+        else:
+            decimal = column.get("decimal")
+            coded = pd.Categorical(cells)
+            words = [_text(word) for word in coded.categories]
+            numbers = np.full(len(words), np.nan) if decimal == COMMA else numbers_of(words)
+            if decimal is not None:
+                numbers = np.where(np.isnan(numbers), numbers_of(words, decimal), numbers)
+            known = {*self.missing, *column.get("missing", ())}
+            _check_known(
+                coded, np.isnan(numbers) & ~np.isin(words, list(known)), cells, first_row, "a number"
+            )
+            values = np.append(numbers, np.nan)[coded.codes]
+        excess = np.abs(values) > LARGEST_NUMBER
+        if excess.any():
+            row = int(excess.argmax())
+            raise ModelError(
+                f"column {cells.name!r} has {values[row]:g} in row {first_row + row}",
+                f"finite numbers, at most {LARGEST_NUMBER:.2g}",
+                "correct it, or leave the cell empty",
+            )
+        return values
+
+    def _dates(self, cells: pd.Series, form: str, first_row: int) -> pd.DatetimeIndex:
+        """Cells as dates, NaT where they are missing."""
+        coded = pd.Categorical(cells)
+        words = [_text(word) for word in coded.categories]
+        dates = dates_of(words, form)
+        is_wrong = np.asarray(dates.isna()) & ~np.isin(words, list(self.missing))
+        _check_known(coded, is_wrong, cells, first_row, f"a date, written as {form}")
+        return dates.append(pd.DatetimeIndex([pd.NaT], tz="UTC"))[coded.codes]
 
     def _one_hot(
         self, column: Mapping[str, Any], cells: pd.Series, counts: Counter[tuple[str, str]]
@@ -100,14 +152,20 @@ class Encoder:
         """A column for missing ones if training saw some, then one a word; nothing for what it never saw."""
         width = len(column["words"]) + column["has_gaps"]
         place_of = {word: place for place, word in enumerate(column["words"], column["has_gaps"])}
-        unknown, gap = width, 0 if column["has_gaps"] else width + 1
+        gap = 0 if column["has_gaps"] else width + 1
+        unknown = place_of.get(column.get("rest"), width)
         place_of |= {spelling: gap for spelling in self.missing if spelling not in place_of}
+        alike = {folded(word): place for word, place in place_of.items()} if column.get("fold") else {}
+
+        def find(word: str) -> int:
+            return place_of.get(word, alike.get(folded(word), unknown))
+
         coded = pd.Categorical(cells)
         # The code of a missing cell is -1, the last place.
-        places = np.array([*(place_of.get(_text(word), unknown) for word in coded.categories), gap])
+        places = np.array([*(find(_text(word)) for word in coded.categories), gap])
         of_row = places[coded.codes]
         counts[column["name"], "of a category that training never saw; it was left out"] += int(
-            (of_row == unknown).sum()
+            (of_row == width).sum()
         )
         counts[column["name"], "missing, which training never saw; it was left out"] += int(
             (of_row == width + 1).sum()
@@ -254,10 +312,10 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"{path} cannot be read ({type(error).__name__}: {error})", "a whole model", "keep it again"
         ) from error
-    if found != FORMAT:
+    if found not in FORMATS:
         raise ModelError(
             f"{path} is of format {found}",
-            f"format {FORMAT}",
+            f"format {' or '.join(map(str, FORMATS))}",
             f"use the version of lossfleet that kept it ({description.get('lossfleet', 'unknown')})",
         )
     return description
@@ -281,29 +339,23 @@ def _read_weights(folder: Path, description: Mapping[str, Any]) -> dict[str, np.
         raise ModelError(f"{path} cannot be read ({error})", "safetensors", "keep it again") from error
 
 
-def _numbers(cells: pd.Series, first_row: int) -> np.ndarray:
-    """Cells as float64, NaN where they are missing."""
-    try:
-        values = cells.to_numpy(np.float64, na_value=np.nan)
-    except (TypeError, ValueError):
-        values = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        words = np.isnan(values) & ~cells.isna().to_numpy()
-        if words.any():
-            row = int(words.argmax())
-            raise ModelError(
-                f"column {cells.name!r} has {cells.iloc[row]!r} in row {first_row + row}",
-                "a number in every cell; an empty one is missing",
-                "correct it",
-            ) from None
-    excess = np.abs(values) > LARGEST_NUMBER
-    if excess.any():
-        row = int(excess.argmax())
+def raw_columns(columns: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The columns that rows must have: several features may be made of one."""
+    return {column.get("of", column["name"]): column for column in columns}
+
+
+def _check_known(
+    coded: pd.Categorical, is_wrong: np.ndarray, cells: pd.Series, first_row: int, expected: str
+) -> None:
+    """Raises ModelError where a cell has one of these words."""
+    rows = np.append(is_wrong, False)[coded.codes]
+    if rows.any():
+        row = int(rows.argmax())
         raise ModelError(
-            f"column {cells.name!r} has {values[row]:g} in row {first_row + row}",
-            f"finite numbers, at most {LARGEST_NUMBER:.2g}",
-            "correct it, or leave the cell empty",
+            f"column {cells.name!r} has {cells.iloc[row]!r} in row {first_row + row}",
+            f"{expected} in every cell; an empty one is missing",
+            "correct it",
         )
-    return values
 
 
 def _text(word: Any) -> str:
