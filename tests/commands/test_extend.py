@@ -70,13 +70,13 @@ def test_every_kind_of_part_at_once(tmp_path):
     arguments = (
         "data=moons",
         "sampler=rarest_often",
-        "search.metric=cost",
+        "search.metric=error_cost",
         "schedule=halving",
         "model=leaky",
     )
     sweep(tmp_path / "run", *TINY, "strategy=ce", *arguments)
     finals = [each for each in records(tmp_path / "run") if each["kind"] == "replicate"]
-    assert all(each["metrics"]["validation_cost"] >= 0 for each in finals)
+    assert all(each["metrics"]["validation_error_cost"] >= 0 for each in finals)
 
 
 def test_poly1_is_its_definition(monkeypatch):
