@@ -144,7 +144,7 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
     replace_module(
         monkeypatch,
         "lossfleet.runners.tracking.ui",
-        serve_ui=lambda *given, opens: called.append((*given, opens)),
+        serve_ui=lambda *given, host, opens: called.append((*given, host, opens)),
     )
     replace_module(
         monkeypatch, "lossfleet.sweeps.commands.sync", sync_sweeps=lambda *given: called.append(given)
@@ -158,15 +158,15 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
     assert run("sync") == 0
     assert run("sync", "wine-1", "--uri", "sqlite:///a.db", "wine-2") == 0
     assert run("ui") == 0
-    assert run("ui", "--open", "--port", "5001", "--uri", "sqlite:///a.db") == 0
+    assert run("ui", "--open", "--port", "5001", "--host", "::1", "--uri", "sqlite:///a.db") == 0
     assert called == [
         ([], "terminal", None, None, None, 0.01),
         (["wine", "digits"], "csv", "sqlite:///a.db", ["wine-1"], None, 0.01),
         ([], "latex", None, None, ["test_mcc", "test_macro_f1"], 0.02),
         ([], None),
         (["wine-1", "wine-2"], "sqlite:///a.db"),
-        (None, 5000, False),
-        ("sqlite:///a.db", 5001, True),
+        (None, 5000, "127.0.0.1", False),
+        ("sqlite:///a.db", 5001, "::1", True),
     ]
 
 
