@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -60,7 +62,7 @@ def several() -> pd.DataFrame:
 
 
 def _row(data: str, strategy: str, stage: str, trial: int, replicate: int, state: str) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(FIELDS, 0)
+    row: dict[str, object] = dict.fromkeys(FIELDS, 0) | {"long_tail": math.nan}
     row |= {"data": data, "sweep": f"{data}-1", "strategy": strategy, "stage": stage, "trial": trial}
     row |= {"replicate": replicate, "seed": replicate, "split": replicate, "state": state}
     return row | {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.tracking.tags import minute
-from lossfleet.sweeps.report.tables import NOTE, Cell, grids
+from lossfleet.sweeps.report.tables import NOTE, Cell, grids, thinned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +148,9 @@ def report_tables(comparison: Comparison) -> Iterator[Table]:
     data_sets = list(dict.fromkeys(comparison.table["data"]))
     for grid in grids(comparison):
         if CHOSEN not in grid.header:
-            title = grid.title or f"Strategies on {data_sets[0]}"
+            title = grid.title
+            if not title or title == thinned(comparison.table):
+                title = ", ".join(filter(None, [f"Strategies on {data_sets[0]}", title]))
             note = f"Mean ± standard deviation over the final splits. {NOTE if grid.has_marks else ''}"
             yield Table(title, grid.header, grid.rows, note, grid.rule)
     for data in data_sets:

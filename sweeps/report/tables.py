@@ -205,7 +205,7 @@ def _in_blocks(draw: Callable[[pd.DataFrame, Comparison], Grid], comparison: Com
         for heading, own in ((block, grid.rows[:above]), (REFERENCES, grid.rows[above:])):
             if own:
                 rows += [[Cell(heading), *[Cell("")] * (len(grid.header) - 1)], *own]
-    return replace(parts[0][1], title=_thinned(comparison.table) and parts[0][1].title, rows=rows, below=0)
+    return replace(parts[0][1], title=thinned(comparison.table) and parts[0][1].title, rows=rows, below=0)
 
 
 def _scores(table: pd.DataFrame, comparison: Comparison) -> Grid:
@@ -219,10 +219,10 @@ def _scores(table: pd.DataFrame, comparison: Comparison) -> Grid:
         below = _score_rows(own, comparison.metrics, has_interval)
     # What is bold is the best strategy.
     below = [[replace(cell, best=False) for cell in row] for row in below]
-    return Grid(_thinned(table), header, rows + below, len(below))
+    return Grid(thinned(table), header, rows + below, len(below))
 
 
-def _thinned(table: pd.DataFrame) -> str:
+def thinned(table: pd.DataFrame) -> str:
     """The ratio that all training parts were thinned to; nothing where they differ, as headings then say."""
     ratios = {ratio for ratio in table.get("long_tail", ()) if ratio == ratio}
     if len(ratios) != 1 or table["long_tail"].isna().any():
@@ -266,7 +266,7 @@ def _by_data_set(comparison: Comparison, metric: str, data_sets: Sequence[str]) 
     below = _references_by_data_set(comparison.references, metric, data_sets, marks=is_compared)
     # They have no rank.
     below = [[*row, *[Cell("")] * (len(header) - len(row))] for row in below]
-    title = ", ".join(filter(None, [metric.replace("_", " "), _thinned(comparison.table)]))
+    title = ", ".join(filter(None, [metric.replace("_", " "), thinned(comparison.table)]))
     return Grid(title, header, list(rows.values()) + below, len(below))
 
 

@@ -279,7 +279,7 @@ ROWS = [
     ("sweep engine=rya", "rya", "did you mean ray?"),
     ("sweep engine.workers=2", "engine.workers is 2", "write engine=ray"),
     ("sweep engine.storage=sqlite:///x.db", "engine=local", "leave engine.storage out"),
-    ("sweep engine.native=maybe", "maybe", "off, on, auto"),
+    ("sweep engine.native=maybe", "maybe", "auto, on, off"),
     ("sweep engine=ray engine.workers=0", "engine.workers is 0", "engine.workers=8"),
     ("sweep engine=ray engine.heartbeat=0", "engine.heartbeat is 0", "engine.heartbeat=5.0"),
     ("sweep engine=ray engine.address=auto", "no engine.storage", "engine.storage=postgresql"),

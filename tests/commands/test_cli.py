@@ -158,7 +158,7 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
     assert run("sync") == 0
     assert run("sync", "wine-1", "--uri", "sqlite:///a.db", "wine-2") == 0
     assert run("ui") == 0
-    assert run("ui", "--open", "--port", "5001", "--uri", "sqlite:///a.db", "--host", "here") == 0
+    assert run("ui", "--open", "--port", "5001", "--host", "::1", "--uri", "sqlite:///a.db") == 0
     assert called == [
         ([], "terminal", None, None, None, 0.01),
         (["wine", "digits"], "csv", "sqlite:///a.db", ["wine-1"], None, 0.01),
@@ -166,7 +166,7 @@ def test_compare_sync_and_ui_pass_their_options_on(monkeypatch):
         ([], None),
         (["wine-1", "wine-2"], "sqlite:///a.db"),
         (None, 5000, "127.0.0.1", False),
-        ("sqlite:///a.db", 5001, "here", True),
+        ("sqlite:///a.db", 5001, "::1", True),
     ]
 
 
