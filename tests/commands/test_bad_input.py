@@ -422,7 +422,10 @@ def test_bad_tables_say_what_is_wrong_and_where(
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     code = main(["train", "data=csv", f"data.path={path}", "data.target=y", *arguments.split()])
     printed = capsys.readouterr()
-    check(code, printed.out, printed.err, value, hint)
+    # Where the table can be read and not be split, what was read of it comes first.
+    *read, error = printed.err.splitlines(keepends=True)
+    assert not read or read[0].startswith(f"{name}: ")
+    check(code, printed.out, error, value, hint)
 
 
 def test_lists_of_parquet_are_refused(tmp_path_factory, capsys):
@@ -504,9 +507,10 @@ def test_every_row_is_a_mistake_of_its_own():
         ("compare", "mlflow.db", "run lossfleet sweep first"),
     ],
 )
-def test_bad_input_to_a_process_of_its_own(line, value, hint, workdir, monkeypatch):
-    # Without a linker, and without anything else that a shell would find.
+def test_bad_input_to_a_process_of_its_own(line, value, hint, workdir, tmp_path_factory, monkeypatch):
+    # Without a compiler, what one has made before, and anything else that a shell would find.
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     ended = subprocess.run(
         [sys.executable, "-m", "lossfleet.sweeps.commands.cli", *line.split()],
         capture_output=True,
