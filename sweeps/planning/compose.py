@@ -25,6 +25,8 @@ OWN_PROVIDERS = {"hydra", "main", "schema"}
 Composed = dict[tuple[tuple[str, str], ...], tuple[Any, dict[str, str]]]
 # Of lossfleet's own files, which no process changes.
 _own_composed: Composed = {}
+# Likewise what says which sweeper it is, by the experiment.
+_own_masters: dict[tuple[str, ...], Any] = {}
 
 
 class Composer:
@@ -38,9 +40,9 @@ class Composer:
     def __init__(self, config_loader: Any, hydra_overrides: Sequence[str]) -> None:
         self.config_loader = config_loader
         self._hydra_overrides = list(hydra_overrides)
-        places = {place.provider for place in config_loader.get_search_path().get_path()}
-        has_own_files_alone = not hydra_overrides and places == OWN_PROVIDERS
-        self._composed: Composed = _own_composed if has_own_files_alone else {}
+        self._composed: Composed = (
+            _own_composed if has_own_files_alone(config_loader, hydra_overrides) else {}
+        )
 
     @cached_property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -182,6 +184,12 @@ class Composer:
         return self._composed[key]
 
 
+def has_own_files_alone(config_loader: Any, hydra_overrides: Sequence[str]) -> bool:
+    """Whether Hydra looks for files nowhere but in lossfleet."""
+    places = {place.provider for place in config_loader.get_search_path().get_path()}
+    return not hydra_overrides and places == OWN_PROVIDERS
+
+
 @contextmanager
 def hydra_session() -> Iterator[Any]:
     """Starts Hydra on our files, with our sweeper registered, and gives its config loader."""
@@ -236,9 +244,13 @@ def run_sweeper(arguments: Sequence[str], task: Callable[[Any], Any]) -> None:
         for each in experiments:
             Composer(config_loader, hydra_overrides).check_option("experiment", each.partition("=")[2])
         with hydra_errors():
-            master = config_loader.load_configuration(
-                PRIMARY, [*hydra_overrides, *experiments[-1:]], RunMode.MULTIRUN
-            )
+            settings = tuple(experiments[-1:])
+            composed = _own_masters if has_own_files_alone(config_loader, hydra_overrides) else {}
+            if settings not in composed:
+                composed[settings] = config_loader.load_configuration(
+                    PRIMARY, [*hydra_overrides, *settings], RunMode.MULTIRUN
+                )
+            master = composed[settings]
             sweeper = Plugins.instance().instantiate_sweeper(
                 hydra_context=HydraContext(config_loader=config_loader, callbacks=Callbacks(master)),
                 task_function=task,

@@ -269,14 +269,14 @@ def test_a_difference_is_more_than_chance_where_it_is(model):
     # A rate of false alarms: what was expected is drawn again, as final splits of single trainings draw it.
     random = np.random.default_rng(3)
     alarms = 0
-    for seed in range(40):
+    for seed in range(20):
         accuracy = np.clip(random.normal(0.8, 0.05), 0, 1)
         rows = random.multinomial(300, [accuracy, 1 - accuracy])
         confusion = np.array([[rows[0] // 2, rows[1] // 2], [rows[1] - rows[1] // 2, rows[0] - rows[0] // 2]])
         score = {"mean": 0.8, "low": 0.7, "high": 0.9, "error": 0.025, "deviation": 0.05}
         two = {"classes": ["a", "b"], "expected": {"test_accuracy": score}, "made": {"splits": 10}}
         alarms += any(each.differs for each in judge(confusion, two, "argmax", seed=seed))
-    assert alarms <= 5
+    assert alarms <= 3
 
 
 @pytest.fixture(scope="module")
