@@ -16,7 +16,7 @@ from lossfleet.runners.records import EngineRecord, Record, TrialRecord
 from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
 from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
-from lossfleet.runners.training.native.fleet import NativeFleet
+from lossfleet.runners.training.native.fleet import NativeFleet, trains_natively
 from lossfleet.runners.training.native.translation import unknown
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
@@ -203,17 +203,16 @@ class LocalEngine:
 
     def _is_native(self, shape: FleetShape | CellShape) -> TypeGuard[FleetShape]:
         """Whether the native core trains a shape; what it does not know is said once."""
-        if self.plan.engine.native == "off" or isinstance(shape, CellShape):
-            return False
-        reason = unknown(shape)
-        if reason is not None and shape not in self._told:
+        if trains_natively(shape, self.plan.engine.native):
+            return True
+        if self.plan.engine.native == "on" and isinstance(shape, FleetShape) and shape not in self._told:
             self._told.add(shape)
             print(
-                f"lossfleet: the native core does not know {reason}: a graph fleet trains it",
+                f"lossfleet: the native core does not know {unknown(shape)}: a graph fleet trains it",
                 file=sys.stderr,
                 flush=True,
             )
-        return reason is None
+        return False
 
     def _queue(self, config: Config) -> FleetQueue:
         """The fleet that a configuration trains in, made when it is the first of its shape."""
