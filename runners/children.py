@@ -6,10 +6,13 @@ user may have a `conf`, a `random.py`, a `numpy.py`; these are not for us.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import IO
 
 
@@ -42,6 +45,30 @@ def start_child(
         env=environment,
         start_new_session=is_session,
     )
+
+
+def run_within(seconds: float, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a session of its own, which ends with it or when the time is over, whatever it has started.
+
+    Args:
+        seconds: that it may take.
+        command: whose errors are taken, and whose output is not.
+
+    Raises:
+        OSError: it cannot be started.
+        subprocess.TimeoutExpired: it does not come to an end.
+    """
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, stdin=silent, stdout=silent, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = process.communicate(timeout=seconds)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return subprocess.CompletedProcess(command, process.returncode, stderr=errors)
 
 
 def end_of_parent() -> threading.Event:

@@ -40,6 +40,16 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def cache_folder() -> Path:
+    """The user's folder for what is compiled once and kept.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "lossfleet"
+
+
 def memory(root: Path = Path("/")) -> int:
     """The memory that this process may take, in bytes: the machine's, or what a container leaves of it.
 

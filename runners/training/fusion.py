@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
+from lossfleet.runners.children import run_within
+from lossfleet.runners.environment import cache_folder
 from lossfleet.runners.locks import lock
 
 FREE_BYTES = 64 * 2**20
@@ -54,23 +56,13 @@ def linker_failure(linker: str) -> str | None:
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}link-") as folder:
         library = Path(folder) / "nothing.so"
         command = [linker, "-shared", "-o", str(library), "-lm"]
-        # In a session of its own, so that what it has started can be ended with it.
-        silent = subprocess.DEVNULL
         try:
-            process = subprocess.Popen(
-                command, stdin=silent, stdout=silent, stderr=silent, start_new_session=True
-            )
+            done = run_within(SECONDS_TO_LINK, command)
         except OSError as error:
             return f"{linker} cannot be started ({error.strerror})"
-        try:
-            process.wait(SECONDS_TO_LINK)
         except subprocess.TimeoutExpired:
             return f"{linker} has not linked an empty library within {SECONDS_TO_LINK} s"
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        return None if library.exists() else f"{linker} does not link (exit code {process.returncode})"
+        return None if library.exists() else f"{linker} does not link (exit code {done.returncode})"
 
 
 def fuse_kernels() -> None:
@@ -143,8 +135,7 @@ def published_kernels() -> Path:
     """
     from importlib.metadata import version
 
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "lossfleet" / f"kernels-mindspore-{version('mindspore')}"
+    return cache_folder() / f"kernels-mindspore-{version('mindspore')}"
 
 
 def copy_kernels(source: Path, target: Path) -> None:

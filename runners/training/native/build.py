@@ -7,14 +7,14 @@ import hashlib
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from lossfleet.runners.children import run_within
+from lossfleet.runners.environment import cache_folder
 from lossfleet.runners.locks import locked
 
 COMPILER = "g++"
@@ -84,16 +84,6 @@ def library() -> Path:
         return built(Path(_own_folder.name))
 
 
-def cache_folder() -> Path:
-    """The user's cache folder of the core.
-
-    Raises:
-        RuntimeError: the user has no home.
-    """
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "lossfleet"
-
-
 def built(folder: Path) -> Path:
     """The library in a folder, compiled unless it is there; of two processes the second waits for the first.
 
@@ -120,24 +110,17 @@ def built(folder: Path) -> Path:
 
 
 def compile_core(command: Sequence[str]) -> None:
-    """Run the compiler, in a session of its own, so that what it has started can be ended with it.
+    """Run the compiler.
 
     Raises:
         NoCore: it fails, or does not come to an end.
     """
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
     try:
-        _, errors = process.communicate(timeout=SECONDS_TO_COMPILE)
+        done = run_within(SECONDS_TO_COMPILE, command)
     except subprocess.TimeoutExpired:
         raise NoCore(f"{COMPILER} has not compiled the core within {SECONDS_TO_COMPILE} s") from None
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.returncode != 0:
-        said = errors.strip().splitlines() or [f"it ended with code {process.returncode}"]
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
         raise NoCore(f"{COMPILER} fails: {said[0]}")
 
 
