@@ -19,6 +19,7 @@ def forget_store() -> None:
 forget_store()
 # Nine processes beside each server, for jobs that we have none of.
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 CORES = sorted(os.sched_getaffinity(0))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

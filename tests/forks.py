@@ -1,16 +1,23 @@
-"""Commands in forks of a process that has imported what they import, which each would need five seconds for."""
+"""Commands in forks of a process that has imported what they import, which each would need five seconds for.
+
+What a command starts of ours or of MLflow's is a fork as well.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import traceback
+from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -21,37 +28,52 @@ FORKS.set_forkserver_preload(
         "matplotlib.backends.backend_agg",
         "matplotlib.figure",
         "mindspore",
+        "mlflow.cli",
+        "mlflow.server.fastapi_app",
+        "mlflow.store.tracking.sqlalchemy_store",
         "optuna",
         "pandas",
         "plotly.graph_objects",
         "scipy.stats",
         "sklearn.datasets",
         "sklearn.model_selection",
+        "uvicorn.main",
     ]
 )
 SECONDS = 300
+LOSSFLEET = "lossfleet.sweeps.commands.cli"
+STARTS = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
+# Linux keeps so many letters of a process's name.
+LETTERS = 15
 
 
 class ForkedCommand:
     """A command in a session of its own, with what `subprocess.Popen` would tell of it."""
 
     def __init__(
-        self, arguments: tuple[str, ...], folder: Path, *, figures: bool, **environment: str
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        module: str = LOSSFLEET,
+        figures: bool = False,
+        **environment: str,
     ) -> None:
         """Args:
-        arguments: of lossfleet.
+        arguments: of the command.
         folder: the working directory.
+        module: whose command it is.
         figures: whether a sweep draws them, which takes as long as all the rest of a small one.
         environment: more variables.
         """
         self.arguments = arguments
         self._outputs = tempfile.TemporaryDirectory()
-        self._printed, self._errors = (Path(self._outputs.name, name) for name in ("printed", "errors"))
+        self.printed, self.errors = (Path(self._outputs.name, name) for name in ("printed", "errors"))
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         variables = {**os.environ, **environment}
-        outputs = (self._printed, self._errors)
+        outputs = (self.printed, self.errors)
         self._process = FORKS.Process(
-            target=_become, args=(arguments, folder.resolve(), variables, limit, outputs, figures)
+            target=_become, args=(module, arguments, folder.resolve(), variables, limit, outputs, figures)
         )
         self._process.start()
         assert self._process.pid is not None
@@ -64,17 +86,28 @@ class ForkedCommand:
     def poll(self) -> int | None:
         return self.returncode
 
+    def wait(self, timeout: float = SECONDS) -> int:
+        """Wait for the end; returns the code."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            self._process.kill()
+            raise AssertionError(f"{self.arguments} did not end in {timeout} s: {self.errors.read_text()}")
+        return self.returncode
+
     def communicate(self, timeout: float = SECONDS) -> tuple[str, str]:
         """Wait for the end; returns what was printed and the errors."""
-        self._process.join(timeout)
-        if self._process.is_alive():
-            self._process.kill()
-            raise AssertionError(f"{self.arguments} did not end in {timeout} s: {self._errors.read_text()}")
-        return self._printed.read_text(), self._errors.read_text()
+        self.wait(timeout)
+        return self.printed.read_text(), self.errors.read_text()
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """End it and what it has started, unless it has ended."""
+        if self.returncode is None:
+            os.killpg(self.pid, number)
+            self.wait()
 
 
 def run_command(
-    arguments: tuple[str, ...], folder: Path, *, figures: bool = False, **environment: str
+    arguments: Sequence[str], folder: Path, *, figures: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of lossfleet in a folder to its end, with more environment variables."""
     command = ForkedCommand(arguments, folder, figures=figures, **environment)
@@ -84,7 +117,8 @@ def run_command(
 
 
 def _become(
-    arguments: tuple[str, ...],
+    module: str,
+    arguments: Sequence[str],
     folder: Path,
     variables: Mapping[str, str],
     limit: tuple[int, int],
@@ -100,11 +134,91 @@ def _become(
     os.environ.clear()
     os.environ.update(variables)
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    sys.argv = ["lossfleet", *arguments]
+    sys.argv = [module.partition(".")[0], *arguments]
+    subprocess.Popen = _ForkedPopen  # type: ignore[misc]
     if not figures:
         from lossfleet.sweeps.report import conclusion
 
         conclusion.draw_figures = lambda *_, **__: None
-    from lossfleet.sweeps.commands.cli import command
+    if module == LOSSFLEET:
+        from lossfleet.sweeps.commands.cli import command
 
-    command()
+        command()
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+class _ForkedPopen(subprocess.Popen):  # type: ignore[type-arg]
+    """Starts Python's code and MLflow's modules as forks of this process, and all else as it is."""
+
+    def _execute_child(self, *given: Any) -> None:
+        options = STARTS.bind(self, *given).arguments
+        command = options["args"]
+        if not _is_forked(command):
+            super()._execute_child(*given)  # type: ignore[misc]
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Who starts MLflow's web server has opened its store, and only waits for the server: no fork.
+        self.pid = 0 if "uvicorn" in command else os.fork()
+        if self.pid == 0:
+            _run_as(command, options)
+        self._child_created = True
+        pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(options[name] for name in pipes))  # type: ignore[attr-defined]
+
+
+def _is_forked(command: Sequence[str]) -> bool:
+    """Whether a command is Python's; MindSpore must not be forked at work, as it is where models are kept."""
+    if list(command[:1]) != [sys.executable]:
+        return False
+    return (command[1] == "-c" and "keeper" not in command[2]) or command[1:3] in (
+        ["-m", "mlflow"],
+        ["-m", "uvicorn"],
+    )
+
+
+def _run_as(command: Sequence[str], options: Mapping[str, Any]) -> None:
+    """In a fork: run what the command says, and end."""
+    code: object = 1
+    try:
+        for taken, stream in (("p2cread", 0), ("c2pwrite", 1), ("errwrite", 2)):
+            if options[taken] not in (-1, stream):
+                os.dup2(options[taken], stream)
+        if "uvicorn" not in command:
+            os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        if options["start_new_session"]:
+            os.setsid()
+        if options["cwd"] is not None:
+            os.chdir(options["cwd"])
+        if options["env"] is not None:
+            os.environ.clear()
+            os.environ.update(options["env"])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.stdin = open(0)  # noqa: SIM115 - until the end of the process
+        _, kind, what, *arguments = command
+        _take_name(what)
+        sys.argv = [kind, *arguments]
+        if kind == "-c":
+            exec(what, {"__name__": "__main__"})
+        else:
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _take_name(what: str) -> None:
+    """Let the system name a process of ours by the last two words of its module."""
+    module = what.partition("import lossfleet.")[2].partition(" ")[0]
+    if module:
+        Path("/proc/self/comm").write_text(".".join(module.split(".")[-2:])[:LETTERS])

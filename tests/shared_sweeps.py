@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 import urllib.request
@@ -13,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from forks import run_command
+from forks import ForkedCommand, run_command
 from mlflow import MlflowClient
 from postgres import free_port
 
@@ -56,26 +54,16 @@ def run(folder: Path, *arguments: str) -> str:
 def mlflow_server(store: str, folder: Path) -> Iterator[str]:
     """An MLflow server on 127.0.0.1 over a store; gives its address."""
     address = f"http://127.0.0.1:{(port := free_port())}"
-    with (folder / "mlflow.log").open("wb") as log:
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-                *("--workers", "1", "--backend-store-uri", store),
-                *("--artifacts-destination", str(folder / "artifacts")),
-            ],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-            start_new_session=True,
-        )
+    place = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+    stores = ("--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"))
+    server = ForkedCommand(("server", *place, *stores), folder, module="mlflow")
     try:
         while not answers(f"{address}/health"):
-            assert server.poll() is None, (folder / "mlflow.log").read_text()
+            assert server.poll() is None, server.errors.read_text()
             time.sleep(0.2)
         yield address
     finally:
-        os.killpg(server.pid, 15)
-        server.wait(30)
+        server.end()
 
 
 def answers(address: str) -> bool:

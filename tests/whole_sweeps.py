@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from forks import ForkedCommand, run_command
+from forks import LETTERS, ForkedCommand, run_command
 
 from lossfleet.runners.records import Journal, ReplicateRecord, TrialRecord
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
@@ -100,7 +100,7 @@ def succeed(folder: Path, *arguments: str, figures: bool = False) -> str:
 
 def start(folder: Path, *arguments: str) -> ForkedCommand:
     """Start a command in a folder, in a session of its own."""
-    return ForkedCommand(arguments, with_store(folder), figures=False)
+    return ForkedCommand(arguments, with_store(folder))
 
 
 def launch(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -136,7 +136,8 @@ def children(pid: int, kind: str) -> list[int]:
     found = []
     for child in own:
         try:
-            if kind in Path(f"/proc/{child}/cmdline").read_text():
+            name = Path(f"/proc/{child}/comm").read_text().strip()
+            if name == kind[:LETTERS] or kind in Path(f"/proc/{child}/cmdline").read_text():
                 found.append(int(child))
         except (FileNotFoundError, ProcessLookupError):
             continue

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from forks import ForkedCommand
 from whole_sweeps import (
     TINY,
     TINY_SIZE,
@@ -46,15 +44,9 @@ class Server:
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-            + ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"],
-            cwd=self.folder,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        server = ("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1")
+        store = ("--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}")
+        self.process = ForkedCommand(("server", *server, *store), self.folder, module="mlflow")
         assert wait_until(self.answers, pause=0.1)
 
     def answers(self) -> bool:
@@ -66,9 +58,7 @@ class Server:
             return False
 
     def stop(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.end(signal.SIGKILL)
 
 
 class Proxy:

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 COMPILER = """#!/bin/sh
 echo compiled >> "$COUNTED"
 {then}
-for last; do :; done
-echo library > "$last"
+while [ "$1" != -o ]; do shift; done
+echo library > "$2"
 """
 ASK = "from lossfleet.runners.training.native.build import library; print(library())"
 
