@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
@@ -149,7 +150,7 @@ def _become(
 
 
 class _ForkedPopen(subprocess.Popen):  # type: ignore[type-arg]
-    """Starts Python's code and MLflow's modules as forks of this process, and all else as it is."""
+    """Starts Python as a fork of this process where that may be, and all else as it is."""
 
     def _execute_child(self, *given: Any) -> None:
         options = STARTS.bind(self, *given).arguments
@@ -169,13 +170,9 @@ class _ForkedPopen(subprocess.Popen):  # type: ignore[type-arg]
 
 
 def _is_forked(command: Sequence[str]) -> bool:
-    """Whether a command is Python's; MindSpore must not be forked at work, as it is where models are kept."""
-    if list(command[:1]) != [sys.executable]:
-        return False
-    return (command[1] == "-c" and "keeper" not in command[2]) or command[1:3] in (
-        ["-m", "mlflow"],
-        ["-m", "uvicorn"],
-    )
+    """Whether a command is Python's, and this process may be forked: MindSpore at work has threads of its own."""
+    is_python = list(command[:1]) == [sys.executable] and command[1] in ("-c", "-m")
+    return is_python and len(os.listdir("/proc/self/task")) == threading.active_count()
 
 
 def _run_as(command: Sequence[str], options: Mapping[str, Any]) -> None:
