@@ -5,6 +5,7 @@ What a command starts of ours or of MLflow's is a fork as well.
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
 import resource
@@ -16,7 +17,8 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
-from multiprocessing import get_context
+from contextlib import suppress
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,8 @@ class ForkedCommand:
         self.arguments = arguments
         self._outputs = tempfile.TemporaryDirectory()
         self.printed, self.errors = (Path(self._outputs.name, name) for name in ("printed", "errors"))
+        for output in (self.printed, self.errors):
+            output.touch()
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         variables = {**os.environ, **environment}
         outputs = (self.printed, self.errors)
@@ -101,10 +105,10 @@ class ForkedCommand:
         return self.printed.read_text(), self.errors.read_text()
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """End it and what it has started, unless it has ended."""
-        if self.returncode is None:
+        """End it and what it has started, if it has not ended."""
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
-            self.wait()
+        self.wait()
 
 
 def run_command(
@@ -130,7 +134,7 @@ def _become(
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for path, stream in zip(outputs, (1, 2), strict=True):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+        os.dup2(os.open(path, os.O_WRONLY), stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
@@ -172,18 +176,23 @@ class _ForkedPopen(subprocess.Popen):  # type: ignore[type-arg]
 def _is_forked(command: Sequence[str]) -> bool:
     """Whether a command is Python's, and this process may be forked: MindSpore at work has threads of its own."""
     is_python = list(command[:1]) == [sys.executable] and command[1] in ("-c", "-m")
-    return is_python and len(os.listdir("/proc/self/task")) == threading.active_count()
+    # A script of PyTorch's is measured without MindSpore.
+    is_ours = is_python and "torch" not in command[2]
+    return is_ours and len(os.listdir("/proc/self/task")) == threading.active_count()
 
 
 def _run_as(command: Sequence[str], options: Mapping[str, Any]) -> None:
     """In a fork: run what the command says, and end."""
     code: object = 1
+    # Its parent's temporary folders are not for this process to remove.
+    atexit._clear()
     try:
         for taken, stream in (("p2cread", 0), ("c2pwrite", 1), ("errwrite", 2)):
             if options[taken] not in (-1, stream):
                 os.dup2(options[taken], stream)
         if "uvicorn" not in command:
             os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            resource_tracker._resource_tracker._fd = None
         if options["start_new_session"]:
             os.setsid()
         if options["cwd"] is not None:
@@ -193,7 +202,7 @@ def _run_as(command: Sequence[str], options: Mapping[str, Any]) -> None:
             os.environ.update(options["env"])
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sys.stdin = open(0)  # noqa: SIM115 - until the end of the process
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - until the end of the process
         _, kind, what, *arguments = command
         _take_name(what)
         sys.argv = [kind, *arguments]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forks import ForkedCommand
 from postgres import binaries
 
 from tests.benchmarks.__main__ import NAMES
@@ -53,23 +52,10 @@ WITH_TORCH = ("kernel", "sweep")
 def test_benchmark_runs(name: str, tmp_path: Path) -> None:
     if name == "scaling":
         binaries()
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.benchmarks",
-            name,
-            "--quick",
-            "--output",
-            str(tmp_path / "results.json"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    arguments = (name, "--quick", "--output", str(tmp_path / "results.json"))
+    command = ForkedCommand(arguments, ROOT, module="tests.benchmarks")
+    printed, errors = command.communicate(600)
+    assert command.returncode == 0, errors
     (tables,) = json.loads((tmp_path / "results.json").read_text())["benchmarks"].values()
     assert [[next(iter(row.values())) for row in table["rows"]] for table in tables] == ROWS[name]
     numbers = [
@@ -82,9 +68,9 @@ def test_benchmark_runs(name: str, tmp_path: Path) -> None:
     assert all(math.isfinite(number) for number in numbers)
     for table in tables:
         assert all(seconds > 0 for measured in table["samples"].values() for seconds in measured)
-        assert f"## {table['title']}" in done.stdout
+        assert f"## {table['title']}" in printed
     if name in WITH_TORCH:
-        assert (NO_TORCH in done.stdout) != HAS_TORCH
+        assert (NO_TORCH in printed) != HAS_TORCH
     if name == "kernel":
         columns = [column for column in tables[0]["rows"][0] if "PyTorch" in column]
         assert len(columns) == (3 if HAS_TORCH else 0)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from forks import ForkedCommand
 from kept_models import CLASSES, MEMBERS, WIDTH, bank, make_model
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
@@ -287,10 +285,7 @@ def served(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "lossfleet.sweeps.commands.cli"]
-    server = subprocess.Popen(
-        [*command, "serve", "model", "--port", str(port)], cwd=folder, start_new_session=True
-    )
+    server = ForkedCommand(("serve", "model", "--port", str(port)), folder)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(400):
@@ -298,12 +293,11 @@ def served(tmp_path_factory):
                 urllib.request.urlopen(f"{address}/ping", timeout=5).close()
                 break
             except OSError:
-                assert server.poll() is None, "the server ended"
+                assert server.poll() is None, server.errors.read_text()
                 time.sleep(0.5)
         yield address, made
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        server.end()
 
 
 def post(address: str, body: bytes | dict, kind: str = "application/json") -> tuple[int, dict]:

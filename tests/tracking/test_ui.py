@@ -7,16 +7,14 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import sqlite3
-import subprocess
-import threading
 import zlib
 from pathlib import Path
 
 import pytest
-from whole_sweeps import command, succeed
+from forks import ForkedCommand
+from whole_sweeps import succeed, wait_until
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 SECONDS = 90
@@ -52,24 +50,14 @@ def served(folder):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        command("ui", "--port", str(port)),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    watchdog = threading.Timer(4 * SECONDS, server.kill)
-    watchdog.start()
+    server = ForkedCommand(("ui", "--port", str(port)), folder)
     try:
-        printed = next((line for line in server.stdout if line.startswith("  breast_cancer: ")), None)
-        assert printed, "the UI did not print the address of the experiment"
-        yield printed.split()[-1], server.stdout.readline().split()[-1]
+        shown = wait_until(lambda: "charts: " in server.printed.read_text(), server, pause=0.2)
+        assert shown, server.errors.read_text()
+        trials, charts = re.findall(r"(?:breast_cancer|charts): (\S+)", server.printed.read_text())
+        yield trials, charts
     finally:
-        watchdog.cancel()
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        server.end()
 
 
 @pytest.fixture(scope="module")
