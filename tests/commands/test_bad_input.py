@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from forks import run_command
 
 from lossfleet.sweeps.commands import run as commands
 from lossfleet.sweeps.commands.cli import main
@@ -507,15 +507,9 @@ def test_every_row_is_a_mistake_of_its_own():
         ("compare", "mlflow.db", "run lossfleet sweep first"),
     ],
 )
-def test_bad_input_to_a_process_of_its_own(line, value, hint, workdir, tmp_path_factory, monkeypatch):
+def test_bad_input_to_a_process_of_its_own(line, value, hint, workdir, tmp_path_factory):
     # Without a compiler, what one has made before, and anything else that a shell would find.
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    ended = subprocess.run(
-        [sys.executable, "-m", "lossfleet.sweeps.commands.cli", *line.split()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    cache = str(tmp_path_factory.mktemp("cache"))
+    ended = run_command(line.split(), workdir, PATH="", XDG_CACHE_HOME=cache)
     assert list(workdir.iterdir()) == []
     check(ended.returncode, ended.stdout, ended.stderr, value, hint)

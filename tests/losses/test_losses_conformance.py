@@ -207,8 +207,10 @@ def test_compiled_equals_eager_with_gradient_and_second_derivative(loss):
     def second(logits, labels):
         return ms.grad(slope)(logits, labels)
 
-    for derivative in (gradient, second):
-        eager = derivative(Tensor(logits), labels_tensor).asnumpy()
+    along, bent = (
+        each(Tensor(logits), labels_tensor).asnumpy().astype(np.float64) for each in (gradient, second)
+    )
+    for derivative, eager in ((gradient, along), (second, bent)):
         graph = compiled(derivative)(Tensor(logits), labels_tensor).asnumpy()
         np.testing.assert_allclose(graph, eager, rtol=1e-5, atol=2e-6 * np.abs(eager).max())
 
@@ -217,10 +219,8 @@ def test_compiled_equals_eager_with_gradient_and_second_derivative(loss):
 
     # Second differences of float64 carry about 1e-16 / 1e-3^2 of the value.
     wide, step = logits.astype(np.float64), 1e-3 * direction.asnumpy()
-    along = gradient(Tensor(logits), labels_tensor).asnumpy().astype(np.float64)
     ahead, here, behind = (oracle_total(wide + shift) for shift in (step, 0 * step, -step))
     np.testing.assert_allclose((along * step).sum(), (ahead - behind) / 2, rtol=1e-4, atol=1e-9 * here)
-    bent = second(Tensor(logits), labels_tensor).asnumpy().astype(np.float64)
     np.testing.assert_allclose(
         (bent * step).sum() * 1e-3, ahead - 2 * here + behind, rtol=1e-3, atol=1e-9 * here
     )

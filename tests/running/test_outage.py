@@ -113,10 +113,12 @@ def server(started) -> Server:
 
 
 def test_a_server_that_goes_away_gets_everything_by_sync(server, tmp_path):
-    to_server = f"tracking.uri={server.uri}"
-    process = start(tmp_path, "sweep", *TINY, to_server, "tracking.experiment=wine", "budget.trials=8")
-    assert wait_until(lambda: bool(mlflow_runs(server.uri)), process, pause=0.2)
+    # In graphs, which train for longer than the first runs need to come to MLflow.
+    to_server = (f"tracking.uri={server.uri}", "engine.native=off")
+    process = start(tmp_path, "sweep", *TINY, *to_server, "tracking.experiment=wine", "budget.trials=8")
+    assert wait_until(lambda: bool(children(process.pid, "tracking.writer")), process)
     (writer,) = children(process.pid, "tracking.writer")
+    assert wait_until(lambda: bool(mlflow_runs(server.uri)), process, pause=0.2)
     server.stop()
     printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
