@@ -57,7 +57,7 @@ def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarr
 
 
 def encoded_columns(dataset: Dataset) -> dict[str, tuple[int, ...]]:
-    """Which of the F features that `encode` gives are made of each column of the user's, in the columns' order."""
+    """Which of the F features that `encode` gives are made of each column of the user's, in the order of the file."""
     features = dataset.features
     numbers, words, texts = _by_kind(features)
     made = [
@@ -69,7 +69,9 @@ def encoded_columns(dataset: Dataset) -> dict[str, tuple[int, ...]]:
     specs: Mapping[str, Mapping[str, Any]] = {} if dataset.reading is None else dataset.reading.specs
     # A date gives several features, each with a name of its own.
     source = {name: str(specs.get(name, {}).get("of", name)) for name in features}
-    found: dict[str, list[int]] = {name: [] for name in source.values()}
+    # The data set has all numbers before all categories.
+    order = list(features) if dataset.reading is None else list(dataset.reading.order)
+    found: dict[str, list[int]] = {name: [] for name in sorted(set(source.values()), key=order.index)}
     for place, name in enumerate(made):
         found[source[name]].append(place)
     return {name: tuple(places) for name, places in found.items()}
