@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.encoding import encoded_columns
 from lossfleet.runners.records import Record
@@ -15,9 +17,11 @@ from lossfleet.sweeps.report.mistakes import final_replicates
 if TYPE_CHECKING:
     import pandas as pd
 
-# In a sentence; and a mean of so many standard errors is no chance.
+# A sentence names so many columns, whose means are above so many standard errors and this share of the largest:
+# of fifty columns that say nothing a few are above two errors by chance.
 MOST_NAMED = 3
-ERRORS_FROM_CHANCE = 2
+FEWEST_ERRORS = 2
+LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,8 @@ class ColumnImportance:
         """The columns that matter most."""
         first = self.table.head(MOST_NAMED)
         # One split has no error.
-        first = first[first["mean"] > ERRORS_FROM_CHANCE * first["error"].fillna(0)]
+        least = np.maximum(FEWEST_ERRORS * first["error"].fillna(0), LEAST_SHARE * first["mean"].max())
+        first = first[first["mean"] > least]
         named = [f"{row.column} ({row.mean:.3f})" for row in first.itertuples(index=False)]
         said = (
             f"Columns: {self.strategy} relies most on {', '.join(named)}: so much {self.metric} is lost when "

@@ -208,6 +208,8 @@ def test_means_and_errors_are_what_a_hand_counts():
     assert (
         "relies most on a (0.300), b (0.100): " in found_in(asked({"b": 0.1, "a": 0.3}), dataset).sentence()
     )
+    small = found_in(asked({"c": 0.029, "b": 0.031, "a": 0.3}), dataset).sentence()
+    assert "relies most on a (0.300), b (0.031): " in small
     nothing = found_in(asked({"a": 0.1}, {"a": -0.1}), dataset).sentence()
     assert nothing.startswith(
         "Columns: focal loses no test macro f1 when the cells of a single one are shuff"
