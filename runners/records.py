@@ -23,7 +23,7 @@ MISTAKES = "mistakes.csv"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
 # What few records have: it is written where it is there.
-OPTIONAL = ("confusion", "mistakes")
+OPTIONAL = ("confusion", "mistakes", "importance")
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ class ReplicateRecord:
 
     The steps of a curve are epochs, but those of `lossfleet.runners.metrics.evaluation.DIAGRAMS`. `confusion` has the
     counts (true, predicted) of the test part where there are too many classes for a metric each. `mistakes` has what a
-    final one gets wrong there, see `lossfleet.runners.metrics.evaluation.mistakes`; None where it diverged, and in
-    records of earlier versions.
+    final one gets wrong there, see `lossfleet.runners.metrics.evaluation.mistakes`, `importance` by column how much of
+    the searched metric it loses there when the column is shuffled; both are None where it diverged, and in records of
+    earlier versions.
     """
 
     strategy: str
@@ -103,6 +104,7 @@ class ReplicateRecord:
     reason: str | None = None
     confusion: list[list[int]] | None = None
     mistakes: list[list[float]] | None = None
+    importance: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         # JSON turns pairs into lists.

@@ -16,6 +16,7 @@ class Stream(IntEnum):
     INITIAL = 4
     DROPOUT = 5
     HELD_OUT = 6
+    SHUFFLE = 7
 
 
 def seed_sequence(stream: Stream, *key: int) -> np.random.SeedSequence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from lossfleet.runners.portable.texts import text_features
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lossfleet.runners.data.builtin import Dataset
 
 # Directions of a column of text, and of how many of its words.
 TEXT_FEATURES = 20
@@ -32,11 +34,10 @@ def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarr
     Returns:
         (n, F) float32 a part. F depends on the table alone, so that the parts of all splits stack.
     """
-    numbers = features.select_dtypes("number").columns
-    words = features.select_dtypes("category").columns
+    numbers, words, texts = _by_kind(features)
     # Codes instead of words: scikit-learn compares them in compiled code.
     coded = features.assign(**{name: features[name].cat.codes for name in words})
-    transformer = _transformer(features, list(numbers), list(words))
+    transformer = _transformer(features, numbers, words)
     encoded = [transformer.fit_transform(coded.iloc[parts[0]])]
     encoded += [transformer.transform(coded.iloc[rows]) for rows in parts[1:]]
     # Only the width of the one-hot part comes from the whole table. A column that does not vary in training has no
@@ -45,14 +46,35 @@ def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarr
     unseen = np.flatnonzero(np.append(is_constant, ~encoded[0][:, len(numbers) :].any(axis=0)))
     for part in encoded:
         part[:, unseen] = 0
-    for name in features.columns.difference([*numbers, *words], sort=False):
-        texts = features[name].to_numpy(object)
-        spec = fit_text(texts[parts[0]])
+    for name in texts:
+        cells = features[name].to_numpy(object)
+        spec = fit_text(cells[parts[0]])
         encoded = [
-            np.concatenate([part, text_features(texts[rows], spec)], axis=1)
+            np.concatenate([part, text_features(cells[rows], spec)], axis=1)
             for part, rows in zip(encoded, parts, strict=True)
         ]
     return encoded
+
+
+def encoded_columns(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    """Which of the F features that `encode` gives are made of each column of the user's, in the order of the file."""
+    features = dataset.features
+    numbers, words, texts = _by_kind(features)
+    made = [
+        *numbers,
+        *_with_gaps(features, numbers),
+        *(name for name in words for _ in _codes(features[name])),
+        *(name for name in texts for _ in range(TEXT_FEATURES)),
+    ]
+    specs: Mapping[str, Mapping[str, Any]] = {} if dataset.reading is None else dataset.reading.specs
+    # A date gives several features, each with a name of its own.
+    source = {name: str(specs.get(name, {}).get("of", name)) for name in features}
+    # The data set has all numbers before all categories.
+    order = list(features) if dataset.reading is None else list(dataset.reading.order)
+    found: dict[str, list[int]] = {name: [] for name in sorted(set(source.values()), key=order.index)}
+    for place, name in enumerate(made):
+        found[source[name]].append(place)
+    return {name: tuple(places) for name, places in found.items()}
 
 
 def fit_text(texts: np.ndarray) -> dict[str, Any]:
@@ -94,11 +116,8 @@ def _transformer(features: pd.DataFrame, numbers: list[str], words: list[str]) -
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-    gaps = [name for name in numbers if features[name].isna().any()]
-    codes = [
-        np.arange(-1 if features[name].isna().any() else 0, len(features[name].cat.categories))
-        for name in words
-    ]
+    gaps = _with_gaps(features, numbers)
+    codes = [_codes(features[name]) for name in words]
     # Where nothing is missing the median would only cost memory. A column that is missing all through the
     # training part still needs its place.
     median = SimpleImputer(strategy="median", keep_empty_features=True) if gaps else "passthrough"
@@ -113,3 +132,19 @@ def _transformer(features: pd.DataFrame, numbers: list[str], words: list[str]) -
         ],
         sparse_threshold=0,
     )
+
+
+def _by_kind(features: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
+    """The columns of numbers, of categories and of text."""
+    numbers = list(features.select_dtypes("number"))
+    words = list(features.select_dtypes("category"))
+    return numbers, words, list(features.columns.difference([*numbers, *words], sort=False))
+
+
+def _with_gaps(features: pd.DataFrame, numbers: list[str]) -> list[str]:
+    return [name for name in numbers if features[name].isna().any()]
+
+
+def _codes(cells: pd.Series) -> np.ndarray:
+    """The codes of a column's categories, -1 for a missing one if there is one."""
+    return np.arange(-1 if cells.isna().any() else 0, len(cells.cat.categories))

@@ -128,7 +128,14 @@ def read_table(
             (str(file.path), rows)
             for file, rows in zip(files, np.diff(ends, prepend=0).tolist(), strict=True)
         ),
-        reading=Reading(ends[-1], files[0].said, features.kinds, features.specs, features.example),
+        reading=Reading(
+            rows=ends[-1],
+            said=files[0].said,
+            columns=features.kinds,
+            specs=features.specs,
+            order=[use.name for use in uses],
+            example=features.example,
+        ),
     )
     return _with_leaks(_labelled(dataset, targets[0].name))
 

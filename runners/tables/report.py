@@ -15,14 +15,15 @@ class Reading:
     """What was read of a table.
 
     Fields: rows of the file; said, what the file is, in words; columns, their names by what they became; specs, how a
-    kept model reads a feature where that is not plain; example, the first
-    cells of each column as the file has them.
+    kept model reads a feature where that is not plain; order, the names as the file has them one after the other;
+    example, the first cells of each column as the file has them.
     """
 
     rows: int
     said: tuple[str, ...]
     columns: Mapping[str, Sequence[str]]
     specs: Mapping[str, Mapping[str, Any]]
+    order: Sequence[str]
     example: Mapping[str, Sequence[Any]] = field(repr=False)
 
     def lines(self) -> list[str]:

@@ -8,6 +8,7 @@ of its own, which are put into the cell for an epoch and taken out again.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import Any
 
 import mindspore as ms
@@ -151,20 +152,22 @@ class Cells(Slots):
                 self.epochs[slot] += 1
         return losses
 
-    def logits(self, part: str) -> np.ndarray:
+    def logits(
+        self, part: str, slots: Collection[int] | None = None, shuffled: tuple[int, ...] = ()
+    ) -> np.ndarray:
         """See Slots."""
         assert self._epoch is not None
         cell = self._epoch.cell
-        rows = max(len(getattr(each.split, f"{part}_labels")) for each in self.occupants if each)
+        asked = self.taken_slots() if slots is None else slots
+        rows = max(len(self.features(slot, part)) for slot in asked)
         logits = np.zeros((self.slots, self.shape.classes, rows), np.float32)
         cell.set_train(False)
-        for slot, occupant in enumerate(self.occupants):
-            if occupant is not None:
-                self._put_in(slot)
-                features = getattr(occupant.split, f"{part}_features")
-                for first in range(0, len(features), EVALUATED_ROWS):
-                    piece = cell(Tensor(features[first : first + EVALUATED_ROWS])).asnumpy().T
-                    logits[slot, :, first : first + piece.shape[1]] = piece
+        for slot in asked:
+            self._put_in(slot)
+            features = self.features(slot, part, shuffled)
+            for first in range(0, len(features), EVALUATED_ROWS):
+                piece = cell(Tensor(features[first : first + EVALUATED_ROWS])).asnumpy().T
+                logits[slot, :, first : first + piece.shape[1]] = piece
         cell.set_train(True)
         return logits
 

@@ -6,6 +6,7 @@ is pruned leaves its slot and another enters, so the graph never changes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import mindspore as ms
@@ -127,17 +128,23 @@ class Fleet(Slots):
         self.epochs[occupied] += 1
         return np.where(occupied, losses.asnumpy().reshape(-1), np.nan)
 
-    def logits(self, part: str) -> np.ndarray:
+    def logits(
+        self, part: str, slots: Collection[int] | None = None, shuffled: tuple[int, ...] = ()
+    ) -> np.ndarray:
         """See Slots."""
-        in_use = {(each.seed, each.split_number, name) for each in self.occupants if each for name in PARTS}
+        in_use = {
+            (each.seed, each.split_number, name, shuffled)
+            for each in self.occupants
+            if each
+            for name in PARTS
+        }
         rows: dict[int, np.ndarray] = {}
-        for slot, occupant in enumerate(self.occupants):
-            if occupant is not None:
-                features = getattr(occupant.split, f"{part}_features")
-                labels = getattr(occupant.split, f"{part}_labels")
-                key = (occupant.seed, occupant.split_number, part)
-                first = self._evaluation_pool.add(key, features, labels, in_use)
-                rows[slot] = np.arange(first, first + len(labels), dtype=np.int32)
+        for slot in self.taken_slots() if slots is None else slots:
+            replicate = self._occupant(slot)
+            key = (replicate.seed, replicate.split_number, part, shuffled)
+            labels = getattr(replicate.split, f"{part}_labels")
+            first = self._evaluation_pool.add(key, self.features(slot, part, shuffled), labels, in_use)
+            rows[slot] = np.arange(first, first + len(labels), dtype=np.int32)
         count = max(len(each) for each in rows.values())
         count += -count % self._evaluation_step
         at_once = min(count, EVALUATED_ROWS)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 
 import numpy as np
 
 from lossfleet.runners.data.splits import Split
+from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate
 
@@ -36,12 +38,35 @@ class Slots(ABC):
         """Train every occupied slot for one epoch; returns the mean training loss (K,), NaN in free slots."""
 
     @abstractmethod
-    def logits(self, part: str) -> np.ndarray:
-        """Logits (K, C, N) of each slot on a part of its own split; arbitrary in free slots.
+    def logits(
+        self, part: str, slots: Collection[int] | None = None, shuffled: tuple[int, ...] = ()
+    ) -> np.ndarray:
+        """Logits (K, C, N) of slots on a part of the own split of each; arbitrary in all other slots.
 
         Args:
             part: `validation` or `test`.
+            slots: that are taken; None for all of these.
+            shuffled: the features that are shuffled, see `features`.
         """
+
+    def features(self, slot: int, part: str, shuffled: tuple[int, ...] = ()) -> np.ndarray:
+        """The features (N, F) of a part of the split in a slot.
+
+        Those that are to be shuffled move together from row to row, by the seed and split of the replicate and the
+        first of them, so that all strategies have the same rows.
+        """
+        occupant = self._occupant(slot)
+        features: np.ndarray = getattr(occupant.split, f"{part}_features")
+        if not shuffled:
+            return features
+        random = generator(Stream.SHUFFLE, occupant.seed, occupant.split_number, shuffled[0])
+        mixed, columns = features.copy(), list(shuffled)
+        mixed[:, columns] = features[random.permutation(len(features))][:, columns]
+        return mixed
+
+    def taken_slots(self) -> list[int]:
+        """The slots with a replicate."""
+        return [slot for slot, occupant in enumerate(self.occupants) if occupant is not None]
 
     def free_slots(self) -> list[int]:
         """The slots without a replicate."""
@@ -49,12 +74,15 @@ class Slots(ABC):
 
     def split(self, slot: int) -> Split:
         """The split of the replicate in a slot that is taken."""
-        occupant = self.occupants[slot]
-        if occupant is None:
-            raise ValueError(f"slot {slot} is free; expected one with a replicate")
-        return occupant.split
+        return self._occupant(slot).split
 
     def require_free(self, slot: int) -> None:
         """Raises ValueError unless a slot is free."""
         if self.occupants[slot] is not None:
             raise ValueError(f"slot {slot} is taken; expected a free one")
+
+    def _occupant(self, slot: int) -> Replicate:
+        occupant = self.occupants[slot]
+        if occupant is None:
+            raise ValueError(f"slot {slot} is free; expected one with a replicate")
+        return occupant

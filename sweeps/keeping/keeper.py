@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import shlex
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from lossfleet.runners.children import start_child
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.records import JOURNAL_FILE, Journal, Record
+from lossfleet.runners.tracking.models.registry import registered_name
 from lossfleet.sweeps.keeping.keep import MODELS, Order, chosen_strategies, is_kept, keep_strategies
 from lossfleet.sweeps.planning.plan import Plan
 
@@ -30,6 +32,7 @@ class Keeper:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._order: Order | None = None
+        self._best = ""
 
     def start_ahead(self) -> None:
         """Start a process that imports and reads the data ahead, where a core is free before the sweep's end."""
@@ -46,6 +49,7 @@ class Keeper:
             records: of the sweep.
         """
         plan = self._plan
+        self._best = best
         strategies = chosen_strategies(plan.keep.name, best, records)
         name = plan.tracking.experiment or plan.data.label
         order = Order(strategies, name, plan.keep.members, verdict)
@@ -67,7 +71,8 @@ class Keeper:
         for strategy in self._order.strategies:
             target = self._folder / MODELS / strategy
             if is_kept(self._order, records, target):
-                print(f"Model of {strategy}: {target}")
+                name = self._callable_name(strategy, target)
+                print(f"Model of {strategy}: {target}; 'lossfleet predict {name} FILE' uses it")
             else:
                 print(
                     f"there is no model of {strategy}; 'lossfleet keep {self._plan.sweep} --strategy {strategy}' "
@@ -80,6 +85,14 @@ class Keeper:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def _callable_name(self, strategy: str, target: Path) -> str:
+        """What commands call a model: of the best strategy its registered name, where it is registered."""
+        tracking = self._plan.tracking
+        # In a store that is not the default the name would need --uri.
+        if strategy != self._best or not tracking.enabled or tracking.uri or self._order is None:
+            return shlex.quote(str(target))
+        return shlex.quote(registered_name(self._order.name))
 
     def _send(self, message: object) -> None:
         if self._process is not None and self._process.stdin is not None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from lossfleet.runners.training.replicate import ReplicateFactory
     from lossfleet.sweeps.comparison.frame import Comparison
+    from lossfleet.sweeps.report.importance import ColumnImportance
 
 
 def conclude(
@@ -54,6 +55,7 @@ def conclude(
     from lossfleet.sweeps.comparison.frame import frame_from_records
     from lossfleet.sweeps.comparison.front import front_members
     from lossfleet.sweeps.comparison.summary import summary
+    from lossfleet.sweeps.report.importance import column_importance
     from lossfleet.sweeps.report.mistakes import write_mistakes
     from lossfleet.sweeps.report.tables import markdown_table, print_table
 
@@ -77,7 +79,10 @@ def conclude(
         compared(comparison)
     write_confusions(confusions, table["class_names"].iloc[0], folder / CONFUSION)
     mistakes = write_mistakes(records, comparison, factory, folder)
-    draw_figures(table, comparison, folder / "figures", note=mistakes)
+    columns = column_importance(records, comparison, table["search_metric"].iloc[0], factory.dataset)
+    draw_figures(table, comparison, folder / "figures", note=mistakes, columns=columns)
+    if columns is not None:
+        print(columns.sentence())
     if mistakes is not None:
         print(mistakes)
     return EndRecord(
@@ -154,6 +159,7 @@ def draw_figures(
     *,
     together: bool = False,
     note: str | None = None,
+    columns: ColumnImportance | None = None,
 ) -> None:
     """Draw the figures of a sweep, or what shows several together; where that fails, the result is there still.
 
@@ -163,6 +169,7 @@ def draw_figures(
         folder: for the figures.
         together: whether to draw what shows several sweeps, and only that.
         note: what the page says before the figures.
+        columns: what they matter to the best strategy, where that is known.
     """
     # The result is to be seen before they are drawn, also where the output is a pipe.
     sys.stdout.flush()
@@ -172,7 +179,7 @@ def draw_figures(
         if together:
             write_gallery(draw_curve(table, comparison), folder)
         else:
-            write_figures(table, folder, comparison, note)
+            write_figures(table, folder, comparison, note, columns)
     except Exception as error:
         print(
             f"lossfleet: warning: there are no figures ({type(error).__name__}: {error}); once that is mended "
@@ -208,7 +215,7 @@ def import_conclusion() -> None:
         "lossfleet.sweeps.comparison.summary",
         "lossfleet.sweeps.report.figures.interactive",
         "lossfleet.sweeps.report.figures.png",
-        "lossfleet.sweeps.report.mistakes",
+        "lossfleet.sweeps.report.importance",
         "lossfleet.sweeps.search.study",
         "scipy.stats",
         "sklearn.ensemble",

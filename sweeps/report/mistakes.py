@@ -40,7 +40,7 @@ def write_mistakes(
     """
     file = folder / MISTAKES
     best = comparison.table.iloc[0]
-    replicates = _replicates(records, best["strategy"], int(best["trial"]))
+    replicates = [each for each in final_replicates(records, comparison) if each.mistakes is not None]
     if not replicates:
         # Of another strategy, from before the sweep was continued.
         file.unlink(missing_ok=True)
@@ -106,14 +106,14 @@ def mistakes_table(replicates: Sequence[ReplicateRecord], dataset: Dataset, shar
     return pd.concat([table, columns], axis=1).loc[order].reset_index(drop=True)
 
 
-def _replicates(records: Iterable[Record], strategy: str, trial: int) -> list[ReplicateRecord]:
-    """The replicates of a final evaluation whose mistakes are known."""
+def final_replicates(records: Iterable[Record], comparison: Comparison) -> list[ReplicateRecord]:
+    """The replicates of the final evaluation of the best strategy."""
+    best = comparison.table.iloc[0]
+    evaluation = (best["strategy"], "final", int(best["trial"]))
     found = {
         record.replicate: record
         for record in records
-        if isinstance(record, ReplicateRecord)
-        and (record.strategy, record.stage, record.trial) == (strategy, "final", trial)
-        and record.mistakes is not None
+        if isinstance(record, ReplicateRecord) and (record.strategy, record.stage, record.trial) == evaluation
     }
     return list(found.values())
 

@@ -36,11 +36,13 @@ class ReplicateState:
     record: ReplicateRecord | None = None
     confusion: list[list[int]] | None = None
     mistakes: list[list[float]] | None = None
+    importance: dict[str, float] | None = None
 
     def start_over(self) -> None:
         """Forget what was measured, to train once more."""
         self.started, self.epochs, self.failure = time.time(), 0, None
-        self.metrics, self.curves, self.confusion, self.mistakes = {}, {}, None, None
+        self.metrics, self.curves = {}, {}
+        self.confusion = self.mistakes = self.importance = None
 
     def measure(self, metrics: Mapping[str, float], *, rung: bool) -> None:
         """Keep metrics of the current epoch, those of a rung as a curve too."""
@@ -131,6 +133,7 @@ class Job:
             reason=reason,
             confusion=replicate.confusion,
             mistakes=replicate.mistakes,
+            importance=replicate.importance,
         )
         return replicate.record
 

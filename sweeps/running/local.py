@@ -7,11 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol, TypeGuard
 
 import numpy as np
 
 from lossfleet.conf.schema import Config
+from lossfleet.runners.data.encoding import encoded_columns
 from lossfleet.runners.records import EngineRecord, Record, TrialRecord
 from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
@@ -27,6 +29,9 @@ from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring import measure
 from lossfleet.sweeps.running.size import choose_native, fleet_shapes, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
+
+# A final evaluation is asked what it depends on for so many columns, one after the other.
+MOST_COLUMNS = 50
 
 
 class JobSource(Protocol):
@@ -118,6 +123,7 @@ class LocalEngine:
         self.factory = factory
         self.queues: dict[FleetShape | CellShape, FleetQueue] = {}
         self._take = write
+        self._columns = dict(islice(encoded_columns(factory.dataset).items(), MOST_COLUMNS))
         self._watch = Stopwatch()
         self._told: set[FleetShape] = set()
         self._started = time.time()
@@ -316,7 +322,7 @@ class LocalEngine:
         }
         if at_rung:
             with self._watch("measure"):
-                measure(queue.fleet, at_rung, losses, self.factory.dataset.class_names)
+                measure(queue.fleet, at_rung, losses, self.factory.dataset.class_names, self._columns)
         return at_rung
 
     def _finish_if_done(self, job: Job, source: JobSource) -> None:

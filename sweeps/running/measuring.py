@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lossfleet.conf.metrics import split_class
+from lossfleet.conf.metrics import sign_of, split_class
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.splits import Split, row_counts
 from lossfleet.runners.metrics.classification import Outputs, classification_metrics, metric_names
@@ -23,7 +23,13 @@ Member = tuple[Job, ReplicateState]
 OF_EACH_CLASS = ("recall", "precision")
 
 
-def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray, class_names: Sequence[str]) -> None:
+def measure(
+    fleet: Slots,
+    at_rung: dict[int, Member],
+    losses: np.ndarray,
+    class_names: Sequence[str],
+    columns: Mapping[str, tuple[int, ...]],
+) -> None:
     """Metrics on the validation parts: the searched ones at every rung, those of `trial_metrics` at the last epoch.
 
     A final evaluation has all at its last epoch, and is measured on the test part too, then only. What has diverged is
@@ -34,6 +40,8 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray, class_
         at_rung: the replicates at a rung, by slot; what was measured is kept in them.
         losses: (K,), the mean training loss of each slot's epoch.
         class_names: of the data.
+        columns: of the user's, with the features that are made of each: what a final evaluation depends on is asked
+            of these.
     """
     at_rung = {
         slot: (job, run)
@@ -56,6 +64,9 @@ def measure(fleet: Slots, at_rung: dict[int, Member], losses: np.ndarray, class_
             splits = [fleet.split(slot) for slot in slots]
             members = [at_rung[slot] for slot in slots]
             _evaluate(logits[slots], test_logits[slots], splits, members, class_names)
+            asked = [slot for slot in slots if at_rung[slot][1].mistakes is not None]
+            if asked:
+                _shuffle(fleet, {slot: at_rung[slot] for slot in asked}, class_names, columns)
     for slot, (_, run) in at_rung.items():
         if run.failure is None:
             run.measure({"train_loss": float(losses[slot])}, rung=True)
@@ -152,3 +163,45 @@ def _evaluate(
         run.measure(row_counts(split), rung=False)
         if run.failure is None:
             run.mistakes = mistakes(tested.logits[index], split.test_labels, split.test_rows)
+
+
+def _shuffle(
+    fleet: Slots,
+    asked: Mapping[int, Member],
+    class_names: Sequence[str],
+    columns: Mapping[str, tuple[int, ...]],
+) -> None:
+    """How much of the searched metric replicates lose on their test parts when the cells of a column are shuffled.
+
+    It is scikit-learn's permutation_importance with one repeat a split. That one moves single columns of what a model
+    takes, of which a category has several, and asks one model at a time.
+
+    Args:
+        fleet: in whose slots the replicates are.
+        asked: those whose logits are finite, by slot, with parts of one size; their test metrics are measured.
+        class_names: of the data.
+        columns: with the features that are made of each.
+
+    Reference: Breiman 2001, Random forests.
+    """
+    slots = list(asked)
+    splits = [fleet.split(slot) for slot in slots]
+    labels = np.stack([split.test_labels for split in splits])
+    search = asked[slots[0]][0].config.search
+    importances: list[dict[str, float]] = [{} for _ in slots]
+    for column, features in columns.items():
+        metrics = classification_metrics(
+            fleet.logits("test", slots, features)[slots, :, : labels.shape[1]],
+            labels,
+            rarest_class=splits[0].rarest_class,
+            names=(search.metric,),
+            users=search.users_metrics,
+            class_names=class_names,
+        )
+        for (_, run), importance, score in zip(
+            asked.values(), importances, metrics[search.metric], strict=True
+        ):
+            lost = sign_of(search.metric) * (run.metrics[f"test_{search.metric}"] - float(score))
+            importance[column] = round(lost, 6)
+    for (_, run), importance in zip(asked.values(), importances, strict=True):
+        run.importance = importance

@@ -293,3 +293,9 @@ def test_parts_of_different_sizes_train_together_as_alone(path):
         *_, last = train_solo(each)
         expected = last.logits(each.split.test_features)
         np.testing.assert_allclose(found[slot, :, : expected.shape[1]], expected, rtol=1e-4, atol=1e-4)
+        # Other rows of its only feature, for one slot alone.
+        shuffled = fleet.logits("test", [slot], (0,))[slot, :, : expected.shape[1]]
+        of_these = last.logits(fleet.features(slot, "test", (0,)))
+        assert not np.allclose(of_these, expected, rtol=1e-2)
+        np.testing.assert_allclose(shuffled, of_these, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(fleet.logits("test"), found)

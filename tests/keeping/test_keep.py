@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sweep_records import sweep, trial
 
 from lossfleet.conf.deciding import Decision
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.schema import Keep
+from lossfleet.conf.schema import Keep, Tracking
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.commands.keep import best_strategy
 from lossfleet.sweeps.keeping import keeper as keeping
@@ -117,6 +118,30 @@ def test_what_goes_wrong_costs_the_sweep_nothing_and_says_how_to_go_on(tmp_path,
     assert not list(tmp_path.iterdir())
     unknown = Order(("ohem",), "wine", 2, "")
     assert "no final evaluation of ohem" in str(attempt(unknown, RECORDS, None, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("tracking", "name"),
+    [
+        (Tracking(), "bank-ea3e680f"),
+        (Tracking(experiment="our bank/new"), "'our bank_new'"),
+        (Tracking(enabled=False), "MODELS/focal"),
+        (Tracking(uri="sqlite:///elsewhere.db"), "MODELS/focal"),
+    ],
+)
+def test_the_best_model_has_a_name_where_it_is_registered(tmp_path, monkeypatch, capsys, tracking, name):
+    data = SimpleNamespace(label="bank-ea3e680f")
+    plan = SimpleNamespace(keep=Keep("all"), sweep="first", tracking=tracking, data=data)
+    keeper = Keeper(plan, None, tmp_path)
+    keeper.order("focal", "focal is ahead.", RECORDS)
+    monkeypatch.setattr(keeping, "attempt", lambda *_: None)
+    monkeypatch.setattr(keeping, "is_kept", lambda *_: True)
+    keeper.finish(RECORDS)
+    models = tmp_path / "models"
+    assert capsys.readouterr().out.splitlines() == [
+        f"Model of ce: {models}/ce; 'lossfleet predict {models}/ce FILE' uses it",
+        f"Model of focal: {models}/focal; 'lossfleet predict {name.replace('MODELS', str(models))} FILE' uses it",
+    ]
 
 
 def test_nothing_is_kept_where_nothing_is_wanted(tmp_path, capsys):

@@ -41,7 +41,7 @@ def member():
     config = Config("ce", choose("data", "wine"), choose("loss", "cross_entropy"))
     run = ReplicateState(0, 100, 1000, epochs=config.budget.epochs)
     job = Job("ce", "final", 3, {}, config, [run])
-    measure(fleet, {0: (job, run)}, np.zeros(1), NAMES)
+    measure(fleet, {0: (job, run)}, np.zeros(1), NAMES, {})
     return job.finish_replicate(run, "COMPLETE"), labels, logits[0].argmax(axis=0)
 
 

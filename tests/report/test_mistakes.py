@@ -126,7 +126,10 @@ def test_journals_without_mistakes_are_read_and_make_no_file(tmp_path, capsys):
     (tmp_path / "mistakes.csv").write_text("of an earlier end")
     conclude(records, tmp_path, factory("wine"))
     assert not (tmp_path / "mistakes.csv").exists()
-    assert "Mistakes" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Mistakes" not in printed
+    assert "Columns" not in printed
+    assert not (tmp_path / "figures" / "columns.png").exists()
 
 
 def test_replicates_that_were_cut_off_are_told_once(tmp_path, capsys):
@@ -174,5 +177,9 @@ def test_a_mislabelled_row_comes_first(workdir, monkeypatch, capsys):
     )
     assert first["x"] == table["x"].iloc[101] == 9.0
     assert first["tested"] == first["wrong"] >= 2
-    assert ran.notes == capsys.readouterr().out.splitlines()[-1:]
+    *_, columns, mistakes_line = capsys.readouterr().out.splitlines()
+    assert columns.startswith("Columns: ")
+    assert " relies most on x (0." in columns
+    assert "noise" not in columns
+    assert ran.notes == [mistakes_line]
     assert ran.notes[0].startswith("Mistakes: studies/odd/mistakes.csv has the ")

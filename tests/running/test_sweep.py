@@ -162,7 +162,9 @@ def test_a_sweep_keeps_its_models_and_says_where(finished):
     assert champion.description == end.sentence
     for strategy in ("ce", "ohem", "focal"):
         target = model_folder(folder, strategy)
-        assert f"Model of {strategy}: {target.relative_to(folder)}" in printed
+        place = target.relative_to(folder)
+        name = "wine" if strategy == end.best else place
+        assert f"Model of {strategy}: {place}; 'lossfleet predict {name} FILE' uses it" in printed
         description = read_model(target).description
         finals = [
             record

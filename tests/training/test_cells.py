@@ -157,6 +157,14 @@ def test_nan_stays_in_its_slot():
     logits = cells.logits("validation")
     assert np.isfinite(logits[1]).all()
     assert not np.isfinite(logits[0]).all()
+    # Where all features move together, the logits move with them.
+    features = healthy.split.validation_features
+    everything = tuple(range(features.shape[1]))
+    moved = cells.features(1, "validation", everything)
+    order = [int(np.flatnonzero((features == row).all(axis=1))[0]) for row in moved]
+    assert order != sorted(order)
+    found = cells.logits("validation", [1], everything)[1]
+    np.testing.assert_allclose(found, logits[1][:, order], rtol=1e-5, atol=1e-6)
 
 
 def test_a_cell_that_does_not_compile_trains_step_by_step_and_says_so_once(capfd, tmp_path, monkeypatch):

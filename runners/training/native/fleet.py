@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeGuard
 
@@ -138,10 +138,12 @@ class NativeFleet(Slots):
         self.epochs[list(self._members)] += 1
         return losses
 
-    def logits(self, part: str) -> np.ndarray:
+    def logits(
+        self, part: str, slots: Collection[int] | None = None, shuffled: tuple[int, ...] = ()
+    ) -> np.ndarray:
         """See Slots."""
         features = {
-            slot: getattr(each.replicate.split, f"{part}_features") for slot, each in self._members.items()
+            slot: self.features(slot, part, shuffled) for slot in (self._members if slots is None else slots)
         }
         rows = max(map(len, features.values()))
         logits = np.zeros((self.slots, self.shape.classes, rows), np.float32)
@@ -149,7 +151,7 @@ class NativeFleet(Slots):
         def predict(slot: int) -> None:
             logits[slot, :, : len(features[slot])] = self._members[slot].logits(features[slot])
 
-        self._in_threads(predict, self._members)
+        self._in_threads(predict, features)
         return logits
 
     def parameters(self) -> np.ndarray:

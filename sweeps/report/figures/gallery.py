@@ -14,10 +14,12 @@ from lossfleet.sweeps.comparison.frame import Comparison
 from lossfleet.sweeps.comparison.nested import join_outer_parts
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report.figures import predictions, scores, searches
+from lossfleet.sweeps.report.figures.columns import important_columns
 from lossfleet.sweeps.report.figures.data import by_ratio
 from lossfleet.sweeps.report.figures.letters import tell_numbers
 from lossfleet.sweeps.report.figures.marks import Drawn, Figure, Gallery, looks
 from lossfleet.sweeps.report.figures.source import NothingToShow, Source
+from lossfleet.sweeps.report.importance import ColumnImportance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +38,11 @@ FIGURES: dict[str, Callable[[Source], Figure]] = {
 PAGE = "figures.html"
 
 
-def draw_gallery(frame: pd.DataFrame, comparison: Comparison | None = None) -> Gallery:
+def draw_gallery(
+    frame: pd.DataFrame,
+    comparison: Comparison | None = None,
+    columns: ColumnImportance | None = None,
+) -> Gallery:
     """Draws every figure that has something to show.
 
     A figure that fails is left out with a warning on stderr: it must not take the others along.
@@ -44,6 +50,7 @@ def draw_gallery(frame: pd.DataFrame, comparison: Comparison | None = None) -> G
     Args:
         frame: as `frame.frame` or `frame.frame_from_records` give it, with curves.
         comparison: its summary; None makes it.
+        columns: what they matter to the best strategy of one data set; None where that is not known.
     """
     comparison = comparison or summary(frame)
     frame = join_outer_parts(frame)
@@ -60,6 +67,9 @@ def draw_gallery(frame: pd.DataFrame, comparison: Comparison | None = None) -> G
                 data,
                 partial(describe, source),
             )
+    if columns is not None:
+        look = styles[columns.strategy]
+        _add(gallery, "columns", gallery.title, partial(important_columns, columns, look))
     _add(gallery, "critical_difference", "", partial(scores.critical_difference, comparison.ranks, styles))
     gallery.drawn.extend(draw_curve(frame, comparison).drawn)
     return gallery
@@ -76,10 +86,14 @@ def draw_curve(frame: pd.DataFrame, comparison: Comparison) -> Gallery:
 
 
 def write_figures(
-    frame: pd.DataFrame, folder: Path, comparison: Comparison | None = None, note: str | None = None
+    frame: pd.DataFrame,
+    folder: Path,
+    comparison: Comparison | None = None,
+    note: str | None = None,
+    columns: ColumnImportance | None = None,
 ) -> list[Path]:
     """Draws the figures and writes them, see `draw_gallery` and `write_gallery`."""
-    return write_gallery(draw_gallery(frame, comparison), folder, note)
+    return write_gallery(draw_gallery(frame, comparison, columns), folder, note)
 
 
 def write_gallery(gallery: Gallery, folder: Path, note: str | None = None) -> list[Path]:
