@@ -31,6 +31,7 @@ IN_PROCESS = (
     "test_decided_sweep.py",
     "test_grouped_sweep.py",
     "test_mistakes.py",
+    "test_whole_tables.py",
 )
 
 # Tests pass on a machine that others load too.

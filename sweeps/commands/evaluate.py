@@ -145,9 +145,9 @@ def print_scores(scores: list[Score]) -> None:
 def _expected(score: Score) -> str:
     if score.expected is None:
         return "unknown"
-    if score.low is None or score.high is None:
+    if score.interval is None:
         return f"{score.expected:.4f}"
-    return f"{score.expected:.4f} ({score.low:.3f} to {score.high:.3f})"
+    return f"{score.expected:.4f} ({score.interval[0]:.3f} to {score.interval[1]:.3f})"
 
 
 def _difference(score: Score) -> str:

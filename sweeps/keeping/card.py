@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from lossfleet.sweeps.keeping.expectation import PREFIXES
+from lossfleet.sweeps.keeping.expectation import PREFIXES, interval_within_scale
 
 SHOWN = (
     "test_balanced_accuracy",
@@ -31,13 +30,13 @@ def model_card(description: Mapping[str, Any]) -> str:
         for name, count in zip(description["classes"], description["class_counts"], strict=True)
     ]
     scores = [
-        f"| {name.removeprefix('test_').replace('_', ' ')} | {_score(description['expected'][name], _most(name))} |"
+        f"| {name.removeprefix('test_').replace('_', ' ')} | {_score(name, description['expected'])} |"
         for name in SHOWN
         if name in description["expected"]
     ]
     prefix = PREFIXES[description["decision"]]
     recalls = [
-        f"| recall of {name} | {_score(description['expected'][f'{prefix}recall[{name}]'])} |"
+        f"| recall of {name} | {_score(f'{prefix}recall[{name}]', description['expected'])} |"
         for name in description["classes"]
         if f"{prefix}recall[{name}]" in description["expected"]
     ]
@@ -116,17 +115,9 @@ def _decision(description: Mapping[str, Any]) -> str:
     return str(description["decision"])
 
 
-def _most(metric: str) -> float:
-    """The upper end of a metric's scale."""
-    return math.inf if metric.endswith("cost") else 1.0
-
-
-def _score(score: Mapping[str, float | None], most: float = 1.0) -> str:
-    mean, low, high = score["mean"], score["low"], score["high"]
-    if low is None or high is None:
-        return f"{mean:.3f}"
-    # Student's interval knows nothing of the ends of a scale.
-    return f"{mean:.3f} ({low:.3f} to {min(high, most):.3f})"
+def _score(metric: str, expected: Mapping[str, Mapping[str, float | None]]) -> str:
+    mean, interval = expected[metric]["mean"], interval_within_scale(metric, expected[metric])
+    return f"{mean:.3f}" if interval is None else f"{mean:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def _column(column: Mapping[str, Any]) -> str:

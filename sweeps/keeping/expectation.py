@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,26 @@ def expected_scores(replicates: Sequence[ReplicateRecord]) -> dict[str, dict[str
                 error = float(values.mean()) / test.t
                 scores[name] |= {"low": test.low, "high": test.high, "error": error}
     return scores
+
+
+def interval_within_scale(metric: str, score: Mapping[str, float | None]) -> tuple[float, float] | None:
+    """The 95 % interval of a metric that the card and `evaluate` show, as far as the metric can be.
+
+    Student's t knows nothing of the ends of a scale, and its interval may reach beyond them.
+
+    Args:
+        metric: such as `test_mcc` or `recall[rare]`.
+        score: of `expected_scores`.
+
+    Returns:
+        Its ends; None where there is none.
+    """
+    low, high = score.get("low"), score.get("high")
+    if low is None or high is None:
+        return None
+    least = -1.0 if metric.endswith("mcc") else 0.0
+    most = math.inf if metric.endswith("cost") else 1.0
+    return max(low, least), min(high, most)
 
 
 def is_expected(name: str) -> bool:

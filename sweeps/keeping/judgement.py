@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lossfleet.runners.metrics.decisions import accuracy, balanced_accuracy, g_mean, macro_f1, mcc, recalls
-from lossfleet.sweeps.keeping.expectation import PREFIXES
+from lossfleet.sweeps.keeping.expectation import PREFIXES, interval_within_scale
 
 METRICS = {
     "balanced_accuracy": balanced_accuracy,
@@ -25,14 +25,14 @@ ALPHA = 0.05
 class Score(NamedTuple):
     """A metric: measured on the new rows, expected, and the p of their difference after Holm's correction.
 
-    Fields: name in words; low and high of what was expected, None where unknown, as p is where nothing can be tested.
+    Fields: name in words; interval, the ends of what was expected, None where unknown, as p is where nothing can be
+    tested.
     """
 
     name: str
     measured: float
     expected: float | None
-    low: float | None
-    high: float | None
+    interval: tuple[float, float] | None
     p: float | None
 
     @property
@@ -79,9 +79,7 @@ def judge(
             sampling = float(np.nanstd(function(drawn)))
             p = _p(measured - expected["mean"], expected, sampling, description["made"]["splits"])
         words = names.get(name, name.replace("_", " "))
-        scores.append(
-            Score(words, measured, expected.get("mean"), expected.get("low"), expected.get("high"), p)
-        )
+        scores.append(Score(words, measured, expected.get("mean"), interval_within_scale(name, expected), p))
     return _with_holm(scores)
 
 

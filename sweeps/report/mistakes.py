@@ -54,10 +54,13 @@ def write_mistakes(
     # Where other machines have trained, there is no folder of the sweep yet.
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(file, index=False)
-    return (
-        f"Mistakes: {file} has the {len(table)} test rows that {best['strategy']} gets wrong; "
-        f"the first {table['always'].sum()} are wrong in every split that tests them, as mislabelled rows would be"
+    always = table["always"].sum()
+    first = (
+        f", first the {always} that every split which tests them gets wrong, as mislabelled rows would be"
+        if always
+        else ""
     )
+    return f"Mistakes: {file} has the {len(table)} test rows that {best['strategy']} gets wrong{first}"
 
 
 def mistakes_table(replicates: Sequence[ReplicateRecord], dataset: Dataset, shares: Shares) -> pd.DataFrame:

@@ -250,10 +250,20 @@ def test_another_decision_is_set_beside_what_was_expected_of_it(workdir, capsys)
 def test_the_cost_of_new_rows_is_set_beside_that_of_the_final_evaluation():
     confusion, costs = np.array([[50, 10], [5, 35]]), [[0, 2], [8, 1]]
     description = {"classes": ["a", "b"], "costs": costs, "made": {"splits": 10}}
-    description["expected"] = {"test_decided_cost": SCORE}
+    beyond = {**SCORE, "low": -0.1, "high": 1.042}
+    description["expected"] = {
+        "test_decided_cost": SCORE,
+        "test_decided_mcc": beyond,
+        "test_decided_accuracy": beyond,
+    }
     found = {score.name: score for score in judge(confusion, description, "costs")}
     assert found["cost"].measured == pytest.approx((10 * 2 + 5 * 8 + 35 * 1) / 100)
     assert found["cost"].expected == SCORE["mean"]
+    assert [found[name].interval for name in ("cost", "mcc", "accuracy")] == [
+        (0.5, 0.7),
+        (-0.1, 1.0),
+        (0.0, 1.0),
+    ]
     assert "cost" not in {score.name for score in judge(confusion, description, "argmax")}
 
 

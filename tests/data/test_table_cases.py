@@ -17,7 +17,10 @@ from table_files import write
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import choose
 from lossfleet.runners.data.builtin import Dataset
-from lossfleet.runners.data.loading import open_dataset
+from lossfleet.runners.data.loading import open_dataset, tell_notes, tell_small_classes
+from lossfleet.runners.data.parts import Shares
+from lossfleet.runners.data.splits import make_split
+from lossfleet.runners.metrics.evaluation import confusion_names
 
 ROWS = 210
 A = np.random.default_rng(3).normal(size=ROWS).round(6)
@@ -120,13 +123,16 @@ def test_however_a_file_is_written_its_cells_are_the_same(name, content, setting
 
 
 def workbook(*sheets: list[list]) -> bytes:
-    """A workbook of Excel with text and numbers in its sheets."""
+    """A workbook of Excel with text, numbers and dates in its sheets."""
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006"
     places = range(1, len(sheets) + 1)
 
     def cell(value) -> str:
+        if isinstance(value, pd.Timestamp):
+            # A date is a number of days, in a style that says so.
+            return f'<c s="1"><v>{(value - pd.Timestamp("1899-12-30")) / pd.Timedelta(days=1)!r}</v></c>'
         is_text = isinstance(value, str)
         return f'<c t="inlineStr"><is><t>{value}</t></is></c>' if is_text else f"<c><v>{value}</v></c>"
 
@@ -142,7 +148,9 @@ def workbook(*sheets: list[list]) -> bytes:
             f'<Relationship Id="r{each}" Type="{office}/worksheet" Target="worksheets/s{each}.xml"/>'
             for each in places
         )
-        + "</Relationships>",
+        + f'<Relationship Id="style" Type="{office}/styles" Target="styles.xml"/></Relationships>',
+        "xl/styles.xml": f'<styleSheet xmlns="{main}"><cellXfs><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs>'
+        "</styleSheet>",
     }
     for place, rows in zip(places, sheets, strict=True):
         written = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
@@ -164,7 +172,7 @@ def test_excel_and_folders_of_parts_are_read(tmp_path):
     table.iloc[:100].to_parquet(parts / "part-0.parquet")
     table.iloc[100:].to_parquet(parts / "part-1.pq")
     (parts / "_SUCCESS").touch()
-    rows = table.astype({"when": str}).astype(object).to_numpy().tolist()
+    rows = table.astype(object).to_numpy().tolist()
     (tmp_path / "t.xlsx").write_bytes(workbook([["Report"], list(table), *rows], [["notes"]]))
     for path, said in ((parts, "Parquet in 2 parts"), (tmp_path / "t.xlsx", "the first of 2 sheets, S1")):
         dataset = read(path)
@@ -172,6 +180,7 @@ def test_excel_and_folders_of_parts_are_read(tmp_path):
         np.testing.assert_array_equal(dataset.features["a"], A)
         np.testing.assert_array_equal(dataset.features["n"], table["n"])
         np.testing.assert_array_equal(dataset.features["when: weekday"], days.dt.weekday)
+        np.testing.assert_allclose(dataset.features["when: days"], np.arange(ROWS))
         assert dataset.reading.columns["categories"] == ["w (3)"]
         assert dataset.class_names == ("no", "yes")
 
@@ -542,3 +551,49 @@ def test_a_decimal_that_is_given_is_that_of_every_column(tmp_path):
     # Behind semicolons, another column says which it is.
     path.write_text(lines("c;a;y", cycle("1.234", "2.500", "3.001"), COMMA, Y, separator=";"))
     assert read(path).features["c"][0] == 1234
+
+
+random = np.random.default_rng(11)
+RARE = [150, 40, 3, 2, 1, 3]
+# The columns of a file, class counts, settings, and what is said of it, small parts of classes included.
+FEW = {
+    "rows of the rarest class": (
+        {"a": random.normal(size=400), "y": ["rare"] * 5 + ["common"] * 395},
+        *({}, {"common": 395, "rare": 5}, ["fewer than 5 validation or test rows", "rare has 1 and 1"]),
+    ),
+    "values of the features": (
+        {
+            "q1": random.choice(["0", "1"], 1000),
+            "q2": random.choice(["0", "1"], 1000),
+            "y": np.where(np.arange(1000) % 11, "no", "yes"),
+        },
+        *({}, {"no": 909, "yes": 91}, ["992 of 1000 rows repeat", "each of 4 sets", "data.repeated=keep"]),
+    ),
+    "too small classes left out": (
+        {"a": random.normal(size=199), "y": np.repeat(["common", "some", "r1", "r2", "r3", "r4"], RARE)},
+        *({"rare": "drop"}, {"common": 150, "some": 40}, ["9 rows left out", "r1 (3 rows), r4 (3 rows), r2 (2 rows)"]),
+    ),
+    "rows of a hundred classes": (
+        {"a": random.normal(size=3000), "y": np.repeat([f"c{label:03d}" for label in range(100)], 30)},
+        *({}, {f"c{label:03d}": 30 for label in range(100)}, ["classes (100): c000 30, c001 30", "600 test rows"]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("columns", "settings", "counts", "said"), FEW.values(), ids=FEW)
+def test_what_there_is_little_of_is_kept_or_told(columns, settings, counts, said, tmp_path, capsys):
+    path = write(pd.DataFrame(columns).sample(frac=1, random_state=1), tmp_path / "t.csv")
+    data = choose("data", "csv", path=str(path), target="y", **settings)
+    dataset = open_dataset(data)
+    for seed in range(3):
+        split = make_split(dataset, Shares(0.2, 0.2), seed=seed, split=seed)
+        tell_notes(data, dataset, split)
+        tell_small_classes(dataset, split)
+        told = capsys.readouterr().err
+        assert all(word in told for word in said)
+        labels = np.concatenate([split.train_labels, split.validation_labels, split.test_labels])
+        found = dict(zip(dataset.class_names, np.bincount(labels).tolist(), strict=True))
+        assert found == counts
+    # Of many classes no pair is a metric.
+    names = confusion_names(dataset.class_names)
+    assert len(names) == (4 if len(counts) == 2 else 0)

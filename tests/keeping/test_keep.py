@@ -17,7 +17,12 @@ from lossfleet.conf.schema import Keep, Tracking
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.commands.keep import best_strategy
 from lossfleet.sweeps.keeping import keeper as keeping
-from lossfleet.sweeps.keeping.expectation import expected_scores, typical_rule, typical_temperature
+from lossfleet.sweeps.keeping.expectation import (
+    expected_scores,
+    interval_within_scale,
+    typical_rule,
+    typical_temperature,
+)
 from lossfleet.sweeps.keeping.keep import Order, chosen_strategies, final_evaluation
 from lossfleet.sweeps.keeping.keeper import Keeper, attempt
 
@@ -66,6 +71,22 @@ def test_expected_scores_are_the_mean_and_the_interval_of_the_corrected_t():
     assert found["error"] == pytest.approx(error)
     assert found["deviation"] == pytest.approx(np.std(scores, ddof=1))
     assert (found["low"], found["high"]) == pytest.approx((np.mean(scores) - reach, np.mean(scores) + reach))
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "interval"),
+    [
+        ("test_balanced_accuracy", (0.95, -0.02, 1.042), (0.0, 1.0)),
+        ("recall[rare]", (0.5, 0.2, 0.8), (0.2, 0.8)),
+        ("test_mcc", (0.1, -1.3, 1.5), (-1.0, 1.0)),
+        ("test_mcc", (0.1, -0.3, 0.5), (-0.3, 0.5)),
+        ("cost", (1.2, -0.1, 2.5), (0.0, 2.5)),
+        ("accuracy", (1.0, None, None), None),
+    ],
+)
+def test_intervals_end_where_a_metric_does(metric, score, interval):
+    found = interval_within_scale(metric, dict(zip(("mean", "low", "high"), score, strict=True)))
+    assert found == interval
 
 
 def test_what_cannot_be_said_is_none():

@@ -24,6 +24,8 @@ from lossfleet.sweeps.report.conclusion import conclude
 from lossfleet.sweeps.report.mistakes import mistakes_table, write_mistakes
 
 SHARES = Shares(0.2, 0.2)
+# What a comparison says of who is ahead.
+BEST = SimpleNamespace(table=pd.DataFrame({"strategy": ["focal"], "trial": [2]}))
 
 
 def finals(*mistakes: list[list[float]] | None) -> list[ReplicateRecord]:
@@ -40,7 +42,7 @@ def animals() -> Dataset:
     return Dataset("toy", features, np.arange(11) % 3, ("cat", "dog", "owl"), (), "made up", parts=parts)
 
 
-def test_the_table_is_what_a_hand_counts(animals):
+def test_the_table_is_what_a_hand_counts(animals, tmp_path):
     records = finals(
         [[6, 1, 0.9], [8, 0, 0.5], [10, 2, 0.999]],
         [[6, 2, 0.7], [8, 0, 0.75]],
@@ -56,6 +58,11 @@ def test_the_table_is_what_a_hand_counts(animals):
     ]
     names = ["row", "class", "taken_for", "tested", "wrong", "probability", "always", "size", "column class"]
     assert list(table) == names
+    line = write_mistakes(records, BEST, SimpleNamespace(dataset=animals, shares=SHARES), tmp_path)
+    assert (
+        "the 4 test rows that focal gets wrong, first the 2 that every split which tests them gets wrong"
+        in line
+    )
     once = mistakes_table(records[:1], animals, SHARES)
     assert not once["always"].any()
     assert mistakes_table(finals([], []), animals, SHARES).empty
@@ -135,12 +142,12 @@ def test_journals_without_mistakes_are_read_and_make_no_file(tmp_path, capsys):
 def test_replicates_that_were_cut_off_are_told_once(tmp_path, capsys):
     dataset = factory("wine").dataset
     full = [[row % len(dataset.labels), 0, 0.5] for row in range(MOST_MISTAKES)]
-    best = SimpleNamespace(table=pd.DataFrame({"strategy": ["focal"], "trial": [2]}))
     other = [replace(each, trial=1) for each in finals([], [], [])]
-    line = write_mistakes([*finals(full, None, full), *other], best, factory("wine"), tmp_path)
+    line = write_mistakes([*finals(full, None, full), *other], BEST, factory("wine"), tmp_path)
     assert capsys.readouterr().err.count("2,000 most confident") == 1
     assert f"the {len(dataset.labels)} test rows that focal gets wrong" in line
-    write_mistakes(finals([[5, 1, 0.9]]), best, factory("wine"), tmp_path)
+    line = write_mistakes(finals([[5, 1, 0.9]]), BEST, factory("wine"), tmp_path)
+    assert line.endswith("the 1 test rows that focal gets wrong")
     assert capsys.readouterr().err == ""
     assert len(pd.read_csv(tmp_path / "mistakes.csv")) == 1
 
