@@ -210,9 +210,13 @@ def test_compiled_equals_eager_with_gradient_and_second_derivative(loss):
     along, bent = (
         each(Tensor(logits), labels_tensor).asnumpy().astype(np.float64) for each in (gradient, second)
     )
-    for derivative, eager in ((gradient, along), (second, bent)):
-        graph = compiled(derivative)(Tensor(logits), labels_tensor).asnumpy()
-        np.testing.assert_allclose(graph, eager, rtol=1e-5, atol=2e-6 * np.abs(eager).max())
+
+    def both(logits, labels):
+        return gradient(logits, labels), second(logits, labels)
+
+    graphs = compiled(both)(Tensor(logits), labels_tensor)
+    for graph, eager in zip(graphs, (along, bent), strict=True):
+        np.testing.assert_allclose(graph.asnumpy(), eager, rtol=1e-5, atol=2e-6 * np.abs(eager).max())
 
     def oracle_total(logits):
         return (loss.oracle(logits, labels, **loss.hyperparameters()) ** 2).sum()
