@@ -63,8 +63,9 @@ def test_a_sweep_on_two_nodes_outlives_one_node_and_the_driver(cluster, tmp_path
     with postgres_server() as server, mlflow_server(server.url("mlflow"), tmp_path) as uri:
         storage = server.url("optuna")
         places = (f"engine.address={ray_cluster.address}", f"engine.storage={storage}", f"tracking.uri={uri}")
-        # In graphs, so that it lasts until both workers have come.
-        sweep = ("sweep", *SMALL, FAST, "engine=ray", "engine.native=off", *places)
+        # In graphs and for many epochs, so that it lasts until both workers have come.
+        long = ("budget.epochs=400", "engine.native=off")
+        sweep = ("sweep", *SMALL, FAST, "engine=ray", *long, *places)
         folder = folder_with(tmp_path / "user")
         driver = subprocess.Popen([LOSSFLEET, *sweep], cwd=folder, stderr=subprocess.PIPE, text=True)
         try:
