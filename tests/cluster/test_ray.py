@@ -7,11 +7,14 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from neighbours import LOSSFLEET, folder_with
 from postgres import postgres_server
 from shared_sweeps import FAST, SMALL, check_complete, mlflow_server, run, wait_for
+from sqlalchemy import create_engine, text
 
 from lossfleet.runners.cluster.work_queue import WorkQueue
 from lossfleet.sweeps.cluster.worker import is_complete
@@ -51,10 +54,18 @@ def kill_machine(node) -> None:
                 process.send_signal(number)
 
 
-def heartbeats_of(queue: WorkQueue, driver: subprocess.Popen) -> dict[str, int]:
-    """The living workers, once the driver has put the sweep up."""
+def published(queue: WorkQueue, driver: subprocess.Popen) -> bool:
+    """Whether the driver has put up what there is to do."""
     assert driver.poll() is None, driver.stderr.read()
-    return queue.workers.heartbeats() if "small" in queue.records.sweeps() else {}
+    return bool(queue.counts())
+
+
+@contextmanager
+def tasks_held_back(storage: str) -> Iterator[None]:
+    """Lock what a sweep has to do, as another worker that is just taking it would, so that nobody starts alone."""
+    with create_engine(storage).begin() as connection:
+        assert connection.execute(text("SELECT trial FROM lossfleet_tasks WHERE NOT done FOR UPDATE")).all()
+        yield
 
 
 def test_a_sweep_on_two_nodes_outlives_one_node_and_the_driver(cluster, tmp_path):
@@ -63,14 +74,16 @@ def test_a_sweep_on_two_nodes_outlives_one_node_and_the_driver(cluster, tmp_path
     with postgres_server() as server, mlflow_server(server.url("mlflow"), tmp_path) as uri:
         storage = server.url("optuna")
         places = (f"engine.address={ray_cluster.address}", f"engine.storage={storage}", f"tracking.uri={uri}")
-        # In graphs and for many epochs, so that it lasts until both workers have come.
-        long = ("budget.epochs=400", "engine.native=off")
+        # In graphs and for many epochs, so that it outlasts the machine that is killed.
+        long = ("budget.epochs=100", "engine.native=off")
         sweep = ("sweep", *SMALL, FAST, "engine=ray", *long, *places)
         folder = folder_with(tmp_path / "user")
         driver = subprocess.Popen([LOSSFLEET, *sweep], cwd=folder, stderr=subprocess.PIPE, text=True)
         try:
             queue = WorkQueue(storage, "small", create=True)
-            wait_for(lambda: len(heartbeats_of(queue, driver)) == 2, "two workers")
+            wait_for(lambda: published(queue, driver), "the sweep in the database")
+            with tasks_held_back(storage):
+                wait_for(lambda: len(queue.workers.heartbeats()) == 2, "two workers")
             ended = random.Random(KILL_SEED).randrange(4)
             wait_for(lambda: len(queue.records.ended_trials()) > ended, f"more than {ended} trials ended")
             kill_machine(node)
