@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from forks import ForkedCommand, run_command
+from forks import run_command
 from mlflow import MlflowClient
-from postgres import free_port
 
 from lossfleet.runners.cluster.work_queue import WorkQueue
 from lossfleet.runners.records import EndRecord, Record, ReplicateRecord, TrialRecord
@@ -48,30 +44,6 @@ def run(folder: Path, *arguments: str) -> str:
     done = run_command(arguments, folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@contextmanager
-def mlflow_server(store: str, folder: Path) -> Iterator[str]:
-    """An MLflow server on 127.0.0.1 over a store; gives its address."""
-    address = f"http://127.0.0.1:{(port := free_port())}"
-    place = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-    stores = ("--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"))
-    server = ForkedCommand(("server", *place, *stores), folder, module="mlflow")
-    try:
-        while not answers(f"{address}/health"):
-            assert server.poll() is None, server.errors.read_text()
-            time.sleep(0.2)
-        yield address
-    finally:
-        server.end()
-
-
-def answers(address: str) -> bool:
-    try:
-        urllib.request.urlopen(address, timeout=5).close()
-    except OSError:
-        return False
-    return True
 
 
 def results(records: list[Record]) -> dict[tuple, tuple]:

@@ -70,8 +70,9 @@ def encoded_columns(dataset: Dataset) -> dict[str, tuple[int, ...]]:
     # A date gives several features, each with a name of its own.
     source = {name: str(specs.get(name, {}).get("of", name)) for name in features}
     # The data set has all numbers before all categories.
-    order = list(features) if dataset.reading is None else list(dataset.reading.order)
-    found: dict[str, list[int]] = {name: [] for name in sorted(set(source.values()), key=order.index)}
+    order = features if dataset.reading is None else dataset.reading.order
+    made_of = set(source.values())
+    found: dict[str, list[int]] = {name: [] for name in order if name in made_of}
     for place, name in enumerate(made):
         found[source[name]].append(place)
     return {name: tuple(places) for name, places in found.items()}

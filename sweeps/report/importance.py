@@ -46,11 +46,12 @@ class ColumnImportance:
         least = np.maximum(FEWEST_ERRORS * first["error"].fillna(0), LEAST_SHARE * first["mean"].max())
         first = first[first["mean"] > least]
         named = [f"{row.column} ({row.mean:.3f})" for row in first.itertuples(index=False)]
-        said = (
-            f"Columns: {self.strategy} relies most on {', '.join(named)}: so much {self.metric} is lost when "
-        )
-        said += f"{'its' if len(named) == 1 else 'their'} cells are shuffled"
-        if not named:
+        if named:
+            said = (
+                f"Columns: {self.strategy} relies most on {', '.join(named)}: so much {self.metric} is lost "
+                f"when {'its' if len(named) == 1 else 'their'} cells are shuffled"
+            )
+        else:
             said = (
                 f"Columns: {self.strategy} loses no {self.metric} when the cells of a single one are shuffled"
             )

@@ -36,8 +36,8 @@ SIMULATED_TRIALS = 20
 
 def run(quick: bool) -> list[Report]:
     """Measure, then simulate with what was measured."""
+    from mlflow_servers import mlflow_server
     from postgres import postgres_server
-    from shared_sweeps import mlflow_server
 
     sizes, repeats = ((4,), 2) if quick else ((100, 1000), REPEATS)
     with fresh_folder() as folder, postgres_server(durable=True) as server:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from mlflow_servers import mlflow_server
 from neighbours import LOSSFLEET, folder_with
 from postgres import postgres_server
-from shared_sweeps import FAST, SMALL, check_complete, mlflow_server, run, wait_for
+from shared_sweeps import FAST, SMALL, check_complete, run, wait_for
 from sqlalchemy import create_engine, text
 
 from lossfleet.runners.cluster.work_queue import WorkQueue

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from forks import ForkedCommand
 from kept_models import CLASSES, MEMBERS, WIDTH, bank, make_model
+from postgres import free_port
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from lossfleet.runners.tables import files, reading
@@ -292,9 +293,7 @@ def served(tmp_path_factory):
     """The address of a server, started as a user starts it, and the model that it serves."""
     folder = tmp_path_factory.mktemp("served")
     made = make_model(folder / "model", costs=[[0, 1, 1], [1, 0, 1], [4, 9, 0]])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = ForkedCommand(("serve", "model", "--port", str(port)), folder)
     address = f"http://127.0.0.1:{port}"
     try:

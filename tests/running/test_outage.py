@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import resource
 import shutil
-import signal
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
-from forks import ForkedCommand
+from mlflow_servers import MlflowServer
 from whole_sweeps import (
     TINY,
     TINY_SIZE,
@@ -31,34 +28,6 @@ from whole_sweeps import (
 )
 
 LATER = "'lossfleet sync tiny' sends the rest"
-
-
-class Server:
-    """A real MLflow server on a port of its own, that can be stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        server = ("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1")
-        store = ("--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}")
-        self.process = ForkedCommand(("server", *server, *store), self.folder, module="mlflow")
-        assert wait_until(self.answers, pause=0.1)
-
-    def answers(self) -> bool:
-        assert self.process.poll() is None
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as page:
-                return page.status == 200
-        except OSError:
-            return False
-
-    def stop(self) -> None:
-        self.process.end(signal.SIGKILL)
 
 
 class Proxy:
@@ -95,17 +64,17 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory, template) -> Iterator[Server]:
+def started(tmp_path_factory, template) -> Iterator[MlflowServer]:
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(template, folder / "server.db")
-    server = Server(folder)
+    server = MlflowServer(f"sqlite:///{folder / 'server.db'}", folder)
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def server(started) -> Server:
+def server(started) -> MlflowServer:
     """The server, started again where a test before left it stopped."""
     if started.process.poll() is not None:
         started.start()

@@ -18,6 +18,7 @@ import pytest
 import sweep_records
 from mlflow import MlflowClient
 from mlflow_sweeps import EXPERIMENT, mirror, read_runs
+from postgres import free_port
 from werkzeug.serving import make_server
 
 from lossfleet.conf.errors import UserError
@@ -197,11 +198,8 @@ def test_a_database_of_another_mlflow_is_noticed_at_once(revision, words, tmp_pa
 
 def test_a_dead_server_is_a_user_error(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with pytest.raises(UserError, match="cannot be read"):
-        read_replicates(uri=f"http://127.0.0.1:{port}")
+        read_replicates(uri=f"http://127.0.0.1:{free_port()}")
 
 
 def test_a_server_ends_with_what_it_has_started(monkeypatch):

@@ -7,13 +7,13 @@ import json
 import os
 import re
 import shutil
-import socket
 import sqlite3
 import zlib
 from pathlib import Path
 
 import pytest
 from forks import ForkedCommand
+from postgres import free_port
 from whole_sweeps import succeed, wait_until
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
@@ -47,9 +47,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(folder):
     """The addresses of the trials and of the charts of the experiment that `lossfleet ui` prints."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = ForkedCommand(("ui", "--port", str(port)), folder)
     try:
         shown = wait_until(lambda: "charts: " in server.printed.read_text(), server, pause=0.2)
