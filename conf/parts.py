@@ -16,8 +16,9 @@ from lossfleet.conf.targets import bad_target, load_target, reason_of, target_si
 
 # What a target of each group is given by those who call it; everything else that it takes are settings.
 GIVEN: dict[str, frozenset[str]] = {
-    "loss": frozenset({"logits", "labels", "class_weight", "class_counts", "class_prior"}),
+    "loss": frozenset({"logits", "labels", "class_weight", "class_counts", "class_prior", "valid"}),
     "mining": frozenset({"losses", "labels", "valid"}),
+    "mixing": frozenset({"labels", "partner_labels", "class_counts", "random"}),
     "sampler": frozenset({"features", "labels", "draws", "random", "random_state"}),
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),
@@ -151,7 +152,8 @@ class Part:
         signature, weights, given = self.signature, self.class_weights, self._given()
         parameters = {name: each for name, each in signature.parameters.items() if name not in weights}
         if weights:
-            parameters |= target_signature("loss", CLASS_WEIGHTS).parameters
+            known = target_signature("loss", CLASS_WEIGHTS).parameters
+            parameters |= {name: known[name] for name in known if name not in parameters}
         names = self.settings
         rules: dict[str, Rule] = {}
         for name in [*(name for name in parameters if name in names), *sorted(names.keys() - parameters)]:

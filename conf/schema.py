@@ -145,6 +145,7 @@ class Tracking:
 class Config:
     """Everything that one training run depends on, and the raw search space around it.
 
+    `defer` is the share of the epochs before classes are weighted and examples resampled.
     `references` are estimators of scikit-learn's kind that a sweep sets its strategies beside.
     """
 
@@ -153,6 +154,8 @@ class Config:
     loss: Part = field(metadata={"group": "loss"})
     mining: Part = part_field("mining", "none")
     sampler: Part = part_field("sampler", "shuffle")
+    mixing: Part = part_field("mixing", "none")
+    defer: float = setting(float, 0.0, at_least=0, at_most=1, example="0.8")
     model: Part = part_field("model", "mlp")
     optimizer: Part = part_field("optimizer", "adamw")
     schedule: Part = part_field("schedule", "constant")
@@ -183,10 +186,19 @@ class Config:
         # A frozen dataclass can only be completed this way.
         object.__setattr__(self, "references", tuple(map(_as_reference, self.references)))
         self._check_classes()
+        self._check_mixing()
         check_engine(self.engine)
         check_evaluation(self.evaluation, self.data)
         check_decision(self.decision, self.search.all_metrics, self.data)
         check_search(self.search, self.pruner, self.budget.replicates, self.budget.trials)
+
+    def _check_mixing(self) -> None:
+        if self.mixing.target is not None and self.mining.target is not None:
+            raise UserError(
+                what=f"mixing={self.mixing.name} is set beside mining={self.mining.name}",
+                expected="one of them: a mixed example has two labels, and hardness is that of one",
+                hint="write mining=none or mixing=none",
+            )
 
     def _check_classes(self) -> None:
         classes = self.data.classes

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import mindspore as ms
-import numpy as np
 from mindspore import Tensor, nn, ops
 
 from lossfleet.losses.checks import check_number, check_reduction
+from lossfleet.losses.class_values import ClassValues, class_weight
 from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
 from lossfleet.losses.reductions import reduce_losses
 from lossfleet.losses.sigmoid import sigmoid_focal_loss
@@ -38,9 +37,11 @@ class FocalLoss(nn.Cell):
     | float16 logits                     | computed in float16         | computed and returned in float32   | e^12 is out of float16's range |
 
     Args:
-        weight: (C,), at least 0. None: 1.
+        weight: (C,), at least 0, a list, array or Tensor. None: 1.
         gamma: at least 0; 0 is cross-entropy.
         reduction: "mean" (over the examples, not over their weights), "sum" or "none".
+        label_smoothing: in [0, 1].
+        ignore_index: the index label whose examples have loss 0; they count in the mean. None: no such label.
 
     Inputs:
         logits: (N, C), (N, C, L) or (N, C, H, W), float.
@@ -56,19 +57,35 @@ class FocalLoss(nn.Cell):
         Lin et al. 2017, Focal loss for dense object detection, arXiv 1708.02002.
     """  # noqa: E501
 
-    def __init__(self, weight: Tensor | None = None, gamma: float = 2.0, reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        weight: ClassValues | None = None,
+        gamma: float = 2.0,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+        ignore_index: int | None = None,
+    ) -> None:
         super().__init__()
-        check_weight(weight)
         check_number("gamma", gamma, (), 0.0, None, False)
+        check_number("label_smoothing", label_smoothing, (), 0.0, 1.0, False)
         check_reduction(reduction)
-        self.weight = weight
+        self.weight = class_weight(weight)
         self.gamma = gamma
         self.reduction = reduction
+        self.label_smoothing = label_smoothing
+        self.ignore_index = ignore_index
 
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
         if labels.ndim == logits.ndim and labels.shape[1] == 1:
             labels = labels.squeeze(1)
-        losses = softmax_focal_loss(logits, labels, gamma=self.gamma, class_weight=self.weight)
+        losses = softmax_focal_loss(
+            logits,
+            labels,
+            gamma=self.gamma,
+            class_weight=self.weight,
+            label_smoothing=self.label_smoothing,
+            ignore_index=self.ignore_index,
+        )
         return reduce_losses(losses, self.reduction)
 
 
@@ -81,7 +98,7 @@ class CrossEntropyLoss(nn.Cell):
     and by the number of examples if they are probabilities.
 
     Args:
-        weight: (C,), at least 0. None: 1.
+        weight: (C,), at least 0, a list, array or Tensor. None: 1.
         ignore_index: the index label whose examples do not count.
         reduction: "mean", "sum" or "none".
         label_smoothing: in [0, 1].
@@ -99,16 +116,15 @@ class CrossEntropyLoss(nn.Cell):
 
     def __init__(
         self,
-        weight: Tensor | None = None,
+        weight: ClassValues | None = None,
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        check_weight(weight)
         check_number("label_smoothing", label_smoothing, (), 0.0, 1.0, False)
         check_reduction(reduction)
-        self.weight = weight
+        self.weight = class_weight(weight)
         self.ignore_index = ignore_index
         self.reduction = reduction
         self.label_smoothing = label_smoothing
@@ -142,7 +158,7 @@ class WeightedCrossEntropyLoss(nn.Cell):
     cross-entropy, whatever classes a batch holds: use it where losses are compared at one learning rate.
 
     Args:
-        weight: (C,), at least 0.
+        weight: (C,), at least 0, a list, array or Tensor.
         reduction: "mean", "sum" or "none".
 
     Inputs:
@@ -156,13 +172,12 @@ class WeightedCrossEntropyLoss(nn.Cell):
         TypeError, ValueError: an argument or input has a wrong type, shape or value; the message says which.
     """
 
-    def __init__(self, weight: Tensor, reduction: str = "mean") -> None:
+    def __init__(self, weight: ClassValues, reduction: str = "mean") -> None:
         super().__init__()
         if weight is None:
-            raise TypeError("weight is None; expected a Tensor (C,), or use CrossEntropyLoss")
-        check_weight(weight)
+            raise TypeError("weight is None; expected one for each class (C,), or use CrossEntropyLoss")
         check_reduction(reduction)
-        self.weight = weight
+        self.weight = class_weight(weight)
         self.reduction = reduction
 
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -266,17 +281,3 @@ class SigmoidFocalLoss(nn.Cell):
         return reduce_losses(
             sigmoid_focal_loss(logits, labels, gamma=self.gamma, alpha=self.alpha), self.reduction
         )
-
-
-def check_weight(weight: Tensor | None) -> None:
-    """Checks class weights before there are logits: their length is checked with the first logits."""
-    if weight is None:
-        return
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"weight is of type {type(weight).__name__}; expected a Tensor (C,) or None")
-    if weight.ndim != 1:
-        raise ValueError(f"weight has shape {weight.shape}; expected (C,), one weight for each class")
-    values = ops.cast(weight, ms.float32).asnumpy()
-    wrong = ~(np.isfinite(values) & (values >= 0))
-    if wrong.any():
-        raise ValueError(f"weight contains {values[wrong][0]:g}; expected finite numbers of at least 0")

@@ -139,6 +139,31 @@ def check_class_weight(class_weight: Any, shape: tuple[int, ...]) -> None:
 
 
 @Check
+def check_class_counts(name: str, values: Any, shape: tuple[int, ...]) -> None:
+    """Numbers (C,) or (N, C), above 0, of the classes of logits (N, C, ...)."""
+    _check_tensor(name, values)
+    given = tuple(values.shape)
+    if given not in ((shape[1],), tuple(shape[:2])):
+        raise ValueError(
+            f"{name} has shape {given}; expected ({shape[1]},), one number for each class, or {tuple(shape[:2])}"
+        )
+    numbers = _values(values)
+    if numbers is not None and not (np.isfinite(numbers) & (numbers > 0)).all():
+        wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))][0]
+        raise ValueError(f"{name} contains {wrong:g}; expected finite numbers above 0")
+
+
+@Check
+def check_index_labels(labels: Any, logits: Any) -> None:
+    """Labels that are class indices: what depends on the label has no meaning for a distribution."""
+    if tuple(labels.shape) == tuple(logits.shape):
+        raise ValueError(
+            f"labels has shape {tuple(labels.shape)}, that of logits; expected class indices "
+            f"{tuple(logits.shape[:1] + logits.shape[2:])}"
+        )
+
+
+@Check
 def check_same_shape(name: str, value: Any, losses: Any) -> None:
     """An argument that goes with each loss, losses being (..., B)."""
     _check_floats("losses", losses)

@@ -274,6 +274,17 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype == ms.float64 else ops.cast(values, ms.float32)
 
 
+def of_classes(values: Tensor, logits: Tensor) -> Tensor:
+    """Values (C,) or (N, C) of the classes as they broadcast with logits (N, C, ...), in their type."""
+    return ops.cast(values, logits.dtype).reshape((-1, logits.shape[1]) + (1,) * (logits.ndim - 2))
+
+
+def with_class_axis(values: Any, axes: int) -> Any:
+    """Values over the leading axes of losses with so many axes, as they broadcast with logits (N, C, ...)."""
+    values = over_leading_axes(values, axes)
+    return ops.expand_dims(values, 1) if isinstance(values, Tensor) and values.ndim else values
+
+
 def over_leading_axes(values: Any, axes: int) -> Any:
     """A Tensor over the leading axes of something with so many axes, as it broadcasts; others unchanged."""
     if not isinstance(values, Tensor) or values.ndim == 0:

@@ -15,7 +15,8 @@ replaces y by (1 - e) y + e / C.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import mindspore as ms
 from annotated_types import Ge
@@ -25,10 +26,13 @@ from lossfleet.losses.checks import check_class_weight, check_number, check_soft
 from lossfleet.losses.modes import focal_losses, label_focal_losses
 from lossfleet.losses.numerics import (
     at_least_float32,
+    label_focal,
     log_odds_of_each,
+    of_classes,
     one_hot,
     over_leading_axes,
     sum_of_classes,
+    with_class_axis,
 )
 from lossfleet.losses.stacked import stacked_as, stacked_focal
 
@@ -62,7 +66,7 @@ def softmax_cross_entropy(
     Reference:
         Good 1952, Rational decisions; label smoothing: Szegedy et al. 2015, arXiv 1512.00567.
     """
-    return _loss(logits, labels, 0.0, class_weight, label_smoothing, ignore_index)
+    return _focal(logits, labels, 0.0, class_weight, label_smoothing, ignore_index)
 
 
 @stacked_as(stacked_focal, times_class_weight=True)
@@ -98,13 +102,52 @@ def softmax_focal_loss(
         Lin et al. 2017, Focal loss for dense object detection, arXiv 1708.02002, equation 5.
     """
     check_number("gamma", gamma, logits.shape[:1] + logits.shape[2:], 0.0, None, False)
-    return _loss(logits, labels, gamma, class_weight, label_smoothing, ignore_index)
+    return _focal(logits, labels, gamma, class_weight, label_smoothing, ignore_index)
+
+
+def softmax_losses(
+    logits: Tensor,
+    labels: Tensor,
+    of_log_odds: Callable[[Tensor, bool], Tensor],
+    class_weight: Tensor | None,
+    label_smoothing: float | Tensor,
+    ignore_index: int | None,
+) -> Tensor:
+    """The losses (N, ...) that a function of the log-odds of the label gives, or of every class that may be it.
+
+    Args:
+        logits, labels, class_weight, label_smoothing, ignore_index: as `softmax_cross_entropy` has them.
+        of_log_odds: takes log-odds (N, ...), or (N, C, ...) with True.
+    """
+
+    def of_label(logits: Tensor, labels: Tensor) -> Tensor:
+        return of_log_odds(label_focal(logits, labels, 0.0)[1], False)
+
+    return _loss(logits, labels, of_label, of_log_odds, class_weight, label_smoothing, ignore_index)
+
+
+def _focal(
+    logits: Tensor,
+    labels: Tensor,
+    gamma: float | Tensor,
+    class_weight: Tensor | None,
+    label_smoothing: float | Tensor,
+    ignore_index: int | None,
+) -> Tensor:
+    def of_label(logits: Tensor, labels: Tensor) -> Tensor:
+        return label_focal_losses(logits, labels, over_leading_axes(gamma, labels.ndim))
+
+    def of_log_odds(log_odds: Tensor, of_classes: bool) -> Tensor:
+        return focal_losses(log_odds, with_class_axis(gamma, logits.ndim - 1))
+
+    return _loss(logits, labels, of_label, of_log_odds, class_weight, label_smoothing, ignore_index)
 
 
 def _loss(
     logits: Tensor,
     labels: Tensor,
-    gamma: float | Tensor,
+    of_label: Callable[[Tensor, Tensor], Tensor],
+    of_log_odds: Callable[[Tensor, bool], Tensor],
     class_weight: Tensor | None,
     label_smoothing: float | Tensor,
     ignore_index: int | None,
@@ -119,43 +162,29 @@ def _loss(
         counts = ops.cast(labels != ignore_index, logits.dtype)
         labels = ops.select(labels != ignore_index, labels, ops.zeros_like(labels))
     if are_indices and not isinstance(label_smoothing, Tensor) and label_smoothing == 0:
-        losses = _of_indices(logits, labels, gamma, class_weight)
+        losses = weighted(of_label(logits, ops.cast(labels, ms.int32)), logits, labels, class_weight)
     else:
         labels = _distribution(logits, labels, label_smoothing)
-        losses = _of_distribution(logits, labels, gamma, class_weight)
+        if class_weight is not None:
+            labels = labels * of_classes(class_weight, logits)
+        losses = sum_of_classes(labels * of_log_odds(log_odds_of_each(logits), True))
     return losses if counts is None else losses * counts
 
 
-def _of_indices(logits: Tensor, labels: Tensor, gamma: float | Tensor, class_weight: Tensor | None) -> Tensor:
-    labels = ops.cast(labels, ms.int32)
-    losses = label_focal_losses(logits, labels, over_leading_axes(gamma, labels.ndim))
+def weighted(losses: Tensor, logits: Tensor, labels: Tensor, class_weight: Tensor | None) -> Tensor:
+    """Losses (N, ...) times the class weights, (C,) or (N, C), of their labels."""
+    check_class_weight(class_weight, logits.shape)
     if class_weight is None:
         return losses
-    class_weight = ops.cast(class_weight, logits.dtype)
+    labels, class_weight = ops.cast(labels, ms.int32), ops.cast(class_weight, logits.dtype)
     if class_weight.ndim == 1:
         return losses * ops.gather(class_weight, labels, 0)
     of_label = ops.gather_elements(class_weight, 1, labels.reshape(labels.shape[0], -1))
     return losses * of_label.reshape(labels.shape)
 
 
-def _of_distribution(
-    logits: Tensor, labels: Tensor, gamma: float | Tensor, class_weight: Tensor | None
-) -> Tensor:
-    log_odds = log_odds_of_each(logits)
-    if class_weight is not None:
-        class_weight = ops.cast(class_weight, logits.dtype)
-        labels = labels * class_weight.reshape((-1, logits.shape[1]) + (1,) * (logits.ndim - 2))
-    return sum_of_classes(labels * focal_losses(log_odds, _with_class_axis(gamma, logits.ndim - 1)))
-
-
 def _distribution(logits: Tensor, labels: Tensor, label_smoothing: float | Tensor) -> Tensor:
     """Labels as a distribution (N, C, ...), smoothed."""
     labels = one_hot(labels, logits) if labels.ndim < logits.ndim else ops.cast(labels, logits.dtype)
-    smoothing = _with_class_axis(label_smoothing, logits.ndim - 1)
+    smoothing = with_class_axis(label_smoothing, logits.ndim - 1)
     return labels * (1.0 - smoothing) + smoothing * (1.0 / logits.shape[1])
-
-
-def _with_class_axis(values: Any, axes: int) -> Any:
-    """Values over the leading axes of the losses, as they broadcast with (N, C, ...)."""
-    values = over_leading_axes(values, axes)
-    return ops.expand_dims(values, 1) if isinstance(values, Tensor) and values.ndim else values

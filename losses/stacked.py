@@ -1,4 +1,4 @@
-"""Focal loss of many models at once, in the form that a fleet trains fastest in.
+"""Losses of many models at once, in the form that a fleet trains fastest in.
 
 A loss may name such a form of its own by `stacked_as`. The loss itself stays the definition: a test holds the form to
 it, and whoever trains one model calls the loss.
@@ -13,8 +13,29 @@ from typing import Any, TypeVar
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
+from numpy.typing import ArrayLike
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What a loss makes of the logits z before cross-entropy takes them, by what is known of the classes.
+
+        s_c = scale_c z_c + offset_c, less margin_c where c is the label
+
+    Attributes:
+        scale, offset, margin: a number, or an array (C,).
+    """
+
+    scale: ArrayLike = 1.0
+    offset: ArrayLike = 0.0
+    margin: ArrayLike = 0.0
+
+    def rows(self, classes: int) -> np.ndarray:
+        """Scale, offset and margin of each class, (3, C) float32."""
+        parts = (self.scale, self.offset, self.margin)
+        return np.stack([np.broadcast_to(np.asarray(each, np.float32), classes) for each in parts])
 
 
 @dataclass(frozen=True)
@@ -25,21 +46,27 @@ class StackedForm:
         function: takes logits (K, C, B), labels (K, B) and keywords.
         constants: numbers among its keywords that are no settings of the loss.
         times_class_weight: the loss is what it returns times the class weight of the label.
+        adjustment: gives what is made of the logits first, from class counts (C,) and settings of the loss.
     """
 
     function: Callable[..., Tensor]
     constants: tuple[tuple[str, float], ...] = ()
     times_class_weight: bool = False
+    adjustment: Callable[..., Adjustment] | None = None
 
 
 def stacked_as(
-    function: Callable[..., Tensor], *, times_class_weight: bool = False, **constants: float
+    function: Callable[..., Tensor],
+    *,
+    times_class_weight: bool = False,
+    adjustment: Callable[..., Adjustment] | None = None,
+    **constants: float,
 ) -> Callable[[Function], Function]:
     """Marks a loss that is a case of another function, which a fleet calls instead.
 
     Losses of the same function share a graph, so a loss that is a case of another costs no graph of its own.
     """
-    form = StackedForm(function, tuple(constants.items()), times_class_weight)
+    form = StackedForm(function, tuple(constants.items()), times_class_weight, adjustment)
 
     def mark(original: Function) -> Function:
         original.stacked_form = form  # type: ignore[attr-defined]
@@ -131,6 +158,22 @@ def stacked_focal(logits: Tensor, labels: Tensor, *, gamma: Tensor) -> Tensor:
         (K, B).
     """
     return ops.squeeze(_stacked_focal(logits, labels, ops.expand_dims(gamma, 1))[0], 1)
+
+
+def adjusted_logits(logits: Tensor, labels: Tensor, scale: Tensor, offset: Tensor, margin: Tensor) -> Tensor:
+    """What an `Adjustment` makes of the logits of many models.
+
+    Args:
+        logits: (K, C, B) float32.
+        labels: (K, B) int32 in 0..C-1.
+        scale, offset, margin: (K, C).
+
+    Returns:
+        (K, C, B).
+    """
+    one_hot = ops.one_hot(labels, logits.shape[1], 1.0, 0.0, 1)
+    of_label = one_hot * ops.expand_dims(margin, 2)
+    return logits * ops.expand_dims(scale, 2) + ops.expand_dims(offset, 2) - of_label
 
 
 def log1p(x: Tensor) -> Tensor:

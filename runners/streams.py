@@ -17,6 +17,7 @@ class Stream(IntEnum):
     DROPOUT = 5
     HELD_OUT = 6
     SHUFFLE = 7
+    MIXING = 8
 
 
 def seed_sequence(stream: Stream, *key: int) -> np.random.SeedSequence:

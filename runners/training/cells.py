@@ -21,7 +21,7 @@ from lossfleet.runners.training.fleet import EVALUATED_ROWS
 from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import StackedObjective, at_step, unstack
 from lossfleet.runners.training.pool import Key
-from lossfleet.runners.training.replicate import Replicate, learning_rates, seeds_of_dropouts
+from lossfleet.runners.training.replicate import Replicate, learning_rates, mixture, seeds_of_dropouts
 from lossfleet.runners.training.shape import CellShape
 from lossfleet.runners.training.slots import Slots
 from lossfleet.runners.training.solo import initial_cell
@@ -34,6 +34,7 @@ class CellEpoch(nn.Cell):
         super().__init__()
         self.cell = cell
         self.steps = shape.steps
+        self.mixes = shape.mixes
         self.objective = StackedObjective(shape.objective, 1, shape.batch_size)
         self.update = shape.optimizer.update
         self.weights = ParameterTuple(cell.trainable_params())
@@ -49,10 +50,18 @@ class CellEpoch(nn.Cell):
         numbers: tuple[Tensor, ...],
         given: tuple[Tensor, ...],
         share: Tensor,
+        partner_labels: Tensor | None,
+        partner_share: Tensor | None,
     ) -> Tensor:
         """The loss of a batch; a method, since a closure cannot be derived."""
         logits = ops.expand_dims(ops.transpose(self.cell(examples), (1, 0)), 0)
-        return (self.objective(logits, labels, numbers, given, share) * share).sum()
+        loss = (self.objective(logits, labels, numbers, given, share) * share).sum()
+        if not self.mixes:
+            return loss
+        return (
+            loss
+            + (self.objective(logits, partner_labels, numbers, given, partner_share) * partner_share).sum()
+        )
 
     def construct(
         self,
@@ -65,6 +74,7 @@ class CellEpoch(nn.Cell):
         given: Tensor,
         coefficients: Tensor,
         seeds: Tensor,
+        *mixing: Tensor,
     ) -> Tensor:
         """The mean training loss; parameters and moments are changed in place.
 
@@ -73,6 +83,7 @@ class CellEpoch(nn.Cell):
             features: the training rows (rows, F).
             plan: (S, B) int32; labels, shares: (S, 1, B); numbers, given, coefficients: as in TrainEpoch.
             seeds: (S, D) int32, of the dropouts.
+            mixing: where examples are mixed (S, B) int32, (S, 1, B) int32, (S, 1, B) and (S, B), as in TrainEpoch.
         """
         numbers, given, coefficients = unstack(numbers), unstack(given), unstack(coefficients)
         total = ops.zeros((), ms.float32)
@@ -80,8 +91,13 @@ class CellEpoch(nn.Cell):
             for index in range(len(self.seeds)):
                 ops.assign(self.seeds[index], seeds[step][index])
             examples = ops.gather(features, plan[step], 0)
+            of_partners, share_of_partners = None, None
+            if self.mixes:
+                own = ops.expand_dims(mixing[3][step], 1)
+                examples = examples * own + ops.gather(features, mixing[0][step], 0) * (1.0 - own)
+                of_partners, share_of_partners = mixing[1][step], mixing[2][step]
             loss, gradients = ms.value_and_grad(self.loss, None, self.weights)(
-                examples, labels[step], numbers, given, shares[step]
+                examples, labels[step], numbers, given, shares[step], of_partners, share_of_partners
             )
             of_step = at_step(coefficients, step)
             for index in range(len(self.weights)):
@@ -213,11 +229,22 @@ class Cells(Slots):
         present = (places < len(order)).reshape(shape.steps, 1, -1)
         labels = replicate.labels[plan][:, None]
         weight = np.ones(labels.shape, np.float32)
+        known = replicate.given_at(epoch)
         if shape.objective.times_class_weight:
-            weight = replicate.given["class_weight"][labels]
+            weight = known["class_weight"][labels]
         shares = weight * present / present.sum(2, keepdims=True)
+        mixing: tuple[np.ndarray, ...] = ()
+        if shape.mixes:
+            mixed = mixture(replicate, epoch)
+            turn = places % len(order)
+            partners = mixed.partners[turn].reshape(shape.steps, -1)
+            kept, of_label = mixed.shares[:, turn].reshape(2, shape.steps, 1, -1)
+            of_partners = replicate.labels[partners][:, None]
+            other = known["class_weight"][of_partners] if shape.objective.times_class_weight else 1.0
+            mixing = (partners, of_partners, other * shares / weight * (1 - of_label), kept[:, 0])
+            shares = shares * of_label
         config = replicate.config
-        numbers, given = shape.objective.packed(config.loss, config.mining, replicate.given, shape.batch_size)
+        numbers, given = shape.objective.packed(config.loss, config.mining, known, shape.batch_size)
         step = np.arange(1, shape.steps + 1)[:, None] + epoch * shape.steps
         assert self._epoch is not None
         dropouts = len(self._epoch.seeds)
@@ -233,6 +260,7 @@ class Cells(Slots):
             to_tensor(shape.optimizer.packed(self._rates[slot][epoch][:, None], decay, step)),
             # One column at least: a graph takes no empty array.
             to_tensor(seeds_of_dropouts(replicate, epoch, max(1, dropouts))),
+            *map(to_tensor, mixing),
         )
 
 

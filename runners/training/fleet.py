@@ -23,7 +23,13 @@ from lossfleet.runners.models.stacked import (
 from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import Predict, TrainEpoch
 from lossfleet.runners.training.pool import Key, Pool
-from lossfleet.runners.training.replicate import Replicate, dropout_masks, learning_rates
+from lossfleet.runners.training.replicate import (
+    Replicate,
+    deferred_epochs,
+    dropout_masks,
+    learning_rates,
+    mixture,
+)
 from lossfleet.runners.training.shape import FleetShape
 from lossfleet.runners.training.slots import Slots
 
@@ -70,7 +76,7 @@ class Fleet(Slots):
         self._valid = self._make_valid()
         objective = shape.objective
         self._numbers = np.ones((max(1, objective.count), slots, shape.batch_size), np.float32)
-        self._given = np.ones((max(1, len(objective.given)), slots, shape.classes), np.float32)
+        self._given = np.ones((objective.rows, slots, shape.classes), np.float32)
         self._class_weight = np.zeros((slots, shape.classes), np.float32)
         self._learning_rates: list[np.ndarray] = [np.zeros((1, shape.steps))] * slots
         self._weight_decay = np.zeros(slots)
@@ -84,20 +90,23 @@ class Fleet(Slots):
     def enter(self, slot: int, replicate: Replicate) -> None:
         """See Slots."""
         self.require_free(slot)
-        config = replicate.config
         self._offsets[slot] = self._pool.add(
             replicate.rows_key, replicate.features, replicate.labels, self._row_sets()
         )
         self.occupants[slot] = replicate
         self.epochs[slot] = 0
-        objective = self.shape.objective
-        self._numbers[:, slot], self._given[:, slot] = objective.packed(
-            config.loss, config.mining, replicate.given, self.shape.batch_size
-        )
-        self._class_weight[slot] = replicate.given["class_weight"] if objective.times_class_weight else 1.0
+        self._give(slot, replicate, 0)
         self._learning_rates[slot] = learning_rates(replicate)
-        self._weight_decay[slot] = config.optimizer["weight_decay"]
+        self._weight_decay[slot] = replicate.config.optimizer["weight_decay"]
         self._entering[slot] = replicate
+
+    def _give(self, slot: int, replicate: Replicate, epoch: int) -> None:
+        """Put what the loss of a replicate is given in an epoch where the graph takes it from."""
+        config, objective, given = replicate.config, self.shape.objective, replicate.given_at(epoch)
+        self._numbers[:, slot], self._given[:, slot] = objective.packed(
+            config.loss, config.mining, given, self.shape.batch_size
+        )
+        self._class_weight[slot] = given["class_weight"] if objective.times_class_weight else 1.0
 
     def leave(self, slot: int) -> None:
         """See Slots."""
@@ -108,9 +117,13 @@ class Fleet(Slots):
     def train_epoch(self) -> np.ndarray:
         """See Slots."""
         self._admit()
+        for slot, occupant in enumerate(self.occupants):
+            if occupant is not None and 0 < self.epochs[slot] == deferred_epochs(occupant.config):
+                self._give(slot, occupant, int(self.epochs[slot]))
         plan = self._plan()
         labels = self._pool.labels[plan]
-        weight = self._class_weight[np.arange(self.slots)[:, None], labels]
+        weight = self._class_weight[np.arange(self.slots)[:, None], labels] * self._valid
+        mixing = self._mixing(weight) if self.shape.mixes else ()
         *self._state, losses = self._call(
             self._train_epoch,
             Tensor(0, ms.int32),
@@ -118,11 +131,12 @@ class Fleet(Slots):
             self._pool.tensor,
             to_tensor(plan),
             to_tensor(labels),
-            to_tensor(weight * self._valid),
+            to_tensor(weight),
             to_tensor(self._masks()),
             to_tensor(self._numbers),
             to_tensor(self._given),
             to_tensor(self._coefficients()),
+            *map(to_tensor, mixing),
         )
         occupied = np.array([occupant is not None for occupant in self.occupants])
         self.epochs[occupied] += 1
@@ -206,6 +220,30 @@ class Fleet(Slots):
             if occupant is not None:
                 plan[slot, : shape.train_rows] = occupant.plan[self.epochs[slot]] + self._offsets[slot]
         return plan.reshape(self.slots, shape.steps, shape.batch_size).transpose(1, 0, 2)
+
+    def _mixing(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The partners of this epoch's draws, their labels and shares, and what the draws keep, each (S, K, B).
+
+        Args:
+            weight: (S, K, B), what the draws count in their batches, of which their own shares are left.
+        """
+        shape = self.shape
+        partners = np.zeros((self.slots, shape.steps * shape.batch_size), np.int32)
+        shares = np.ones((2, *partners.shape), np.float32)
+        for slot, occupant in enumerate(self.occupants):
+            if occupant is not None:
+                mixed = mixture(occupant, int(self.epochs[slot]))
+                partners[slot, : shape.train_rows] = mixed.partners + self._offsets[slot]
+                shares[:, slot, : shape.train_rows] = mixed.shares
+        partners, of_features, of_label = (
+            each.reshape(self.slots, shape.steps, -1).transpose(1, 0, 2) for each in (partners, *shares)
+        )
+        labels = self._pool.labels[partners]
+        of_partners = (
+            self._class_weight[np.arange(self.slots)[:, None], labels] * self._valid * (1 - of_label)
+        )
+        weight *= of_label
+        return partners, labels, of_partners, of_features
 
     def _make_valid(self) -> np.ndarray:
         """(S, 1, B): 1 / (size of the batch), 0 in the empty places of a ragged last batch."""

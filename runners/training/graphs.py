@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from lossfleet.losses.stacked import adjusted_logits
 from lossfleet.runners.models.stacked import StackedModel, trainable
 from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.shape import FleetShape
@@ -35,7 +36,8 @@ class StackedObjective(nn.Cell):
         self.loss, self.loss_numbers = objective.loss.function, objective.loss.numbers
         self.loss_constants = dict(objective.loss.constants)
         self.given = objective.given
-        self.times_class_weight = objective.times_class_weight
+        self.times_class_weight, self.adjusts = objective.times_class_weight, objective.adjusts
+        self.by_valid = objective.by_valid
         self.mines, self.mines_by_label = objective.mining is not None, objective.mines_by_label
         if objective.mining is not None:
             self.mining, self.mining_numbers = objective.mining.function, objective.mining.numbers
@@ -57,7 +59,7 @@ class StackedObjective(nn.Cell):
             logits: (K, C, B).
             labels: (K, B) int32.
             numbers: H times (K, B), the hyperparameters of the loss and then those of the mining.
-            given: D times (K, C), what the data knows.
+            given: D times (K, C), what the data knows, and last what an `Adjustment` says.
             share: (K, B), what an example counts in its batch, see TrainEpoch.
         """
         keywords = dict(self.loss_constants)
@@ -65,10 +67,15 @@ class StackedObjective(nn.Cell):
             keywords[self.loss_numbers[index]] = numbers[index]
         for index in range(len(self.given)):
             keywords[self.given[index]] = given[index]
+        valid = ops.cast(share > 0, ms.float32)
+        if self.by_valid:
+            keywords["valid"] = valid
+        if self.adjusts:
+            first = len(self.given)
+            logits = adjusted_logits(logits, labels, given[first], given[first + 1], given[first + 2])
         losses = self.loss(logits, labels, **keywords)
         if not self.mines:
             return losses
-        valid = ops.cast(share > 0, ms.float32)
         keywords = dict(self.mining_constants)
         for index in range(len(self.mining_numbers)):
             # Of each member, not of each example.
@@ -89,6 +96,7 @@ class TrainEpoch(nn.Cell):
     def __init__(self, shape: FleetShape, model: StackedModel, slots: int) -> None:
         super().__init__()
         self.steps = shape.steps
+        self.mixes = shape.mixes
         self.model = model
         self.objective = StackedObjective(shape.objective, slots, shape.batch_size)
         self.update = shape.optimizer.update
@@ -105,10 +113,19 @@ class TrainEpoch(nn.Cell):
         numbers: tuple[Tensor, ...],
         given: tuple[Tensor, ...],
         share: Tensor,
+        partner_labels: Tensor | None,
+        partner_share: Tensor | None,
     ) -> Tensor:
-        """What each example adds to its member's loss, (K, B); a method, since a closure cannot be derived."""
+        """What each example adds to its member's loss, (K, B); a method, since a closure cannot be derived.
+
+        Times its share, but for mixed examples, where the shares of two labels are in it.
+        """
         logits = self.model(parameters, examples, masks)
-        return self.objective(logits, labels, numbers, given, share)
+        losses = self.objective(logits, labels, numbers, given, share)
+        if not self.mixes:
+            return losses
+        of_partners = self.objective(logits, partner_labels, numbers, given, partner_share)
+        return losses * share + of_partners * partner_share
 
     @ms.jit
     def construct(
@@ -125,6 +142,7 @@ class TrainEpoch(nn.Cell):
         numbers: Tensor,
         given: Tensor,
         coefficients: Tensor,
+        *mixing: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The parameters and moments after the epoch and each slot's mean training loss (K, 1, 1).
 
@@ -138,6 +156,8 @@ class TrainEpoch(nn.Cell):
             masks: (S, K, rows, B) for dropout, else anything.
             numbers: (H, K, B), given: (D, K, C), as StackedObjective has them.
             coefficients: (N, S, K, 1), from the optimizer.
+            mixing: where examples are mixed plan, labels and shares of their partners, and (S, K, B), the share that
+                an example's own features keep.
         """
         # Taken apart once: in the loop each slice would be a kernel a step.
         numbers, given, coefficients = unstack(numbers), unstack(given), unstack(coefficients)
@@ -145,9 +165,24 @@ class TrainEpoch(nn.Cell):
         while step < self.steps:
             examples = ops.gather(pool, plan[step], 0)
             share = shares[step]
+            of_partners, share_of_partners, sensitivity = None, None, share
+            if self.mixes:
+                own = ops.expand_dims(mixing[3][step], 2)
+                examples = examples * own + ops.gather(pool, mixing[0][step], 0) * (1.0 - own)
+                of_partners, share_of_partners = mixing[1][step], mixing[2][step]
+                sensitivity = ops.ones_like(share)
             # Each example's share of the mean is the sensitivity of its loss.
             losses, gradient = ms.value_and_grad(self.losses, 0, None, False, False, True)(
-                parameters, examples, masks[step], labels[step], numbers, given, share, share
+                parameters,
+                examples,
+                masks[step],
+                labels[step],
+                numbers,
+                given,
+                share,
+                of_partners,
+                share_of_partners,
+                sensitivity,
             )
             parameters, first_moment, second_moment = self.update(
                 parameters,
@@ -157,7 +192,7 @@ class TrainEpoch(nn.Cell):
                 at_step(coefficients, step),
                 self.trainable,
             )
-            total = total + losses * share
+            total = total + losses * sensitivity
             step = step + 1
         mean = self.product(ops.expand_dims(total, 1), self.column) / self.steps
         return parameters, first_moment, second_moment, mean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfleet.conf.evaluations import RESAMPLED, Evaluation
+from lossfleet.conf.parts import named_part
 from lossfleet.conf.schema import Config, Data, Part
 from lossfleet.losses.weights import class_weights
 from lossfleet.runners.cache import ByteBoundedCache
@@ -44,7 +46,7 @@ class Replicate:
     """What all engines share: examples, index plan, what the loss is given, layers and initial parameters.
 
     plan (epochs, n) points into the rows; rows_key names them, so that replicates of the same rows can share
-    them; given has `class_weight`, `class_counts` and `class_prior`, each (C,) float32. A model that is an nn.Cell of
+    them; given is what `given_to_loss` gives. A model that is an nn.Cell of
     the user's has no layers, and makes its initial parameters itself.
     """
 
@@ -58,6 +60,12 @@ class Replicate:
     given: Mapping[str, np.ndarray]
     layers: tuple[Layer, ...] | None
     initial: tuple[tuple[np.ndarray, ...], ...]
+
+    def given_at(self, epoch: int) -> Mapping[str, np.ndarray]:
+        """What its loss is given in an epoch, counted from 0: no class weights before `defer` says."""
+        if epoch >= deferred_epochs(self.config):
+            return self.given
+        return {**self.given, "class_weight": np.ones_like(self.given["class_weight"])}
 
     @property
     def features(self) -> np.ndarray:
@@ -114,17 +122,14 @@ class ReplicateFactory:
     def replicate(self, config: Config, *, seed: int, split: int) -> Replicate:
         """The replicate of a configuration on a (seed, split) pair."""
         parts = self.split(seed, split)
-        key = rows_key(config.sampler, seed, split)
-        rows = self._rows.get(key, lambda: Rows(*training_rows(config.sampler, parts, seed=seed)))
-        plan = self._plan(config, parts.draws, rows.labels, seed, split)
-        return make_replicate(config, parts, rows, plan, seed=seed, split_number=split, key=key)
-
-    def _plan(self, config: Config, draws: int, labels: np.ndarray, seed: int, split: int) -> np.ndarray:
-        """The index plan; trials that differ in loss or optimizer alone have the same one."""
-        return self._plans.get(
-            (config.sampler, config.budget.epochs, seed, split),
-            lambda: index_plan(config.sampler, draws, labels, seed=seed, epochs=config.budget.epochs),
+        key = rows_key(config, seed, split)
+        rows = self._rows.get(key, lambda: drawn_rows(config, parts, seed=seed))
+        # Trials that differ in loss or optimizer alone have the same plan.
+        plan = self._plans.get(
+            (config.sampler, config.budget.epochs, resampled_from(config), seed, split),
+            lambda: drawn_plan(config, parts, rows, seed=seed),
         )
+        return make_replicate(config, parts, rows, plan, seed=seed, split_number=split, key=key)
 
 
 def make_replicate(
@@ -161,9 +166,41 @@ def make_replicate(
     )
 
 
-def rows_key(sampler: Part, seed: int, split: int) -> tuple[object, ...]:
+def rows_key(config: Config, seed: int, split: int) -> tuple[object, ...]:
     """What names the training rows of a replicate: its split, and the sampler where it makes rows of its own."""
-    return (seed, split, sampler) if makes_rows(sampler) else (seed, split)
+    if not makes_rows(config.sampler):
+        return (seed, split)
+    return (seed, split, config.sampler, resampled_from(config) > 0)
+
+
+def resampled_from(config: Config) -> int:
+    """The epoch, counted from 0, from which examples are resampled; before it they are shuffled."""
+    return 0 if config.sampler == named_part("sampler", "shuffle") else deferred_epochs(config)
+
+
+def drawn_rows(config: Config, split: Split, *, seed: int) -> Rows:
+    """The rows that index plans point into: of the training part, or made by the sampler, the former first if both."""
+    features, labels = training_rows(config.sampler, split, seed=seed)
+    if makes_rows(config.sampler) and resampled_from(config):
+        features = np.concatenate([split.train_features, features])
+        labels = np.concatenate([split.train_labels, labels])
+    return Rows(features, labels)
+
+
+def drawn_plan(config: Config, split: Split, rows: Rows, *, seed: int) -> np.ndarray:
+    """The index plan (epochs, draws): shuffled before `resampled_from`, then the sampler's."""
+    epochs, first = config.budget.epochs, resampled_from(config)
+    # Made rows come behind the training part where there are both.
+    offset = len(split.train_labels) if makes_rows(config.sampler) and first else 0
+    plans = []
+    if first:
+        shuffle = named_part("sampler", "shuffle")
+        plans.append(index_plan(shuffle, split.draws, split.train_labels, seed=seed, epochs=first))
+    if first < epochs:
+        labels = rows.labels[offset:]
+        plan = index_plan(config.sampler, split.draws, labels, seed=seed, epochs=epochs - first)
+        plans.append(plan + np.int32(offset))
+    return np.concatenate(plans)
 
 
 def given_to_loss(loss: Part, class_counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -175,15 +212,54 @@ def given_to_loss(loss: Part, class_counts: np.ndarray) -> dict[str, np.ndarray]
         class_counts: (C,) int, the training part before any resampling.
 
     Returns:
-        `class_weight`, of mean 1 over the training examples; `class_counts`; `class_prior`, n_c / n.
+        `class_weight`, of mean 1 over the training examples; `class_counts`; `class_prior`, n_c / n; and (3, C), the
+        rows of its `Adjustment` if it has one, as `adjustment`.
     """
+    from lossfleet.runners.training.objective import stacked_form
+
     weighting = {name: loss[name] for name in loss.class_weights}
     given = {
         "class_weight": class_weights(class_counts, **weighting),
         "class_counts": class_counts,
         "class_prior": class_counts / class_counts.sum(),
     }
+    form = stacked_form(loss)
+    if form is not None and form.adjustment is not None:
+        named = inspect.signature(form.adjustment).parameters
+        settings = {name: value for name, value in loss.arguments.items() if name in named}
+        given["adjustment"] = form.adjustment(class_counts, **settings).rows(len(class_counts))
     return {name: values.astype(np.float32) for name, values in given.items()}
+
+
+def deferred_epochs(config: Config) -> int:
+    """How many epochs are trained before classes are weighted and examples resampled."""
+    return round(config.defer * config.budget.epochs)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """What the draws of an epoch are mixed with.
+
+    Fields: partners (n,) int32, rows of the training examples; shares (2, n) float32, of the features and of the label
+    that a draw keeps, its partner having the rest.
+    """
+
+    partners: np.ndarray
+    shares: np.ndarray
+
+
+def mixture(replicate: Replicate, epoch: int) -> Mixture:
+    """The partners of an epoch's draws, the same draws in another order, with what `mixing` makes of the two labels."""
+    draws = replicate.plan[epoch]
+    random = generator(Stream.MIXING, replicate.seed, replicate.split_number, epoch)
+    partners = random.permutation(draws).astype(np.int32)
+    shares = replicate.config.mixing.call(
+        labels=replicate.labels[draws],
+        partner_labels=replicate.labels[partners],
+        class_counts=replicate.split.class_counts,
+        random=random,
+    )
+    return Mixture(partners, np.ascontiguousarray(np.stack(shares), np.float32))
 
 
 def dropout_masks(replicate: Replicate, epoch: int) -> list[np.ndarray]:

@@ -22,6 +22,7 @@ class Shape:
     batch_size: int
     optimizer: Optimizer
     objective: Objective
+    mixes: bool
 
     @property
     def steps(self) -> int:
@@ -55,9 +56,10 @@ def shape_of(config: Config, *, features: int, classes: int, train_rows: int) ->
         "train_rows": train_rows,
         "batch_size": config.batch_size,
     }
+    mixes = config.mixing.target is not None
     objective = Objective.of(config.loss, config.mining, stacked=True)
     # Each member has its own learning rate and decay, as data.
     optimizer = replace(config.optimizer.call(), lr=1.0, weight_decay=0.0)
     if layers is None:
-        return CellShape(**sizes, optimizer=optimizer, objective=objective, model=config.model)
-    return FleetShape(**sizes, optimizer=optimizer, objective=objective, layers=layers)
+        return CellShape(**sizes, optimizer=optimizer, objective=objective, mixes=mixes, model=config.model)
+    return FleetShape(**sizes, optimizer=optimizer, objective=objective, mixes=mixes, layers=layers)

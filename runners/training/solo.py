@@ -6,21 +6,24 @@ the loss, optimizer or loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from lossfleet.conf.schema import Config
 from lossfleet.runners.models.build import build_cell
 from lossfleet.runners.models.dropout import dropout_seeds
 from lossfleet.runners.models.layers import Dropout, Layer
 from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.replicate import (
+    Mixture,
     Replicate,
     dropout_masks,
     learning_rates,
+    mixture,
     seeds_of_dropouts,
 )
 
@@ -80,10 +83,15 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
     ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
     cell = initial_cell(replicate) if cell is None else cell
     optimizer = replicate.config.optimizer.call().stock(list(cell.trainable_params()))
-    loss_of_batch = batch_loss(replicate)
+    loss_of_batch: Callable[..., Tensor]
 
-    def forward(examples: Tensor, labels: Tensor, *masks: tuple[Tensor, ...]) -> Tensor:
-        return loss_of_batch(cell(examples, *masks), labels)
+    def forward(
+        examples: Tensor, labels: tuple[Tensor, ...], shares: tuple[Tensor, ...], *masks: tuple[Tensor, ...]
+    ) -> Tensor:
+        logits = cell(examples, *masks)
+        if not shares:
+            return loss_of_batch(logits, labels[0])
+        return loss_of_batch(logits, labels[0], shares[0]) + loss_of_batch(logits, labels[1], shares[1])
 
     value_and_gradient = ms.value_and_grad(forward, None, optimizer.parameters)
     rates = learning_rates(replicate)
@@ -92,14 +100,14 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
     cell.set_train(True)
     for epoch, order in enumerate(replicate.plan):
         losses = []
+        loss_of_batch = batch_loss(replicate.config, replicate.given_at(epoch))
+        mixed = None if replicate.config.mixing.target is None else mixture(replicate, epoch)
         seeds_of_epoch = seeds_of_dropouts(replicate, epoch, len(seeds))
         for step, (rows, masks) in enumerate(_batches(replicate, order, epoch)):
             ops.assign(optimizer.param_groups[0]["lr"], Tensor(rates[epoch, step], ms.float32))
             for seed, value in zip(seeds, seeds_of_epoch[step], strict=True):
                 ops.assign(seed, Tensor(value, ms.int32))
-            loss, gradients = value_and_gradient(
-                Tensor(replicate.features[rows]), Tensor(replicate.labels[rows]), *masks
-            )
+            loss, gradients = value_and_gradient(*_batch(replicate, rows, mixed, step), *masks)
             optimizer(gradients)
             losses.append(float(loss.asnumpy()))
         progress.training_loss.append(float(np.mean(losses)))
@@ -116,30 +124,50 @@ def initial_cell(replicate: Replicate) -> nn.Cell:
     return cell
 
 
-def batch_loss(replicate: Replicate) -> Callable[[Tensor, Tensor], Tensor]:
+def _batch(
+    replicate: Replicate, rows: np.ndarray, mixed: Mixture | None, step: int
+) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The examples of a batch and their labels (B,); where they are mixed, both labels and the share of each."""
+    features, labels = replicate.features[rows], replicate.labels[rows]
+    if mixed is None:
+        return Tensor(features), (Tensor(labels),), ()
+    first = step * replicate.config.batch_size
+    partners = mixed.partners[first : first + len(rows)]
+    of_features, of_label = mixed.shares[:, first : first + len(rows)]
+    features = of_features[:, None] * features + (1 - of_features[:, None]) * replicate.features[partners]
+    both = (Tensor(labels), Tensor(replicate.labels[partners]))
+    return Tensor(features), both, (Tensor(of_label), Tensor(1 - of_label))
+
+
+def batch_loss(config: Config, given: Mapping[str, np.ndarray]) -> Callable[..., Tensor]:
     """The configured loss of a batch, reduced as every strategy's is: the mean over the examples that count.
 
     Args:
-        replicate: its loss and mining, and what the loss is given.
+        config: its loss and mining.
+        given: what the loss is given, see `given_to_loss`.
 
     Returns:
-        A function of logits (B, C) and labels (B,) int32 that returns a scalar.
+        A function of logits (B, C), labels (B,) int32 and, where labels are mixed, what of each example's loss counts
+        (B,), that returns a scalar.
     """
-    config = replicate.config
     objective = Objective.of(config.loss, config.mining, stacked=False)
     numbers = objective.numbers(config.loss, config.mining)
-    given = {name: Tensor(replicate.given[name][None]) for name in objective.given}
+    known = {name: Tensor(given[name][None]) for name in objective.given}
 
-    def loss_of_batch(logits: Tensor, labels: Tensor) -> Tensor:
+    def loss_of_batch(logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
         # Losses are written for the logits (K, C, B) of K models.
         logits, labels = ops.expand_dims(logits.T, 0), ops.expand_dims(labels, 0)
         own = iter(numbers)
         settings = {
             name: Tensor(np.full(labels.shape, next(own), np.float32)) for name in objective.loss.numbers
         }
+        if objective.by_valid:
+            settings["valid"] = ops.ones(labels.shape, ms.float32)
         losses = objective.loss.function(
-            logits, labels, **dict(objective.loss.constants), **settings, **given
+            logits, labels, **dict(objective.loss.constants), **settings, **known
         )
+        if share is not None:
+            losses = losses * share
         if objective.mining is None:
             return losses.mean()
         settings = {name: Tensor([float(next(own))], ms.float32) for name in objective.mining.numbers}

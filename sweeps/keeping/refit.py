@@ -11,13 +11,13 @@ import numpy as np
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.builtin import Dataset
-from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
+from lossfleet.runners.data.samplers import makes_rows
 from lossfleet.runners.data.splits import Split, long_tail_counts
 from lossfleet.runners.portable.model import Encoder
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.tables.reading import MISSING
-from lossfleet.runners.training.replicate import Replicate, Rows, make_replicate
+from lossfleet.runners.training.replicate import Replicate, drawn_plan, drawn_rows, make_replicate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,7 +162,7 @@ def portable_kinds(config: Config, replicate: Replicate) -> list[str]:
 
 def whole_replicate(config: Config, split: Split, seed: int) -> Replicate:
     """A member in training: a configuration on the split of `whole_split`, with a seed of its own."""
-    rows = Rows(*training_rows(config.sampler, split, seed=seed))
-    plan = index_plan(config.sampler, split.draws, rows.labels, seed=seed, epochs=config.budget.epochs)
+    rows = drawn_rows(config, split, seed=seed)
+    plan = drawn_plan(config, split, rows, seed=seed)
     key = ("whole", seed) if makes_rows(config.sampler) else ("whole",)
     return make_replicate(config, split, rows, plan, seed=seed, split_number=WHOLE_SPLIT, key=key)

@@ -65,7 +65,7 @@ class FleetQueue:
             if not self.waiting:
                 break
             job, run = self.waiting[0]
-            if not self.fleet.has_room(rows_key(job.config.sampler, run.seed, run.split)):
+            if not self.fleet.has_room(rows_key(job.config, run.seed, run.split)):
                 break
             self.waiting.popleft()
             try:
@@ -256,7 +256,7 @@ class LocalEngine:
             )
         page_rows = train_rows
         if any(may_make_rows(study) for study in studies):
-            page_rows = len(split.class_counts) * largest_class
+            page_rows = train_rows + len(split.class_counts) * largest_class
         pages = number_of_pages(
             shape,
             slots=slots,

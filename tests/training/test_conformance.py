@@ -139,7 +139,7 @@ def check_objective(
     ]
     slopes = [slope_of(logits[k].astype(float), labels[k], *definition, settings) for k in range(MEMBERS)]
 
-    solo = batch_loss(SimpleNamespace(config=config, given=given))
+    solo = batch_loss(config, given)
     found = [float(solo(Tensor(logits[k].T), Tensor(labels[k])).asnumpy()) for k in range(MEMBERS)]
     np.testing.assert_allclose(found, expected, rtol=2e-5)
 

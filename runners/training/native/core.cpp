@@ -15,15 +15,24 @@ constexpr int EVALUATED_ROWS = 64;
 
 thread_local std::string reason;
 
+void check(const std::int32_t* plan, std::int64_t planned, const std::int32_t* labels, std::int64_t rows, int classes) {
+    for (std::int64_t n = 0; n < planned; ++n) {
+        if (plan[n] < 0 || plan[n] >= rows) Arguments::fail("a plan with row " + std::to_string(plan[n]));
+        const int label = labels[plan[n]];
+        if (label < 0 || label >= classes) Arguments::fail("a label of " + std::to_string(label));
+    }
+}
+
 void train(const Arguments& given) {
-    enum { LAYERS, PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, CHOICES, NUMBERS,
-           COEFFICIENTS, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS, COUNT };
+    enum { LAYERS, PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, ADJUSTMENT,
+           PARTNERS, MIXING, CHOICES, NUMBERS, COEFFICIENTS, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS, COUNT };
     given.require_count(COUNT);
-    const auto* choices = given.integers(CHOICES, {3});
+    const auto* choices = given.integers(CHOICES, {4});
     const int batch_size = choices[0];
     if (batch_size < 1 || batch_size > LARGEST) Arguments::fail("a batch of " + std::to_string(batch_size));
     const auto mining = Mining(choices[1]);
     const auto optimizer = OptimizerKind(choices[2]);
+    const bool mixes = choices[3] != 0;
     if (mining < Mining::NONE || mining > Mining::RATIO) Arguments::fail("an unknown mining");
     if (optimizer < OptimizerKind::ADAMW || optimizer > OptimizerKind::NESTEROV) Arguments::fail("an unknown optimizer");
 
@@ -39,44 +48,58 @@ void train(const Arguments& given) {
     const auto* plan = given.integers(PLAN, {ANY});
     const std::int64_t planned = given.size(PLAN, 0), steps = (planned + batch_size - 1) / batch_size;
     const auto* labels = given.integers(LABELS, {rows});
-    for (std::int64_t n = 0; n < planned; ++n) {
-        if (plan[n] < 0 || plan[n] >= rows) Arguments::fail("a plan with row " + std::to_string(plan[n]));
-        const int label = labels[plan[n]];
-        if (label < 0 || label >= classes) Arguments::fail("a label of " + std::to_string(label));
-    }
+    check(plan, planned, labels, rows, classes);
+    // Without mixing they are anything, as the masks.
+    const auto* partners = mixes ? given.integers(PARTNERS, {planned}) : nullptr;
+    const auto* of_features = mixes ? given.floats(MIXING, {2, planned}) : nullptr;
+    if (mixes && mining != Mining::NONE) Arguments::fail("mining of mixed examples");
+    if (mixes) check(partners, planned, labels, rows, classes);
     std::int64_t units = 0;
     for (const auto* dropout : network.dropouts) units += dropout->inputs;
     // Without dropouts it is anything, since a graph takes no empty array.
     const auto* masks = units ? given.floats(MASKS, {steps, units, batch_size}) : nullptr;
-    // gamma, what the mining keeps, and two numbers of the optimizer.
-    const auto* numbers = given.floats(NUMBERS, {4});
+    // gamma, epsilon and smoothing of the loss, what the mining keeps, and two numbers of the optimizer.
+    const auto* numbers = given.floats(NUMBERS, {6});
+    const auto *class_weight = given.floats(CLASS_WEIGHT, {classes}), *adjustment = given.floats(ADJUSTMENT, {3, classes});
+    const Loss minimised{classes, numbers[0], numbers[1], numbers[2], class_weight, adjustment, adjustment + classes,
+                         adjustment + 2 * classes, mining, numbers[3]};
     const bool is_adamw = optimizer == OptimizerKind::ADAMW;
     const auto* coefficients = given.floats(COEFFICIENTS, {is_adamw ? 3 : 2, steps});
     auto* loss = given.floats(LOSS, {1});
-    Objective objective(classes, batch_size, numbers[0], given.floats(CLASS_WEIGHT, {classes}), mining, numbers[1]);
+    Objective objective(minimised, batch_size);
 
     float total = 0.0f;
-    std::vector<std::int32_t> labels_of_batch(batch_size);
+    std::vector<std::int32_t> labels_of_batch(batch_size), labels_of_partners(batch_size);
+    std::vector<float> shares(batch_size), shares_of_partners(batch_size);
     for (std::int64_t step = 0; step < steps; ++step) {
         const auto* batch = plan + step * batch_size;
         const int examples = int(std::min<std::int64_t>(batch_size, planned - step * batch_size));
         for (int n = 0; n < examples; ++n) {
             network.put(n, features + batch[n] * given.size(FEATURES, 1));
             labels_of_batch[n] = labels[batch[n]];
+            if (!mixes) continue;
+            const auto place = step * batch_size + n;
+            network.mix(n, of_features[place], features + partners[place] * given.size(FEATURES, 1));
+            labels_of_partners[n] = labels[partners[place]];
+            shares[n] = of_features[planned + place];
+            shares_of_partners[n] = 1.0f - shares[n];
         }
         for (auto* dropout : network.dropouts) {
             dropout->drop(masks, batch_size, examples);
             masks += std::int64_t(dropout->inputs) * batch_size;
         }
         const Matrix& logits = network.forward(examples);
-        total += objective(logits, labels_of_batch.data(), network.slopes.back(), examples);
+        Matrix& slopes = network.slopes.back();
+        total += objective(logits, labels_of_batch.data(), mixes ? shares.data() : nullptr, slopes, examples);
+        if (mixes)
+            total += objective(logits, labels_of_partners.data(), shares_of_partners.data(), slopes, examples, true);
         network.backward(examples);
         const float* now = coefficients + step;
         for (const auto& layer : network.layers) {
             auto* own = layer->parameters();
-            if (own && is_adamw) step_adamw(*own, numbers[2], numbers[3], now[0], now[steps], now[2 * steps]);
+            if (own && is_adamw) step_adamw(*own, numbers[4], numbers[5], now[0], now[steps], now[2 * steps]);
             if (own && !is_adamw)
-                step_sgd(*own, numbers[2], optimizer == OptimizerKind::NESTEROV, now[0], now[steps]);
+                step_sgd(*own, numbers[4], optimizer == OptimizerKind::NESTEROV, now[0], now[steps]);
         }
     }
     *loss = total / float(steps);
@@ -121,7 +144,8 @@ int guarded(Function function, int count, void** values, int* ranks, std::int64_
 extern "C" {
 
 // Arguments: layers (L, 3) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
-// plan (n,) int32, masks (S, units, B), class_weight (C,), choices (batch size, mining, optimizer) int32, numbers (4,),
+// plan (n,) int32, masks (S, units, B), class_weight (C,), adjustment (3, C), partners (n,) int32 and mixing (2, n) of
+// features and of labels, choices (batch size, mining, optimizer, whether it mixes) int32, numbers (6,),
 // coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training loss (1,).
 int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(train, count, values, ranks, shapes, types);

@@ -15,12 +15,14 @@ from lossfleet.runners.training.native import translation
 from lossfleet.runners.training.native.build import obstacle
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.pool import Key
-from lossfleet.runners.training.replicate import Replicate
+from lossfleet.runners.training.replicate import Replicate, mixture
 from lossfleet.runners.training.shape import CellShape, FleetShape
 from lossfleet.runners.training.slots import Slots
 
 # The places of the arguments that change from epoch to epoch.
-PLAN, MASKS, COEFFICIENTS = 6, 7, 11
+PLAN, MASKS, CLASS_WEIGHT, PARTNERS, MIXING, COEFFICIENTS = 6, 7, 8, 10, 11, 14
+# In the place of what is not there.
+NO_PARTNERS, NO_MIXING = np.zeros(1, np.int32), np.ones((2, 1), np.float32)
 
 
 def trains_natively(shape: FleetShape | CellShape, native: str) -> TypeGuard[FleetShape]:
@@ -57,6 +59,9 @@ class Member:
             self._plan(0),
             np.ones((1, 1, 1), np.float32),
             self.replicate.given["class_weight"],
+            translation.adjustment(self.shape, self.replicate),
+            NO_PARTNERS,
+            NO_MIXING,
             translation.choices(self.shape),
             translation.numbers(self.shape, self.replicate),
             self._coefficients[0],
@@ -66,6 +71,11 @@ class Member:
         """Train for an epoch, counted from 0; returns the mean training loss."""
         self._call.set(PLAN, self._plan(epoch))
         self._call.set(MASKS, translation.masks(self.shape, self.replicate, epoch))
+        self._call.set(CLASS_WEIGHT, self.replicate.given_at(epoch)["class_weight"])
+        if self.shape.mixes:
+            mixed = mixture(self.replicate, epoch)
+            self._call.set(PARTNERS, mixed.partners)
+            self._call.set(MIXING, mixed.shares)
         self._call.set(COEFFICIENTS, self._coefficients[epoch])
         self._call()
         return float(self.loss[0])

@@ -74,6 +74,12 @@ struct Network {
     // Copies a row of features into the batch.
     void put(int example, const float* row) { std::memcpy(activations[0][example], row, features * sizeof(float)); }
 
+    // Mixes a row of the batch with another one, of which 1 - share is taken.
+    void mix(int example, float share, const float* other) {
+        float* row = activations[0][example];
+        for (int n = 0; n < features; ++n) row[n] = share * row[n] + (1.0f - share) * other[n];
+    }
+
     // The logits (examples, classes) of the examples that were put into the batch.
     const Matrix& forward(int examples) {
         for (std::size_t n = 0; n < layers.size(); ++n) layers[n]->forward(activations[n], activations[n + 1], examples);

@@ -1,4 +1,4 @@
-// What is minimised: the focal loss of the softmax, gamma 0 being cross-entropy, with class weights and mining.
+// What is minimised: a loss of the softmax with class weights, of adjusted logits and smoothed labels, and mining.
 #pragma once
 
 #include <algorithm>
@@ -22,36 +22,52 @@ inline int share_of(float share, int examples) {
     return wanted < float(examples) ? int(wanted) : examples;
 }
 
+// What a member's loss is made of; arrays of the classes have `classes` numbers.
+struct Loss {
+    int classes;
+    // loss = w (q^gamma (-log p) + epsilon q^(gamma + 1)), p being the softmax of the label, q = 1 - p and w its class
+    // weight; under smoothed labels the mean over the classes, each with its own weight.
+    float gamma, epsilon, smoothing;
+    const float* class_weight;
+    // Logits z count as scale z + offset, less the margin at the label.
+    const float *scale, *offset, *margin;
+    Mining mining;
+    float share;
+};
+
 // One batch: its losses, and the slopes by its logits.
 struct Objective {
-    const int classes;
-    const float gamma;
-    const float* class_weight;
-    const Mining mining;
-    const float share;
+    const Loss loss;
 
     // By class and then by example, so that a vector holds examples.
-    Matrix by_class, others;
+    Matrix by_class, direction;
     std::vector<float> losses, largest, of_label, of_others, logit_of_label, coefficient, weight;
     std::vector<std::uint8_t> is_kept;
     std::vector<int> order;
 
-    Objective(int classes, int batch_size, float gamma, const float* class_weight, Mining mining, float share)
-        : classes(classes), gamma(gamma), class_weight(class_weight), mining(mining), share(share),
-          by_class(classes, batch_size), others(classes, batch_size), losses(batch_size), largest(batch_size),
-          of_label(batch_size), of_others(batch_size), logit_of_label(batch_size), coefficient(batch_size),
-          weight(batch_size), is_kept(batch_size, 1) {
+    Objective(const Loss& loss, int batch_size)
+        : loss(loss), by_class(loss.classes, batch_size), direction(loss.classes, batch_size), losses(batch_size),
+          largest(batch_size), of_label(batch_size), of_others(batch_size), logit_of_label(batch_size),
+          coefficient(batch_size), weight(batch_size), is_kept(batch_size, 1) {
         order.reserve(batch_size);
     }
 
-    // The mean loss of the examples that count; writes its slopes by the logits (examples, classes) into by_logits.
-    float operator()(const Matrix& logits, const std::int32_t* labels, Matrix& by_logits, int examples) {
-        focal(logits, labels, examples);
+    // The mean loss of the examples that count; writes its slopes by the logits (examples, classes) into by_logits, or
+    // adds them. shares: what each loss is multiplied by, null for 1.
+    float operator()(const Matrix& logits, const std::int32_t* labels, const float* shares, Matrix& by_logits,
+                     int examples, bool adds = false) {
+        adjust(logits, labels, examples);
+        if (loss.smoothing > 0.0f) {
+            smoothed(labels, examples);
+        } else {
+            of_one_label(labels, examples);
+        }
         for (int n = 0; n < examples; ++n) {
-            weight[n] = class_weight[labels[n]];
+            weight[n] = loss.smoothing > 0.0f ? 1.0f : loss.class_weight[labels[n]];
+            if (shares) weight[n] *= shares[n];
             losses[n] *= weight[n];
         }
-        const int kept = mining == Mining::NONE ? examples : mine(labels, examples);
+        const int kept = loss.mining == Mining::NONE ? examples : mine(labels, examples);
         float mean = 0.0f;
         for (int n = 0; n < examples; ++n) {
             // Times 0, so that a NaN is seen that mining leaves out.
@@ -59,27 +75,36 @@ struct Objective {
             mean += losses[n] * counts;
             coefficient[n] *= weight[n] * counts;
         }
-        for (int c = 0; c < classes; ++c)
-            for (int n = 0; n < examples; ++n)
-                by_logits[n][c] = coefficient[n] * (labels[n] == c ? -of_others[n] : others[c][n]);
+        for (int c = 0; c < loss.classes; ++c)
+            for (int n = 0; n < examples; ++n) {
+                const float slope = coefficient[n] * direction[c][n] * loss.scale[c];
+                by_logits[n][c] = adds ? by_logits[n][c] + slope : slope;
+            }
         return mean;
     }
 
   private:
-    // loss = -q^gamma log p, slope of logit j = q^gamma (1 - gamma p log(p) / q) (p_j - y_j), with q = 1 - p summed from
-    // the other classes, so that it is exact where p rounds to 1; the coefficient is the slope's first two factors.
-    void focal(const Matrix& logits, const std::int32_t* labels, int examples) {
+    // The logits as the loss takes them, by class, and the largest of each example.
+    void adjust(const Matrix& logits, const std::int32_t* labels, int examples) {
         std::fill(largest.begin(), largest.end(), -std::numeric_limits<float>::infinity());
+        for (int c = 0; c < loss.classes; ++c) {
+            float* logit = by_class[c];
+            const float scale = loss.scale[c], offset = loss.offset[c], margin = loss.margin[c];
+            for (int n = 0; n < examples; ++n)
+                logit[n] = logits[n][c] * scale + offset - (labels[n] == c ? margin : 0.0f);
+            for (int n = 0; n < examples; ++n) largest[n] = logit[n] > largest[n] ? logit[n] : largest[n];
+        }
+    }
+
+    // loss = q^gamma (epsilon q - log p), slope of logit j = q^gamma (1 - gamma p log(p) / q + epsilon (gamma + 1) p)
+    // (p_j - y_j), with q = 1 - p summed from the other classes, so that it is exact where p rounds to 1; the coefficient
+    // is all of the slope but its last factor, the direction.
+    void of_one_label(const std::int32_t* labels, int examples) {
         std::fill(of_label.begin(), of_label.end(), 0.0f);
         std::fill(of_others.begin(), of_others.end(), 0.0f);
         std::fill(logit_of_label.begin(), logit_of_label.end(), 0.0f);
-        for (int c = 0; c < classes; ++c) {
-            float* logit = by_class[c];
-            for (int n = 0; n < examples; ++n) logit[n] = logits[n][c];
-            for (int n = 0; n < examples; ++n) largest[n] = logit[n] > largest[n] ? logit[n] : largest[n];
-        }
-        for (int c = 0; c < classes; ++c) {
-            float *logit = by_class[c], *other = others[c];
+        for (int c = 0; c < loss.classes; ++c) {
+            float *logit = by_class[c], *other = direction[c];
 #pragma GCC ivdep
             for (int n = 0; n < examples; ++n) {
                 const float shifted = logit[n] - largest[n], e = exponential(shifted);
@@ -90,32 +115,67 @@ struct Objective {
                 logit_of_label[n] += is_label ? shifted : 0.0f;
             }
         }
+        const float gamma = loss.gamma, epsilon = loss.epsilon;
 #pragma GCC ivdep
         for (int n = 0; n < examples; ++n) {
             // of_label is 1 where the label has the largest logit: small others keep their digits.
             const float beyond_one = (of_label[n] - 1.0f) + of_others[n], reciprocal = 1.0f / (beyond_one + 1.0f);
             const float cross_entropy = logarithm_of_one_plus(beyond_one) - logit_of_label[n];
-            const float smallest = std::numeric_limits<float>::min(), rest = of_others[n] * reciprocal;
-            const float q = rest < smallest ? smallest : rest;
+            const float q = at_least_smallest(of_others[n] * reciprocal), p = of_label[n] * reciprocal;
             const float modulation = exponential(gamma * logarithm(q));
-            losses[n] = modulation * cross_entropy;
-            coefficient[n] =
-                modulation * reciprocal * (1.0f + gamma * of_label[n] * reciprocal * cross_entropy / q);
+            losses[n] = modulation * (cross_entropy + epsilon * q);
+            coefficient[n] = modulation * reciprocal *
+                             (1.0f + gamma * of_label[n] * reciprocal * cross_entropy / q + epsilon * (gamma + 1.0f) * p);
         }
+        for (int n = 0; n < examples; ++n) direction[labels[n]][n] = -of_others[n];
+    }
+
+    // The mean of the loss over what the label may be: itself with 1 - e, and every class with e / C. With the slope
+    // factor k_c of a class as above times its share, the slope of logit j is p_j sum_c k_c - k_j.
+    void smoothed(const std::int32_t* labels, int examples) {
+        const float of_each = loss.smoothing / float(loss.classes), gamma = loss.gamma, epsilon = loss.epsilon;
+        auto &total = of_others, &sum = of_label;
+        std::fill(total.begin(), total.end(), 0.0f);
+        std::fill(sum.begin(), sum.end(), 0.0f);
+        std::fill(losses.begin(), losses.end(), 0.0f);
+        for (int c = 0; c < loss.classes; ++c)
+            for (int n = 0; n < examples; ++n) total[n] += exponential(by_class[c][n] - largest[n]);
+        for (int c = 0; c < loss.classes; ++c)
+            for (int n = 0; n < examples; ++n) {
+                const float shifted = by_class[c][n] - largest[n], p = exponential(shifted) / total[n];
+                const float cross_entropy = logarithm(total[n]) - shifted, q = at_least_smallest(1.0f - p);
+                const float modulation = exponential(gamma * logarithm(q));
+                const float share = loss.class_weight[c] * (of_each + (labels[n] == c ? 1.0f - loss.smoothing : 0.0f));
+                const float factor =
+                    share * modulation * (1.0f + gamma * p * cross_entropy / q + epsilon * (gamma + 1.0f) * p);
+                losses[n] += share * modulation * (cross_entropy + epsilon * q);
+                sum[n] += factor;
+                direction[c][n] = -factor;
+            }
+        for (int c = 0; c < loss.classes; ++c)
+            for (int n = 0; n < examples; ++n)
+                direction[c][n] += sum[n] * exponential(by_class[c][n] - largest[n]) / total[n];
+        std::fill(coefficient.begin(), coefficient.end(), 1.0f);
+    }
+
+    // Below the smallest normal number the logarithm would be -inf, and gamma 0 times it NaN.
+    static float at_least_smallest(float q) {
+        const float smallest = std::numeric_limits<float>::min();
+        return q < smallest ? smallest : q;
     }
 
     // Marks the hardest examples; returns how many count.
     int mine(const std::int32_t* labels, int examples) {
         order.clear();
         for (int n = 0; n < examples; ++n) {
-            const bool is_positive = mining == Mining::RATIO && labels[n] == 1;
+            const bool is_positive = loss.mining == Mining::RATIO && labels[n] == 1;
             is_kept[n] = is_positive;
             if (!is_positive) order.push_back(n);
         }
         const int candidates = int(order.size()), positives = examples - candidates;
-        int count = share_of(share, examples);
-        if (mining == Mining::RATIO) {
-            const float wanted = std::ceil(share * float(positives) * ROUNDING);
+        int count = share_of(loss.share, examples);
+        if (loss.mining == Mining::RATIO) {
+            const float wanted = std::ceil(loss.share * float(positives) * ROUNDING);
             count = wanted < float(candidates) ? std::max(1, int(wanted)) : candidates;
         }
         count = std::min(count, candidates);

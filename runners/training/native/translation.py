@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
-from lossfleet.losses.stacked import stacked_focal
+from lossfleet.losses.poly import poly1_loss
+from lossfleet.losses.stacked import Adjustment, stacked_focal
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU
 from lossfleet.runners.optimizers.adamw import AdamW
@@ -19,6 +20,8 @@ from lossfleet.runners.training.shape import FleetShape
 
 # The numbers of network.h and objective.h. A class of the user's that derives from one of these is another one.
 LAYERS: dict[type[Layer], int] = {Dense: 0, ReLU: 1, GELU: 2, LayerNorm: 3, Dropout: 4}
+# With the numbers that a member may have of its own: the core computes the most general one.
+LOSSES = {stacked_focal: {"gamma"}, poly1_loss: {"gamma", "epsilon", "label_smoothing"}}
 MININGS = {None: 0, hard_example_mask: 1, hard_example_mask_ratio: 2}
 
 
@@ -34,7 +37,9 @@ def unknown(shape: FleetShape) -> str | None:
 
 def _unknown_objective(objective: Objective) -> str | None:
     loss, mining = objective.loss, objective.mining
-    if loss.function is not stacked_focal or loss.constants or loss.numbers != ("gamma",):
+    known = LOSSES.get(loss.function)
+    constants = dict(loss.constants)
+    if constants.pop("label_smoothing", 0.0) or constants or known is None or not set(loss.numbers) <= known:
         return "the loss"
     if mining is not None and (
         mining.function not in MININGS or mining.constants or len(mining.numbers) != 1
@@ -78,17 +83,29 @@ def stock_parameters(flat: np.ndarray, like: Sequence[Parameters]) -> list[Param
 
 
 def choices(shape: FleetShape) -> np.ndarray:
-    """Batch size, mining and optimizer, (3,) int32."""
+    """Batch size, mining, optimizer, and 1 where examples are mixed, (4,) int32."""
     mining = shape.objective.mining
     kind, _ = _of_optimizer(shape.optimizer)
-    return np.array([shape.batch_size, MININGS[mining.function if mining else None], kind], np.int32)
+    of_mining = MININGS[mining.function if mining else None]
+    return np.array([shape.batch_size, of_mining, kind, shape.mixes], np.int32)
 
 
 def numbers(shape: FleetShape, replicate: Replicate) -> np.ndarray:
-    """gamma, what the mining keeps, and two numbers of the optimizer, (4,) float32."""
-    own = shape.objective.numbers(replicate.config.loss, replicate.config.mining)
+    """gamma, epsilon and smoothing, what the mining keeps, and two numbers of the optimizer, (6,) float32."""
+    objective = shape.objective
+    own = objective.numbers(replicate.config.loss, replicate.config.mining)
+    of_loss = dict(zip(objective.loss.numbers, own, strict=False))
+    kept = own[len(of_loss)] if objective.mining else 0.0
     _, of_optimizer = _of_optimizer(shape.optimizer)
-    return np.array([*np.pad(own, (0, 2 - len(own))), *of_optimizer], np.float32)
+    named = [of_loss.get(name, 0.0) for name in ("gamma", "epsilon", "label_smoothing")]
+    return np.array([*named, kept, *of_optimizer], np.float32)
+
+
+def adjustment(shape: FleetShape, replicate: Replicate) -> np.ndarray:
+    """Scale, offset and margin of each class's logit, (3, C) float32."""
+    if shape.objective.adjusts:
+        return replicate.given["adjustment"]
+    return Adjustment().rows(shape.classes)
 
 
 def _of_optimizer(optimizer: Optimizer) -> tuple[int, tuple[float, float]]:
