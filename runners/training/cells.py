@@ -215,6 +215,8 @@ class Cells(Slots):
         weight = np.ones(labels.shape, np.float32)
         if shape.objective.times_class_weight:
             weight = replicate.given["class_weight"][labels]
+        if replicate.weights is not None:
+            weight = weight * replicate.weights[plan][:, None]
         shares = weight * present / present.sum(2, keepdims=True)
         config = replicate.config
         numbers, given = shape.objective.packed(config.loss, config.mining, replicate.given, shape.batch_size)

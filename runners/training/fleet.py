@@ -111,6 +111,8 @@ class Fleet(Slots):
         plan = self._plan()
         labels = self._pool.labels[plan]
         weight = self._class_weight[np.arange(self.slots)[:, None], labels]
+        if self.shape.objective.weighs:
+            weight = weight * self._weights()
         *self._state, losses = self._call(
             self._train_epoch,
             Tensor(0, ms.int32),
@@ -206,6 +208,15 @@ class Fleet(Slots):
             if occupant is not None:
                 plan[slot, : shape.train_rows] = occupant.plan[self.epochs[slot]] + self._offsets[slot]
         return plan.reshape(self.slots, shape.steps, shape.batch_size).transpose(1, 0, 2)
+
+    def _weights(self) -> np.ndarray:
+        """The weight (S, K, B) of each example of this epoch, 1 in free slots."""
+        shape = self.shape
+        weights = np.ones((self.slots, shape.steps * shape.batch_size), np.float32)
+        for slot, occupant in enumerate(self.occupants):
+            if occupant is not None and occupant.weights is not None:
+                weights[slot, : shape.train_rows] = occupant.weights[occupant.plan[self.epochs[slot]]]
+        return weights.reshape(self.slots, shape.steps, shape.batch_size).transpose(1, 0, 2)
 
     def _make_valid(self) -> np.ndarray:
         """(S, 1, B): 1 / (size of the batch), 0 in the empty places of a ragged last batch."""

@@ -42,6 +42,7 @@ class Objective:
         times_class_weight: whether its values are still to be multiplied by the class weight of the label.
         mining: of losses; None where every example counts.
         mines_by_label: whether the mining looks at the labels too.
+        weighs: whether examples have weights of their own, by which losses are multiplied before they are mined.
     """
 
     loss: Term
@@ -49,14 +50,16 @@ class Objective:
     times_class_weight: bool
     mining: Term | None
     mines_by_label: bool
+    weighs: bool = False
 
     @classmethod
-    def of(cls, loss: Part, mining: Part, *, stacked: bool) -> Objective:
+    def of(cls, loss: Part, mining: Part, *, stacked: bool, weighs: bool = False) -> Objective:
         """The objective of two parts.
 
         Args:
             loss, mining: of a configuration.
             stacked: for a fleet: with the forms that `stacked_as` names.
+            weighs: whether examples have weights of their own.
         """
         function = loss.load()
         form = _stacked_form(loss) if stacked else None
@@ -71,6 +74,7 @@ class Objective:
             times_class_weight=form.times_class_weight,
             mining=None if mining.target is None else Term(mining.load(), *_constants_and_numbers(mining)),
             mines_by_label="labels" in mining.inputs(),
+            weighs=weighs,
         )
 
     @property

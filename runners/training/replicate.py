@@ -15,7 +15,7 @@ from lossfleet.runners.cache import ByteBoundedCache
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import Shares, is_fixed
-from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
+from lossfleet.runners.data.samplers import index_plan, makes_rows, weighted_rows
 from lossfleet.runners.data.splits import Split, make_split
 from lossfleet.runners.streams import Stream, generator
 
@@ -28,15 +28,17 @@ KEPT_BYTES = 128 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Training examples: features (M, F) and labels (M,)."""
+    """Training examples: features (M, F), labels (M,) and weights (M,), None where all count alike."""
 
     features: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
         """Their memory in bytes."""
-        return self.features.nbytes + self.labels.nbytes
+        weights = 0 if self.weights is None else self.weights.nbytes
+        return self.features.nbytes + self.labels.nbytes + weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,11 @@ class Replicate:
     def labels(self) -> np.ndarray:
         """(M,) int32."""
         return self.rows.labels
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """(M,) float32, what each example counts for; None where all count alike."""
+        return self.rows.weights
 
     @property
     def classes(self) -> int:
@@ -115,7 +122,7 @@ class ReplicateFactory:
         """The replicate of a configuration on a (seed, split) pair."""
         parts = self.split(seed, split)
         key = rows_key(config.sampler, seed, split)
-        rows = self._rows.get(key, lambda: Rows(*training_rows(config.sampler, parts, seed=seed)))
+        rows = self._rows.get(key, lambda: Rows(*weighted_rows(config.sampler, parts, seed=seed)))
         plan = self._plan(config, parts.draws, rows.labels, seed, split)
         return make_replicate(config, parts, rows, plan, seed=seed, split_number=split, key=key)
 
@@ -155,7 +162,7 @@ def make_replicate(
         rows=rows,
         rows_key=key,
         plan=plan,
-        given=given_to_loss(config.loss, split.class_counts),
+        given=given_to_loss(config.loss, split.weighted_counts),
         layers=layers,
         initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
     )
@@ -172,10 +179,11 @@ def given_to_loss(loss: Part, class_counts: np.ndarray) -> dict[str, np.ndarray]
     Args:
         loss: its settings `tau`, `alpha`, `beta` and `class_weight` decide the class weights, see
             `losses.weights.class_weights`.
-        class_counts: (C,) int, the training part before any resampling.
+        class_counts: (C,), the training part before any resampling; of weighted examples the sums of their weights.
 
     Returns:
-        `class_weight`, of mean 1 over the training examples; `class_counts`; `class_prior`, n_c / n.
+        `class_weight`, of mean 1 over the training examples, each as often as it weighs; `class_counts`;
+        `class_prior`, n_c / n.
     """
     weighting = {name: loss[name] for name in loss.class_weights}
     given = {

@@ -82,8 +82,10 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
     optimizer = replicate.config.optimizer.call().stock(list(cell.trainable_params()))
     loss_of_batch = batch_loss(replicate)
 
-    def forward(examples: Tensor, labels: Tensor, *masks: tuple[Tensor, ...]) -> Tensor:
-        return loss_of_batch(cell(examples, *masks), labels)
+    def forward(
+        examples: Tensor, labels: Tensor, weights: Tensor | None, *masks: tuple[Tensor, ...]
+    ) -> Tensor:
+        return loss_of_batch(cell(examples, *masks), labels, weights)
 
     value_and_gradient = ms.value_and_grad(forward, None, optimizer.parameters)
     rates = learning_rates(replicate)
@@ -98,7 +100,10 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
             for seed, value in zip(seeds, seeds_of_epoch[step], strict=True):
                 ops.assign(seed, Tensor(value, ms.int32))
             loss, gradients = value_and_gradient(
-                Tensor(replicate.features[rows]), Tensor(replicate.labels[rows]), *masks
+                Tensor(replicate.features[rows]),
+                Tensor(replicate.labels[rows]),
+                None if replicate.weights is None else Tensor(replicate.weights[rows]),
+                *masks,
             )
             optimizer(gradients)
             losses.append(float(loss.asnumpy()))
@@ -116,21 +121,21 @@ def initial_cell(replicate: Replicate) -> nn.Cell:
     return cell
 
 
-def batch_loss(replicate: Replicate) -> Callable[[Tensor, Tensor], Tensor]:
+def batch_loss(replicate: Replicate) -> Callable[..., Tensor]:
     """The configured loss of a batch, reduced as every strategy's is: the mean over the examples that count.
 
     Args:
         replicate: its loss and mining, and what the loss is given.
 
     Returns:
-        A function of logits (B, C) and labels (B,) int32 that returns a scalar.
+        A function of logits (B, C), labels (B,) int32 and perhaps weights (B,) of examples that returns a scalar.
     """
     config = replicate.config
     objective = Objective.of(config.loss, config.mining, stacked=False)
     numbers = objective.numbers(config.loss, config.mining)
     given = {name: Tensor(replicate.given[name][None]) for name in objective.given}
 
-    def loss_of_batch(logits: Tensor, labels: Tensor) -> Tensor:
+    def loss_of_batch(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         # Losses are written for the logits (K, C, B) of K models.
         logits, labels = ops.expand_dims(logits.T, 0), ops.expand_dims(labels, 0)
         own = iter(numbers)
@@ -140,6 +145,8 @@ def batch_loss(replicate: Replicate) -> Callable[[Tensor, Tensor], Tensor]:
         losses = objective.loss.function(
             logits, labels, **dict(objective.loss.constants), **settings, **given
         )
+        if weights is not None:
+            losses = losses * weights
         if objective.mining is None:
             return losses.mean()
         settings = {name: Tensor([float(next(own))], ms.float32) for name in objective.mining.numbers}

@@ -11,8 +11,8 @@ import numpy as np
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.builtin import Dataset
-from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
-from lossfleet.runners.data.splits import Split, long_tail_counts
+from lossfleet.runners.data.samplers import index_plan, makes_rows, weighted_rows
+from lossfleet.runners.data.splits import Split, long_tail_counts, weights_of
 from lossfleet.runners.portable.model import Encoder
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.streams import Stream, generator
@@ -69,7 +69,11 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
     kinds = portable_kinds(config, replicates[0])
     features = split.train_features.shape[1]
     shape = shape_of(
-        config, features=features, classes=len(split.class_counts), train_rows=len(split.train_labels)
+        config,
+        features=features,
+        classes=len(split.class_counts),
+        train_rows=len(split.train_labels),
+        weighs=split.train_weights is not None,
     )
     assert isinstance(shape, FleetShape)
     fleet: Fleet | NativeFleet
@@ -123,7 +127,7 @@ def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Spl
 
     Args:
         features: (n, F) float32, encoded.
-        dataset: has the labels.
+        dataset: has the labels, and perhaps weights.
         rows: (n,), where the features come from.
     """
     labels = dataset.labels[rows].astype(np.int32)
@@ -139,6 +143,7 @@ def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Spl
         class_counts=counts,
         rarest_class=int(counts.argmin()),
         draws=len(labels),
+        train_weights=weights_of(dataset, rows),
     )
 
 
@@ -162,7 +167,7 @@ def portable_kinds(config: Config, replicate: Replicate) -> list[str]:
 
 def whole_replicate(config: Config, split: Split, seed: int) -> Replicate:
     """A member in training: a configuration on the split of `whole_split`, with a seed of its own."""
-    rows = Rows(*training_rows(config.sampler, split, seed=seed))
+    rows = Rows(*weighted_rows(config.sampler, split, seed=seed))
     plan = index_plan(config.sampler, split.draws, rows.labels, seed=seed, epochs=config.budget.epochs)
     key = ("whole", seed) if makes_rows(config.sampler) else ("whole",)
     return make_replicate(config, split, rows, plan, seed=seed, split_number=WHOLE_SPLIT, key=key)

@@ -16,8 +16,8 @@ constexpr int EVALUATED_ROWS = 64;
 thread_local std::string reason;
 
 void train(const Arguments& given) {
-    enum { LAYERS, PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, CHOICES, NUMBERS,
-           COEFFICIENTS, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS, COUNT };
+    enum { LAYERS, PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, WEIGHT, CHOICES,
+           NUMBERS, COEFFICIENTS, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS, COUNT };
     given.require_count(COUNT);
     const auto* choices = given.integers(CHOICES, {3});
     const int batch_size = choices[0];
@@ -55,21 +55,25 @@ void train(const Arguments& given) {
     auto* loss = given.floats(LOSS, {1});
     Objective objective(classes, batch_size, numbers[0], given.floats(CLASS_WEIGHT, {classes}), mining, numbers[1]);
 
+    const auto* weight = given.floats(WEIGHT, {rows});
+
     float total = 0.0f;
     std::vector<std::int32_t> labels_of_batch(batch_size);
+    std::vector<float> weights_of_batch(batch_size);
     for (std::int64_t step = 0; step < steps; ++step) {
         const auto* batch = plan + step * batch_size;
         const int examples = int(std::min<std::int64_t>(batch_size, planned - step * batch_size));
         for (int n = 0; n < examples; ++n) {
             network.put(n, features + batch[n] * given.size(FEATURES, 1));
             labels_of_batch[n] = labels[batch[n]];
+            weights_of_batch[n] = weight[batch[n]];
         }
         for (auto* dropout : network.dropouts) {
             dropout->drop(masks, batch_size, examples);
             masks += std::int64_t(dropout->inputs) * batch_size;
         }
         const Matrix& logits = network.forward(examples);
-        total += objective(logits, labels_of_batch.data(), network.slopes.back(), examples);
+        total += objective(logits, labels_of_batch.data(), weights_of_batch.data(), network.slopes.back(), examples);
         network.backward(examples);
         const float* now = coefficients + step;
         for (const auto& layer : network.layers) {
@@ -121,8 +125,8 @@ int guarded(Function function, int count, void** values, int* ranks, std::int64_
 extern "C" {
 
 // Arguments: layers (L, 3) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
-// plan (n,) int32, masks (S, units, B), class_weight (C,), choices (batch size, mining, optimizer) int32, numbers (4,),
-// coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training loss (1,).
+// plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), choices (batch size, mining, optimizer)
+// int32, numbers (4,), coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training loss (1,).
 int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(train, count, values, ranks, shapes, types);
 }

@@ -20,7 +20,7 @@ from lossfleet.runners.training.shape import CellShape, FleetShape
 from lossfleet.runners.training.slots import Slots
 
 # The places of the arguments that change from epoch to epoch.
-PLAN, MASKS, COEFFICIENTS = 6, 7, 11
+PLAN, MASKS, COEFFICIENTS = 6, 7, 12
 
 
 def trains_natively(shape: FleetShape | CellShape, native: str) -> TypeGuard[FleetShape]:
@@ -49,6 +49,7 @@ class Member:
         self._call = Call("train_epoch", *self._inputs(state), *state, self.loss)
 
     def _inputs(self, state: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        weights = self.replicate.weights
         return [
             self.layers,
             *state,
@@ -57,6 +58,7 @@ class Member:
             self._plan(0),
             np.ones((1, 1, 1), np.float32),
             self.replicate.given["class_weight"],
+            np.ones(len(self.replicate.labels), np.float32) if weights is None else weights,
             translation.choices(self.shape),
             translation.numbers(self.shape, self.replicate),
             self._coefficients[0],

@@ -1,4 +1,4 @@
-// What is minimised: the focal loss of the softmax, gamma 0 being cross-entropy, with class weights and mining.
+// What is minimised: the focal loss of the softmax, gamma 0 being cross-entropy, with weights of classes and examples, and mining.
 #pragma once
 
 #include <algorithm>
@@ -45,10 +45,11 @@ struct Objective {
     }
 
     // The mean loss of the examples that count; writes its slopes by the logits (examples, classes) into by_logits.
-    float operator()(const Matrix& logits, const std::int32_t* labels, Matrix& by_logits, int examples) {
+    float operator()(const Matrix& logits, const std::int32_t* labels, const float* own_weight, Matrix& by_logits,
+                     int examples) {
         focal(logits, labels, examples);
         for (int n = 0; n < examples; ++n) {
-            weight[n] = class_weight[labels[n]];
+            weight[n] = class_weight[labels[n]] * own_weight[n];
             losses[n] *= weight[n];
         }
         const int kept = mining == Mining::NONE ? examples : mine(labels, examples);
