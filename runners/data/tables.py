@@ -148,6 +148,7 @@ def read_table(
             specs=features.specs,
             order=[use.name for use in uses],
             example=features.example,
+            weight=None if weights is None else {"name": weights.name, **weights.column.use.spec},
         ),
     )
     dataset = _labelled(dataset, targets[0].name)

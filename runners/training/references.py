@@ -14,7 +14,7 @@ from lossfleet.conf.deciding import ARGMAX, Decision
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.searching import Search
-from lossfleet.runners.data.splits import Split, row_counts
+from lossfleet.runners.data.splits import row_counts
 from lossfleet.runners.metrics.classification import Outputs, classification_metrics
 from lossfleet.runners.metrics.evaluation import evaluate
 from lossfleet.runners.records import ReferenceRecord, ReplicateRecord
@@ -58,11 +58,11 @@ def log_probabilities(estimator: Any, features: np.ndarray) -> np.ndarray:
     return np.log(probabilities.clip(min=np.finfo(np.float64).tiny))[None]
 
 
-def fits_weighted(estimator: Any, split: Split) -> bool:
-    """Whether an estimator is fitted with the weights of a split: there are some, and its `fit` takes them."""
+def takes_weights(reference: Part) -> bool:
+    """Whether the `fit` of a reference takes weights of rows."""
     from sklearn.utils.validation import has_fit_parameter
 
-    return split.train_weights is not None and has_fit_parameter(estimator, "sample_weight")
+    return has_fit_parameter(reference.call(random_state=0), "sample_weight")
 
 
 def check_estimator(reference: Part) -> None:
@@ -92,7 +92,8 @@ def _replicate(
         # Of convergence and of what is to change: a reference is as good as it is.
         warnings.simplefilter("ignore")
         estimator = reference.call(random_state=seed)
-        weighting = {"sample_weight": parts.train_weights} if fits_weighted(estimator, parts) else {}
+        is_weighed = parts.train_weights is not None and takes_weights(reference)
+        weighting = {"sample_weight": parts.train_weights} if is_weighed else {}
         estimator = estimator.fit(parts.train_features, parts.train_labels, **weighting)
         validation, test = (
             Outputs(

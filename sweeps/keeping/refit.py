@@ -32,7 +32,8 @@ class Refit:
     """What was trained.
 
     Fields: columns, as `describe_columns` has them; rows, those that it was trained on, as the data set has them;
-    kinds and weights, as `models.weights` has them; seeds of the members; class_counts (C,) of the rows.
+    kinds and weights, as `models.weights` has them; seeds of the members; class_counts (C,) of the rows;
+    prior (C,), the share of each class, by weight where rows have any.
     """
 
     columns: list[dict[str, Any]]
@@ -41,6 +42,7 @@ class Refit:
     weights: dict[str, np.ndarray]
     seeds: list[int]
     class_counts: np.ndarray
+    prior: np.ndarray
 
 
 def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
@@ -106,6 +108,7 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
         weights=layer_weights(shape.layers, features, fleet.parameters()[finite]),
         seeds=[seed for seed, is_finite in zip(seeds, finite, strict=True) if is_finite],
         class_counts=split.class_counts,
+        prior=split.weighted_counts / split.weighted_counts.sum(),
     )
 
 
