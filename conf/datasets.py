@@ -21,9 +21,11 @@ TEXT_ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 TABLE_ENDINGS = (*TEXT_ENDINGS, ".parquet", ".pq", ".xlsx", ".xls", ".arff")
 LONGEST_STEM = 50
-# Settings of a table that name a file, and those by which it says itself which rows belong into which part.
+# Settings of a table that name a file, those by which it says itself which rows belong into which part, and the one
+# that says what rows count for.
 PATHS = ("path", "test_path")
 ASIDES = ("group", "time", "part")
+WEIGHT = "weight"
 
 
 # Between words.
@@ -94,7 +96,7 @@ class Data:
     def _check_columns(self) -> None:
         """Each column has one use."""
         uses = {self.source["target"]: "the target"}
-        for name in ASIDES:
+        for name in (*ASIDES, WEIGHT):
             column = self.source.get(name)
             if column in uses:
                 raise UserError(

@@ -15,6 +15,8 @@ from lossfleet.conf.rules import check_fields, setting, show
 
 # What a function of decisions alone needs; probabilities cost more, and nothing moves them between classes.
 OF_DECISIONS = frozenset({"confusion", "rarest_class"})
+# What has the weights of rows in it, or is them.
+WEIGHED = frozenset({"confusion", "ranking", "sample_weight"})
 # What is measured and has no file, and less of it is better.
 OTHER_LOSSES = ("train_loss", "decided_cost", "argmax_cost")
 # A metric of such a name would have the column of what `decision=costs` measures.
@@ -83,6 +85,11 @@ class Metric:
     def is_of_decisions(self) -> bool:
         """Whether it depends on the predicted classes alone."""
         return self.part.inputs() <= OF_DECISIONS
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it can count rows by their weights."""
+        return bool(self.part.inputs() & WEIGHED)
 
 
 def of_class(metric: str, class_name: str) -> str:

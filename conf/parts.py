@@ -22,7 +22,9 @@ GIVEN: dict[str, frozenset[str]] = {
     "sampler": frozenset({"features", "labels", "draws", "random", "random_state"}),
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),
-    "metric": frozenset({"confusion", "probabilities", "ranking", "logits", "labels", "rarest_class"}),
+    "metric": frozenset(
+        {"confusion", "probabilities", "ranking", "logits", "labels", "rarest_class", "sample_weight"}
+    ),
     "reference": frozenset({"random_state"}),
     "search": frozenset({"seed"}),
     "pruner": frozenset({"n_warmup_steps", "min_resource", "max_resource"}),

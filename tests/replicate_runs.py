@@ -79,6 +79,7 @@ def shape_of_replicate(each: Replicate) -> FleetShape | CellShape:
         features=each.features.shape[1],
         classes=each.classes,
         train_rows=len(each.split.train_labels),
+        weighs=each.weights is not None,
     )
 
 

@@ -30,6 +30,8 @@ class Dataset:
     derived, in plain words; source: where the data comes from. What decides the parts of its splits, where the data
     says it: groups (N,) int64, equal where rows must stay in one part; times (N,), earlier ones train; parts (N,) int8
     of `TRAINING`, `VALIDATION` and `TEST`, where without a validation row it is drawn from the training rows.
+    weights (N,) float64 above 0, of any mean: what each row counts for in training and in metrics; None where all count
+    alike.
     Where the rows come from: source_rows (N,) int64, from 1 through all files, None where no row is left out; files,
     the path and the number of rows of each, empty for data that comes from none. repeats: how many rows of each class
     were left out because they repeat another, empty for none. reading: what was read of the files.
@@ -44,6 +46,7 @@ class Dataset:
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
     parts: np.ndarray | None = None
+    weights: np.ndarray | None = None
     source_rows: np.ndarray | None = None
     files: tuple[tuple[str, int], ...] = ()
     repeats: tuple[int, ...] = ()
@@ -54,7 +57,7 @@ class Dataset:
         kept = np.delete(np.arange(len(self.labels)), rows)
         by_row = {
             name: values[kept]
-            for name in ("labels", "groups", "times", "parts")
+            for name in ("labels", "groups", "times", "parts", "weights")
             if (values := getattr(self, name)) is not None
         }
         features = self.features.iloc[kept].reset_index(drop=True)
@@ -72,13 +75,13 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that change with any value, label, group, time, part, column name or class name."""
+        """Eight hexadecimal digits that change with any value, label, group, time, part, weight, or name."""
         import pandas as pd
 
         content = hashlib.sha256(repr((list(self.features), self.class_names)).encode())
         content.update(pd.util.hash_pandas_object(self.features, index=False).to_numpy().tobytes())
         content.update(self.labels.astype(np.int64).tobytes())
-        for name in ("groups", "times", "parts"):
+        for name in ("groups", "times", "parts", "weights"):
             if (values := getattr(self, name)) is not None:
                 content.update(name.encode() + values.tobytes())
         return content.hexdigest()[:8]

@@ -33,11 +33,14 @@ def settle_repeated(dataset: Dataset, how: str) -> Dataset:
     # Few of a large table are: the others need no memory.
     alike = np.flatnonzero(np.bincount(equal)[equal] > 1)
     pairs = np.stack([equal[alike], dataset.labels[alike]])
-    different, first = np.unique(pairs, axis=1, return_index=True)
+    different, first, of_pair = np.unique(pairs, axis=1, return_index=True, return_inverse=True)
     repeated = np.delete(alike, first)
     sets, classes = np.unique(different[0], return_counts=True)
     torn = np.isin(equal, sets[classes > 1])
     notes = []
+    otherwise = 0
+    if dataset.weights is not None:
+        otherwise = np.count_nonzero(dataset.weights[alike] != dataset.weights[alike[first][of_pair.ravel()]])
     if repeated.size:
         of_all = f"{len(repeated)} of {len(equal)} rows repeat an earlier row exactly"
         chosen = _chosen(dataset, len(repeated) / len(equal)) if how == "auto" else how
@@ -47,12 +50,13 @@ def settle_repeated(dataset: Dataset, how: str) -> Dataset:
             torn = np.delete(torn, repeated)
             notes.append(
                 f"{len(repeated)} rows left out that repeat an earlier row exactly: they would leak across splits"
+                + (f"; {otherwise} of them weigh otherwise than the row that stays" if otherwise else "")
             )
         elif chosen == "group":
             dataset = replace(dataset, groups=equal)
             sets = f"each of {len(np.unique(equal))} sets of equal features in one part"
-            otherwise = "; data.repeated=keep leaves them wherever they fall" if how == "auto" else ""
-            notes.append(f"{of_all}: all are kept, {sets}{otherwise}")
+            hint = "; data.repeated=keep leaves them wherever they fall" if how == "auto" else ""
+            notes.append(f"{of_all}: all are kept, {sets}{hint}")
         else:
             notes.append(f"{of_all}: all are kept, in whatever part they are")
     if torn.any():

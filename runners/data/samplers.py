@@ -14,6 +14,7 @@ round. Both streams depend on the seed alone.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from lossfleet.conf.parts import Part
 from lossfleet.runners import streams
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.streams import Stream
+
+# As one more column, far too small to say who is whose neighbour; a power of two changes no digit.
+FAINT = 2.0**-30
 
 
 def makes_rows(sampler: Part) -> bool:
@@ -63,6 +67,40 @@ def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray
             sampler, f"the labels {np.unique(labels)}", f"labels in 0..{len(split.class_counts) - 1}"
         )
     return features.astype(np.float32, copy=False), labels.astype(np.int32, copy=False)
+
+
+def weighted_rows(
+    sampler: Part, split: Split, *, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The examples of `training_rows` with what each of them counts for.
+
+    A row that is drawn keeps its weight. A row that a sampler makes has what the sampler makes of weights as of one
+    more column: SMOTE interpolates between those of the two rows that it makes the new one of.
+
+    Args: as `training_rows` has them.
+
+    Returns:
+        features (M, F) float32, labels (M,) int32 and weights (M,) float32; None where all rows count alike.
+
+    Raises:
+        UserError: as `training_rows`, or a made row has no positive weight.
+    """
+    if split.train_weights is None:
+        return *training_rows(sampler, split, seed=seed), None
+    weights = split.train_weights.astype(np.float32)
+    if not makes_rows(sampler):
+        return *training_rows(sampler, split, seed=seed), weights
+    column = FAINT * weights[:, None]
+    widened = replace(split, train_features=np.concatenate([split.train_features, column], axis=1))
+    features, labels = training_rows(sampler, widened, seed=seed)
+    weights = features[:, -1] / np.float32(FAINT)
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise _wrong(
+            sampler,
+            "rows with negative weights",
+            "between the rows that they are made of: data.weight is the last column of features",
+        )
+    return np.ascontiguousarray(features[:, :-1]), labels, weights
 
 
 def index_plan(sampler: Part, split_n: int, labels: np.ndarray, *, seed: int, epochs: int) -> np.ndarray:

@@ -29,6 +29,8 @@ MOST_NAMED = 10
 class Split:
     """One split: features (n, F) float32, encoded; labels (n,) int32; class_counts (C,) of training.
 
+    weights (n,) float64 of mean 1, what each row counts for; None where all count alike.
+
     draws and rarest_class are the same for all splits of a data set, so that replicates stack: an epoch draws as many
     examples as the training part has, or has about, where whole groups go into a part. test_rows: those of the data
     set that the test part has, (n,) int64. pool_rows: how many rows all test parts are drawn from, None for the whole
@@ -46,6 +48,16 @@ class Split:
     rarest_class: int
     draws: int
     pool_rows: int | None = None
+    train_weights: np.ndarray | None = None
+    validation_weights: np.ndarray | None = None
+    test_weights: np.ndarray | None = None
+
+    @property
+    def weighted_counts(self) -> np.ndarray:
+        """The sum of the weights of the training part's rows of each class, (C,): without weights their counts."""
+        if self.train_weights is None:
+            return self.class_counts
+        return np.bincount(self.train_labels, self.train_weights, minlength=len(self.class_counts))
 
     @property
     def nbytes(self) -> int:
@@ -105,7 +117,18 @@ def make_split(
         rarest_class=int(counts[TRAINING].argmin()),
         draws=int(counts[TRAINING].sum()),
         pool_rows=None if pool is None else len(pool),
+        train_weights=weights_of(dataset, parts[TRAINING]),
+        validation_weights=weights_of(dataset, parts[VALIDATION]),
+        test_weights=weights_of(dataset, parts[TEST]),
     )
+
+
+def weights_of(dataset: Dataset, rows: np.ndarray) -> np.ndarray | None:
+    """The weights (n,) of these rows, brought to mean 1; None where all rows count alike."""
+    if dataset.weights is None:
+        return None
+    weights = dataset.weights[rows]
+    return weights / weights.mean()
 
 
 def part_counts(

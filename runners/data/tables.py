@@ -14,11 +14,13 @@ from typing import Literal
 
 import numpy as np
 
+from lossfleet.conf.datasets import ASIDES, WEIGHT
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.runners.data.builtin import TEST, TRAINING, Dataset
 from lossfleet.runners.data.leaks import possible_leaks
 from lossfleet.runners.data.table_asides import Aside, check_complete
 from lossfleet.runners.data.table_target import Target
+from lossfleet.runners.data.table_weights import Weights, weighed
 from lossfleet.runners.tables.columns import Column
 from lossfleet.runners.tables.faults import Faults
 from lossfleet.runners.tables.features import Features
@@ -41,6 +43,7 @@ def read_table(
     group: str | None = None,
     time: str | None = None,
     part: str | None = None,
+    weight: str | None = None,
     test_path: str | None = None,
     keep: tuple[str, ...] = (),
     text: tuple[str, ...] = (),
@@ -67,6 +70,7 @@ def read_table(
         group: the column whose equal values stay in one part.
         time: the column by which earlier rows train and later ones test.
         part: the column that says training, validation or test.
+        weight: the column of numbers that says what each row counts for.
         test_path: of a file with the test part; `path` then has the others.
         keep: columns that would be left out because they number rows.
         text: columns of sentences.
@@ -86,27 +90,35 @@ def read_table(
     files = [_open(each, settings) for each in (path, test_path) if each is not None]
     faults = Faults(files[0].path.name)
     named = {"target": (str(target),), "drop": drop, "categorical": categorical, "keep": keep, "text": text}
-    named |= {
-        name: (column,) for name, column in (("group", group), ("time", time), ("part", part)) if column
-    }
+    beside_features = (("group", group), ("time", time), ("part", part), (WEIGHT, weight))
+    named |= {name: (column,) for name, column in beside_features if column}
     columns = _columns(files, named, faults)
     profiles, ends = _profiles(files, columns, faults)
-    uses = _uses(files[0], profiles, columns, dates, faults)
-    asides = {name: profiles[columns[name][0]] for name in ("group", "time", "part") if columns.get(name)}
+    choices = _choices(files[0], profiles, columns, dates)
+    uses = _uses(profiles, columns, choices, faults)
+    asides = {name: profiles[columns[name][0]] for name in (*ASIDES, WEIGHT) if columns.get(name)}
     for name, profile in asides.items():
         with faults.collected():
             check_complete(name, profile.name, profile.rows, profile.missing, profile.missing_rows)
+    weights = None
+    if WEIGHT in asides:
+        with faults.collected():
+            weights = Weights.of(asides.pop(WEIGHT), choices)
     beside = {name: Aside.of(profile) for name, profile in asides.items()}
     targets = [Target.of(profiles[name], is_decided=missing is not None) for name in columns["target"]]
     # Where there are faults already, the target may have some too.
     features = Features([] if faults else uses, ends[-1])
     if faults.is_readable and targets:
         with faults.collected():
-            _fill(files, features, [*targets, *beside.values()], columns["target"])
+            others: list[Column] = [*targets, *beside.values(), *([] if weights is None else [weights])]
+            _fill(files, features, others, columns["target"])
             if unlabelled == "refuse":
                 empty = (targets[0].unlabelled + 1).tolist()
                 check_complete("target", targets[0].name, ends[-1], len(empty), empty)
             labels, class_names = targets[0].classes(fold_case=fold_case)
+    if faults.is_readable and weights is not None:
+        with faults.collected():
+            weights.check()
     faults.tell()
     table, remarks = features.table(dates=dates, categories=categories, fold_case=fold_case, keep=keep)
     if not table.shape[1]:
@@ -124,6 +136,7 @@ def read_table(
         groups=beside["group"].codes() if group else None,
         times=beside["time"].times() if time else None,
         parts=parts,
+        weights=None if weights is None else weights.values,
         files=tuple(
             (str(file.path), rows)
             for file, rows in zip(files, np.diff(ends, prepend=0).tolist(), strict=True)
@@ -135,9 +148,11 @@ def read_table(
             specs=features.specs,
             order=[use.name for use in uses],
             example=features.example,
+            weight=None if weights is None else {"name": weights.name, **weights.column.use.spec},
         ),
     )
-    return _with_leaks(_labelled(dataset, targets[0].name))
+    dataset = _labelled(dataset, targets[0].name)
+    return _with_leaks(dataset if weights is None else weighed(dataset, weights.name))
 
 
 def _open(path: str, settings: Settings) -> TableFile:
@@ -218,28 +233,39 @@ def _profiles(
     return profiles, ends
 
 
-def _uses(
-    file: TableFile, profiles: Profiles, columns: Mapping[str, Sequence[str]], dates: str, faults: Faults
-) -> list[ColumnUse]:
-    """What becomes of each column of features."""
-    aside = {name for setting in ("target", "group", "time", "part") for name in columns.get(setting, ())}
-    features = [profile for name, profile in profiles.items() if name not in aside]
+def _choices(
+    file: TableFile, profiles: Profiles, columns: Mapping[str, Sequence[str]], dates: str
+) -> Choices:
+    """What the user and the file say of all columns."""
+    aside = _named_by(("target", *ASIDES), columns)
+    numbers = [profile for name, profile in profiles.items() if name not in aside]
     decimal = file.settings.decimal
-    choices = Choices(
+    return Choices(
         categorical={*columns["categorical"], *file.categorical},
         text=set(columns["text"]),
         keep=set(columns["keep"]),
         index=file.index,
         dates=dates,
-        decimal=decimal
-        or decimal_of_file(features, None if file.dialect is None else file.dialect.separator),
+        decimal=decimal or decimal_of_file(numbers, None if file.dialect is None else file.dialect.separator),
         decimal_is_given=decimal is not None,
     )
+
+
+def _uses(
+    profiles: Profiles, columns: Mapping[str, Sequence[str]], choices: Choices, faults: Faults
+) -> list[ColumnUse]:
+    """What becomes of each column of features."""
+    aside = _named_by(("target", *ASIDES, WEIGHT), columns)
+    features = [profile for name, profile in profiles.items() if name not in aside]
     uses = []
     for profile in features:
         with faults.collected():
             uses.append(use_of(profile, choices))
     return uses
+
+
+def _named_by(settings: Iterable[str], columns: Mapping[str, Sequence[str]]) -> set[str]:
+    return {name for setting in settings for name in columns.get(setting, ())}
 
 
 def _fill(

@@ -1,13 +1,14 @@
-"""Metrics of many members at once: logits (..., C, N), labels (..., N), results (...).
+"""Metrics of many members at once: logits (..., C, N), labels and perhaps weights (..., N), results (...).
 
 A prediction is the class of the largest logit, the first one of equals. A member whose logits are not all finite
 has NaN in every metric, and changes no other member. What there is are the files of the config group `metric`; each is
 a function that names what it needs of
 
-- confusion (K, C, C): counts of (label, prediction);
+- confusion (K, C, C): counts of (label, prediction), or sums of weights;
 - probabilities (K, C, N) float64;
 - ranking (K, C, N): examples by the probability of each class, see `ranking.Ranked`;
 - logits (K, C, N) and labels (K, N);
+- sample_weight (K, N): what each example counts for, None where all count alike; confusion and ranking have it already;
 - rarest_class: in 0..C-1,
 
 each of which is computed once for all members and metrics, if it is needed, and returns (K,), or (K, C) where each
@@ -31,10 +32,11 @@ from lossfleet.runners.metrics.ranking import Ranked, rank
 
 
 class Outputs(NamedTuple):
-    """What K members say of a part of their splits: logits (K, C, N) and labels (K, N) in 0..C-1."""
+    """What K members say of a part of their splits: logits (K, C, N), labels (K, N) in 0..C-1 and weights (K, N)."""
 
     logits: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def metric_names(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
@@ -63,6 +65,7 @@ def _names(metrics: Iterable[Metric], class_names: Sequence[str]) -> tuple[str, 
 def classification_metrics(
     logits: np.ndarray,
     labels: np.ndarray,
+    weights: np.ndarray | None = None,
     *,
     rarest_class: int,
     names: Sequence[str] | None = None,
@@ -74,6 +77,7 @@ def classification_metrics(
     Args:
         logits: (..., C, N) floats.
         labels: (..., N) integers in 0..C-1.
+        weights: (..., N) of at least 0; None where all examples count alike.
         rarest_class: in 0..C-1.
         names: what to compute, None for all; what is not among `decision_metrics` is worth leaving out at rungs.
         users: metrics beside lossfleet's own.
@@ -97,6 +101,8 @@ def classification_metrics(
         raise ValueError(
             f"labels {labels.shape} do not fit logits {logits.shape}; expected (..., N), (..., C, N)"
         )
+    if weights is not None and weights.shape != labels.shape:
+        raise ValueError(f"weights {weights.shape} do not fit labels {labels.shape}; expected the same shape")
     if not 0 <= rarest_class < classes:
         raise ValueError(f"rarest_class is {rarest_class}; expected 0..{classes - 1}")
 
@@ -104,7 +110,13 @@ def classification_metrics(
     if not finite.all():
         logits = np.where(finite[..., None, None], logits, 0)
     leading = labels.shape[:-1]
-    given = Given(logits.reshape(-1, *logits.shape[-2:]), labels.reshape(-1, labels.shape[-1]), rarest_class)
+    rows = labels.shape[-1]
+    given = Given(
+        logits.reshape(-1, *logits.shape[-2:]),
+        labels.reshape(-1, rows),
+        rarest_class,
+        None if weights is None else weights.reshape(-1, rows),
+    )
     metrics = with_users(users)
     position = {name: index for index, name in enumerate(class_names)}
     values = {}
@@ -120,16 +132,25 @@ def classification_metrics(
 class Given:
     """What metrics are made of, each computed when a first metric needs it."""
 
-    def __init__(self, logits: np.ndarray, labels: np.ndarray, rarest_class: int) -> None:
+    def __init__(
+        self,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        rarest_class: int,
+        sample_weight: np.ndarray | None = None,
+    ) -> None:
         self.logits = logits
         self.labels = labels
+        self.sample_weight = sample_weight
         self.rarest_class = rarest_class
         self._values: dict[str, np.ndarray] = {}
 
     @cached_property
     def confusion(self) -> np.ndarray:
-        """Counts of (label, prediction), (K, C, C)."""
-        return confusion_matrix(self.logits.argmax(axis=-2), self.labels, self.logits.shape[-2])
+        """Counts of (label, prediction), (K, C, C), or sums of weights."""
+        return confusion_matrix(
+            self.logits.argmax(axis=-2), self.labels, self.logits.shape[-2], self.sample_weight
+        )
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -139,7 +160,7 @@ class Given:
     @cached_property
     def ranking(self) -> Ranked:
         """Examples by the probability of each class, (K, C, N)."""
-        return rank(self.probabilities, self.labels)
+        return rank(self.probabilities, self.labels, self.sample_weight)
 
     def value(self, metric: Metric) -> np.ndarray:
         """A metric of each member, (K,), or of each member and class, (K, C)."""
@@ -188,15 +209,20 @@ def _called(metric: Metric, given: Mapping[str, object], members: int, classes: 
     return value
 
 
-def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+def confusion_matrix(
+    predictions: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None = None
+) -> np.ndarray:
     """Counts of (label, prediction): entry [..., i, j] is the number of class i predicted as class j.
+
+    With weights it is the sum of theirs.
 
     Args:
         predictions, labels: (..., N) integers in 0..classes-1.
         classes: C.
+        weights: (..., N) of at least 0; None counts all alike.
 
     Returns:
-        (..., C, C) int64.
+        (..., C, C) int64; float64 with weights.
 
     Raises:
         ValueError: for a label or prediction outside 0..C-1.
@@ -207,5 +233,6 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) 
     leading = labels.shape[:-1]
     member = np.arange(math.prod(leading)).reshape(*leading, 1)
     cell = (member * classes + labels) * classes + predictions
-    counts = np.bincount(cell.ravel(), minlength=member.size * classes * classes)
+    own = None if weights is None else weights.ravel()
+    counts = np.bincount(cell.ravel(), weights=own, minlength=member.size * classes * classes)
     return counts.reshape(*leading, classes, classes)

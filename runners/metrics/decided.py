@@ -8,7 +8,7 @@ import numpy as np
 
 from lossfleet.conf.deciding import Decision
 from lossfleet.conf.metrics import Metric, find_metric, with_users
-from lossfleet.runners.metrics.calibration import softmax
+from lossfleet.runners.metrics.calibration import softmax, weighted_mean
 from lossfleet.runners.metrics.classification import (
     Outputs,
     confusion_matrix,
@@ -61,9 +61,11 @@ def decided_metrics(
     if decision.name == "costs":
         costs = np.array(decision.cost_matrix(class_names))
         decisions = decide_by_costs(tested, costs)
-        found[f"{FITTED}{COST}"] = mean_cost(decide_by_costs(validated, costs), validation.labels, costs)
-        found[f"{DECIDED}{COST}"] = mean_cost(decisions, test.labels, costs)
-        found[f"{AT_ARGMAX}{COST}"] = mean_cost(test.logits.argmax(axis=1), test.labels, costs)
+        found[f"{FITTED}{COST}"] = mean_cost(
+            decide_by_costs(validated, costs), validation.labels, costs, validation.weights
+        )
+        found[f"{DECIDED}{COST}"] = mean_cost(decisions, test.labels, costs, test.weights)
+        found[f"{AT_ARGMAX}{COST}"] = mean_cost(test.logits.argmax(axis=1), test.labels, costs, test.weights)
     else:
         positive = rarest_class if decision.class_name is None else class_names.index(decision.class_name)
         fitted = decision.fitted(class_names[positive])
@@ -76,14 +78,17 @@ def decided_metrics(
             holds = bounded >= decision.bound.bound
             return np.where(holds, best, -np.inf) if holds.any() else bounded
 
-        threshold = fit_thresholds(validated, validation.labels, positive, score)
+        threshold = fit_thresholds(validated, validation.labels, positive, score, validation.weights)
         decisions = decide_by_threshold(tested, threshold, positive)
         on_validation = confusion_matrix(
-            decide_by_threshold(validated, threshold, positive), validation.labels, classes
+            decide_by_threshold(validated, threshold, positive),
+            validation.labels,
+            classes,
+            validation.weights,
         )
         found["decision_threshold"] = threshold
         found |= {f"{FITTED}{name}": values(name, on_validation) for name in fitted}
-    confusion = confusion_matrix(decisions, test.labels, classes)
+    confusion = confusion_matrix(decisions, test.labels, classes, test.weights)
     return found | {
         f"{DECIDED}{name}": values(name, confusion) for name in decision_metrics(class_names, users)
     }
@@ -128,9 +133,11 @@ def decide_by_costs(probabilities: np.ndarray, costs: np.ndarray) -> np.ndarray:
     return (costs.T @ probabilities).argmin(axis=-2)
 
 
-def mean_cost(decisions: np.ndarray, labels: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """The mean over rows of cost_ij for label i and decision j, both (..., N), as (...)."""
-    return costs[labels, decisions].mean(axis=-1)
+def mean_cost(
+    decisions: np.ndarray, labels: np.ndarray, costs: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """The mean over rows of cost_ij for label i and decision j, both (..., N) as weights are, as (...)."""
+    return weighted_mean(costs[labels, decisions], weights)
 
 
 def fit_thresholds(
@@ -138,6 +145,7 @@ def fit_thresholds(
     labels: np.ndarray,
     positive: int,
     score: Callable[[np.ndarray], np.ndarray],
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """The best threshold of each member.
 
@@ -146,6 +154,7 @@ def fit_thresholds(
         labels: (K, N) integers, 0 or 1.
         positive: the class whose probability has the threshold.
         score: of confusion matrices (M, 2, 2), one a threshold, (M,): to be maximised, what is NaN is not taken.
+        weights: (K, N) of at least 0; None where all examples count alike.
 
     Returns:
         (K,) in [0, 1], the middle of the longest interval of thresholds that have the best score, of several the one
@@ -153,8 +162,10 @@ def fit_thresholds(
     """
     return np.array(
         [
-            _fit_threshold(member[positive], own == positive, positive, score)
-            for member, own in zip(probabilities, labels, strict=True)
+            _fit_threshold(member[positive], own == positive, positive, score, weight)
+            for member, own, weight in zip(
+                probabilities, labels, [None] * len(labels) if weights is None else weights, strict=True
+            )
         ]
     )
 
@@ -164,13 +175,15 @@ def _fit_threshold(
     is_positive: np.ndarray,
     positive: int,
     score: Callable[[np.ndarray], np.ndarray],
+    weights: np.ndarray | None,
 ) -> float:
     values, place = np.unique(probabilities, return_inverse=True)
     # Thresholds in (low, high] decide alike: from `high` on all is positive.
     low, high = np.concatenate([[0.0], values]), np.concatenate([values, [1.0]])
-    confusion = np.empty((len(high), 2, 2), np.int64)
+    confusion = np.empty((len(high), 2, 2), np.int64 if weights is None else np.float64)
     for label, is_of_label in ((positive, is_positive), (1 - positive, ~is_positive)):
-        at_value = np.bincount(place, weights=is_of_label, minlength=len(values)).astype(np.int64)
+        counts = is_of_label if weights is None else is_of_label * weights
+        at_value = np.bincount(place, weights=counts, minlength=len(values))
         below = np.concatenate([[0], at_value.cumsum()])
         confusion[:, label, 1 - positive] = below
         confusion[:, label, positive] = below[-1] - below

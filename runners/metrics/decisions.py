@@ -1,5 +1,7 @@
 """Metrics of decisions: functions of confusion matrices (..., C, C), whose entry [i, j] counts class i predicted as j.
 
+Of rows with weights the entries are sums of these, and the metrics those of rows that are there as often as they weigh.
+
 Where scikit-learn leaves a choice:
 - recall of a class without labels is NaN; balanced accuracy and G-mean leave the class out of their means;
 - precision of a class never predicted is 0;
@@ -13,6 +15,8 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt
+
+ROUNDING = 1e-13
 
 
 def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
@@ -65,7 +69,11 @@ def mcc(confusion: np.ndarray) -> np.ndarray:
     covariance = hits.sum(axis=-1) * total - (labelled * predicted).sum(axis=-1)
     label_variance = total * total - (labelled * labelled).sum(axis=-1)
     prediction_variance = total * total - (predicted * predicted).sum(axis=-1)
-    return divide(covariance, np.sqrt(label_variance * prediction_variance), empty=0.0)
+    # Sums of weights are rounded: what is left of a variance of 0 is far below that of a single row.
+    least = ROUNDING * total * total
+    is_constant = (label_variance < least) | (prediction_variance < least)
+    variance = np.where(is_constant, 0.0, label_variance * prediction_variance)
+    return divide(covariance, np.sqrt(variance), empty=0.0)
 
 
 def g_mean(confusion: np.ndarray) -> np.ndarray:

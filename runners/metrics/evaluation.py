@@ -60,13 +60,15 @@ def evaluate(
     - `test_scaled_expected_calibration_error`, `test_scaled_brier_score`: of softmax(x / T), with the
       member's `temperature` T from `fit_temperature`.
     - `test_decided_<metric>` and more: see `decided_metrics`.
-    - `test_confusion[i][j]`: examples of class i predicted as class j, at the argmax, of up to 12 classes.
+    - `test_confusion[i][j]`: examples of class i predicted as class j, or their weights, at the argmax, of up to 12
+      classes.
     - `test_precision_at_recall` of the rarest class; `test_reliability_count`, `_accuracy` and `_confidence`,
       without empty bins: curves.
 
     Args:
         validation, test: of the same members.
-        class_counts: (C,), of the training part.
+        class_counts: (C,), of the training part, or (K, C), of that of each member; of weighted rows the sums of their
+            weights.
         rarest_class: in 0..C-1.
         metric: what the correction for the prior is fitted to on the validation part.
         decision: a rule to fit and measure beside the argmax.
@@ -77,7 +79,7 @@ def evaluate(
         Metrics (K,) and curves of (step, value), one a member, by name. A member whose logits are not all
         finite has NaN and empty curves.
     """
-    class_names = class_names or class_numbers(len(class_counts))
+    class_names = class_names or class_numbers(class_counts.shape[-1])
     finite = np.isfinite(validation.logits).all(axis=(1, 2)) & np.isfinite(test.logits).all(axis=(1, 2))
     validation, test = (
         part._replace(logits=np.where(finite[:, None, None], part.logits, 0)) for part in (validation, test)
@@ -100,7 +102,7 @@ def evaluate(
         users=users,
         class_names=class_names,
     )
-    diagrams = _diagrams(softmax(test.logits), test.labels, rarest_class)
+    diagrams = _diagrams(test, rarest_class)
     return (
         {name: np.where(finite, values, np.nan) for name, values in metrics.items()},
         {
@@ -136,8 +138,8 @@ def _scaled(validation: Outputs, test: Outputs) -> dict[str, np.ndarray]:
     probabilities = softmax(test.logits / temperature[:, None, None])
     return {
         "temperature": temperature,
-        "test_scaled_expected_calibration_error": expected_calibration_error(probabilities, test.labels),
-        "test_scaled_brier_score": brier_score(probabilities, test.labels),
+        "test_scaled_expected_calibration_error": expected_calibration_error(probabilities, *test[1:]),
+        "test_scaled_brier_score": brier_score(probabilities, *test[1:]),
     }
 
 
@@ -151,16 +153,19 @@ def _corrected(
     class_names: Sequence[str],
 ) -> dict[str, np.ndarray]:
     shared: dict[str, Any] = {"rarest_class": rarest_class, "users": users, "class_names": class_names}
-    exponent = fit_exponent(*validation, class_counts, metric=metric, **shared)
+    own_weights = validation.weights
+    exponent = fit_exponent(
+        validation.logits, validation.labels, class_counts, weights=own_weights, metric=metric, **shared
+    )
     logits = correct_for_prior(test.logits, exponent, class_counts)
     names = decision_metrics(class_names, users)
-    values = classification_metrics(logits, test.labels, names=names, **shared)
+    values = classification_metrics(logits, *test[1:], names=names, **shared)
     return {"prior_exponent": exponent} | _named("test_corrected_", values)
 
 
 def confusion_counts(test: Outputs) -> np.ndarray:
-    """Examples of class i predicted as class j by each member, (K, C, C)."""
-    return confusion_matrix(test.logits.argmax(axis=1), test.labels, test.logits.shape[1])
+    """Examples of class i predicted as class j by each member, or the sum of their weights, (K, C, C)."""
+    return confusion_matrix(test.logits.argmax(axis=1), test.labels, test.logits.shape[1], test.weights)
 
 
 def mistakes(logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> list[list[float]] | None:
@@ -201,9 +206,11 @@ def confusion_names(class_names: Sequence[str]) -> list[str]:
     return [f"test_confusion[{label}][{predicted}]" for label in class_names for predicted in class_names]
 
 
-def _diagrams(probabilities: np.ndarray, labels: np.ndarray, rarest_class: int) -> dict[str, list[Curve]]:
-    precision = interpolated_precision(probabilities[:, rarest_class], labels == rarest_class)
-    bins = reliability(probabilities, labels)
+def _diagrams(test: Outputs, rarest_class: int) -> dict[str, list[Curve]]:
+    probabilities = softmax(test.logits)
+    of_rarest = test.labels == rarest_class
+    precision = interpolated_precision(probabilities[:, rarest_class], of_rarest, test.weights)
+    bins = reliability(probabilities, *test[1:])
     filled = bins._replace(examples=np.where(bins.examples > 0, bins.examples, np.nan))
     return {PRECISION_AT_RECALL: _curves(precision, first_step=0)} | {
         name: _curves(values, first_step=1) for name, values in zip(RELIABILITY, filled, strict=True)

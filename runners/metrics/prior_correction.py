@@ -22,15 +22,15 @@ def correct_for_prior(logits: np.ndarray, exponent: np.ndarray, class_counts: np
     Args:
         logits: (..., C, N) floats.
         exponent: (...), kappa.
-        class_counts: (C,) positive; the prior is their share.
+        class_counts: (C,) positive, or (..., C), of each member; the prior is their share.
 
     Returns:
         (..., C, N) float64; log p of them is another one than that of the logits.
 
     Reference: Saerens et al. 2002 (Neural Computation 14); Menon et al. 2021, arXiv 2007.07314.
     """
-    log_prior = np.log(class_counts / class_counts.sum())
-    return logits - exponent[..., None, None] * log_prior[:, None]
+    log_prior = np.log(class_counts / class_counts.sum(axis=-1, keepdims=True))
+    return logits - exponent[..., None, None] * log_prior[..., :, None]
 
 
 def fit_exponent(
@@ -38,6 +38,7 @@ def fit_exponent(
     labels: np.ndarray,
     class_counts: np.ndarray,
     *,
+    weights: np.ndarray | None = None,
     rarest_class: int,
     metric: str,
     users: Sequence[Metric] = (),
@@ -48,7 +49,8 @@ def fit_exponent(
     Args:
         logits: (..., C, N) floats, of examples that were neither trained on nor will be tested on.
         labels: (..., N) integers in 0..C-1.
-        class_counts: (C,) positive, of the training part.
+        class_counts: (C,) positive, of the training part, or (..., C), of that of each member.
+        weights: (..., N) of at least 0; None where all examples count alike.
         rarest_class: in 0..C-1.
         metric: by which exponents are compared; balanced accuracy takes its place where it does not depend on
             decisions alone, and where it is one-sided: best too where all examples are given to one class.
@@ -60,7 +62,7 @@ def fit_exponent(
         one nearest to 0; 0 for a member without a finite metric.
     """
     known = with_users(users)
-    class_names = class_names or class_numbers(len(class_counts))
+    class_names = class_names or class_numbers(class_counts.shape[-1])
     measure = find_metric(metric, known)
     if not measure.is_of_decisions or is_one_sided(
         measure, class_names=class_names, rarest_class=rarest_class, users=users
@@ -73,6 +75,7 @@ def fit_exponent(
             * classification_metrics(
                 correct_for_prior(logits, np.full(leading, exponent), class_counts),
                 labels,
+                weights,
                 rarest_class=rarest_class,
                 names=(measure.name,),
                 users=users,

@@ -19,6 +19,7 @@ class Ranked(NamedTuple):
     """Examples from the highest score to the lowest, (..., N) each.
 
     hit: who is positive. hits, seen: how many positives and how many examples there are down to the threshold of each.
+    Of examples with weights these are the weights of positives, and sums of weights.
     """
 
     hit: np.ndarray
@@ -26,17 +27,19 @@ class Ranked(NamedTuple):
     seen: np.ndarray
 
 
-def rank(probabilities: np.ndarray, labels: np.ndarray) -> Ranked:
+def rank(probabilities: np.ndarray, labels: np.ndarray, sample_weight: np.ndarray | None = None) -> Ranked:
     """The examples by the probability of each class, against the rest: what all metrics of the order are made of.
 
     Args:
         probabilities: (..., C, N) floats, or other scores, higher means more likely of class c.
         labels: (..., N) integers in 0..C-1.
+        sample_weight: (..., N), at least 0; None counts all alike.
 
     Returns:
         (..., C, N) each.
     """
-    return _ranked(probabilities, one_hot(labels, probabilities.shape[-2]))
+    weights = None if sample_weight is None else sample_weight[..., None, :]
+    return _ranked(probabilities, one_hot(labels, probabilities.shape[-2]), weights)
 
 
 def macro_average_precision(ranking: Ranked) -> np.ndarray:
@@ -64,7 +67,7 @@ def average_precision(ranking: Ranked) -> np.ndarray:
         (..., C) float64; NaN for a class without labels.
     """
     hit, hits, seen = ranking
-    return divide((hits / seen * hit).sum(axis=-1), hits[..., -1], empty=np.nan)
+    return divide((_precision(hits, seen) * hit).sum(axis=-1), hits[..., -1], empty=np.nan)
 
 
 def roc_auc(ranking: Ranked) -> np.ndarray:
@@ -122,11 +125,13 @@ def precision_at_recall(
     """
     _, hits, seen = ranking
     positives = hits[..., -1:]
-    best = np.where(hits >= recall * positives - ROUNDING, hits / seen, 0).max(axis=-1)
+    best = np.where(hits >= recall * positives - ROUNDING, _precision(hits, seen), 0).max(axis=-1)
     return np.where(positives[..., 0] > 0, best, np.nan)
 
 
-def interpolated_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+def interpolated_precision(
+    scores: np.ndarray, positive: np.ndarray, sample_weight: np.ndarray | None = None
+) -> np.ndarray:
     """The interpolated precision-recall curve of one class against the rest.
 
     P(r) = max of precision_t over the distinct scores t whose recall_t is at least r, for r = 0, 0.01, ..., 1.
@@ -134,6 +139,7 @@ def interpolated_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarr
     Args:
         scores: (..., N) floats, higher means more likely positive.
         positive: (..., N) bool.
+        sample_weight: (..., N), at least 0; None counts all alike.
 
     Returns:
         (..., 101) float64, falling; NaN for a member without positives.
@@ -141,21 +147,25 @@ def interpolated_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarr
     Reference: Manning, Raghavan and Schuetze 2008, Introduction to Information Retrieval, chapter 8.4.
     """
     examples = scores.shape[-1]
-    _, hits, seen = _ranked(scores, positive)
-    best_from = np.maximum.accumulate((hits / seen)[..., ::-1], axis=-1)[..., ::-1]
-    hits = hits.reshape(-1, examples)
-    # Whole numbers of hits: a recall of 0.29 in floats is not 29 of 100.
-    needed = -(-hits[:, -1:] * RECALL_PERCENTS // 100)
-    # One search for all members: each one's counts are lifted above those of the one before.
-    lift = (examples + 1) * np.arange(len(hits))[:, None]
-    position = np.searchsorted((hits + lift).ravel(), (needed + lift).ravel()).reshape(needed.shape)
-    curve = best_from.ravel()[position]
+    _, hits, seen = _ranked(scores, positive, sample_weight)
+    best_from = np.maximum.accumulate(_precision(hits, seen)[..., ::-1], axis=-1)[..., ::-1]
+    hits, best_from = hits.reshape(-1, examples), best_from.reshape(-1, examples)
+    # A recall of 0.29 in floats is not 29 of 100.
+    needed = hits[:, -1:] * RECALL_PERCENTS / 100 - ROUNDING
+    curve = np.stack(
+        [best[np.searchsorted(own, least)] for best, own, least in zip(best_from, hits, needed, strict=True)]
+    )
     curve = np.where(hits[:, -1:] > 0, curve, np.nan)
     return curve.reshape(*scores.shape[:-1], len(RECALL_PERCENTS))
 
 
-def _ranked(scores: np.ndarray, positive: np.ndarray) -> Ranked:
-    """Examples (..., N) by their scores, of which some are positive."""
+def _precision(hits: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The share of positives down to each threshold; 0 where all that is there weighs nothing."""
+    return divide(hits, seen, empty=0.0)
+
+
+def _ranked(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None) -> Ranked:
+    """Examples (..., N) by their scores, of which some are positive; weights extend to this shape."""
     examples = scores.shape[-1]
     order = np.argsort(-scores, axis=-1)
     ranked = np.take_along_axis(scores, order, axis=-1)
@@ -165,4 +175,10 @@ def _ranked(scores: np.ndarray, positive: np.ndarray) -> Ranked:
     last_of_group[..., :-1] = ranked[..., :-1] != ranked[..., 1:]
     position = np.where(last_of_group, np.arange(examples), examples)
     position = np.minimum.accumulate(position[..., ::-1], axis=-1)[..., ::-1]
-    return Ranked(hit, np.take_along_axis(np.cumsum(hit, axis=-1), position, axis=-1), position + 1)
+    if weights is None:
+        seen = position + 1
+    else:
+        weights = np.take_along_axis(np.broadcast_to(weights, scores.shape), order, axis=-1)
+        hit = np.where(hit, weights, 0.0)
+        seen = np.take_along_axis(np.cumsum(weights, axis=-1), position, axis=-1)
+    return Ranked(hit, np.take_along_axis(np.cumsum(hit, axis=-1), position, axis=-1), seen)

@@ -235,7 +235,7 @@ class Model:
         """
         decision = decision or self.description["decision"]
         if decision == "prior":
-            prior = np.array(self.description["class_counts"], np.float64)
+            prior = np.array(self.description.get("prior", self.description["class_counts"]), np.float64)
             logits = logits - self.description["prior_exponent"] * np.log(prior / prior.sum())
         elif decision == COSTS and COSTS in self.description:
             return (self.probabilities(logits) @ np.array(self.description[COSTS])).argmin(axis=1)

@@ -12,6 +12,7 @@ from lossfleet.conf.datasets import check_table_path
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.runners.portable.model import raw_columns
 from lossfleet.runners.prediction.stored import is_plain_number
+from lossfleet.runners.tables.profile import as_numbers
 from lossfleet.runners.tables.reading import Settings, TableFile, as_text, open_table_file
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def open_rows(path: Path, names: Sequence[str], settings: Settings) -> TableFile
 
 
 def read_rows(
-    file: TableFile, columns: Sequence[Mapping[str, Any]], label: str | None = None
+    file: TableFile,
+    columns: Sequence[Mapping[str, Any]],
+    label: str | None = None,
+    weight: Mapping[str, Any] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """The cells of a file's columns, batch by batch.
 
@@ -66,6 +70,7 @@ def read_rows(
         file: has them.
         columns: as the model has them, see `portable.model.Encoder`.
         label: a further column, read as words.
+        weight: the `name` of a further column, read as numbers by its `decimal`; left out where the file has none.
 
     Returns:
         Numbers as float64, or as they stand where one is none; words as categories; what is missing as missing.
@@ -78,16 +83,20 @@ def read_rows(
     raw = raw_columns(columns)
     plain = {name for name, column in raw.items() if is_plain_number(column)}
     names = list(raw) if label is None or label in raw else [*raw, label]
+    own = None if weight is None or weight["name"] not in file.names else weight["name"]
+    names += [] if own is None or own in names else [own]
     # A class may be called None.
     wordy = () if label is None or file.settings.missing is not None else (label,)
     with _about_this_file():
         for batch in file.batches(names, wordy=wordy):
-            yield pd.DataFrame(
-                {
-                    name: _numbers(cells) if name in plain and name != label else _words(cells)
-                    for name, cells in batch.items()
-                }
-            )
+            table = {
+                name: _numbers(cells) if name in plain and name != label else _words(cells)
+                for name, cells in batch.items()
+                if name != own
+            }
+            if weight is not None and own is not None:
+                table[own] = as_numbers(batch[own], weight.get("decimal"))
+            yield pd.DataFrame(table)
 
 
 @contextmanager

@@ -16,7 +16,8 @@ class Reading:
 
     Fields: rows of the file; said, what the file is, in words; columns, their names by what they became; specs, how a
     kept model reads a feature where that is not plain; order, the names as the file has them one after the other;
-    example, the first cells of each column as the file has them.
+    example, the first cells of each column as the file has them; weight, the name of the column of weights and how its
+    numbers are read, None where there is none.
     """
 
     rows: int
@@ -25,6 +26,7 @@ class Reading:
     specs: Mapping[str, Mapping[str, Any]]
     order: Sequence[str]
     example: Mapping[str, Sequence[Any]] = field(repr=False)
+    weight: Mapping[str, Any] | None = None
 
     def lines(self) -> list[str]:
         """A line for the file, and one for each kind of column that there is."""

@@ -94,7 +94,7 @@ def use_of(profile: ColumnProfile, choices: Choices) -> ColumnUse:
         return ColumnUse(name, NOTHING, remark="a whole number of its own in every row; data.keep keeps it")
     if profile.is_number:
         _check_finite(profile)
-        return _number(profile, choices)
+        return use_of_number(profile, choices)
     return _words(profile)
 
 
@@ -110,7 +110,8 @@ def _date(profile: ColumnProfile, form: str, choices: Choices) -> ColumnUse:
     return ColumnUse(profile.name, DATE, form=form, missing=tuple(profile.missing_marks), remark=remark)
 
 
-def _number(profile: ColumnProfile, choices: Choices) -> ColumnUse:
+def use_of_number(profile: ColumnProfile, choices: Choices) -> ColumnUse:
+    """How a column of numbers is read."""
     decimal = None
     if profile.disguised or (profile.points == "thousands" and choices.decimal == COMMA):
         decimal = COMMA if profile.commaed else POINT if profile.pointed else choices.decimal

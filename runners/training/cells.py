@@ -232,7 +232,10 @@ class Cells(Slots):
         known = replicate.given_at(epoch)
         if shape.objective.times_class_weight:
             weight = known["class_weight"][labels]
-        shares = weight * present / present.sum(2, keepdims=True)
+        if replicate.weights is not None:
+            weight = weight * replicate.weights[plan][:, None]
+        count = present / present.sum(2, keepdims=True)
+        shares = weight * count
         mixing: tuple[np.ndarray, ...] = ()
         if shape.mixes:
             mixed = mixture(replicate, epoch)
@@ -240,8 +243,12 @@ class Cells(Slots):
             partners = mixed.partners[turn].reshape(shape.steps, -1)
             kept, of_label = mixed.shares[:, turn].reshape(2, shape.steps, 1, -1)
             of_partners = replicate.labels[partners][:, None]
-            other = known["class_weight"][of_partners] if shape.objective.times_class_weight else 1.0
-            mixing = (partners, of_partners, other * shares / weight * (1 - of_label), kept[:, 0])
+            share = count * (1 - of_label)
+            if shape.objective.times_class_weight:
+                share = share * known["class_weight"][of_partners]
+            if replicate.weights is not None:
+                share = share * replicate.weights[partners][:, None]
+            mixing = (partners, of_partners, share, kept[:, 0])
             shares = shares * of_label
         config = replicate.config
         numbers, given = shape.objective.packed(config.loss, config.mining, known, shape.batch_size)

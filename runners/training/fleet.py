@@ -123,6 +123,8 @@ class Fleet(Slots):
         plan = self._plan()
         labels = self._pool.labels[plan]
         weight = self._class_weight[np.arange(self.slots)[:, None], labels] * self._valid
+        if self.shape.objective.weighs:
+            weight = weight * self._weights()
         mixing = self._mixing(weight) if self.shape.mixes else ()
         *self._state, losses = self._call(
             self._train_epoch,
@@ -229,21 +231,31 @@ class Fleet(Slots):
         """
         shape = self.shape
         partners = np.zeros((self.slots, shape.steps * shape.batch_size), np.int32)
-        shares = np.ones((2, *partners.shape), np.float32)
+        shares, weights = np.ones((2, *partners.shape), np.float32), np.ones(partners.shape, np.float32)
         for slot, occupant in enumerate(self.occupants):
             if occupant is not None:
                 mixed = mixture(occupant, int(self.epochs[slot]))
                 partners[slot, : shape.train_rows] = mixed.partners + self._offsets[slot]
                 shares[:, slot, : shape.train_rows] = mixed.shares
-        partners, of_features, of_label = (
-            each.reshape(self.slots, shape.steps, -1).transpose(1, 0, 2) for each in (partners, *shares)
+                if occupant.weights is not None:
+                    weights[slot, : shape.train_rows] = occupant.weights[mixed.partners]
+        partners, weights, of_features, of_label = (
+            each.reshape(self.slots, shape.steps, -1).transpose(1, 0, 2)
+            for each in (partners, weights, *shares)
         )
         labels = self._pool.labels[partners]
-        of_partners = (
-            self._class_weight[np.arange(self.slots)[:, None], labels] * self._valid * (1 - of_label)
-        )
+        weights = weights * self._class_weight[np.arange(self.slots)[:, None], labels] * self._valid
         weight *= of_label
-        return partners, labels, of_partners, of_features
+        return partners, labels, weights * (1 - of_label), of_features
+
+    def _weights(self) -> np.ndarray:
+        """The weight (S, K, B) of each example of this epoch, 1 in free slots."""
+        shape = self.shape
+        weights = np.ones((self.slots, shape.steps * shape.batch_size), np.float32)
+        for slot, occupant in enumerate(self.occupants):
+            if occupant is not None and occupant.weights is not None:
+                weights[slot, : shape.train_rows] = occupant.weights[occupant.plan[self.epochs[slot]]]
+        return weights.reshape(self.slots, shape.steps, shape.batch_size).transpose(1, 0, 2)
 
     def _make_valid(self) -> np.ndarray:
         """(S, 1, B): 1 / (size of the batch), 0 in the empty places of a ragged last batch."""

@@ -36,8 +36,8 @@ class StackedObjective(nn.Cell):
         self.loss, self.loss_numbers = objective.loss.function, objective.loss.numbers
         self.loss_constants = dict(objective.loss.constants)
         self.given = objective.given
-        self.times_class_weight, self.adjusts = objective.times_class_weight, objective.adjusts
-        self.by_valid = objective.by_valid
+        self.adjusts, self.by_valid = objective.adjusts, objective.by_valid
+        self.mines_weighted = objective.times_class_weight or objective.weighs
         self.mines, self.mines_by_label = objective.mining is not None, objective.mines_by_label
         if objective.mining is not None:
             self.mining, self.mining_numbers = objective.mining.function, objective.mining.numbers
@@ -83,8 +83,8 @@ class StackedObjective(nn.Cell):
         if self.mines_by_label:
             keywords["labels"] = labels
         number = ops.squeeze(self.product(ops.expand_dims(valid, 1), self.column), 1)
-        # Hard is what has a high loss, its class weight included.
-        mined = losses * share * number if self.times_class_weight else losses
+        # Hard is what has a high loss, its weights included.
+        mined = losses * share * number if self.mines_weighted else losses
         mask = self.mining(ops.stop_gradient(mined), valid=valid, **keywords)
         kept = ops.squeeze(self.product(ops.expand_dims(mask, 1), self.column), 1)
         return losses * mask * (number / kept)
@@ -151,8 +151,9 @@ class TrainEpoch(nn.Cell):
             parameters, first_moment, second_moment: (K, P).
             pool: the training rows (rows, features + 1).
             plan, labels: (S, K, B) int32, rows of the pool and their classes.
-            shares: (S, K, B), what an example counts in its batch: 1 / (size of the batch), times its class weight
-                where the loss leaves that to the fleet; 0 in the empty places of a ragged last batch.
+            shares: (S, K, B), what an example counts in its batch: 1 / (size of the batch), times its own weight,
+                times its class weight where the loss leaves that to the fleet; 0 in the empty places of a ragged last
+                batch.
             masks: (S, K, rows, B) for dropout, else anything.
             numbers: (H, K, B), given: (D, K, C), as StackedObjective has them.
             coefficients: (N, S, K, 1), from the optimizer.

@@ -46,6 +46,7 @@ class Objective:
         by_valid: whether it looks at which places of a batch have examples.
         mining: of losses; None where every example counts.
         mines_by_label: whether the mining looks at the labels too.
+        weighs: whether examples have weights of their own, by which losses are multiplied before they are mined.
     """
 
     loss: Term
@@ -55,14 +56,16 @@ class Objective:
     by_valid: bool
     mining: Term | None
     mines_by_label: bool
+    weighs: bool = False
 
     @classmethod
-    def of(cls, loss: Part, mining: Part, *, stacked: bool) -> Objective:
+    def of(cls, loss: Part, mining: Part, *, stacked: bool, weighs: bool = False) -> Objective:
         """The objective of two parts.
 
         Args:
             loss, mining: of a configuration.
             stacked: for a fleet: with the forms that `stacked_as` names.
+            weighs: whether examples have weights of their own.
         """
         form = stacked_form(loss) if stacked else None
         constants, numbers = _constants_and_numbers(loss)
@@ -82,6 +85,7 @@ class Objective:
             by_valid="valid" in loss.inputs(),
             mining=None if mining.target is None else Term(mining.load(), *_constants_and_numbers(mining)),
             mines_by_label="labels" in mining.inputs(),
+            weighs=weighs,
         )
 
     @property

@@ -38,7 +38,8 @@ def evaluate_reference(
         decision: as for `evaluate`.
 
     Returns:
-        The record; an estimator that raises an exception has failed, and only it.
+        The record; an estimator that raises an exception has failed, and only it. Where rows have weights, one whose
+        `fit` takes no `sample_weight` is fitted without, and measured with them.
     """
     started = time.time()
     replicates: list[ReplicateRecord] = []
@@ -55,6 +56,13 @@ def log_probabilities(estimator: Any, features: np.ndarray) -> np.ndarray:
     """The logarithm of what an estimator says, (1, C, N) float64; a probability of 0 counts as the smallest double."""
     probabilities = np.asarray(estimator.predict_proba(features), np.float64).T
     return np.log(probabilities.clip(min=np.finfo(np.float64).tiny))[None]
+
+
+def takes_weights(reference: Part) -> bool:
+    """Whether the `fit` of a reference takes weights of rows."""
+    from sklearn.utils.validation import has_fit_parameter
+
+    return has_fit_parameter(reference.call(random_state=0), "sample_weight")
 
 
 def check_estimator(reference: Part) -> None:
@@ -83,12 +91,19 @@ def _replicate(
     with warnings.catch_warnings():
         # Of convergence and of what is to change: a reference is as good as it is.
         warnings.simplefilter("ignore")
-        estimator = reference.call(random_state=seed).fit(parts.train_features, parts.train_labels)
+        estimator = reference.call(random_state=seed)
+        is_weighed = parts.train_weights is not None and takes_weights(reference)
+        weighting = {"sample_weight": parts.train_weights} if is_weighed else {}
+        estimator = estimator.fit(parts.train_features, parts.train_labels, **weighting)
         validation, test = (
-            Outputs(log_probabilities(estimator, features), labels[None])
-            for features, labels in (
-                (parts.validation_features, parts.validation_labels),
-                (parts.test_features, parts.test_labels),
+            Outputs(
+                log_probabilities(estimator, features),
+                labels[None],
+                None if weights is None else weights[None],
+            )
+            for features, labels, weights in (
+                (parts.validation_features, parts.validation_labels, parts.validation_weights),
+                (parts.test_features, parts.test_labels, parts.test_weights),
             )
         )
     shared: dict[str, Any] = {
@@ -100,7 +115,7 @@ def _replicate(
     tested, diagrams = evaluate(
         validation,
         test,
-        class_counts=parts.class_counts,
+        class_counts=parts.weighted_counts,
         metric=search.metric,
         decision=decision,
         **shared,

@@ -17,7 +17,7 @@ from lossfleet.runners.cache import ByteBoundedCache
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import Shares, is_fixed
-from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
+from lossfleet.runners.data.samplers import index_plan, makes_rows, weighted_rows
 from lossfleet.runners.data.splits import Split, make_split
 from lossfleet.runners.streams import Stream, generator
 
@@ -30,15 +30,17 @@ KEPT_BYTES = 128 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Training examples: features (M, F) and labels (M,)."""
+    """Training examples: features (M, F), labels (M,) and weights (M,), None where all count alike."""
 
     features: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
         """Their memory in bytes."""
-        return self.features.nbytes + self.labels.nbytes
+        weights = 0 if self.weights is None else self.weights.nbytes
+        return self.features.nbytes + self.labels.nbytes + weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,11 @@ class Replicate:
     def labels(self) -> np.ndarray:
         """(M,) int32."""
         return self.rows.labels
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """(M,) float32, what each example counts for; None where all count alike."""
+        return self.rows.weights
 
     @property
     def classes(self) -> int:
@@ -160,7 +167,7 @@ def make_replicate(
         rows=rows,
         rows_key=key,
         plan=plan,
-        given=given_to_loss(config.loss, split.class_counts),
+        given=given_to_loss(config.loss, split.weighted_counts),
         layers=layers,
         initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
     )
@@ -180,11 +187,13 @@ def resampled_from(config: Config) -> int:
 
 def drawn_rows(config: Config, split: Split, *, seed: int) -> Rows:
     """The rows that index plans point into: of the training part, or made by the sampler, the former first if both."""
-    features, labels = training_rows(config.sampler, split, seed=seed)
+    features, labels, weights = weighted_rows(config.sampler, split, seed=seed)
     if makes_rows(config.sampler) and resampled_from(config):
         features = np.concatenate([split.train_features, features])
         labels = np.concatenate([split.train_labels, labels])
-    return Rows(features, labels)
+        if weights is not None and split.train_weights is not None:
+            weights = np.concatenate([split.train_weights.astype(np.float32), weights])
+    return Rows(features, labels, weights)
 
 
 def drawn_plan(config: Config, split: Split, rows: Rows, *, seed: int) -> np.ndarray:
@@ -209,11 +218,11 @@ def given_to_loss(loss: Part, class_counts: np.ndarray) -> dict[str, np.ndarray]
     Args:
         loss: its settings `tau`, `alpha`, `beta` and `class_weight` decide the class weights, see
             `losses.weights.class_weights`.
-        class_counts: (C,) int, the training part before any resampling.
+        class_counts: (C,), the training part before any resampling; of weighted examples the sums of their weights.
 
     Returns:
-        `class_weight`, of mean 1 over the training examples; `class_counts`; `class_prior`, n_c / n; and (3, C), the
-        rows of its `Adjustment` if it has one, as `adjustment`.
+        `class_weight`, of mean 1 over the training examples, each as often as it weighs; `class_counts`; `class_prior`,
+        n_c / n; and (3, C), the rows of its `Adjustment` if it has one, as `adjustment`.
     """
     from lossfleet.runners.training.objective import stacked_form
 

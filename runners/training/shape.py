@@ -47,8 +47,10 @@ class CellShape(Shape):
     model: Part
 
 
-def shape_of(config: Config, *, features: int, classes: int, train_rows: int) -> FleetShape | CellShape:
-    """The shape that a configuration trains in, on data of this size."""
+def shape_of(
+    config: Config, *, features: int, classes: int, train_rows: int, weighs: bool = False
+) -> FleetShape | CellShape:
+    """The shape that a configuration trains in, on data of this size, whose rows may have weights."""
     layers = build_layers(config.model, features, classes)
     sizes = {
         "features": features,
@@ -57,7 +59,7 @@ def shape_of(config: Config, *, features: int, classes: int, train_rows: int) ->
         "batch_size": config.batch_size,
     }
     mixes = config.mixing.target is not None
-    objective = Objective.of(config.loss, config.mining, stacked=True)
+    objective = Objective.of(config.loss, config.mining, stacked=True, weighs=weighs)
     # Each member has its own learning rate and decay, as data.
     optimizer = replace(config.optimizer.call(), lr=1.0, weight_decay=0.0)
     if layers is None:

@@ -86,12 +86,11 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
     loss_of_batch: Callable[..., Tensor]
 
     def forward(
-        examples: Tensor, labels: tuple[Tensor, ...], shares: tuple[Tensor, ...], *masks: tuple[Tensor, ...]
+        examples: Tensor, labels: tuple[Tensor, ...], weights: tuple[Tensor, ...], *masks: tuple[Tensor, ...]
     ) -> Tensor:
         logits = cell(examples, *masks)
-        if not shares:
-            return loss_of_batch(logits, labels[0])
-        return loss_of_batch(logits, labels[0], shares[0]) + loss_of_batch(logits, labels[1], shares[1])
+        loss = loss_of_batch(logits, labels[0], *weights[:1])
+        return loss + loss_of_batch(logits, labels[1], weights[1]) if len(labels) == 2 else loss
 
     value_and_gradient = ms.value_and_grad(forward, None, optimizer.parameters)
     rates = learning_rates(replicate)
@@ -127,16 +126,19 @@ def initial_cell(replicate: Replicate) -> nn.Cell:
 def _batch(
     replicate: Replicate, rows: np.ndarray, mixed: Mixture | None, step: int
 ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The examples of a batch and their labels (B,); where they are mixed, both labels and the share of each."""
-    features, labels = replicate.features[rows], replicate.labels[rows]
+    """The examples of a batch, their labels (B,), two where they are mixed, and what each label weighs, if not 1."""
+    features, labels, weights = replicate.features[rows], replicate.labels[rows], replicate.weights
     if mixed is None:
-        return Tensor(features), (Tensor(labels),), ()
+        return Tensor(features), (Tensor(labels),), () if weights is None else (Tensor(weights[rows]),)
     first = step * replicate.config.batch_size
     partners = mixed.partners[first : first + len(rows)]
     of_features, of_label = mixed.shares[:, first : first + len(rows)]
     features = of_features[:, None] * features + (1 - of_features[:, None]) * replicate.features[partners]
+    shares = (of_label, 1 - of_label)
+    if weights is not None:
+        shares = (weights[rows] * of_label, weights[partners] * (1 - of_label))
     both = (Tensor(labels), Tensor(replicate.labels[partners]))
-    return Tensor(features), both, (Tensor(of_label), Tensor(1 - of_label))
+    return Tensor(features), both, (Tensor(shares[0]), Tensor(shares[1]))
 
 
 def batch_loss(config: Config, given: Mapping[str, np.ndarray]) -> Callable[..., Tensor]:
@@ -147,14 +149,13 @@ def batch_loss(config: Config, given: Mapping[str, np.ndarray]) -> Callable[...,
         given: what the loss is given, see `given_to_loss`.
 
     Returns:
-        A function of logits (B, C), labels (B,) int32 and, where labels are mixed, what of each example's loss counts
-        (B,), that returns a scalar.
+        A function of logits (B, C), labels (B,) int32 and perhaps weights (B,) of examples that returns a scalar.
     """
     objective = Objective.of(config.loss, config.mining, stacked=False)
     numbers = objective.numbers(config.loss, config.mining)
     known = {name: Tensor(given[name][None]) for name in objective.given}
 
-    def loss_of_batch(logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
+    def loss_of_batch(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         # Losses are written for the logits (K, C, B) of K models.
         logits, labels = ops.expand_dims(logits.T, 0), ops.expand_dims(labels, 0)
         own = iter(numbers)
@@ -166,8 +167,8 @@ def batch_loss(config: Config, given: Mapping[str, np.ndarray]) -> Callable[...,
         losses = objective.loss.function(
             logits, labels, **dict(objective.loss.constants), **settings, **known
         )
-        if share is not None:
-            losses = losses * share
+        if weights is not None:
+            losses = losses * weights
         if objective.mining is None:
             return losses.mean()
         settings = {name: Tensor([float(next(own))], ms.float32) for name in objective.mining.numbers}

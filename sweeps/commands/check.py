@@ -106,9 +106,9 @@ def _try_metrics(config: Config) -> None:
 
 
 def _try_sampler(sampler: Part, split: Split, seed: int) -> None:
-    from lossfleet.runners.data.samplers import index_plan, training_rows
+    from lossfleet.runners.data.samplers import index_plan, weighted_rows
 
-    _, labels = training_rows(sampler, split, seed=seed)
+    _, labels, _ = weighted_rows(sampler, split, seed=seed)
     index_plan(sampler, split.draws, labels, seed=seed, epochs=1)
 
 

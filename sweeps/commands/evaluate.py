@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +51,16 @@ def evaluate_file(
     label = target or trained_target(found.description)
     classes = found.classes
     fold_case = bool(found.description["made"]["config"]["data"].get("fold_case"))
-    confusion, rows, told = np.zeros((len(classes), len(classes)), np.int64), 0, Told()
+    weight = found.description.get("weight")
+    confusion, rows, told = np.zeros((len(classes), len(classes))), 0, Told()
+    total = squares = 0.0
     sample = None if importance is None else Sample()
-    for batch, predicted in predicted_batches(found, file, decision=decision, told=told, label=label):
+    batches = predicted_batches(found, file, decision=decision, told=told, label=label, weight=weight)
+    for batch, predicted in batches:
         labels = labels_of(batch[label], classes, first_row=rows + 1, fold_case=fold_case)
-        confusion += confusion_matrix(predicted["class"].cat.codes.to_numpy(), labels, len(classes))
+        weights = weights_of(batch, weight, first_row=rows + 1)
+        confusion += confusion_matrix(predicted["class"].cat.codes.to_numpy(), labels, len(classes), weights)
+        total, squares = total + weights.sum(), squares + np.square(weights).sum()
         rows += len(labels)
         if sample is not None:
             sample.add(batch)
@@ -62,13 +68,24 @@ def evaluate_file(
         raise UserError(
             what=f"{file.name} has no rows", expected="labelled rows", hint="write the table again"
         )
+    column = None if weight is None else weight["name"]
+    if not total:
+        raise UserError(
+            what=f"the weight {column!r} is 0 in all {rows} rows",
+            expected="a weight above 0 in some of them",
+            hint="correct it, or take the column out: then all rows count alike",
+        )
     tell(told)
+    is_weighed = column is not None and column in batch
+    if column is not None and not is_weighed:
+        print(f"{file.name} has no column {column}: all rows count alike", file=sys.stderr)
     for name, count in zip(classes, confusion.sum(axis=1), strict=True):
         if not count:
             print(f"no row is of class {name}: means over classes leave it out", file=sys.stderr)
     decided = decision or found.description["decision"]
-    print(f"{found.description['name']} on {rows:,} rows of {file.name}, decisions by {decided}")
-    print_scores(judge(confusion, found.description, decided))
+    weighed = f", weighed by {column}" if is_weighed else ""
+    print(f"{found.description['name']} on {rows:,} rows of {file.name}{weighed}, decisions by {decided}")
+    print_scores(judge(confusion, found.description, decided, effective_rows=total**2 / squares))
     if sample is not None and importance is not None:
         draw_importance(found, sample.rows(), label, importance, decision)
 
@@ -79,10 +96,32 @@ def draw_importance(model: Model, rows: pd.DataFrame, label: str, path: Path, de
     from lossfleet.sweeps.report.figures.columns import draw_columns
 
     labels = labels_of(rows[label].astype("category"), model.classes, first_row=1)
-    table = column_importance(model, rows, labels, decision=decision)
+    weights = weights_of(rows, model.description.get("weight"), first_row=1)
+    table = column_importance(model, rows, labels, decision=decision, weights=weights)
     draw_columns(table, path, f"What each column matters on {len(rows):,} rows")
     most = ", ".join(f"{row['column']} {row['mean']:.3f}" for _, row in table.head(3).iterrows())
     print(f"{path}: shuffled, these columns cost most balanced accuracy: {most}")
+
+
+def weights_of(rows: pd.DataFrame, weight: Mapping[str, Any] | None, *, first_row: int) -> np.ndarray:
+    """What rows count for, (N,): 1 where a model has no column of weights, or the rows have it not.
+
+    Raises:
+        UserError: a cell that is no number of at least 0; the message has the row.
+    """
+    if weight is None or weight["name"] not in rows:
+        return np.ones(len(rows))
+    weights = rows[weight["name"]].to_numpy(np.float64)
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if wrong.size:
+        value = weights[wrong[0]]
+        raise UserError(
+            what=f"the weight {weight['name']!r} {'is no number' if np.isnan(value) else f'has {value:g}'} "
+            f"in row {first_row + wrong[0]}",
+            expected="a number of at least 0 in every row",
+            hint="correct it, or take the column out: then all rows count alike",
+        )
+    return weights
 
 
 def trained_target(description: dict[str, Any]) -> str:

@@ -6,10 +6,10 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossfleet.runners.portable.model import Model, ModelError, raw_columns
 from lossfleet.runners.prediction.new_rows import open_rows, predictions_writer, read_rows
@@ -57,7 +57,13 @@ def predict_file(
 
 
 def predicted_batches(
-    model: Model, file: Path, *, decision: str | None, told: Told, label: str | None = None
+    model: Model,
+    file: Path,
+    *,
+    decision: str | None,
+    told: Told,
+    label: str | None = None,
+    weight: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """The cells of a file and what a model says of them, batch by batch; further ones are worked on meanwhile.
 
@@ -66,7 +72,7 @@ def predicted_batches(
         file: has its columns.
         decision: another rule than the model's.
         told: counts what the model could not take as it was, see `tell`.
-        label: a further column, read as words.
+        label, weight: further columns, as `read_rows` takes them.
 
     Raises:
         UserError: see `open_rows` and `read_rows`; or a cell that cannot be used, by its row and column.
@@ -74,7 +80,7 @@ def predicted_batches(
     columns = model.description["columns"]
     settings = Settings.of(model.description["made"]["config"]["data"])
     names = [*raw_columns(columns), *([] if label is None else [label])]
-    batches = read_rows(open_rows(file, names, settings), columns, label)
+    batches = read_rows(open_rows(file, names, settings), columns, label, weight)
 
     def predict(numbered: tuple[int, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame, Told]:
         first_row, batch = numbered

@@ -37,6 +37,7 @@ def run_training(config: Config) -> None:
             classification_metrics(
                 progress.logits(split.validation_features),
                 split.validation_labels,
+                split.validation_weights,
                 rarest_class=split.rarest_class,
                 names=PRINTED,
             ),
@@ -44,6 +45,7 @@ def run_training(config: Config) -> None:
     metrics = classification_metrics(
         progress.logits(split.test_features),
         split.test_labels,
+        split.test_weights,
         rarest_class=split.rarest_class,
         class_names=factory.dataset.class_names,
     )

@@ -131,8 +131,10 @@ def summary(
             class_names = part["class_names"].iloc[0]
             sentence += f" {sentence_about_classes(best, counts, class_names)}"
             tested = len(scored(part[part["strategy"] == best], chosen[0]))
+            # Sums of weights are no rows.
+            is_counted = bool((counts % 1 == 0).all())
             few = sentence_about_few_rows(counts.sum(axis=1) / max(1, tested), class_names)
-            sentence += f" {few}" if few else ""
+            sentence += f" {few}" if few and is_counted else ""
         if (front["data"] == data).any():
             of_data = front[front["data"] == data].dropna(axis=1, how="all")
             sentence += f" {sentence_about_front(of_data)}"

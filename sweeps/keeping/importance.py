@@ -19,7 +19,12 @@ REPEATS = 5
 
 
 def column_importance(
-    model: Model, rows: pd.DataFrame, labels: np.ndarray, *, decision: str | None = None
+    model: Model,
+    rows: pd.DataFrame,
+    labels: np.ndarray,
+    *,
+    decision: str | None = None,
+    weights: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """The permutation importance of each column, the largest first.
 
@@ -28,6 +33,7 @@ def column_importance(
         rows: (N, columns), best some that the model has not learned from.
         labels: (N,) in 0..C-1.
         decision: another rule than the model's.
+        weights: (N,) of at least 0; None where all rows count alike.
 
     Returns:
         A row a column: column, mean and std of the loss of balanced accuracy over five permutations. A column beside
@@ -46,6 +52,7 @@ def column_importance(
         scoring="balanced_accuracy",
         n_repeats=REPEATS,
         random_state=0,
+        sample_weight=weights,
     )
     table = pd.DataFrame({"column": names, "mean": found.importances_mean, "std": found.importances_std})
     return table.sort_values("mean", ascending=False, ignore_index=True)

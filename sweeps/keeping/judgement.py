@@ -42,7 +42,12 @@ class Score(NamedTuple):
 
 
 def judge(
-    confusion: np.ndarray, description: Mapping[str, Any], decision: str, *, seed: int = 0
+    confusion: np.ndarray,
+    description: Mapping[str, Any],
+    decision: str,
+    *,
+    effective_rows: float | None = None,
+    seed: int = 0,
 ) -> list[Score]:
     """The metrics of decisions on new rows, each tested against what was expected.
 
@@ -51,9 +56,10 @@ def judge(
     parts around it, `sampling` that of the new rows, from multinomial resamples of the confusion.
 
     Args:
-        confusion: (C, C) counts of (label, prediction) of the new rows.
+        confusion: (C, C) counts of (label, prediction) of the new rows, or sums of their weights.
         description: of the model; has `expected`, `classes` and `made.splits`.
         decision: by which the predictions were made; of a threshold of the user's nothing was expected.
+        effective_rows: how many rows of equal weight say as much, Kish's (sum w)^2 / sum w^2; None for the counts' sum.
         seed: of the resampling.
 
     Returns:
@@ -65,8 +71,10 @@ def judge(
     if decision == "costs":
         functions["cost"] = _mean_cost(np.array(description["costs"]))
     random = np.random.default_rng(seed)
-    rows = int(confusion.sum())
-    drawn = random.multinomial(rows, confusion.ravel() / rows, size=RESAMPLES).reshape(-1, *confusion.shape)
+    rows = round(float(confusion.sum() if effective_rows is None else effective_rows))
+    drawn = random.multinomial(rows, confusion.ravel() / confusion.sum(), size=RESAMPLES).reshape(
+        -1, *confusion.shape
+    )
     prefix = PREFIXES.get(decision)
     scores = []
     for name, function in functions.items():

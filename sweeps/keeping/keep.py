@@ -142,6 +142,8 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
         "lossfleet": version("lossfleet"),
         "classes": list(dataset.class_names),
         "class_counts": trained.class_counts.tolist(),
+        **({} if dataset.weights is None else {"prior": trained.prior.tolist()}),
+        **({} if reading is None or reading.weight is None else {"weight": dict(reading.weight)}),
         "columns": [{**column, **specs.get(column["name"], {})} for column in trained.columns],
         "missing": Settings.of(config.data.source.settings).missing_words,
         "layers": trained.kinds,

@@ -12,7 +12,7 @@ from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.samplers import makes_rows
-from lossfleet.runners.data.splits import Split, long_tail_counts
+from lossfleet.runners.data.splits import Split, long_tail_counts, weights_of
 from lossfleet.runners.portable.model import Encoder
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.streams import Stream, generator
@@ -32,7 +32,8 @@ class Refit:
     """What was trained.
 
     Fields: columns, as `describe_columns` has them; rows, those that it was trained on, as the data set has them;
-    kinds and weights, as `models.weights` has them; seeds of the members; class_counts (C,) of the rows.
+    kinds and weights, as `models.weights` has them; seeds of the members; class_counts (C,) of the rows;
+    prior (C,), the share of each class, by weight where rows have any.
     """
 
     columns: list[dict[str, Any]]
@@ -41,6 +42,7 @@ class Refit:
     weights: dict[str, np.ndarray]
     seeds: list[int]
     class_counts: np.ndarray
+    prior: np.ndarray
 
 
 def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
@@ -69,7 +71,11 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
     kinds = portable_kinds(config, replicates[0])
     features = split.train_features.shape[1]
     shape = shape_of(
-        config, features=features, classes=len(split.class_counts), train_rows=len(split.train_labels)
+        config,
+        features=features,
+        classes=len(split.class_counts),
+        train_rows=len(split.train_labels),
+        weighs=split.train_weights is not None,
     )
     assert isinstance(shape, FleetShape)
     fleet: Fleet | NativeFleet
@@ -102,6 +108,7 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
         weights=layer_weights(shape.layers, features, fleet.parameters()[finite]),
         seeds=[seed for seed, is_finite in zip(seeds, finite, strict=True) if is_finite],
         class_counts=split.class_counts,
+        prior=split.weighted_counts / split.weighted_counts.sum(),
     )
 
 
@@ -123,7 +130,7 @@ def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Spl
 
     Args:
         features: (n, F) float32, encoded.
-        dataset: has the labels.
+        dataset: has the labels, and perhaps weights.
         rows: (n,), where the features come from.
     """
     labels = dataset.labels[rows].astype(np.int32)
@@ -139,6 +146,7 @@ def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Spl
         class_counts=counts,
         rarest_class=int(counts.argmin()),
         draws=len(labels),
+        train_weights=weights_of(dataset, rows),
     )
 
 

@@ -205,6 +205,7 @@ class LocalEngine:
             features=split.train_features.shape[1],
             classes=len(split.class_counts),
             train_rows=split.draws,
+            weighs=split.train_weights is not None,
         )
 
     def _is_native(self, shape: FleetShape | CellShape) -> TypeGuard[FleetShape]:

@@ -101,6 +101,13 @@ def _of_equal_size(fleet: Slots, slots: Sequence[int]) -> list[list[int]]:
     return list(alike.values())
 
 
+def _outputs(logits: np.ndarray, splits: Sequence[Split], part: str) -> Outputs:
+    """What K replicates say of a part of their splits, of N rows each, from logits (K, C, N or more)."""
+    labels = np.stack([getattr(split, f"{part}_labels") for split in splits])
+    weights = [getattr(split, f"{part}_weights") for split in splits]
+    return Outputs(logits[:, :, : labels.shape[1]], labels, None if weights[0] is None else np.stack(weights))
+
+
 def _validate(
     logits: np.ndarray,
     splits: Sequence[Split],
@@ -116,10 +123,8 @@ def _validate(
             "search": trial_metrics(config, class_names),
             "final": metric_names(class_names, config.search.users_metrics),
         }
-    labels = np.stack([split.validation_labels for split in splits])
     metrics = classification_metrics(
-        logits[:, :, : labels.shape[1]],
-        labels,
+        *_outputs(logits, splits, "validation"),
         rarest_class=splits[0].rarest_class,
         names=max((names[job.stage] for job, _ in members), key=len),
         users=config.search.users_metrics,
@@ -140,13 +145,11 @@ def _evaluate(
 ) -> None:
     """Metrics and diagrams of K replicates on their test parts, from the logits (K, C, N or more) of both parts."""
     config = members[0][0].config
-    validation_labels = np.stack([split.validation_labels for split in splits])
-    test_labels = np.stack([split.test_labels for split in splits])
-    tested = Outputs(test[:, :, : test_labels.shape[1]], test_labels)
+    tested = _outputs(test, splits, "test")
     metrics, diagrams = evaluate(
-        Outputs(validation[:, :, : validation_labels.shape[1]], validation_labels),
+        _outputs(validation, splits, "validation"),
         tested,
-        class_counts=splits[0].class_counts,
+        class_counts=np.stack([split.weighted_counts for split in splits]),
         rarest_class=splits[0].rarest_class,
         metric=config.search.metric,
         decision=config.decision,
@@ -186,13 +189,11 @@ def _shuffle(
     """
     slots = list(asked)
     splits = [fleet.split(slot) for slot in slots]
-    labels = np.stack([split.test_labels for split in splits])
     search = asked[slots[0]][0].config.search
     importances: list[dict[str, float]] = [{} for _ in slots]
     for column, features in columns.items():
         metrics = classification_metrics(
-            fleet.logits("test", slots, features)[slots, :, : labels.shape[1]],
-            labels,
+            *_outputs(fleet.logits("test", slots, features)[slots], splits, "test"),
             rarest_class=splits[0].rarest_class,
             names=(search.metric,),
             users=search.users_metrics,

@@ -76,12 +76,19 @@ def missing_references(plan: Plan, records: Sequence[Record]) -> list[Part]:
 def fit_references(plan: Plan, folder: Path) -> None:
     """Fit the references that the journal in the folder does not have yet, one after the other."""
     # Late: scikit-learn takes a second to import.
-    from lossfleet.runners.training.references import evaluate_reference
+    from lossfleet.runners.training.references import evaluate_reference, takes_weights
     from lossfleet.runners.training.replicate import ReplicateFactory
 
     journal = Journal(folder / JOURNAL_FILE)
     factory = ReplicateFactory.of(plan.studies[0].config)
+    is_weighed = factory.dataset.weights is not None
     for reference in missing_references(plan, journal.read()):
+        if is_weighed and not takes_weights(reference):
+            print(
+                f"the reference {reference.name} is fitted on rows that count alike: its fit takes no sample_weight",
+                file=sys.stderr,
+                flush=True,
+            )
         record = evaluate_reference(reference, factory, plan.budget.final_pairs(), plan.search, plan.decision)
         journal.append(record)
         if record.reason is not None:

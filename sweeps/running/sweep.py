@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lossfleet.conf.errors import Failure, remedy
+from lossfleet.conf.metrics import WEIGHED
 from lossfleet.runners.data.loading import tell_notes, tell_small_classes
 from lossfleet.runners.environment import environment
 from lossfleet.runners.records import (
@@ -65,6 +66,8 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     split = factory.split(plan.budget.search_seeds[0], 0)
     tell_notes(plan.data, factory.dataset, split)
     tell_small_classes(factory.dataset, split)
+    if factory.dataset.weights is not None:
+        _tell_unweighed(plan)
     if (remark := unfused_remark(asked, factory)) is not None:
         print(remark, file=sys.stderr)
     if plan.tracking.enabled:
@@ -85,6 +88,16 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
             f"{folder} cannot be written ({error}); what was finished is kept: {remedy(error)}, "
             "then the same command again continues"
         ) from error
+
+
+def _tell_unweighed(plan: Plan) -> None:
+    """Say on standard error which metrics of the user's count all rows alike."""
+    for metric in plan.search.users_metrics:
+        if not metric.weighs:
+            print(
+                f"metric {metric.part.name} counts all rows alike: it takes none of {', '.join(sorted(WEIGHED))}",
+                file=sys.stderr,
+            )
 
 
 def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:

@@ -59,6 +59,7 @@ def epoch_inputs(
         random.permutation(ROWS).astype(np.int32),
         np.concatenate(masks, axis=1) if masks else np.ones((1, 1, 1), np.float32),
         random.uniform(0.5, 2, CLASSES).astype(np.float32),
+        random.uniform(0.2, 3, ROWS).astype(np.float32),
         np.array([ROWS, kind, 1], np.int32),
         np.array([gamma, share, 0, 0], np.float32),
         np.array([[1], [0]], np.float32),
@@ -73,13 +74,13 @@ def called(inputs: list[np.ndarray]) -> list[np.ndarray]:
 
 def objective(layers: list[Layer], inputs: list[np.ndarray], arrays: list[tuple[np.ndarray, ...]]) -> float:
     """The definition in float64: the mean over the examples that count."""
-    _, _, _, _, features, labels, plan, masks, class_weight, choices, numbers, _ = inputs
+    _, _, _, _, features, labels, plan, masks, class_weight, weight, choices, numbers, _ = inputs
     widths = [width for _, width in dropouts(layers, FEATURES)]
     own = np.split(masks[0], np.cumsum(widths)[:-1]) if widths else []
     logits, labels = forward(layers, arrays, features[plan], own), labels[plan]
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     p = (exponentials / exponentials.sum(1, keepdims=True))[np.arange(ROWS), labels]
-    losses = -class_weight[labels].astype(float) * (1 - p) ** float(numbers[0]) * np.log(p)
+    losses = -weight[plan].astype(float) * class_weight[labels] * (1 - p) ** float(numbers[0]) * np.log(p)
     kept = np.ones(ROWS, bool)
     if choices[1] == 1:
         kept = np.argsort(np.argsort(-losses)) < np.ceil(numbers[1] * ROWS)
@@ -130,6 +131,7 @@ def test_a_loss_keeps_its_digits_in_both_tails(gamma):
         inputs[4][0, 3:5] = margin, 0
         inputs[5], inputs[6] = np.array([3], np.int32), np.zeros(1, np.int32)
         inputs[8] = np.ones(CLASSES, np.float32)
+        inputs[9] = np.ones(1, np.float32)
         found.append(called(inputs)[3][0])
     cross_entropy, q = np.logaddexp(0, -margins), 1 / (1 + np.exp(margins))
     np.testing.assert_allclose(found, q**gamma * cross_entropy, rtol=1e-5, atol=1e-36)
@@ -232,10 +234,11 @@ WRONG = {
     "layer": (0, np.array([[9, FEATURES, FEATURES]], np.int32), "an unknown kind of layer"),
     "empty layer": (0, np.array([[0, FEATURES, 0]], np.int32), "a size of 0"),
     "no parameters": (0, np.array([[1, FEATURES, FEATURES]], np.int32), "no layer has parameters"),
-    "batch": (9, np.array([0, 0, 1], np.int32), "a batch of 0"),
-    "mining": (9, np.array([ROWS, 3, 1], np.int32), "an unknown mining"),
-    "optimizer": (9, np.array([ROWS, 0, 3], np.int32), "an unknown optimizer"),
-    "coefficients": (11, np.zeros((2, 2), np.float32), r"argument 11 has shape \(2, 2\); expected \(2, 1\)"),
+    "batch": (10, np.array([0, 0, 1], np.int32), "a batch of 0"),
+    "mining": (10, np.array([ROWS, 3, 1], np.int32), "an unknown mining"),
+    "optimizer": (10, np.array([ROWS, 0, 3], np.int32), "an unknown optimizer"),
+    "fewer weights": (9, np.ones(ROWS - 1, np.float32), "argument 9 has shape"),
+    "coefficients": (12, np.zeros((2, 2), np.float32), r"argument 12 has shape \(2, 2\); expected \(2, 1\)"),
 }
 
 

@@ -24,7 +24,7 @@ void check(const std::int32_t* plan, std::int64_t planned, const std::int32_t* l
 }
 
 void train(const Arguments& given) {
-    enum { LAYERS, PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, ADJUSTMENT,
+    enum { LAYERS, PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, WEIGHT, ADJUSTMENT,
            PARTNERS, MIXING, CHOICES, NUMBERS, COEFFICIENTS, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS, COUNT };
     given.require_count(COUNT);
     const auto* choices = given.integers(CHOICES, {4});
@@ -68,21 +68,25 @@ void train(const Arguments& given) {
     auto* loss = given.floats(LOSS, {1});
     Objective objective(minimised, batch_size);
 
+    const auto* weight = given.floats(WEIGHT, {rows});
+
     float total = 0.0f;
     std::vector<std::int32_t> labels_of_batch(batch_size), labels_of_partners(batch_size);
-    std::vector<float> shares(batch_size), shares_of_partners(batch_size);
+    std::vector<float> weights_of_batch(batch_size), weights_of_partners(batch_size);
     for (std::int64_t step = 0; step < steps; ++step) {
         const auto* batch = plan + step * batch_size;
         const int examples = int(std::min<std::int64_t>(batch_size, planned - step * batch_size));
         for (int n = 0; n < examples; ++n) {
             network.put(n, features + batch[n] * given.size(FEATURES, 1));
             labels_of_batch[n] = labels[batch[n]];
+            weights_of_batch[n] = weight[batch[n]];
             if (!mixes) continue;
             const auto place = step * batch_size + n;
             network.mix(n, of_features[place], features + partners[place] * given.size(FEATURES, 1));
             labels_of_partners[n] = labels[partners[place]];
-            shares[n] = of_features[planned + place];
-            shares_of_partners[n] = 1.0f - shares[n];
+            const float share = of_features[planned + place];
+            weights_of_batch[n] *= share;
+            weights_of_partners[n] = weight[partners[place]] * (1.0f - share);
         }
         for (auto* dropout : network.dropouts) {
             dropout->drop(masks, batch_size, examples);
@@ -90,9 +94,9 @@ void train(const Arguments& given) {
         }
         const Matrix& logits = network.forward(examples);
         Matrix& slopes = network.slopes.back();
-        total += objective(logits, labels_of_batch.data(), mixes ? shares.data() : nullptr, slopes, examples);
+        total += objective(logits, labels_of_batch.data(), weights_of_batch.data(), slopes, examples);
         if (mixes)
-            total += objective(logits, labels_of_partners.data(), shares_of_partners.data(), slopes, examples, true);
+            total += objective(logits, labels_of_partners.data(), weights_of_partners.data(), slopes, examples, true);
         network.backward(examples);
         const float* now = coefficients + step;
         for (const auto& layer : network.layers) {
@@ -144,8 +148,8 @@ int guarded(Function function, int count, void** values, int* ranks, std::int64_
 extern "C" {
 
 // Arguments: layers (L, 3) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
-// plan (n,) int32, masks (S, units, B), class_weight (C,), adjustment (3, C), partners (n,) int32 and mixing (2, n) of
-// features and of labels, choices (batch size, mining, optimizer, whether it mixes) int32, numbers (6,),
+// plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), adjustment (3, C), partners (n,) int32 and
+// mixing (2, n) of features and of labels, choices (batch size, mining, optimizer, whether it mixes) int32, numbers (6,),
 // coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training loss (1,).
 int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(train, count, values, ranks, shapes, types);

@@ -20,7 +20,7 @@ from lossfleet.runners.training.shape import CellShape, FleetShape
 from lossfleet.runners.training.slots import Slots
 
 # The places of the arguments that change from epoch to epoch.
-PLAN, MASKS, CLASS_WEIGHT, PARTNERS, MIXING, COEFFICIENTS = 6, 7, 8, 10, 11, 14
+PLAN, MASKS, CLASS_WEIGHT, PARTNERS, MIXING, COEFFICIENTS = 6, 7, 8, 11, 12, 15
 # In the place of what is not there.
 NO_PARTNERS, NO_MIXING = np.zeros(1, np.int32), np.ones((2, 1), np.float32)
 
@@ -51,6 +51,7 @@ class Member:
         self._call = Call("train_epoch", *self._inputs(state), *state, self.loss)
 
     def _inputs(self, state: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        weights = self.replicate.weights
         return [
             self.layers,
             *state,
@@ -59,6 +60,7 @@ class Member:
             self._plan(0),
             np.ones((1, 1, 1), np.float32),
             self.replicate.given["class_weight"],
+            np.ones(len(self.replicate.labels), np.float32) if weights is None else weights,
             translation.adjustment(self.shape, self.replicate),
             NO_PARTNERS,
             NO_MIXING,

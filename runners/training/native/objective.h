@@ -1,4 +1,4 @@
-// What is minimised: a loss of the softmax with class weights, of adjusted logits and smoothed labels, and mining.
+// What is minimised: a loss of the softmax with weights of classes and examples, adjusted logits, smoothed labels and mining.
 #pragma once
 
 #include <algorithm>
@@ -53,8 +53,8 @@ struct Objective {
     }
 
     // The mean loss of the examples that count; writes its slopes by the logits (examples, classes) into by_logits, or
-    // adds them. shares: what each loss is multiplied by, null for 1.
-    float operator()(const Matrix& logits, const std::int32_t* labels, const float* shares, Matrix& by_logits,
+    // adds them. own_weight: of each example.
+    float operator()(const Matrix& logits, const std::int32_t* labels, const float* own_weight, Matrix& by_logits,
                      int examples, bool adds = false) {
         adjust(logits, labels, examples);
         if (loss.smoothing > 0.0f) {
@@ -63,8 +63,8 @@ struct Objective {
             of_one_label(labels, examples);
         }
         for (int n = 0; n < examples; ++n) {
-            weight[n] = loss.smoothing > 0.0f ? 1.0f : loss.class_weight[labels[n]];
-            if (shares) weight[n] *= shares[n];
+            // Smoothed, each class has its own weight in the loss already.
+            weight[n] = (loss.smoothing > 0.0f ? 1.0f : loss.class_weight[labels[n]]) * own_weight[n];
             losses[n] *= weight[n];
         }
         const int kept = loss.mining == Mining::NONE ? examples : mine(labels, examples);
