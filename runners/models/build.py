@@ -9,7 +9,7 @@ from mindspore import nn
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.runners.models.dropout import seed_dropouts
-from lossfleet.runners.models.layers import GELU, Dropout, Layer, trained_widths
+from lossfleet.runners.models.layers import GELU, Dropout, Layer, shapes, told, trained_widths
 
 
 def is_cell(model: Part) -> bool:
@@ -37,14 +37,12 @@ def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] 
             f"gives {type(made).__name__}",
             "a list of lossfleet.runners.models.layers.Layer, or in _target_ a class of nn.Cell",
         )
-    width = features
     try:
-        for layer in made:
-            width = layer.width(width)
+        *_, outputs = shapes(made, features)
     except ValueError as error:
         raise _no_model(model, str(error), "layers that fit each other") from error
-    if width != classes:
-        raise _no_model(model, f"gives {width} outputs", f"{classes}, one logit a class")
+    if outputs != (classes,):
+        raise _no_model(model, f"gives {told(outputs)}", f"{classes}, one logit a class")
     widths = trained_widths(made, features)
     if not any(widths):
         raise _no_model(model, "has no parameters", "a layer that has, such as Dense")

@@ -12,6 +12,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -28,28 +30,29 @@ class Layer(ABC):
     """
 
     @abstractmethod
-    def width(self, inputs: int) -> int:
-        """The number of its outputs an example, of so many inputs.
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of its outputs for an example of this shape: (features,), or (channels, height, width).
 
         Raises:
-            ValueError: it cannot take so many.
+            ValueError: it cannot take this one.
         """
 
     @abstractmethod
     def stock(self) -> nn.Cell:
-        """The layer of MindSpore that it is: from (B, inputs) to (B, outputs)."""
+        """The layer of MindSpore that it is: from (B, *inputs) to (B, *outputs), which are shapes."""
 
     @abstractmethod
     def stacked(self, *, is_first: bool) -> nn.Cell:
         """The layer of K members: from (K, inputs + 1, B) to (K, outputs + 1, B), the last row of both ones.
 
-        Its inputs are the block of weights if it has any, the activations, and the masks if it is a dropout.
+        Images are (B, K * channels, height, width), a member's channels side by side. Its inputs are the block of
+        weights if it has any, the activations, and the masks if it is a dropout.
 
         Args:
             is_first: it has weights, and its activations are the examples, (K, B, inputs + 1).
         """
 
-    def initial(self, inputs: int, random: np.random.Generator) -> Arrays:
+    def initial(self, inputs: tuple[int, ...], random: np.random.Generator) -> Arrays:
         """The first values of its parameters, float32, in the order and shapes of the stock form; () without any."""
         return ()
 
@@ -81,23 +84,23 @@ class Dense(Layer):
     outputs: int
     initialisation: Literal["he", "glorot"] = "he"
 
-    def width(self, inputs: int) -> int:
-        """`outputs`; see Layer."""
-        if inputs != self.inputs:
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """(outputs,); see Layer."""
+        if inputs != (self.inputs,):
             raise ValueError(
-                f"Dense({self.inputs}, {self.outputs}) comes after {inputs} outputs; expected {self.inputs}"
+                f"Dense({self.inputs}, {self.outputs}) comes after {told(inputs)}; expected {self.inputs}"
             )
-        return self.outputs
+        return (self.outputs,)
 
     def stock(self) -> nn.Cell:
         """`nn.Dense`."""
         return nn.Dense(self.inputs, self.outputs)
 
-    def initial(self, inputs: int, random: np.random.Generator) -> Arrays:
+    def initial(self, inputs: tuple[int, ...], random: np.random.Generator) -> Arrays:
         """Weight and bias; see Layer."""
-        fans = inputs if self.initialisation == "he" else inputs + self.outputs
+        fans = self.inputs if self.initialisation == "he" else self.inputs + self.outputs
         bound = np.sqrt(6 / fans)
-        weight = random.uniform(-bound, bound, (self.outputs, inputs)).astype(np.float32)
+        weight = random.uniform(-bound, bound, (self.outputs, self.inputs)).astype(np.float32)
         return weight, np.zeros(self.outputs, np.float32)
 
     def stacked(self, *, is_first: bool) -> nn.Cell:
@@ -123,8 +126,8 @@ class Dense(Layer):
 class ReLU(Layer):
     """max(x, 0)."""
 
-    def width(self, inputs: int) -> int:
-        """As many as inputs."""
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """As its inputs."""
         return inputs
 
     def stock(self) -> nn.Cell:
@@ -145,8 +148,8 @@ class GELU(Layer):
     Reference: Hendrycks and Gimpel 2016, arXiv 1606.08415.
     """
 
-    def width(self, inputs: int) -> int:
-        """As many as inputs."""
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """As its inputs."""
         return inputs
 
     def stock(self) -> nn.Cell:
@@ -171,17 +174,17 @@ class LayerNorm(Layer):
 
     units: int
 
-    def width(self, inputs: int) -> int:
-        """`units`; see Layer."""
-        if inputs != self.units:
-            raise ValueError(f"LayerNorm({self.units}) comes after {inputs} outputs; expected {self.units}")
-        return self.units
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """(units,); see Layer."""
+        if inputs != (self.units,):
+            raise ValueError(f"LayerNorm({self.units}) comes after {told(inputs)}; expected {self.units}")
+        return inputs
 
     def stock(self) -> nn.Cell:
         """`nn.LayerNorm`."""
         return nn.LayerNorm((self.units,), epsilon=LAYER_NORM_EPSILON)
 
-    def initial(self, inputs: int, random: np.random.Generator) -> Arrays:
+    def initial(self, inputs: tuple[int, ...], random: np.random.Generator) -> Arrays:
         """Gain and shift; see Layer."""
         return np.ones(self.units, np.float32), np.zeros(self.units, np.float32)
 
@@ -211,8 +214,8 @@ class Dropout(Layer):
 
     rate: float = field(compare=False)
 
-    def width(self, inputs: int) -> int:
-        """As many as inputs."""
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """As its inputs."""
         return inputs
 
     def stock(self) -> nn.Cell:
@@ -224,24 +227,38 @@ class Dropout(Layer):
         return Product()
 
 
+def told(shape: tuple[int, ...]) -> str:
+    """The outputs of a layer in words: 13 outputs, or an image of 8 x 7 x 5."""
+    return f"{shape[0]} outputs" if len(shape) == 1 else f"an image of {' x '.join(map(str, shape))}"
+
+
+def shapes(layers: Sequence[Layer], features: int) -> list[tuple[int, ...]]:
+    """The shape of an example before each layer, and behind the last.
+
+    Raises:
+        ValueError: a layer does not fit the one before it.
+    """
+    found: list[tuple[int, ...]] = [(features,)]
+    for layer in layers:
+        found.append(layer.shape(found[-1]))
+    return found
+
+
 def dropouts(layers: Sequence[Layer], features: int) -> list[tuple[float, int]]:
     """The rate of each dropout of a model, and the number of units that it drops from."""
-    found, width = [], features
-    for layer in layers:
-        width = layer.width(width)
-        if isinstance(layer, Dropout):
-            found.append((layer.rate, width))
-    return found
+    return [
+        (layer.rate, prod(shape))
+        for layer, shape in zip(layers, shapes(layers, features), strict=False)
+        if isinstance(layer, Dropout)
+    ]
 
 
 def trained_widths(layers: Sequence[Layer], features: int) -> list[int]:
     """The number of outputs of each layer, 0 where it has no parameters."""
-    found, width = [], features
-    for layer in layers:
-        has_parameters = bool(layer.initial(width, np.random.default_rng(0)))
-        width = layer.width(width)
-        found.append(width * has_parameters)
-    return found
+    return [
+        prod(outputs) * bool(layer.initial(inputs, np.random.default_rng(0)))
+        for layer, (inputs, outputs) in zip(layers, pairwise(shapes(layers, features)), strict=True)
+    ]
 
 
 class StackedDense(nn.Cell):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
 
 import numpy as np
 
 from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
 from lossfleet.losses.stacked import stacked_focal
 from lossfleet.runners.models.initial import Parameters
-from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU
+from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU, shapes
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.optimizer import Optimizer
 from lossfleet.runners.optimizers.sgd import SGD
@@ -45,10 +47,11 @@ def _unknown_objective(objective: Objective) -> str | None:
 
 def layer_rows(layers: Sequence[Layer], features: int) -> np.ndarray:
     """The kind, inputs and outputs of each layer, (L, 3) int32."""
-    rows, width = [], features
-    for layer in layers:
-        rows.append((LAYERS[type(layer)], width, width := layer.width(width)))
-    return np.array(rows, np.int32)
+    units = [prod(shape) for shape in shapes(layers, features)]
+    return np.array(
+        [(LAYERS[type(layer)], *sizes) for layer, sizes in zip(layers, pairwise(units), strict=True)],
+        np.int32,
+    )
 
 
 def flat_parameters(parameters: Sequence[Parameters]) -> np.ndarray:
