@@ -9,7 +9,11 @@ from mindspore import nn
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.runners.models.dropout import seed_dropouts
+from lossfleet.runners.models.images import Flatten, GlobalAverage
 from lossfleet.runners.models.layers import GELU, Dropout, Layer, shapes, told, trained_widths
+
+# Their stacked forms need, or make, the row of ones, which logits are without.
+NOT_ON_LOGITS = (Dropout, GELU, Flatten, GlobalAverage)
 
 
 def is_cell(model: Part) -> bool:
@@ -47,9 +51,10 @@ def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] 
     if not any(widths):
         raise _no_model(model, "has no parameters", "a layer that has, such as Dense")
     behind = made[max(n for n, width in enumerate(widths) if width) :]
-    on_logits = [type(layer).__name__ for layer in behind if isinstance(layer, (Dropout, GELU))]
+    on_logits = [type(layer).__name__ for layer in behind if isinstance(layer, NOT_ON_LOGITS)]
     if on_logits:
-        expected = "neither Dropout nor GELU behind the last layer with parameters"
+        names = ", ".join(each.__name__ for each in NOT_ON_LOGITS)
+        expected = f"none of {names} behind the last layer with parameters"
         raise _no_model(model, f"has {on_logits[0]} on its logits", expected)
     return tuple(made)
 

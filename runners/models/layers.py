@@ -45,8 +45,8 @@ class Layer(ABC):
     def stacked(self, *, is_first: bool) -> nn.Cell:
         """The layer of K members: from (K, inputs + 1, B) to (K, outputs + 1, B), the last row of both ones.
 
-        Images are (B, K * channels, height, width), a member's channels side by side. Its inputs are the block of
-        weights if it has any, the activations, and the masks if it is a dropout.
+        Images are (B, K, channels, height, width). Its inputs are the block of weights if it has any, the activations,
+        and the masks if it is a dropout.
 
         Args:
             is_first: it has weights, and its activations are the examples, (K, B, inputs + 1).
@@ -223,7 +223,7 @@ class Dropout(Layer):
         return nn.Identity()
 
     def stacked(self, *, is_first: bool) -> nn.Cell:
-        """The product of activations and masks, both (K, inputs + 1, B)."""
+        """The product of activations and masks, which are (K, inputs + 1, B)."""
         return Product()
 
 
@@ -296,19 +296,27 @@ class StackedDenseOfExamples(nn.Cell):
 
 
 class Product(nn.Cell):
-    """Activations times masks, which have no gradient."""
+    """Activations times masks (K, units + 1, B), which have no gradient."""
 
     def construct(self, activations: Tensor, masks: Tensor) -> Tensor:
-        return activations * masks
+        return activations * self.as_activations(masks, activations)
 
     def bprop(self, activations: Tensor, masks: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, Tensor]:
-        return dout * masks, ops.zeros_like(masks)
+        return dout * self.as_activations(masks, activations), ops.zeros_like(masks)
+
+    def as_activations(self, masks: Tensor, activations: Tensor) -> Tensor:
+        """In the shape of activations, which may be images."""
+        if activations.ndim == 3:
+            return masks
+        return ops.reshape(ops.transpose(masks[:, :-1], (2, 0, 1)), activations.shape)
 
 
 class StackedGELU(nn.Cell):
-    """GELU of activations (K, width + 1, B), whose last row stays ones."""
+    """GELU of images, or of activations (K, width + 1, B), whose last row stays ones."""
 
     def construct(self, activations: Tensor) -> Tensor:
+        if activations.ndim == 5:
+            return ops.gelu(activations, approximate="tanh")
         return ops.concat((ops.gelu(activations[:, :-1], approximate="tanh"), activations[:, -1:]), 1)
 
 

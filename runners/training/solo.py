@@ -34,12 +34,12 @@ class StockModel(nn.Cell):
         self.drops = [isinstance(layer, Dropout) for layer in layers]
 
     def construct(self, examples: Tensor, masks: tuple[Tensor, ...] = ()) -> Tensor:
-        """Logits; `masks`, a mask (B, width) for each dropout, drops units."""
+        """Logits; `masks`, a mask (B, units) for each dropout, drops units."""
         dropouts = 0
         for index, layer in enumerate(self.layers):
             examples = layer(examples)
             if masks and self.drops[index]:
-                examples = examples * masks[dropouts]
+                examples = examples * ops.reshape(masks[dropouts], examples.shape)
                 dropouts += 1
         return examples
 

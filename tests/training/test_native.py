@@ -25,7 +25,7 @@ from replicate_runs import (
     shape_of_replicate,
 )
 from test_fleet import COSINE, SMOOTHED, fraction, ratio, sgd
-from test_layers import CLASSES, FEATURES, MODELS, forward, members_of
+from test_layers import CLASSES, FEATURES, MODELS, features_of, forward, members_of
 
 from lossfleet.conf.parts import Part, named_part
 from lossfleet.runners.models.layers import Dense, Layer, ReLU, dropouts
@@ -42,19 +42,19 @@ def epoch_inputs(
     layers: list[Layer], *, gamma: float = 0.0, mining: str = "none", seed: int = 0
 ) -> list[np.ndarray]:
     """One step of plain gradient descent at rate 1 on one batch, so that it takes the gradient away."""
-    random = np.random.default_rng(seed)
+    random, features = np.random.default_rng(seed), features_of(layers)
     kind, share = MININGS[mining]
     parameters = flat_parameters(members_of(layers)[0])
     masks = [
         (random.random((1, width, ROWS)) >= rate) / np.float32(1 - rate)
-        for rate, width in dropouts(layers, FEATURES)
+        for rate, width in dropouts(layers, features)
     ]
     return [
-        layer_rows(layers, FEATURES),
+        layer_rows(layers, features),
         parameters,
         np.zeros_like(parameters),
         np.zeros_like(parameters),
-        random.normal(size=(ROWS, FEATURES)).astype(np.float32),
+        random.normal(size=(ROWS, features)).astype(np.float32),
         random.integers(0, CLASSES, ROWS, np.int32),
         random.permutation(ROWS).astype(np.int32),
         np.concatenate(masks, axis=1) if masks else np.ones((1, 1, 1), np.float32),
@@ -63,6 +63,11 @@ def epoch_inputs(
         np.array([gamma, share, 0, 0], np.float32),
         np.array([[1], [0]], np.float32),
     ]
+
+
+def told(kind: int, inputs: int, outputs: int, *of_image: int) -> np.ndarray:
+    """A layer as the core is told of it."""
+    return np.array([[kind, inputs, outputs, *of_image, *[0] * (6 - len(of_image))]], np.int32)
 
 
 def called(inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -74,7 +79,7 @@ def called(inputs: list[np.ndarray]) -> list[np.ndarray]:
 def objective(layers: list[Layer], inputs: list[np.ndarray], arrays: list[tuple[np.ndarray, ...]]) -> float:
     """The definition in float64: the mean over the examples that count."""
     _, _, _, _, features, labels, plan, masks, class_weight, choices, numbers, _ = inputs
-    widths = [width for _, width in dropouts(layers, FEATURES)]
+    widths = [width for _, width in dropouts(layers, features_of(layers))]
     own = np.split(masks[0], np.cumsum(widths)[:-1]) if widths else []
     logits, labels = forward(layers, arrays, features[plan], own), labels[plan]
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
@@ -123,7 +128,7 @@ def test_a_loss_keeps_its_digits_in_both_tails(gamma):
     for margin in margins:
         inputs = epoch_inputs(MODELS["logistic"], gamma=gamma)
         # The features are the logits, of which two classes matter.
-        inputs[0] = np.array([[0, CLASSES, CLASSES]], np.int32)
+        inputs[0] = told(0, CLASSES, CLASSES)
         inputs[1] = np.vstack([np.eye(CLASSES), np.zeros(CLASSES)]).astype(np.float32).ravel()
         inputs[2] = inputs[3] = np.zeros_like(inputs[1])
         inputs[4] = np.full((1, CLASSES), -3e4, np.float32)
@@ -220,6 +225,11 @@ def test_replicates_are_left_as_they_were():
         np.testing.assert_array_equal(array, expected)
 
 
+def after_image(kind: int, outputs: int, *of_image: int) -> np.ndarray:
+    """A layer of images, behind the one that makes them."""
+    return np.concatenate([told(5, FEATURES, FEATURES), told(kind, FEATURES, outputs, *of_image)])
+
+
 WRONG = {
     "parameters": (1, np.zeros(7, np.float32), r"argument 1 has shape \(7\); expected \(\d+\)"),
     "labels": (5, np.full(ROWS, CLASSES, np.int32), f"a label of {CLASSES}"),
@@ -229,9 +239,17 @@ WRONG = {
     "type": (4, np.zeros((ROWS, FEATURES)), "argument 4 is of float64; expected float32"),
     "rank": (4, np.zeros(ROWS, np.float32), r"expected \(any, any\)"),
     "features": (4, np.zeros((ROWS, FEATURES + 1), np.float32), "layer 0 does not fit the one before it"),
-    "layer": (0, np.array([[9, FEATURES, FEATURES]], np.int32), "an unknown kind of layer"),
-    "empty layer": (0, np.array([[0, FEATURES, 0]], np.int32), "a size of 0"),
-    "no parameters": (0, np.array([[1, FEATURES, FEATURES]], np.int32), "no layer has parameters"),
+    "layer": (0, told(12, FEATURES, FEATURES), "an unknown kind of layer"),
+    "empty layer": (0, told(0, FEATURES, 0), "a size of 0"),
+    "no parameters": (0, told(1, FEATURES, FEATURES), "no layer has parameters"),
+    "an image as logits": (0, after_image(6, 7, 1, 7, 1, 3, 1), "the logits are an image"),
+    "stride": (0, after_image(6, 7, 1, 7, 1, 3, 3), "a stride of 3"),
+    "kernel": (0, after_image(6, 7, 1, 7, 1, 4, 1), "a kernel of 4"),
+    "outputs": (0, after_image(6, 8, 1, 7, 1, 3, 1), "a layer is told of other outputs than it has"),
+    "groups": (0, after_image(9, 7, 7, 1, 1, 0, 0, 2), "groups that do not divide the channels"),
+    "pooling": (0, after_image(7, 3, 1, 7, 1), "a pooling of a single row or column"),
+    "size of an image": (0, after_image(6, 7, -1, -7, 1, 3, 1), "layer 1 does not fit the one before it"),
+    "image": (0, told(6, FEATURES, 7, 1, 7, 1, 3, 1), "layer 0 does not fit the one before it"),
     "batch": (9, np.array([0, 0, 1], np.int32), "a batch of 0"),
     "mining": (9, np.array([ROWS, 3, 1], np.int32), "an unknown mining"),
     "optimizer": (9, np.array([ROWS, 0, 3], np.int32), "an unknown optimizer"),
