@@ -30,6 +30,17 @@ inline float sum_of(Vector vector) {
     return sum;
 }
 
+// The sum of value(0) to value(count - 1), four side by side: each waits for its own last one only.
+template <typename Function>
+inline Vector total(int count, Function value) {
+    Vector sums[4] = {};
+    int n = 0;
+    for (; n + 4 <= count; n += 4)
+        for (int k = 0; k < 4; ++k) sums[k] += value(n + k);
+    for (; n < count; ++n) sums[0] += value(n);
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
 // Rows (examples, units) as images; places without an example are zero.
 inline void to_images(const Matrix& rows, Matrix& images, int units, int examples) {
     for (int row = 0; row < rows_of(examples, WIDTH); ++row)
@@ -208,17 +219,16 @@ struct GroupNormalisation : Layer {
             for (int group = 0; group < groups; ++group) {
                 const Vector* from = vectors(x, row) + group * units;
                 Vector *of = vectors(normal, row) + group * units, *to = vectors(y, row) + group * units;
-                Vector mean{}, variance{}, &factor = vectors(scale, row)[group];
-                for (int n = 0; n < units; ++n) mean += from[n];
-                mean /= float(units);
-                for (int n = 0; n < units; ++n) variance += (from[n] - mean) * (from[n] - mean);
-                variance /= float(units);
+                const Vector mean = total(units, [&](int n) { return from[n]; }) / float(units);
+                const Vector variance =
+                    total(units, [&](int n) { return (from[n] - mean) * (from[n] - mean); }) / float(units);
+                Vector& factor = vectors(scale, row)[group];
                 for (int lane = 0; lane < WIDTH; ++lane) factor[lane] = 1.0f / std::sqrt(variance[lane] + 1e-5f);
-                for (int n = 0; n < units; ++n) {
-                    const int channel = group * of_group + n / pixels;
-                    of[n] = (from[n] - mean) * factor;
-                    to[n] = gain[channel] * of[n] + shift[channel];
-                }
+                for (int channel = group * of_group; channel < (group + 1) * of_group; ++channel)
+                    for (int pixel = 0; pixel < pixels; ++pixel, ++from) {
+                        *of = (*from - mean) * factor;
+                        *to++ = gain[channel] * *of++ + shift[channel];
+                    }
             }
     }
 
@@ -232,12 +242,9 @@ struct GroupNormalisation : Layer {
                 const Vector *from = vectors(dy, row) + group * units, *of = vectors(normal, row) + group * units;
                 Vector mean{}, along{};
                 for (int channel = 0; channel < of_group; ++channel) {
-                    Vector by_gain{}, by_shift{};
-                    for (int n = channel * pixels; n < (channel + 1) * pixels; ++n) {
-                        by_gain += from[n] * of[n];
-                        by_shift += from[n];
-                    }
-                    const int place = group * of_group + channel;
+                    const int place = group * of_group + channel, first = channel * pixels;
+                    const Vector by_gain = total(pixels, [&](int n) { return from[first + n] * of[first + n]; });
+                    const Vector by_shift = total(pixels, [&](int n) { return from[first + n]; });
                     of_gain[place] += sum_of(by_gain);
                     of_shift[place] += sum_of(by_shift);
                     mean += gain[place] * by_shift;
@@ -248,8 +255,9 @@ struct GroupNormalisation : Layer {
                 along /= float(units);
                 const Vector factor = vectors(scale, row)[group];
                 Vector* to = vectors(*dx, row) + group * units;
-                for (int n = 0; n < units; ++n)
-                    to[n] = factor * (gain[group * of_group + n / pixels] * from[n] - mean - of[n] * along);
+                for (int channel = group * of_group; channel < (group + 1) * of_group; ++channel)
+                    for (int pixel = 0; pixel < pixels; ++pixel)
+                        *to++ = factor * (gain[channel] * *from++ - mean - *of++ * along);
             }
     }
 };

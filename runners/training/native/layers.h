@@ -171,9 +171,11 @@ struct Dropout : Elementwise {
     // given: (width, batch_size).
     void drop(const float* given, int batch_size, int examples) {
         drops = true;
-        for (int unit = 0; unit < inputs; ++unit)
-            for (int example = 0; example < examples; ++example)
-                mask[example / lanes][unit * lanes + example % lanes] = given[std::ptrdiff_t(unit) * batch_size + example];
+        for (int unit = 0; unit < inputs; ++unit, given += batch_size)
+            for (int lane = 0; lane < lanes; ++lane) {
+                float* to = mask[0] + unit * lanes + lane;
+                for (int example = lane; example < examples; example += lanes, to += mask.stride) *to = given[example];
+            }
     }
 
     void times_mask(const Matrix& from, Matrix& to, int examples) const {
