@@ -31,7 +31,8 @@ class Dataset:
     says it: groups (N,) int64, equal where rows must stay in one part; times (N,), earlier ones train; parts (N,) int8
     of `TRAINING`, `VALIDATION` and `TEST`, where without a validation row it is drawn from the training rows.
     Where the rows come from: source_rows (N,) int64, from 1 through all files, None where no row is left out; files,
-    the path and the number of rows of each, empty for data that comes from none. repeats: how many rows of each class
+    the path and the number of rows of each, empty for data that comes from none. image_shape: (channels, height,
+    width) where each row is an image, its features in this order; None for tables. repeats: how many rows of each class
     were left out because they repeat another, empty for none. reading: what was read of the files.
     """
 
@@ -48,6 +49,7 @@ class Dataset:
     files: tuple[tuple[str, int], ...] = ()
     repeats: tuple[int, ...] = ()
     reading: Reading | None = None
+    image_shape: tuple[int, int, int] | None = None
 
     def without(self, rows: np.ndarray) -> Dataset:
         """The data set without these rows."""

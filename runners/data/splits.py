@@ -32,7 +32,7 @@ class Split:
     draws and rarest_class are the same for all splits of a data set, so that replicates stack: an epoch draws as many
     examples as the training part has, or has about, where whole groups go into a part. test_rows: those of the data
     set that the test part has, (n,) int64. pool_rows: how many rows all test parts are drawn from, None for the whole
-    data set.
+    data set. image_shape: that of the data set.
     """
 
     train_features: np.ndarray
@@ -46,6 +46,7 @@ class Split:
     rarest_class: int
     draws: int
     pool_rows: int | None = None
+    image_shape: tuple[int, int, int] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -105,6 +106,7 @@ def make_split(
         rarest_class=int(counts[TRAINING].argmin()),
         draws=int(counts[TRAINING].sum()),
         pool_rows=None if pool is None else len(pool),
+        image_shape=dataset.image_shape,
     )
 
 

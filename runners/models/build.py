@@ -22,19 +22,22 @@ def is_cell(model: Part) -> bool:
     return inspect.isclass(target) and issubclass(target, nn.Cell)
 
 
-def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] | None:
+def build_layers(
+    model: Part, features: int, classes: int, image_shape: tuple[int, int, int] | None = None
+) -> tuple[Layer, ...] | None:
     """The layers of a model, or None where it is a cell.
 
     Args:
         model: of a configuration.
         features, classes: inputs and outputs.
+        image_shape: (channels, height, width) where an example is an image, whose features are in this order.
 
     Raises:
         UserError: it gives no layers, or they do not lead from the features to the classes.
     """
     if is_cell(model):
         return None
-    made = model.call(features=features, input_shape=(features,), classes=classes)
+    made = model.call(features=features, input_shape=image_shape or (features,), classes=classes)
     if not isinstance(made, (list, tuple)) or not all(isinstance(each, Layer) for each in made):
         raise _no_model(
             model,
@@ -59,13 +62,15 @@ def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] 
     return tuple(made)
 
 
-def build_cell(model: Part, features: int, classes: int) -> nn.Cell:
+def build_cell(
+    model: Part, features: int, classes: int, image_shape: tuple[int, int, int] | None = None
+) -> nn.Cell:
     """A new cell of the user's, with the parameters that its constructor gives it and dropouts that are seeded.
 
     Raises:
         UserError: its constructor raised an exception.
     """
-    cell: nn.Cell = model.call(features=features, input_shape=(features,), classes=classes)
+    cell: nn.Cell = model.call(features=features, input_shape=image_shape or (features,), classes=classes)
     seed_dropouts(cell)
     return cell
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -71,13 +70,14 @@ class Convolution(ImageLayer):
     What lies outside counts as 0. The output has ceil(height / stride) rows; of the rows that lie outside, half,
     rounded down, are above (the padding `same` of MindSpore and TensorFlow), and likewise for columns.
 
-    Weights begin in U(-a, a) with a = sqrt(6 / (inputs kernel^2)), see Dense; biases at 0.
+    The kernel is 3 or 5, the stride 1 or 2. Weights begin in U(-a, a) with a = sqrt(6 / (inputs kernel^2)), see Dense;
+    biases at 0.
     """
 
     inputs: int
     outputs: int
-    kernel: Literal[3, 5] = 3
-    stride: Literal[1, 2] = 1
+    kernel: int = 3
+    stride: int = 1
 
     def __post_init__(self) -> None:
         if self.kernel not in (3, 5) or self.stride not in (1, 2):
@@ -112,6 +112,10 @@ class Convolution(ImageLayer):
         """(outputs, inputs kernel^2 + 1); see Layer."""
         weight, bias = parameters
         return np.column_stack([weight.reshape(self.outputs, -1), bias])
+
+    def parameters(self, blocks: np.ndarray) -> Arrays:
+        """See Layer."""
+        return blocks[:, :, :-1], blocks[:, :, -1]
 
 
 class Pooling(ImageLayer):
@@ -194,6 +198,10 @@ class GroupNorm(ImageLayer):
         """(2, channels); see Layer."""
         return np.stack(parameters)
 
+    def parameters(self, blocks: np.ndarray) -> Arrays:
+        """See Layer."""
+        return blocks[:, 0], blocks[:, 1]
+
 
 @dataclass(frozen=True)
 class GlobalAverage(ImageLayer):
@@ -239,7 +247,7 @@ class StackedImage(nn.Cell):
     def construct(self, activations: Tensor) -> Tensor:
         members, _, examples = activations.shape
         rows = ops.transpose(activations[:, :-1], (2, 0, 1))
-        return ops.reshape(rows, (examples, members, *self.shape))
+        return ops.reshape(rows, (examples, members) + self.shape)
 
 
 class StackedConvolution(nn.Cell):
@@ -301,7 +309,7 @@ class StackedFlatten(nn.Cell):
     """Images (B, K, channels, height, width) as (K, units + 1, B), the last row ones."""
 
     def construct(self, images: Tensor) -> Tensor:
-        return with_row_of_ones(ops.reshape(images, (*images.shape[:2], -1)))
+        return with_row_of_ones(ops.reshape(images, images.shape[:2] + (-1,)))
 
 
 def with_row_of_ones(units: Tensor) -> Tensor:

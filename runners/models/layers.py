@@ -65,6 +65,14 @@ class Layer(ABC):
         """
         return None
 
+    def parameters(self, blocks: np.ndarray) -> Arrays:
+        """The parameters of K members from their blocks (K, rows, columns), which `block` makes of them.
+
+        Returns:
+            Each (K, ...), in the order of the stock form; axes behind K may still be one.
+        """
+        return ()
+
     def trainable(self, block: np.ndarray, *, is_last: bool) -> np.ndarray:
         """1 where a weight of the block is trained, 0 where it only hands on the ones."""
         return np.ones_like(block)
@@ -113,6 +121,11 @@ class Dense(Layer):
         if is_last:
             return block
         return np.vstack([block, np.eye(1, block.shape[1], block.shape[1] - 1, dtype=np.float32)])
+
+    def parameters(self, blocks: np.ndarray) -> Arrays:
+        """See Layer."""
+        own = blocks[:, : self.outputs]
+        return own[:, :, :-1], own[:, :, -1]
 
     def trainable(self, block: np.ndarray, *, is_last: bool) -> np.ndarray:
         """See Layer."""
@@ -196,6 +209,10 @@ class LayerNorm(Layer):
         """(2, units), and where it is not the last a column (0, 1), which makes the row of ones; see Layer."""
         block = np.stack(parameters)
         return block if is_last else np.column_stack([block, np.array([0, 1], np.float32)])
+
+    def parameters(self, blocks: np.ndarray) -> Arrays:
+        """See Layer."""
+        return blocks[:, 0, : self.units], blocks[:, 1, : self.units]
 
     def trainable(self, block: np.ndarray, *, is_last: bool) -> np.ndarray:
         """See Layer."""

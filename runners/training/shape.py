@@ -46,9 +46,16 @@ class CellShape(Shape):
     model: Part
 
 
-def shape_of(config: Config, *, features: int, classes: int, train_rows: int) -> FleetShape | CellShape:
+def shape_of(
+    config: Config,
+    *,
+    features: int,
+    classes: int,
+    train_rows: int,
+    image_shape: tuple[int, int, int] | None = None,
+) -> FleetShape | CellShape:
     """The shape that a configuration trains in, on data of this size."""
-    layers = build_layers(config.model, features, classes)
+    layers = build_layers(config.model, features, classes, image_shape)
     sizes = {
         "features": features,
         "classes": classes,

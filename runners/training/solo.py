@@ -110,7 +110,8 @@ def initial_cell(replicate: Replicate) -> nn.Cell:
     """The model of a replicate on stock layers with its initial parameters, or the user's cell, made from its seed."""
     if replicate.layers is None:
         ms.set_seed(replicate.seed)
-        return build_cell(replicate.config.model, replicate.features.shape[1], replicate.classes)
+        features, image_shape = replicate.features.shape[1], replicate.split.image_shape
+        return build_cell(replicate.config.model, features, replicate.classes, image_shape)
     cell = StockModel(replicate.layers)
     cell.load(replicate.initial)
     return cell

@@ -22,6 +22,8 @@ from lossfleet.runners.training.replicate import Replicate, Rows, make_replicate
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lossfleet.runners.models.weights import Kind
+
 # All rows are one more split, and members have seeds away from those of the budget's defaults.
 WHOLE_SPLIT = 2000
 FIRST_SEED = 200
@@ -37,7 +39,7 @@ class Refit:
 
     columns: list[dict[str, Any]]
     rows: pd.DataFrame
-    kinds: list[str]
+    kinds: list[Kind]
     weights: dict[str, np.ndarray]
     seeds: list[int]
     class_counts: np.ndarray
@@ -69,7 +71,11 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
     kinds = portable_kinds(config, replicates[0])
     features = split.train_features.shape[1]
     shape = shape_of(
-        config, features=features, classes=len(split.class_counts), train_rows=len(split.train_labels)
+        config,
+        features=features,
+        classes=len(split.class_counts),
+        train_rows=len(split.train_labels),
+        image_shape=split.image_shape,
     )
     assert isinstance(shape, FleetShape)
     fleet: Fleet | NativeFleet
@@ -139,10 +145,11 @@ def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Spl
         class_counts=counts,
         rarest_class=int(counts.argmin()),
         draws=len(labels),
+        image_shape=dataset.image_shape,
     )
 
 
-def portable_kinds(config: Config, replicate: Replicate) -> list[str]:
+def portable_kinds(config: Config, replicate: Replicate) -> list[Kind]:
     """The kinds of the layers.
 
     Raises:
@@ -153,7 +160,7 @@ def portable_kinds(config: Config, replicate: Replicate) -> list[str]:
     kinds = None if replicate.layers is None else layer_kinds(replicate.layers)
     if kinds is None:
         raise UserError(
-            what=f"model={config.model.name} cannot be kept: it has more than Dense, ReLU and Dropout layers",
+            what=f"model={config.model.name} cannot be kept: it has layers that are not lossfleet's own",
             expected="a model that predicts without MindSpore",
             hint="write keep=none, or choose model=mlp",
         )

@@ -205,6 +205,7 @@ class LocalEngine:
             features=split.train_features.shape[1],
             classes=len(split.class_counts),
             train_rows=split.draws,
+            image_shape=split.image_shape,
         )
 
     def _is_native(self, shape: FleetShape | CellShape) -> TypeGuard[FleetShape]:
