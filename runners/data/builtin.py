@@ -180,4 +180,4 @@ def wine() -> Dataset:
 
 def digits() -> Dataset:
     """Handwritten digits of 8 x 8 pixels."""
-    return _from_sklearn("digits")
+    return replace(_from_sklearn("digits"), image_shape=(1, 8, 8))
