@@ -10,7 +10,7 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, ops
 from replicate_runs import (
     CROSS_ENTROPY,
     EPOCHS,
@@ -28,11 +28,13 @@ from test_fleet import COSINE, SMOOTHED, fraction, ratio, sgd
 from test_layers import CLASSES, FEATURES, MODELS, features_of, forward, members_of
 
 from lossfleet.conf.parts import Part, named_part
+from lossfleet.runners.models.images import Convolution, Flatten, Image, MaxPool
 from lossfleet.runners.models.layers import Dense, Layer, ReLU, dropouts
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.operators import predict_logits_operator, train_epoch_operator
 from lossfleet.runners.training.native.translation import flat_parameters, layer_rows, unknown
 from lossfleet.runners.training.replicate import Replicate
+from lossfleet.runners.training.solo import StockModel
 
 ROWS = 23
 MININGS = {"none": (0, 0.0), "fraction": (1, 0.4), "ratio": (2, 0.7)}
@@ -119,6 +121,26 @@ def test_loss_and_gradient_are_those_of_the_definition(name, gamma, mining):
                 position = np.flatnonzero(flat_parameters(marked))
                 gradient = (inputs[1] - parameters)[position]
                 np.testing.assert_allclose(gradient, [(ends[0] - ends[1]) / 2e-6], rtol=1e-3, atol=2e-6)
+
+
+def test_of_equal_pixels_the_first_has_the_slope_as_in_mindspore():
+    layers: list[Layer] = [Image(1, 7, 5), Convolution(1, 3), MaxPool(), Flatten(), Dense(18, CLASSES)]
+    weight, _ = members_of(layers)[0][1]
+    # Where an image does not vary, nor do the outputs of its convolution.
+    inputs = epoch_inputs(layers)
+    inputs[4][:, :] = inputs[4][:, :1]
+    inputs[8][:] = 1
+    stock = StockModel(layers)
+    stock.load(members_of(layers)[0])
+    features, labels = inputs[4][inputs[6]], inputs[5][inputs[6]]
+
+    def loss(examples: Tensor) -> Tensor:
+        return ops.cross_entropy(stock(examples), Tensor(labels))
+
+    gradient, *_ = ms.value_and_grad(loss, None, stock.trainable_params())(Tensor(features))[1]
+    parameters = called(inputs)[0]
+    found = (inputs[1] - parameters)[: weight.size].reshape(9, 3).T.reshape(weight.shape)
+    np.testing.assert_allclose(found, gradient.asnumpy(), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
