@@ -10,7 +10,8 @@ import numpy as np
 from lossfleet.conf.parts import Part, named_part
 from lossfleet.conf.schema import Budget, Config, choose
 from lossfleet.runners.metrics.classification import classification_metrics, softmax
-from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm
+from lossfleet.runners.models.images import Convolution, Flatten, GroupNorm, Image, MaxPool
+from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU
 from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.fleet import Fleet
 from lossfleet.runners.training.native.fleet import NativeFleet
@@ -39,6 +40,14 @@ def mlp(*widths: int, dropout: float = 0.0) -> Part:
 
 def normalised(features: int, classes: int) -> list[Layer]:
     return [Dense(features, 13), LayerNorm(13), GELU(), Dropout(0.2), Dense(13, classes)]
+
+
+def image(features: int, classes: int) -> list[Layer]:
+    """Of breast_cancer's 30 features as an image, and of no data else."""
+    return [
+        *(Image(1, 6, 5), Convolution(1, 4), GroupNorm(2, 4), ReLU(), MaxPool(), Dropout(0.2)),
+        *(Convolution(4, 6, kernel=5, stride=2), GELU(), Flatten(), Dense(12, classes, "glorot")),
+    ]
 
 
 def adamw(lr: float = 3e-3, **settings: Any) -> Part:

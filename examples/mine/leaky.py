@@ -11,7 +11,7 @@ class LeakyReLU(Layer):
 
     slope: float = 0.1
 
-    def width(self, inputs: int) -> int:
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
         return inputs
 
     def stock(self) -> nn.Cell:

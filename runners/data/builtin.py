@@ -33,7 +33,8 @@ class Dataset:
     weights (N,) float64 above 0, of any mean: what each row counts for in training and in metrics; None where all count
     alike.
     Where the rows come from: source_rows (N,) int64, from 1 through all files, None where no row is left out; files,
-    the path and the number of rows of each, empty for data that comes from none. repeats: how many rows of each class
+    the path and the number of rows of each, empty for data that comes from none. image_shape: (channels, height,
+    width) where each row is an image, its features in this order; None for tables. repeats: how many rows of each class
     were left out because they repeat another, empty for none. reading: what was read of the files.
     """
 
@@ -51,6 +52,7 @@ class Dataset:
     files: tuple[tuple[str, int], ...] = ()
     repeats: tuple[int, ...] = ()
     reading: Reading | None = None
+    image_shape: tuple[int, int, int] | None = None
 
     def without(self, rows: np.ndarray) -> Dataset:
         """The data set without these rows."""
@@ -181,4 +183,4 @@ def wine() -> Dataset:
 
 def digits() -> Dataset:
     """Handwritten digits of 8 x 8 pixels."""
-    return _from_sklearn("digits")
+    return replace(_from_sklearn("digits"), image_shape=(1, 8, 8))

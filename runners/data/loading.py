@@ -90,8 +90,9 @@ def described(data: Data) -> Data:
 def as_dataset(data: Data, returned: Any) -> Dataset:
     """Features and labels that a function of the user's returned, as a data set.
 
-    Columns of numbers are numeric and the others categorical. Classes are numbered from the largest to the smallest,
-    equal ones by value, so that with two of them alpha weighs the rare one.
+    Columns of numbers are numeric and the others categorical; in an array (N, channels, height, width) each row is an
+    image. Classes are numbered from the largest to the smallest, equal ones by value, so that with two of them alpha
+    weighs the rare one.
 
     Raises:
         UserError: not features and labels of as many rows, a missing label, or a single class.
@@ -104,11 +105,16 @@ def as_dataset(data: Data, returned: Any) -> Dataset:
 
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise wrong(type(returned).__name__, "features and labels: a data frame or an array (N, F), and (N,)")
+    rows = returned[0]
+    image_shape: tuple[int, int, int] | None = None
+    if isinstance(rows, np.ndarray) and rows.ndim == 4:
+        _, channels, height, width = rows.shape
+        image_shape = channels, height, width
+        # Names that tell the shape, so that the digest does.
+        names = [f"pixel_{'_'.join(map(str, place))}" for place in np.ndindex(image_shape)]
+        rows = pd.DataFrame(rows.reshape(len(rows), -1), columns=names)
     try:
-        features, labels = (
-            pd.DataFrame(returned[0]).reset_index(drop=True),
-            pd.Series(np.asarray(returned[1])),
-        )
+        features, labels = pd.DataFrame(rows).reset_index(drop=True), pd.Series(np.asarray(returned[1]))
     except ValueError as error:
         raise wrong(f"what makes no table: {error}", "a data frame or an array (N, F), and (N,)") from error
     if len(features) != len(labels) or not len(labels) or not features.shape[1]:
@@ -130,7 +136,8 @@ def as_dataset(data: Data, returned: Any) -> Dataset:
         elif np.isinf(features[name].to_numpy(float)).any():
             raise wrong(f"infinite numbers in column {name}", "finite numbers, NaN where one is missing")
     codes = labels.map({value: code for code, value in enumerate(counts.index)}).to_numpy(np.int64)
-    return Dataset(data.name, features, codes, tuple(map(str, counts.index)), (), str(data.source.target))
+    class_names, source = tuple(map(str, counts.index)), str(data.source.target)
+    return Dataset(data.name, features, codes, class_names, (), source, image_shape=image_shape)
 
 
 def tell_notes(data: Data, dataset: Dataset, split: Split | None = None) -> None:

@@ -34,7 +34,7 @@ class Split:
     draws and rarest_class are the same for all splits of a data set, so that replicates stack: an epoch draws as many
     examples as the training part has, or has about, where whole groups go into a part. test_rows: those of the data
     set that the test part has, (n,) int64. pool_rows: how many rows all test parts are drawn from, None for the whole
-    data set.
+    data set. image_shape: that of the data set.
     """
 
     train_features: np.ndarray
@@ -51,6 +51,7 @@ class Split:
     train_weights: np.ndarray | None = None
     validation_weights: np.ndarray | None = None
     test_weights: np.ndarray | None = None
+    image_shape: tuple[int, int, int] | None = None
 
     @property
     def weighted_counts(self) -> np.ndarray:
@@ -120,6 +121,7 @@ def make_split(
         train_weights=weights_of(dataset, parts[TRAINING]),
         validation_weights=weights_of(dataset, parts[VALIDATION]),
         test_weights=weights_of(dataset, parts[TEST]),
+        image_shape=dataset.image_shape,
     )
 
 

@@ -9,7 +9,11 @@ from mindspore import nn
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.runners.models.dropout import seed_dropouts
-from lossfleet.runners.models.layers import GELU, Dropout, Layer, trained_widths
+from lossfleet.runners.models.images import Flatten, GlobalAverage
+from lossfleet.runners.models.layers import GELU, Dropout, Layer, shapes, told, trained_widths
+
+# Their stacked forms need, or make, the row of ones, which logits are without.
+NOT_ON_LOGITS = (Dropout, GELU, Flatten, GlobalAverage)
 
 
 def is_cell(model: Part) -> bool:
@@ -18,51 +22,55 @@ def is_cell(model: Part) -> bool:
     return inspect.isclass(target) and issubclass(target, nn.Cell)
 
 
-def build_layers(model: Part, features: int, classes: int) -> tuple[Layer, ...] | None:
+def build_layers(
+    model: Part, features: int, classes: int, image_shape: tuple[int, int, int] | None = None
+) -> tuple[Layer, ...] | None:
     """The layers of a model, or None where it is a cell.
 
     Args:
         model: of a configuration.
         features, classes: inputs and outputs.
+        image_shape: (channels, height, width) where an example is an image, whose features are in this order.
 
     Raises:
         UserError: it gives no layers, or they do not lead from the features to the classes.
     """
     if is_cell(model):
         return None
-    made = model.call(features=features, input_shape=(features,), classes=classes)
+    made = model.call(features=features, input_shape=image_shape or (features,), classes=classes)
     if not isinstance(made, (list, tuple)) or not all(isinstance(each, Layer) for each in made):
         raise _no_model(
             model,
             f"gives {type(made).__name__}",
             "a list of lossfleet.runners.models.layers.Layer, or in _target_ a class of nn.Cell",
         )
-    width = features
     try:
-        for layer in made:
-            width = layer.width(width)
+        *_, outputs = shapes(made, features)
     except ValueError as error:
         raise _no_model(model, str(error), "layers that fit each other") from error
-    if width != classes:
-        raise _no_model(model, f"gives {width} outputs", f"{classes}, one logit a class")
+    if outputs != (classes,):
+        raise _no_model(model, f"gives {told(outputs)}", f"{classes}, one logit a class")
     widths = trained_widths(made, features)
     if not any(widths):
         raise _no_model(model, "has no parameters", "a layer that has, such as Dense")
     behind = made[max(n for n, width in enumerate(widths) if width) :]
-    on_logits = [type(layer).__name__ for layer in behind if isinstance(layer, (Dropout, GELU))]
+    on_logits = [type(layer).__name__ for layer in behind if isinstance(layer, NOT_ON_LOGITS)]
     if on_logits:
-        expected = "neither Dropout nor GELU behind the last layer with parameters"
+        names = ", ".join(each.__name__ for each in NOT_ON_LOGITS)
+        expected = f"none of {names} behind the last layer with parameters"
         raise _no_model(model, f"has {on_logits[0]} on its logits", expected)
     return tuple(made)
 
 
-def build_cell(model: Part, features: int, classes: int) -> nn.Cell:
+def build_cell(
+    model: Part, features: int, classes: int, image_shape: tuple[int, int, int] | None = None
+) -> nn.Cell:
     """A new cell of the user's, with the parameters that its constructor gives it and dropouts that are seeded.
 
     Raises:
         UserError: its constructor raised an exception.
     """
-    cell: nn.Cell = model.call(features=features, input_shape=(features,), classes=classes)
+    cell: nn.Cell = model.call(features=features, input_shape=image_shape or (features,), classes=classes)
     seed_dropouts(cell)
     return cell
 

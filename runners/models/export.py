@@ -9,6 +9,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from lossfleet.runners.models.images import Image
+from lossfleet.runners.models.layers import Dense, Layer, LayerNorm
+from lossfleet.runners.models.weights import Kind, layers_of
+
 
 class MeanOfMembers(nn.Cell):
     """The mean of the logits (B, C) of members that take the same features (B, F)."""
@@ -24,44 +28,47 @@ class MeanOfMembers(nn.Cell):
         return total / len(self.members)
 
 
-def stock_members(kinds: Sequence[str], weights: Mapping[str, np.ndarray]) -> list[nn.SequentialCell]:
-    """The members on stock layers, `nn.Dense` and `nn.ReLU` in an `nn.SequentialCell`.
+def stock_members(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray]) -> list[nn.SequentialCell]:
+    """The members on stock layers, such as `nn.Dense` and `nn.ReLU`, in an `nn.SequentialCell`.
 
     Args:
         kinds, weights: as `lossfleet.runners.models.weights` has them.
     """
     members = []
     for member in range(len(next(iter(weights.values())))):
-        layers: list[nn.Cell] = []
-        for place, kind in enumerate(kinds):
-            if kind == "relu":
-                layers.append(nn.ReLU())
-                continue
-            weight, bias = weights[f"{place}.weight"][member], weights[f"{place}.bias"][member]
-            layer = nn.Dense(weight.shape[1], weight.shape[0])
-            layer.weight.set_data(Tensor(weight))
-            layer.bias.set_data(Tensor(bias))
-            layers.append(layer)
+        layers = [layer.stock() for layer in layers_of(kinds, weights)]
+        for place, layer in enumerate(layers):
+            for name, parameter in zip(("weight", "bias"), layer.trainable_params(), strict=False):
+                parameter.set_data(Tensor(weights[f"{place}.{name}"][member]))
         members.append(nn.SequentialCell(layers))
     return members
 
 
-def export_members(kinds: Sequence[str], weights: Mapping[str, np.ndarray], file: Path) -> None:
+def export_members(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray], file: Path) -> None:
     """Write the mean of the members.
 
     Args:
         kinds, weights: see `stock_members`.
         file: ends in .ckpt, for a checkpoint of `MeanOfMembers`, whose parameters are named
-            `members.<member>.<layer>.weight` and `.bias`; or in .mindir, for a graph that takes any number of rows.
+            `members.<member>.<layer>.weight` and `.bias`, of a normalisation `.gamma` and `.beta`; or in .mindir, for a
+            graph that takes any number of rows.
     """
     cell = MeanOfMembers(stock_members(kinds, weights))
     if file.suffix == ".ckpt":
         ms.save_checkpoint(cell, str(file))
         return
-    first = min(
-        (name for name in weights if name.endswith(".weight")), key=lambda name: int(name.split(".")[0])
-    )
-    features = weights[first].shape[2]
     cell.set_train(False)
-    rows = Tensor(shape=[None, features], dtype=ms.float32)
+    rows = Tensor(shape=[None, features_of(layers_of(kinds, weights))], dtype=ms.float32)
     ms.export(cell, rows, file_name=str(file.with_suffix("")), file_format="MINDIR")
+
+
+def features_of(layers: Sequence[Layer]) -> int:
+    """How many features a model takes: what the first layer says that knows."""
+    for layer in layers:
+        if isinstance(layer, Dense):
+            return layer.inputs
+        if isinstance(layer, LayerNorm):
+            return layer.units
+        if isinstance(layer, Image):
+            return layer.channels * layer.height * layer.width
+    raise AssertionError("no layer has parameters")

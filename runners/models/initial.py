@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lossfleet.runners.models.layers import Arrays, Layer
+from lossfleet.runners.models.layers import Arrays, Layer, shapes
 from lossfleet.runners.streams import Stream, generator
 
 Parameters = Arrays
@@ -25,10 +25,9 @@ def initial_parameters(layers: Sequence[Layer], features: int, *, seed: int) -> 
         One tuple a layer, empty where it has no parameters.
     """
     parameters: list[Parameters] = []
-    width, stream = features, 0
-    for layer in layers:
-        arrays = layer.initial(width, generator(Stream.INITIAL, seed, stream))
+    stream = 0
+    for layer, inputs in zip(layers, shapes(layers, features), strict=False):
+        arrays = layer.initial(inputs, generator(Stream.INITIAL, seed, stream))
         stream += bool(arrays)
-        width = layer.width(width)
         parameters.append(arrays)
     return parameters

@@ -12,6 +12,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -28,28 +30,29 @@ class Layer(ABC):
     """
 
     @abstractmethod
-    def width(self, inputs: int) -> int:
-        """The number of its outputs an example, of so many inputs.
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of its outputs for an example of this shape: (features,), or (channels, height, width).
 
         Raises:
-            ValueError: it cannot take so many.
+            ValueError: it cannot take this one.
         """
 
     @abstractmethod
     def stock(self) -> nn.Cell:
-        """The layer of MindSpore that it is: from (B, inputs) to (B, outputs)."""
+        """The layer of MindSpore that it is: from (B, *inputs) to (B, *outputs), which are shapes."""
 
     @abstractmethod
     def stacked(self, *, is_first: bool) -> nn.Cell:
         """The layer of K members: from (K, inputs + 1, B) to (K, outputs + 1, B), the last row of both ones.
 
-        Its inputs are the block of weights if it has any, the activations, and the masks if it is a dropout.
+        Images are (B, K, channels, height, width). Its inputs are the block of weights if it has any, the activations,
+        and the masks if it is a dropout.
 
         Args:
             is_first: it has weights, and its activations are the examples, (K, B, inputs + 1).
         """
 
-    def initial(self, inputs: int, random: np.random.Generator) -> Arrays:
+    def initial(self, inputs: tuple[int, ...], random: np.random.Generator) -> Arrays:
         """The first values of its parameters, float32, in the order and shapes of the stock form; () without any."""
         return ()
 
@@ -61,6 +64,14 @@ class Layer(ABC):
             is_last: its outputs are the logits, without a row of ones.
         """
         return None
+
+    def parameters(self, blocks: np.ndarray) -> Arrays:
+        """The parameters of K members from their blocks (K, rows, columns), which `block` makes of them.
+
+        Returns:
+            Each (K, ...), in the order of the stock form; axes behind K may still be one.
+        """
+        return ()
 
     def trainable(self, block: np.ndarray, *, is_last: bool) -> np.ndarray:
         """1 where a weight of the block is trained, 0 where it only hands on the ones."""
@@ -81,23 +92,23 @@ class Dense(Layer):
     outputs: int
     initialisation: Literal["he", "glorot"] = "he"
 
-    def width(self, inputs: int) -> int:
-        """`outputs`; see Layer."""
-        if inputs != self.inputs:
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """(outputs,); see Layer."""
+        if inputs != (self.inputs,):
             raise ValueError(
-                f"Dense({self.inputs}, {self.outputs}) comes after {inputs} outputs; expected {self.inputs}"
+                f"Dense({self.inputs}, {self.outputs}) comes after {told(inputs)}; expected {self.inputs}"
             )
-        return self.outputs
+        return (self.outputs,)
 
     def stock(self) -> nn.Cell:
         """`nn.Dense`."""
         return nn.Dense(self.inputs, self.outputs)
 
-    def initial(self, inputs: int, random: np.random.Generator) -> Arrays:
+    def initial(self, inputs: tuple[int, ...], random: np.random.Generator) -> Arrays:
         """Weight and bias; see Layer."""
-        fans = inputs if self.initialisation == "he" else inputs + self.outputs
+        fans = self.inputs if self.initialisation == "he" else self.inputs + self.outputs
         bound = np.sqrt(6 / fans)
-        weight = random.uniform(-bound, bound, (self.outputs, inputs)).astype(np.float32)
+        weight = random.uniform(-bound, bound, (self.outputs, self.inputs)).astype(np.float32)
         return weight, np.zeros(self.outputs, np.float32)
 
     def stacked(self, *, is_first: bool) -> nn.Cell:
@@ -111,6 +122,11 @@ class Dense(Layer):
             return block
         return np.vstack([block, np.eye(1, block.shape[1], block.shape[1] - 1, dtype=np.float32)])
 
+    def parameters(self, blocks: np.ndarray) -> Arrays:
+        """See Layer."""
+        own = blocks[:, : self.outputs]
+        return own[:, :, :-1], own[:, :, -1]
+
     def trainable(self, block: np.ndarray, *, is_last: bool) -> np.ndarray:
         """See Layer."""
         trainable = np.ones_like(block)
@@ -123,8 +139,8 @@ class Dense(Layer):
 class ReLU(Layer):
     """max(x, 0)."""
 
-    def width(self, inputs: int) -> int:
-        """As many as inputs."""
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """As its inputs."""
         return inputs
 
     def stock(self) -> nn.Cell:
@@ -145,8 +161,8 @@ class GELU(Layer):
     Reference: Hendrycks and Gimpel 2016, arXiv 1606.08415.
     """
 
-    def width(self, inputs: int) -> int:
-        """As many as inputs."""
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """As its inputs."""
         return inputs
 
     def stock(self) -> nn.Cell:
@@ -171,17 +187,17 @@ class LayerNorm(Layer):
 
     units: int
 
-    def width(self, inputs: int) -> int:
-        """`units`; see Layer."""
-        if inputs != self.units:
-            raise ValueError(f"LayerNorm({self.units}) comes after {inputs} outputs; expected {self.units}")
-        return self.units
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """(units,); see Layer."""
+        if inputs != (self.units,):
+            raise ValueError(f"LayerNorm({self.units}) comes after {told(inputs)}; expected {self.units}")
+        return inputs
 
     def stock(self) -> nn.Cell:
         """`nn.LayerNorm`."""
         return nn.LayerNorm((self.units,), epsilon=LAYER_NORM_EPSILON)
 
-    def initial(self, inputs: int, random: np.random.Generator) -> Arrays:
+    def initial(self, inputs: tuple[int, ...], random: np.random.Generator) -> Arrays:
         """Gain and shift; see Layer."""
         return np.ones(self.units, np.float32), np.zeros(self.units, np.float32)
 
@@ -193,6 +209,10 @@ class LayerNorm(Layer):
         """(2, units), and where it is not the last a column (0, 1), which makes the row of ones; see Layer."""
         block = np.stack(parameters)
         return block if is_last else np.column_stack([block, np.array([0, 1], np.float32)])
+
+    def parameters(self, blocks: np.ndarray) -> Arrays:
+        """See Layer."""
+        return blocks[:, 0, : self.units], blocks[:, 1, : self.units]
 
     def trainable(self, block: np.ndarray, *, is_last: bool) -> np.ndarray:
         """See Layer."""
@@ -211,8 +231,8 @@ class Dropout(Layer):
 
     rate: float = field(compare=False)
 
-    def width(self, inputs: int) -> int:
-        """As many as inputs."""
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """As its inputs."""
         return inputs
 
     def stock(self) -> nn.Cell:
@@ -220,28 +240,42 @@ class Dropout(Layer):
         return nn.Identity()
 
     def stacked(self, *, is_first: bool) -> nn.Cell:
-        """The product of activations and masks, both (K, inputs + 1, B)."""
+        """The product of activations and masks, which are (K, inputs + 1, B)."""
         return Product()
+
+
+def told(shape: tuple[int, ...]) -> str:
+    """The outputs of a layer in words: 13 outputs, or an image of 8 x 7 x 5."""
+    return f"{shape[0]} outputs" if len(shape) == 1 else f"an image of {' x '.join(map(str, shape))}"
+
+
+def shapes(layers: Sequence[Layer], features: int) -> list[tuple[int, ...]]:
+    """The shape of an example before each layer, and behind the last.
+
+    Raises:
+        ValueError: a layer does not fit the one before it.
+    """
+    found: list[tuple[int, ...]] = [(features,)]
+    for layer in layers:
+        found.append(layer.shape(found[-1]))
+    return found
 
 
 def dropouts(layers: Sequence[Layer], features: int) -> list[tuple[float, int]]:
     """The rate of each dropout of a model, and the number of units that it drops from."""
-    found, width = [], features
-    for layer in layers:
-        width = layer.width(width)
-        if isinstance(layer, Dropout):
-            found.append((layer.rate, width))
-    return found
+    return [
+        (layer.rate, prod(shape))
+        for layer, shape in zip(layers, shapes(layers, features), strict=False)
+        if isinstance(layer, Dropout)
+    ]
 
 
 def trained_widths(layers: Sequence[Layer], features: int) -> list[int]:
     """The number of outputs of each layer, 0 where it has no parameters."""
-    found, width = [], features
-    for layer in layers:
-        has_parameters = bool(layer.initial(width, np.random.default_rng(0)))
-        width = layer.width(width)
-        found.append(width * has_parameters)
-    return found
+    return [
+        prod(outputs) * bool(layer.initial(inputs, np.random.default_rng(0)))
+        for layer, (inputs, outputs) in zip(layers, pairwise(shapes(layers, features)), strict=True)
+    ]
 
 
 class StackedDense(nn.Cell):
@@ -279,19 +313,27 @@ class StackedDenseOfExamples(nn.Cell):
 
 
 class Product(nn.Cell):
-    """Activations times masks, which have no gradient."""
+    """Activations times masks (K, units + 1, B), which have no gradient."""
 
     def construct(self, activations: Tensor, masks: Tensor) -> Tensor:
-        return activations * masks
+        return activations * self.as_activations(masks, activations)
 
     def bprop(self, activations: Tensor, masks: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, Tensor]:
-        return dout * masks, ops.zeros_like(masks)
+        return dout * self.as_activations(masks, activations), ops.zeros_like(masks)
+
+    def as_activations(self, masks: Tensor, activations: Tensor) -> Tensor:
+        """In the shape of activations, which may be images."""
+        if activations.ndim == 3:
+            return masks
+        return ops.reshape(ops.transpose(masks[:, :-1], (2, 0, 1)), activations.shape)
 
 
 class StackedGELU(nn.Cell):
-    """GELU of activations (K, width + 1, B), whose last row stays ones."""
+    """GELU of images, or of activations (K, width + 1, B), whose last row stays ones."""
 
     def construct(self, activations: Tensor) -> Tensor:
+        if activations.ndim == 5:
+            return ops.gelu(activations, approximate="tanh")
         return ops.concat((ops.gelu(activations[:, :-1], approximate="tanh"), activations[:, -1:]), 1)
 
 

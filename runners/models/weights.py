@@ -1,27 +1,80 @@
-"""The weights of stacked members, layer by layer, for whoever computes with them without MindSpore."""
+"""The layers and weights of stacked members in plain words, for whoever computes with them without MindSpore."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from lossfleet.runners.models.images import (
+    AveragePool,
+    Convolution,
+    Flatten,
+    GlobalAverage,
+    GroupNorm,
+    Image,
+    MaxPool,
+)
 from lossfleet.runners.models.initial import initial_parameters
-from lossfleet.runners.models.layers import Dense, Dropout, Layer, ReLU
+from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU
 from lossfleet.runners.models.stacked import stacked_blocks
 
-KINDS = {Dense: "dense", ReLU: "relu"}
+# A kind, or a mapping with it and what its weights do not tell; as JSON has it.
+Kind = str | dict[str, Any]
+KINDS: dict[type[Layer], Callable[[Any], Kind]] = {
+    Dense: lambda layer: "dense",
+    ReLU: lambda layer: "relu",
+    GELU: lambda layer: "gelu",
+    LayerNorm: lambda layer: "layer_norm",
+    Image: lambda layer: {"kind": "image", "shape": [layer.channels, layer.height, layer.width]},
+    Convolution: lambda layer: {"kind": "convolution", "stride": layer.stride},
+    MaxPool: lambda layer: "max_pool",
+    AveragePool: lambda layer: "average_pool",
+    GroupNorm: lambda layer: {"kind": "group_norm", "groups": layer.groups},
+    GlobalAverage: lambda layer: "global_average",
+    Flatten: lambda layer: "flatten",
+}
+# Of a kind, its numbers and its first member's weights.
+LAYERS: dict[str, Callable[..., Layer]] = {
+    "dense": lambda weight: Dense(weight.shape[1], weight.shape[0]),
+    "relu": ReLU,
+    "gelu": GELU,
+    "layer_norm": lambda weight: LayerNorm(len(weight)),
+    "image": lambda shape: Image(*shape),
+    "convolution": lambda weight, stride: Convolution(
+        weight.shape[1], weight.shape[0], weight.shape[2], stride
+    ),
+    "max_pool": MaxPool,
+    "average_pool": AveragePool,
+    "group_norm": lambda weight, groups: GroupNorm(groups, len(weight)),
+    "global_average": GlobalAverage,
+    "flatten": Flatten,
+}
 
 
-def layer_kinds(layers: Sequence[Layer]) -> list[str] | None:
-    """The layers that predict, `dense` or `relu`, Dropout left out; None where one is of another class."""
-    used = [type(layer) for layer in layers if not isinstance(layer, Dropout)]
-    return [KINDS[kind] for kind in used] if set(used) <= KINDS.keys() else None
+def layer_kinds(layers: Sequence[Layer]) -> list[Kind] | None:
+    """The layers that predict, Dropout left out; None where one is of a class that is not lossfleet's."""
+    used = [layer for layer in layers if not isinstance(layer, Dropout)]
+    if any(type(layer) not in KINDS for layer in used):
+        return None
+    return [KINDS[type(layer)](layer) for layer in used]
+
+
+def layers_of(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray]) -> list[Layer]:
+    """The layers that `layer_kinds` and `layer_weights` tell."""
+    layers = []
+    for place, kind in enumerate(kinds):
+        numbers = {"kind": kind} if isinstance(kind, str) else dict(kind)
+        if f"{place}.weight" in weights:
+            numbers["weight"] = weights[f"{place}.weight"][0]
+        layers.append(LAYERS[numbers.pop("kind")](**numbers))
+    return layers
 
 
 def layer_weights(layers: Sequence[Layer], features: int, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """The weights and biases of the dense layers of K members.
+    """The weights and biases of K members, or of a normalisation gain and shift.
 
     Args:
         layers: of classes that `layer_kinds` knows.
@@ -29,17 +82,19 @@ def layer_weights(layers: Sequence[Layer], features: int, rows: np.ndarray) -> d
         rows: (K, P), a member each, in the layout of StackedModel.
 
     Returns:
-        `<n>.weight` (K, outputs, inputs) and `<n>.bias` (K, outputs) of layer n among those that predict.
+        `<n>.weight` and `<n>.bias` of layer n among those that predict, in the shapes of its stock form behind K.
     """
-    blocks = stacked_blocks(layers, initial_parameters(layers, features, seed=0))
+    initial = initial_parameters(layers, features, seed=0)
+    blocks = stacked_blocks(layers, initial)
     sizes = [0 if block is None else block.size for block in blocks]
-    predicting = [layer for layer in layers if not isinstance(layer, Dropout)]
-    weights = {}
-    for layer, block, ends in zip(layers, blocks, pairwise(np.cumsum([0, *sizes])), strict=True):
-        if isinstance(layer, Dense) and block is not None:
-            # Below the outputs may be a row that hands on the ones.
-            own = rows[:, slice(*ends)].reshape(-1, *block.shape)[:, : layer.outputs]
-            place = next(n for n, other in enumerate(predicting) if other is layer)
-            weights[f"{place}.weight"] = np.ascontiguousarray(own[:, :, :-1])
-            weights[f"{place}.bias"] = np.ascontiguousarray(own[:, :, -1])
+    weights: dict[str, np.ndarray] = {}
+    place = 0
+    for layer, arrays, block, ends in zip(
+        layers, initial, blocks, pairwise(np.cumsum([0, *sizes])), strict=True
+    ):
+        if block is not None:
+            own = layer.parameters(rows[:, slice(*ends)].reshape(-1, *block.shape))
+            for name, values, array in zip(("weight", "bias"), own, arrays, strict=True):
+                weights[f"{place}.{name}"] = np.ascontiguousarray(values.reshape(-1, *array.shape))
+        place += not isinstance(layer, Dropout)
     return weights

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from .cells import COMMA, date_part, dates_of, folded, numbers_of
+from .layers import forward
 from .texts import text_features
 
 FORMAT = 2
@@ -178,7 +179,8 @@ class Model:
 
     Attributes:
         description: what `model.json` says.
-        weights: of the members, `<layer>.weight` (members, outputs, inputs) and `<layer>.bias` (members, outputs).
+        weights: of the members, `<layer>.weight` and `<layer>.bias`: of a dense layer (members, outputs, inputs) and
+            (members, outputs), of others in the shapes of MindSpore's own behind the members.
         classes: names of the C classes.
         encoder: turns rows into features.
     """
@@ -207,12 +209,9 @@ class Model:
 
     def _forward(self, block: np.ndarray) -> np.ndarray:
         outputs = block[None]
-        for position, kind in enumerate(self.description["layers"]):
-            if kind == "dense":
-                outputs = np.matmul(outputs, self.weights[f"{position}.weight"].transpose(0, 2, 1))
-                outputs += self.weights[f"{position}.bias"][:, None]
-            else:
-                outputs = np.maximum(outputs, 0)
+        for place, layer in enumerate(self.description["layers"]):
+            weight, bias = (self.weights.get(f"{place}.{name}") for name in ("weight", "bias"))
+            outputs = forward(layer, weight, bias, outputs)
         return outputs.mean(axis=0)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:

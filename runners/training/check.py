@@ -108,7 +108,9 @@ def try_mining(mining: Part, loss: Part, class_counts: np.ndarray) -> None:
     _try_slope(mining, cell, inputs)
 
 
-def try_model(model: Part, features: int, classes: int) -> None:
+def try_model(
+    model: Part, features: int, classes: int, image_shape: tuple[int, int, int] | None = None
+) -> None:
     """Builds a model of the user's and lets it predict on a few random examples.
 
     Raises:
@@ -117,8 +119,8 @@ def try_model(model: Part, features: int, classes: int) -> None:
     """
     examples = np.random.default_rng(0).normal(size=(EXAMPLES, features)).astype(np.float32)
     with _tried(model):
-        layers = build_layers(model, features, classes)
-        cell = build_cell(model, features, classes) if layers is None else StockModel(layers)
+        layers = build_layers(model, features, classes, image_shape)
+        cell = build_cell(model, features, classes, image_shape) if layers is None else StockModel(layers)
         if layers is not None:
             values = _parameters(layers, features)
             cell.load(values)

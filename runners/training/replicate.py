@@ -158,7 +158,7 @@ def make_replicate(
     from lossfleet.runners.models.initial import initial_parameters
 
     features = rows.features.shape[1]
-    layers = build_layers(config.model, features, len(split.class_counts))
+    layers = build_layers(config.model, features, len(split.class_counts), split.image_shape)
     return Replicate(
         config=config,
         seed=seed,

@@ -48,10 +48,16 @@ class CellShape(Shape):
 
 
 def shape_of(
-    config: Config, *, features: int, classes: int, train_rows: int, weighs: bool = False
+    config: Config,
+    *,
+    features: int,
+    classes: int,
+    train_rows: int,
+    weighs: bool = False,
+    image_shape: tuple[int, int, int] | None = None,
 ) -> FleetShape | CellShape:
-    """The shape that a configuration trains in, on data of this size, whose rows may have weights."""
-    layers = build_layers(config.model, features, classes)
+    """The shape that a configuration trains in, on data of this size, whose rows may have weights or be images."""
+    layers = build_layers(config.model, features, classes, image_shape)
     sizes = {
         "features": features,
         "classes": classes,

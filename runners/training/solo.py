@@ -37,12 +37,12 @@ class StockModel(nn.Cell):
         self.drops = [isinstance(layer, Dropout) for layer in layers]
 
     def construct(self, examples: Tensor, masks: tuple[Tensor, ...] = ()) -> Tensor:
-        """Logits; `masks`, a mask (B, width) for each dropout, drops units."""
+        """Logits; `masks`, a mask (B, units) for each dropout, drops units."""
         dropouts = 0
         for index, layer in enumerate(self.layers):
             examples = layer(examples)
             if masks and self.drops[index]:
-                examples = examples * masks[dropouts]
+                examples = examples * ops.reshape(masks[dropouts], examples.shape)
                 dropouts += 1
         return examples
 
@@ -117,7 +117,8 @@ def initial_cell(replicate: Replicate) -> nn.Cell:
     """The model of a replicate on stock layers with its initial parameters, or the user's cell, made from its seed."""
     if replicate.layers is None:
         ms.set_seed(replicate.seed)
-        return build_cell(replicate.config.model, replicate.features.shape[1], replicate.classes)
+        features, image_shape = replicate.features.shape[1], replicate.split.image_shape
+        return build_cell(replicate.config.model, features, replicate.classes, image_shape)
     cell = StockModel(replicate.layers)
     cell.load(replicate.initial)
     return cell

@@ -34,19 +34,19 @@ def check_parts(plan: Plan) -> None:
 
 
 def check_users_parts(studies: Sequence[Study]) -> None:
-    """Tries the parts that are not lossfleet's own; where there are none it costs nothing.
+    """Tries the parts that are not lossfleet's own, and models of images; where there are none it costs nothing.
 
     Raises:
         UserError: see `check_parts`.
     """
-    parts = {part: study.config for study in studies for part in users_parts(study)}
+    parts = {part: study.config for study in studies for part in tried_parts(study)}
     for part in parts:
         part.load()
     config = studies[0].config
     _try_metrics(config)
     if not parts:
         return
-    # Late: what has no part of the user's needs no data here.
+    # Late: where nothing is tried no data is needed here.
     from lossfleet.runners.training.replicate import ReplicateFactory
 
     split = ReplicateFactory.of(config).split(config.budget.search_seeds[0], 0)
@@ -59,12 +59,12 @@ def check_users_parts(studies: Sequence[Study]) -> None:
         _try_compiled(parts, split)
 
 
-def users_parts(study: Study) -> Iterator[Part]:
-    """The parts that a trial of a study may have and that are not lossfleet's own."""
+def tried_parts(study: Study) -> Iterator[Part]:
+    """The parts that a trial of a study may have and that are not lossfleet's own, or do not take all data."""
     for group in PART_GROUPS:
         options = study.variants.get(group) or {"": getattr(study.config, group)}
         for part in options.values():
-            if part.is_users:
+            if part.is_users or (group == "model" and "features" not in part.inputs()):
                 yield part
 
 
@@ -133,6 +133,6 @@ def _try_compiled(parts: Mapping[Part, Config], split: Split) -> None:
         elif part.group == "mining":
             check.try_mining(part, config.loss, split.class_counts)
         elif part.group == "model":
-            check.try_model(part, features, classes)
+            check.try_model(part, features, classes, split.image_shape)
         elif part.group == "optimizer":
             check.try_optimizer(part)

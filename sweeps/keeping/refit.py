@@ -22,6 +22,8 @@ from lossfleet.runners.training.replicate import Replicate, drawn_plan, drawn_ro
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lossfleet.runners.models.weights import Kind
+
 # All rows are one more split, and members have seeds away from those of the budget's defaults.
 WHOLE_SPLIT = 2000
 FIRST_SEED = 200
@@ -38,7 +40,7 @@ class Refit:
 
     columns: list[dict[str, Any]]
     rows: pd.DataFrame
-    kinds: list[str]
+    kinds: list[Kind]
     weights: dict[str, np.ndarray]
     seeds: list[int]
     class_counts: np.ndarray
@@ -76,6 +78,7 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
         classes=len(split.class_counts),
         train_rows=len(split.train_labels),
         weighs=split.train_weights is not None,
+        image_shape=split.image_shape,
     )
     assert isinstance(shape, FleetShape)
     fleet: Fleet | NativeFleet
@@ -147,10 +150,11 @@ def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Spl
         rarest_class=int(counts.argmin()),
         draws=len(labels),
         train_weights=weights_of(dataset, rows),
+        image_shape=dataset.image_shape,
     )
 
 
-def portable_kinds(config: Config, replicate: Replicate) -> list[str]:
+def portable_kinds(config: Config, replicate: Replicate) -> list[Kind]:
     """The kinds of the layers.
 
     Raises:
@@ -161,7 +165,7 @@ def portable_kinds(config: Config, replicate: Replicate) -> list[str]:
     kinds = None if replicate.layers is None else layer_kinds(replicate.layers)
     if kinds is None:
         raise UserError(
-            what=f"model={config.model.name} cannot be kept: it has more than Dense, ReLU and Dropout layers",
+            what=f"model={config.model.name} cannot be kept: it has layers that are not lossfleet's own",
             expected="a model that predicts without MindSpore",
             hint="write keep=none, or choose model=mlp",
         )

@@ -206,6 +206,7 @@ class LocalEngine:
             classes=len(split.class_counts),
             train_rows=split.draws,
             weighs=split.train_weights is not None,
+            image_shape=split.image_shape,
         )
 
     def _is_native(self, shape: FleetShape | CellShape) -> TypeGuard[FleetShape]:

@@ -117,6 +117,7 @@ ROWS = [
     ("sweep sampler=smote,oversampel", "oversampel", "did you mean oversample?"),
     ("sweep loss=foca", "foca", "did you mean focal?"),
     ("sweep model=mpl", "mpl", "did you mean mlp?"),
+    ("sweep model=cnn data=wine", "given examples of 13 features", "choose model=mlp"),
     ("sweep optimizer=sgdd", "sgdd", "did you mean sgd?"),
     ("sweep search=tpee", "tpee", "did you mean tpe?"),
     ("sweep pruner=medain", "medain", "did you mean median?"),

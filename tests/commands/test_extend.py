@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import mindspore as ms
 import numpy as np
 import pytest
 from forks import run_command
+
+from lossfleet.conf.schema import choose
+from lossfleet.runners.data.loading import open_dataset
+from lossfleet.runners.prediction.stored import read_model
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "mine"
@@ -77,6 +82,19 @@ def test_every_kind_of_part_at_once(tmp_path):
     sweep(tmp_path / "run", *TINY, "strategy=ce", *arguments)
     finals = [each for each in records(tmp_path / "run") if each["kind"] == "replicate"]
     assert all(each["metrics"]["validation_error_cost"] >= 0 for each in finals)
+
+
+def test_the_sweep_of_images_runs_and_keeps_a_model(tmp_path):
+    (command,) = re.findall(
+        r"^lossfleet (sweep .*model=cnn.*)$", (ROOT / "docs/extend.md").read_text(), re.MULTILINE
+    )
+    sweep(tmp_path / "run", *shlex.split(command)[1:], *TINY, "keep.members=2")
+    (folder,) = (tmp_path / "run").glob("studies/*/models/ce")
+    model, images = read_model(folder), open_dataset(choose("data", "digits"))
+    assert model.description["layers"][0] == {"kind": "image", "shape": [1, 8, 8]}
+    predicted = model.predict(images.features)["class"].to_numpy()
+    # Chance is a tenth.
+    assert (predicted == np.array(images.class_names)[images.labels]).mean() > 0.3
 
 
 def test_poly1_is_its_definition(monkeypatch):

@@ -25,7 +25,7 @@ BUILT = CELL + "        super().__init__()\n        self.layer = nn.Dense(featur
 CONSTRUCT = "    def construct(self, examples):\n        return "
 SIGMOID = """@dataclass(frozen=True)
 class Sigmoid(Layer):
-    def width(self, inputs):
+    def shape(self, inputs):
         return inputs
     def stock(self):
         return nn.Sigmoid()

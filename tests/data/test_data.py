@@ -16,6 +16,8 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part, part_names
 from lossfleet.conf.schema import Data, choose
 from lossfleet.runners.data.loading import described, open_dataset
+from lossfleet.runners.data.parts import Shares
+from lossfleet.runners.data.splits import make_split
 
 OWN = tuple(name for name in part_names("data") if name != "csv")
 PACKAGE = resources.files("lossfleet.runners.data.datasets")
@@ -203,6 +205,8 @@ def credit(rows: int = 40, broken: str = ""):
         table.loc[2, "income"] = np.inf
     elif broken == "alone":
         return table
+    elif broken == "images":
+        return np.arange(rows * 30, dtype=float).reshape(rows, 2, 3, 5), labels
     elif broken == "raises":
         raise KeyError("no such file")
     return table, labels
@@ -235,6 +239,18 @@ def test_a_users_function_gives_features_and_labels(credit):
         open_dataset(replace(data, digest="0" * 8))
 
 
+def test_an_array_of_four_axes_is_one_of_images(credit):
+    dataset = open_dataset(credit(broken="images"))
+    assert dataset.image_shape == (2, 3, 5)
+    np.testing.assert_array_equal(dataset.features.iloc[1], np.arange(30, 60))
+    assert dataset.features.columns[[0, 1, 5, 29]].tolist() == [
+        *("pixel_0_0_0", "pixel_0_0_1", "pixel_0_1_0", "pixel_1_2_4"),
+    ]
+    for each in (dataset, dataset.without(np.arange(3))):
+        assert make_split(each, Shares(0.2, 0.2), seed=0, split=0).image_shape == (2, 3, 5)
+    assert open_dataset(credit()).image_shape is None
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
@@ -243,7 +259,7 @@ def test_a_users_function_gives_features_and_labels(credit):
         ("missing", "1 labels that are missing"),
         ("infinite", "infinite numbers in column income"),
         ("alone", "returned DataFrame"),
-        ("raises", "users_data.py, line 20: KeyError: 'no such file'"),
+        ("raises", "users_data.py, line 22: KeyError: 'no such file'"),
     ],
 )
 def test_what_a_users_function_returns_is_checked(broken, said, credit):

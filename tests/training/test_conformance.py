@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from image_layers import convolution, windows
 from mindspore import Tensor
 
 from lossfleet.conf.parts import Part, named_part, part_names
@@ -181,22 +183,36 @@ def test_a_loss_that_is_not_wired_is_noticed():
             check_objective(unwired, named_part("mining", "none"), ("focal", "none"), {"gamma": 3.0})
 
 
-# ---- models: of examples (B, F) and the parameters of each layer -----------------------------------------------
+# ---- models: of examples (B, F) and the parameters of each layer that has some ---------------------------------
 
 
 def perceptron(slope: float) -> Callable[[np.ndarray, list[tuple[np.ndarray, ...]]], np.ndarray]:
     def forward(examples: np.ndarray, parameters: list[tuple[np.ndarray, ...]]) -> np.ndarray:
-        dense = [arrays for arrays in parameters if arrays]
-        for number, (weight, bias) in enumerate(dense):
+        for number, (weight, bias) in enumerate(parameters):
             examples = examples @ weight.T + bias
-            if number < len(dense) - 1:
+            if number < len(parameters) - 1:
                 examples = np.where(examples > 0, examples, slope * examples)
         return examples
 
     return forward
 
 
-MODELS = {"mlp": perceptron(0.0), "logistic": perceptron(0.0), "leaky": perceptron(0.1)}
+def convolutional(examples: np.ndarray, parameters: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+    *convolutions, (weight, bias) = parameters
+    images = examples.reshape(-1, *IMAGE_SHAPES["cnn"])
+    for own in convolutions:
+        images = windows(np.maximum(convolution(images, *own, stride=1), 0)).max((4, 5))
+    return images.reshape(len(images), -1) @ weight.T + bias
+
+
+MODELS = {
+    "mlp": perceptron(0.0),
+    "logistic": perceptron(0.0),
+    "leaky": perceptron(0.1),
+    "cnn": convolutional,
+}
+# Of models that take images alone.
+IMAGE_SHAPES = {"cnn": (2, 7, 5)}
 # These are cells: MindSpore says what they are, and they are not stacked.
 CELLS = {"net"}
 
@@ -204,22 +220,25 @@ CELLS = {"net"}
 @pytest.mark.parametrize("name", names("model"))
 def test_a_model_is_its_definition(name):
     model = part("model", name)
-    examples = np.random.default_rng(0).normal(size=(BATCH, FEATURES)).astype(np.float32)
-    layers = build_layers(model, FEATURES, CLASSES)
+    image_shape = IMAGE_SHAPES.get(name)
+    features = prod(image_shape) if image_shape else FEATURES
+    examples = np.random.default_rng(0).normal(size=(BATCH, features)).astype(np.float32)
+    layers = build_layers(model, features, CLASSES, image_shape)
     if name in CELLS:
         assert layers is None
         assert build_cell(model, FEATURES, CLASSES)(Tensor(examples)).shape == (BATCH, CLASSES)
         return
     assert name in MODELS, f"model={name} has no definition here"
     assert layers is not None
-    parameters = initial_parameters(layers, FEATURES, seed=4)
-    expected = MODELS[name](examples.astype(float), [tuple(map(np.float64, each)) for each in parameters])
+    parameters = initial_parameters(layers, features, seed=4)
+    trained = [tuple(map(np.float64, each)) for each in parameters if each]
+    expected = MODELS[name](examples.astype(float), trained)
     stock = StockModel(layers)
     stock.load(parameters)
     np.testing.assert_allclose(stock(Tensor(examples)).asnumpy(), expected, rtol=1e-4, atol=1e-5)
     buffer = np.tile(flatten_parameters(layers, parameters), (MEMBERS, 1))
     stacked = to_tensor(np.tile(with_ones(examples), (MEMBERS, 1, 1)))
-    logits = StackedModel(layers, FEATURES, MEMBERS)(to_tensor(buffer), stacked).asnumpy()
+    logits = StackedModel(layers, features, MEMBERS)(to_tensor(buffer), stacked).asnumpy()
     for member in logits:
         np.testing.assert_allclose(member.T, expected, rtol=1e-4, atol=1e-5)
 

@@ -83,6 +83,9 @@ MEMBERS = {
     "layer normalisation and gelu": config(
         focal(1.0), model=Part("model", "normalised", "replicate_runs.normalised")
     ),
+    "layers of images": config(
+        focal(1.0), data=TUMOURS, model=Part("model", "image", "replicate_runs.image")
+    ),
     "dropout": config(focal(1.0), model=mlp(13, 11, dropout=0.3)),
     "dropout of another rate": config(focal(1.0), model=mlp(13, 11, dropout=0.1)),
     "sgd with momentum": config(focal(1.0), optimizer=sgd(momentum=0.8)),

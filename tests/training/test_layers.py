@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
+from math import prod
 
 import mindspore as ms
 import numpy as np
 import pytest
+from image_layers import IMAGE_MODELS, image_layer
 from mindspore import Tensor, nn
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.runners.models.build import build_layers
+from lossfleet.runners.models.images import Convolution, Flatten, Image, ImageLayer, MaxPool
 from lossfleet.runners.models.initial import Parameters, initial_parameters
 from lossfleet.runners.models.layers import (
     GELU,
@@ -55,7 +59,13 @@ MODELS = {
     "dropout": DROPPED,
     "unusual": UNUSUAL,
     "normalised": NORMALISED,
+    **IMAGE_MODELS,
 }
+
+
+def features_of(layers: Sequence[Layer]) -> int:
+    """How many features a model of the table takes."""
+    return prod(astuple(layers[0])) if isinstance(layers[0], Image) else FEATURES
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -64,7 +74,7 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 def members_of(layers: Sequence[Layer]) -> list[list[Parameters]]:
     """The parameters of each member, whose biases are not 0."""
-    members = [initial_parameters(layers, FEATURES, seed=k) for k in range(MEMBERS)]
+    members = [initial_parameters(layers, features_of(layers), seed=k) for k in range(MEMBERS)]
     return [
         [(arrays[0], normal(len(arrays[1]), seed=k)) if arrays else () for arrays in member]
         for k, member in enumerate(members)
@@ -77,7 +87,7 @@ def masks_of(layers: Sequence[Layer]) -> list[list[np.ndarray]]:
     return [
         [
             (random.random((width, BATCH)) >= rate) / np.float32(1 - rate)
-            for rate, width in dropouts(layers, FEATURES)
+            for rate, width in dropouts(layers, features_of(layers))
         ]
         for _ in range(MEMBERS)
     ]
@@ -92,7 +102,9 @@ def forward(
     """Logits (B, C) in float64."""
     outputs, left = examples.astype(np.float64), list(masks)
     for layer, arrays in zip(layers, parameters, strict=True):
-        if isinstance(layer, Dense):
+        if isinstance(layer, (Image, ImageLayer)):
+            outputs = image_layer(layer, outputs, arrays)
+        elif isinstance(layer, Dense):
             weight, bias = (each.astype(np.float64) for each in arrays)
             outputs = outputs @ weight.T + bias
         elif isinstance(layer, ReLU):
@@ -104,7 +116,7 @@ def forward(
             spread = np.sqrt(outputs.var(1, keepdims=True) + 1e-5)
             outputs = gain * (outputs - outputs.mean(1, keepdims=True)) / spread + shift
         elif masks:
-            outputs = outputs * left.pop(0).T
+            outputs = outputs * left.pop(0).T.reshape(outputs.shape)
     return outputs
 
 
@@ -119,11 +131,15 @@ def masks_tensor(masks: list[list[np.ndarray]]) -> Tensor:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_stacked_model_equals_each_members_own(name):
     layers = MODELS[name]
-    members, examples, masks = members_of(layers), normal(MEMBERS, BATCH, FEATURES), masks_of(layers)
+    members, examples, masks = (
+        members_of(layers),
+        normal(MEMBERS, BATCH, features_of(layers)),
+        masks_of(layers),
+    )
     stacked = to_tensor(np.stack([with_ones(each) for each in examples]))
     buffer = buffer_of(layers, members)
     for trains in (True, False):
-        model = StackedModel(layers, FEATURES, MEMBERS, trains=trains)
+        model = StackedModel(layers, features_of(layers), MEMBERS, trains=trains)
         assert buffer.shape == (MEMBERS, model.size)
         drops = trains and any(masks)
         logits = model(to_tensor(buffer), stacked, masks_tensor(masks) if drops else None).asnumpy()
@@ -136,7 +152,7 @@ def test_a_stacked_model_equals_each_members_own(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_stock_model_equals_its_definition(name):
     layers = MODELS[name]
-    member, examples, masks = members_of(layers)[0], normal(BATCH, FEATURES), masks_of(layers)[0]
+    member, examples, masks = members_of(layers)[0], normal(BATCH, features_of(layers)), masks_of(layers)[0]
     model = StockModel(layers)
     model.load(member)
     np.testing.assert_allclose(
@@ -163,10 +179,10 @@ def test_blocks_are_split_and_joined_without_loss():
 @pytest.mark.parametrize("name", MODELS)
 def test_all_but_the_rows_of_ones_is_trainable(name):
     layers = MODELS[name]
-    member, is_trained = members_of(layers)[0], trainable(layers, FEATURES)
+    member, is_trained = members_of(layers)[0], trainable(layers, features_of(layers))
     assert is_trained.sum() == sum(array.size for arrays in member for array in arrays)
     rows_of_ones = flatten_parameters(layers, member)[is_trained == 0]
-    hidden = sum(bool(arrays) for arrays in member) - 1
+    hidden = sum(isinstance(layer, (Dense, LayerNorm)) for layer in layers) - 1
     assert rows_of_ones.sum() == hidden
     assert set(rows_of_ones.tolist()) == ({0.0, 1.0} if hidden else set())
 
@@ -183,10 +199,14 @@ class Gradient(nn.Cell):
         return ms.value_and_grad(self.model, 0, None, False, False, True)(buffer, examples, masks, slope)[1]
 
 
-@pytest.mark.parametrize("name", ["two hidden", "dropout", "unusual", "normalised"])
+@pytest.mark.parametrize("name", ["two hidden", "dropout", "unusual", "normalised", *IMAGE_MODELS])
 def test_gradient_of_a_stacked_model_by_finite_differences(name):
     layers = MODELS[name]
-    members, examples, masks = members_of(layers), normal(MEMBERS, BATCH, FEATURES), masks_of(layers)
+    members, examples, masks = (
+        members_of(layers),
+        normal(MEMBERS, BATCH, features_of(layers)),
+        masks_of(layers),
+    )
     slope = normal(MEMBERS, CLASSES, BATCH, seed=1)
     buffer = buffer_of(layers, members)
     inputs = (
@@ -194,8 +214,10 @@ def test_gradient_of_a_stacked_model_by_finite_differences(name):
         masks_tensor(masks) if any(masks) else to_tensor(np.zeros(1)),
         to_tensor(slope),
     )
-    gradient = Gradient(StackedModel(layers, FEATURES, MEMBERS))(to_tensor(buffer), *inputs).asnumpy()
-    is_trained = trainable(layers, FEATURES)
+    gradient = Gradient(StackedModel(layers, features_of(layers), MEMBERS))(
+        to_tensor(buffer), *inputs
+    ).asnumpy()
+    is_trained = trainable(layers, features_of(layers))
 
     def exact(k: int, layer: int, array: int, place: tuple[int, ...], step: float) -> float:
         changed = [[each.astype(np.float64) for each in arrays] for arrays in members[k]]
@@ -251,6 +273,26 @@ def unfit_norm(features: int, classes: int) -> list[Layer]:
     return [LayerNorm(13), Dense(13, classes)]
 
 
+def image_of_another_size(features: int, classes: int) -> list[Layer]:
+    return [Image(2, 2, 2), Flatten(), Dense(8, classes)]
+
+
+def convolution_of_rows(features: int, classes: int) -> list[Layer]:
+    return [Convolution(1, 3), Flatten(), Dense(21, classes)]
+
+
+def dense_of_images(features: int, classes: int) -> list[Layer]:
+    return [Image(1, 7, 1), Convolution(1, 3), Dense(21, classes)]
+
+
+def pooled_away(features: int, classes: int) -> list[Layer]:
+    return [Image(1, 7, 1), MaxPool(), Flatten(), Dense(3, classes)]
+
+
+def flat_logits(features: int, classes: int) -> list[Layer]:
+    return [Image(features, 1, 1), Convolution(features, classes), Flatten()]
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -260,6 +302,11 @@ def unfit_norm(features: int, classes: int) -> list[Layer]:
         (untrained, "has no parameters"),
         (drops_logits, "has Dropout on its logits"),
         (gelu_of_logits, "has GELU on its logits"),
+        (image_of_another_size, r"Image\(2, 2, 2\) comes after 7 outputs; expected 8"),
+        (convolution_of_rows, "Convolution comes after 7 outputs; expected an image"),
+        (dense_of_images, r"Dense\(21, 7\) comes after an image of 3 x 7 x 1; expected 21"),
+        (pooled_away, "MaxPool comes after an image of 1 x 7 x 1; expected at least 2 rows and columns"),
+        (flat_logits, "has Flatten on its logits"),
         (unfit_norm, r"LayerNorm\(13\) comes after 7 outputs; expected 13"),
     ],
 )

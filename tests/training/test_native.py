@@ -10,7 +10,7 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, ops
 from replicate_runs import (
     CROSS_ENTROPY,
     EPOCHS,
@@ -25,45 +25,65 @@ from replicate_runs import (
     shape_of_replicate,
 )
 from test_fleet import COSINE, SMOOTHED, fraction, ratio, sgd
-from test_layers import CLASSES, FEATURES, MODELS, forward, members_of
+from test_layers import CLASSES, FEATURES, MODELS, features_of, forward, members_of
 
 from lossfleet.conf.parts import Part, named_part
+from lossfleet.runners.models.images import Convolution, Flatten, Image, MaxPool
 from lossfleet.runners.models.layers import Dense, Layer, ReLU, dropouts
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.operators import predict_logits_operator, train_epoch_operator
 from lossfleet.runners.training.native.translation import flat_parameters, layer_rows, unknown
 from lossfleet.runners.training.replicate import Replicate
+from lossfleet.runners.training.solo import StockModel
 
 ROWS = 23
 MININGS = {"none": (0, 0.0), "fraction": (1, 0.4), "ratio": (2, 0.7)}
 
 
 def epoch_inputs(
-    layers: list[Layer], *, gamma: float = 0.0, mining: str = "none", seed: int = 0
+    layers: list[Layer],
+    *,
+    gamma: float = 0.0,
+    epsilon: float = 0.0,
+    smoothing: float = 0.0,
+    adjusts: bool = False,
+    mixes: bool = False,
+    mining: str = "none",
+    seed: int = 0,
 ) -> list[np.ndarray]:
     """One step of plain gradient descent at rate 1 on one batch, so that it takes the gradient away."""
-    random = np.random.default_rng(seed)
+    random, features = np.random.default_rng(seed), features_of(layers)
     kind, share = MININGS[mining]
     parameters = flat_parameters(members_of(layers)[0])
     masks = [
         (random.random((1, width, ROWS)) >= rate) / np.float32(1 - rate)
-        for rate, width in dropouts(layers, FEATURES)
+        for rate, width in dropouts(layers, features)
     ]
     return [
-        layer_rows(layers, FEATURES),
+        layer_rows(layers, features),
         parameters,
         np.zeros_like(parameters),
         np.zeros_like(parameters),
-        random.normal(size=(ROWS, FEATURES)).astype(np.float32),
+        random.normal(size=(ROWS, features)).astype(np.float32),
         random.integers(0, CLASSES, ROWS, np.int32),
         random.permutation(ROWS).astype(np.int32),
         np.concatenate(masks, axis=1) if masks else np.ones((1, 1, 1), np.float32),
         random.uniform(0.5, 2, CLASSES).astype(np.float32),
         random.uniform(0.2, 3, ROWS).astype(np.float32),
-        np.array([ROWS, kind, 1], np.int32),
-        np.array([gamma, share, 0, 0], np.float32),
+        (random.uniform(0.5, 2, (3, CLASSES)) if adjusts else np.eye(3)[:1].T * np.ones(CLASSES)).astype(
+            np.float32
+        ),
+        random.permutation(ROWS).astype(np.int32),
+        random.random((2, ROWS)).astype(np.float32),
+        np.array([ROWS, kind, 1, mixes], np.int32),
+        np.array([gamma, epsilon, smoothing, share, 0, 0], np.float32),
         np.array([[1], [0]], np.float32),
     ]
+
+
+def told(kind: int, inputs: int, outputs: int, *of_image: int) -> np.ndarray:
+    """A layer as the core is told of it."""
+    return np.array([[kind, inputs, outputs, *of_image, *[0] * (6 - len(of_image))]], np.int32)
 
 
 def called(inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -72,22 +92,40 @@ def called(inputs: list[np.ndarray]) -> list[np.ndarray]:
     return outputs
 
 
+def losses_of(logits: np.ndarray, labels: np.ndarray, inputs: list[np.ndarray]) -> np.ndarray:
+    """The loss (N,) of each example, of logits (N, C)."""
+    class_weight, (scale, offset, margin) = inputs[8].astype(float), inputs[10].astype(float)
+    gamma, epsilon, smoothing = inputs[14][:3].astype(float)
+    one_hot = np.eye(CLASSES)[labels]
+    adjusted = logits * scale + offset - one_hot * margin
+    shifted = adjusted - adjusted.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    q = 1 - np.exp(log_p)
+    of_each = q**gamma * -log_p + epsilon * q ** (gamma + 1)
+    return ((one_hot * (1 - smoothing) + smoothing / CLASSES) * class_weight * of_each).sum(1)
+
+
 def objective(layers: list[Layer], inputs: list[np.ndarray], arrays: list[tuple[np.ndarray, ...]]) -> float:
     """The definition in float64: the mean over the examples that count."""
-    _, _, _, _, features, labels, plan, masks, class_weight, weight, choices, numbers, _ = inputs
-    widths = [width for _, width in dropouts(layers, FEATURES)]
+    features, labels, plan, masks, weight = (inputs[index] for index in (4, 5, 6, 7, 9))
+    partners, mixing, choices, share = inputs[11], inputs[12].astype(float), inputs[13], inputs[14][3]
+    widths = [width for _, width in dropouts(layers, features_of(layers))]
     own = np.split(masks[0], np.cumsum(widths)[:-1]) if widths else []
+    if choices[3]:
+        kept = mixing[0][:, None]
+        logits = forward(layers, arrays, kept * features[plan] + (1 - kept) * features[partners], own)
+        losses = mixing[1] * weight[plan] * losses_of(logits, labels[plan], inputs)
+        losses += (1 - mixing[1]) * weight[partners] * losses_of(logits, labels[partners], inputs)
+        return float(losses.mean())
     logits, labels = forward(layers, arrays, features[plan], own), labels[plan]
-    exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    p = (exponentials / exponentials.sum(1, keepdims=True))[np.arange(ROWS), labels]
-    losses = -weight[plan].astype(float) * class_weight[labels] * (1 - p) ** float(numbers[0]) * np.log(p)
+    losses = weight[plan] * losses_of(logits, labels, inputs)
     kept = np.ones(ROWS, bool)
     if choices[1] == 1:
-        kept = np.argsort(np.argsort(-losses)) < np.ceil(numbers[1] * ROWS)
+        kept = np.argsort(np.argsort(-losses)) < np.ceil(share * ROWS)
     elif choices[1] == 2:
         positive = labels == 1
         rank = np.argsort(np.argsort(np.where(positive, np.inf, -losses)))
-        kept = positive | (rank < max(1, np.ceil(numbers[1] * positive.sum())))
+        kept = positive | (rank < max(1, np.ceil(share * positive.sum())))
     return float(losses[kept].mean())
 
 
@@ -95,8 +133,29 @@ def objective(layers: list[Layer], inputs: list[np.ndarray], arrays: list[tuple[
 @pytest.mark.parametrize("gamma", [0.0, 1.5])
 @pytest.mark.parametrize("name", MODELS)
 def test_loss_and_gradient_are_those_of_the_definition(name, gamma, mining):
-    layers = MODELS[name]
-    inputs = epoch_inputs(layers, gamma=gamma, mining=mining)
+    check_against_the_definition(MODELS[name], epoch_inputs(MODELS[name], gamma=gamma, mining=mining))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epsilon": 2.5},
+        {"epsilon": -0.5, "gamma": 1.5, "mining": "fraction"},
+        {"smoothing": 0.2},
+        {"smoothing": 0.3, "gamma": 1.5, "epsilon": 1.0, "mining": "ratio"},
+        {"adjusts": True},
+        {"adjusts": True, "smoothing": 0.2, "gamma": 0.5, "mining": "fraction"},
+        {"mixes": True},
+        {"mixes": True, "adjusts": True, "gamma": 2.0, "smoothing": 0.1},
+    ],
+    ids=str,
+)
+def test_a_loss_of_the_family_is_its_definition(settings):
+    layers = MODELS["two hidden"]
+    check_against_the_definition(layers, epoch_inputs(layers, **settings))
+
+
+def check_against_the_definition(layers: list[Layer], inputs: list[np.ndarray]) -> None:
     arrays = [tuple(map(np.float64, each)) for each in members_of(layers)[0]]
     parameters, _, _, loss = called(inputs)
     np.testing.assert_allclose(loss[0], objective(layers, inputs, arrays), rtol=1e-5)
@@ -117,6 +176,26 @@ def test_loss_and_gradient_are_those_of_the_definition(name, gamma, mining):
                 np.testing.assert_allclose(gradient, [(ends[0] - ends[1]) / 2e-6], rtol=1e-3, atol=2e-6)
 
 
+def test_of_equal_pixels_the_first_has_the_slope_as_in_mindspore():
+    layers: list[Layer] = [Image(1, 7, 5), Convolution(1, 3), MaxPool(), Flatten(), Dense(18, CLASSES)]
+    weight, _ = members_of(layers)[0][1]
+    # Where an image does not vary, nor do the outputs of its convolution.
+    inputs = epoch_inputs(layers)
+    inputs[4][:, :] = inputs[4][:, :1]
+    inputs[8][:] = 1
+    stock = StockModel(layers)
+    stock.load(members_of(layers)[0])
+    features, labels = inputs[4][inputs[6]], inputs[5][inputs[6]]
+
+    def loss(examples: Tensor) -> Tensor:
+        return ops.cross_entropy(stock(examples), Tensor(labels))
+
+    gradient, *_ = ms.value_and_grad(loss, None, stock.trainable_params())(Tensor(features))[1]
+    parameters = called(inputs)[0]
+    found = (inputs[1] - parameters)[: weight.size].reshape(9, 3).T.reshape(weight.shape)
+    np.testing.assert_allclose(found, gradient.asnumpy(), rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
 def test_a_loss_keeps_its_digits_in_both_tails(gamma):
     margins = np.array([-80, -30, -3, -1e-3, 0, 1e-3, 3, 12, 16, 30], np.float64)
@@ -124,7 +203,7 @@ def test_a_loss_keeps_its_digits_in_both_tails(gamma):
     for margin in margins:
         inputs = epoch_inputs(MODELS["logistic"], gamma=gamma)
         # The features are the logits, of which two classes matter.
-        inputs[0] = np.array([[0, CLASSES, CLASSES]], np.int32)
+        inputs[0] = told(0, CLASSES, CLASSES)
         inputs[1] = np.vstack([np.eye(CLASSES), np.zeros(CLASSES)]).astype(np.float32).ravel()
         inputs[2] = inputs[3] = np.zeros_like(inputs[1])
         inputs[4] = np.full((1, CLASSES), -3e4, np.float32)
@@ -222,6 +301,11 @@ def test_replicates_are_left_as_they_were():
         np.testing.assert_array_equal(array, expected)
 
 
+def after_image(kind: int, outputs: int, *of_image: int) -> np.ndarray:
+    """A layer of images, behind the one that makes them."""
+    return np.concatenate([told(5, FEATURES, FEATURES), told(kind, FEATURES, outputs, *of_image)])
+
+
 WRONG = {
     "parameters": (1, np.zeros(7, np.float32), r"argument 1 has shape \(7\); expected \(\d+\)"),
     "labels": (5, np.full(ROWS, CLASSES, np.int32), f"a label of {CLASSES}"),
@@ -231,14 +315,25 @@ WRONG = {
     "type": (4, np.zeros((ROWS, FEATURES)), "argument 4 is of float64; expected float32"),
     "rank": (4, np.zeros(ROWS, np.float32), r"expected \(any, any\)"),
     "features": (4, np.zeros((ROWS, FEATURES + 1), np.float32), "layer 0 does not fit the one before it"),
-    "layer": (0, np.array([[9, FEATURES, FEATURES]], np.int32), "an unknown kind of layer"),
-    "empty layer": (0, np.array([[0, FEATURES, 0]], np.int32), "a size of 0"),
-    "no parameters": (0, np.array([[1, FEATURES, FEATURES]], np.int32), "no layer has parameters"),
-    "batch": (10, np.array([0, 0, 1], np.int32), "a batch of 0"),
-    "mining": (10, np.array([ROWS, 3, 1], np.int32), "an unknown mining"),
-    "optimizer": (10, np.array([ROWS, 0, 3], np.int32), "an unknown optimizer"),
+    "layer": (0, told(12, FEATURES, FEATURES), "an unknown kind of layer"),
+    "empty layer": (0, told(0, FEATURES, 0), "a size of 0"),
+    "no parameters": (0, told(1, FEATURES, FEATURES), "no layer has parameters"),
+    "an image as logits": (0, after_image(6, 7, 1, 7, 1, 3, 1), "the logits are an image"),
+    "stride": (0, after_image(6, 7, 1, 7, 1, 3, 3), "a stride of 3"),
+    "kernel": (0, after_image(6, 7, 1, 7, 1, 4, 1), "a kernel of 4"),
+    "outputs": (0, after_image(6, 8, 1, 7, 1, 3, 1), "a layer is told of other outputs than it has"),
+    "groups": (0, after_image(9, 7, 7, 1, 1, 0, 0, 2), "groups that do not divide the channels"),
+    "pooling": (0, after_image(7, 3, 1, 7, 1), "a pooling of a single row or column"),
+    "size of an image": (0, after_image(6, 7, -1, -7, 1, 3, 1), "layer 1 does not fit the one before it"),
+    "image": (0, told(6, FEATURES, 7, 1, 7, 1, 3, 1), "layer 0 does not fit the one before it"),
+    "batch": (13, np.array([0, 0, 1, 0], np.int32), "a batch of 0"),
+    "mining": (13, np.array([ROWS, 3, 1, 0], np.int32), "an unknown mining"),
+    "optimizer": (13, np.array([ROWS, 0, 3, 0], np.int32), "an unknown optimizer"),
+    "mining of mixed examples": (13, np.array([ROWS, 1, 1, 1], np.int32), "mining of mixed examples"),
+    "partners": (11, np.full(ROWS, ROWS, np.int32), f"a plan with row {ROWS}"),
     "fewer weights": (9, np.ones(ROWS - 1, np.float32), "argument 9 has shape"),
-    "coefficients": (12, np.zeros((2, 2), np.float32), r"argument 12 has shape \(2, 2\); expected \(2, 1\)"),
+    "adjustment": (10, np.ones((2, CLASSES), np.float32), "argument 10 has shape"),
+    "coefficients": (15, np.zeros((2, 2), np.float32), r"argument 15 has shape \(2, 2\); expected \(2, 1\)"),
 }
 
 

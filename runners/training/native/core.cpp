@@ -38,7 +38,7 @@ void train(const Arguments& given) {
 
     const auto* features = given.floats(FEATURES, {ANY, ANY});
     const std::int64_t rows = given.size(FEATURES, 0);
-    const auto* rows_of_layers = given.integers(LAYERS, {ANY, 3});
+    const auto* rows_of_layers = given.integers(LAYERS, {ANY, ROW_NUMBERS});
     Network network(rows_of_layers, given.size(LAYERS, 0), given.size(FEATURES, 1), batch_size);
     const int classes = network.classes();
     network.read(given.floats(PARAMETERS, {network.size()}), &Parameters::values);
@@ -118,7 +118,7 @@ void predict(const Arguments& given) {
     given.require_count(COUNT);
     const auto* features = given.floats(FEATURES, {ANY, ANY});
     const std::int64_t rows = given.size(FEATURES, 0), columns = given.size(FEATURES, 1);
-    const auto* rows_of_layers = given.integers(LAYERS, {ANY, 3});
+    const auto* rows_of_layers = given.integers(LAYERS, {ANY, ROW_NUMBERS});
     Network network(rows_of_layers, given.size(LAYERS, 0), columns, EVALUATED_ROWS);
     network.read(given.floats(PARAMETERS, {network.size()}), &Parameters::values);
     auto* logits = given.floats(LOGITS, {network.classes(), rows});
@@ -147,15 +147,15 @@ int guarded(Function function, int count, void** values, int* ranks, std::int64_
 
 extern "C" {
 
-// Arguments: layers (L, 3) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
-// plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), adjustment (3, C), partners (n,) int32 and
+// Arguments: layers (L, ROW_NUMBERS) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,)
+// int32, plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), adjustment (3, C), partners (n,) int32 and
 // mixing (2, n) of features and of labels, choices (batch size, mining, optimizer, whether it mixes) int32, numbers (6,),
 // coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training loss (1,).
 int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(train, count, values, ranks, shapes, types);
 }
 
-// Arguments: layers (L, 3) int32, parameters (P,), features (rows, F); logits (C, rows).
+// Arguments: layers (L, ROW_NUMBERS) int32, parameters (P,), features (rows, F); logits (C, rows).
 int predict_logits(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(predict, count, values, ranks, shapes, types);
 }

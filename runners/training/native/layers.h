@@ -1,4 +1,4 @@
-// Layers, each with a forward and a backward; a batch is a matrix (examples, width).
+// Layers, each with a forward and a backward; a batch is a matrix (examples, width), or of images as in images.h.
 #pragma once
 
 #include <cmath>
@@ -52,30 +52,42 @@ struct Dense : Layer {
     }
 };
 
+// A layer that treats all units alike, of rows and of images: a row of the matrices has `lanes` examples.
+struct Elementwise : Layer {
+    const int lanes;
+
+    Elementwise(int width, int lanes) : Layer(width, width), lanes(lanes) {}
+
+    // How many numbers of a matrix there are to treat.
+    int count(const Matrix& x, int examples) const { return (examples + lanes - 1) / lanes * x.stride; }
+};
+
 // y = max(x, 0).
-struct Relu : Layer {
-    explicit Relu(int width) : Layer(width, width) {}
+struct Relu : Elementwise {
+    using Elementwise::Elementwise;
 
     void forward(const Matrix& x, Matrix& y, int examples) override {
         const float* from = x[0];
         float* to = y[0];
         // NaN stays NaN.
-        for (int n = 0; n < examples * x.stride; ++n) to[n] = from[n] < 0.0f ? 0.0f : from[n];
+        const int end = count(x, examples);
+        for (int n = 0; n < end; ++n) to[n] = from[n] < 0.0f ? 0.0f : from[n];
     }
 
     void backward(const Matrix&, const Matrix& y, const Matrix& dy, Matrix* dx, int examples) override {
         if (!dx) return;
         const float *of = y[0], *from = dy[0];
         float* to = (*dx)[0];
-        for (int n = 0; n < examples * y.stride; ++n) to[n] = of[n] > 0.0f ? from[n] : 0.0f;
+        const int end = count(y, examples);
+        for (int n = 0; n < end; ++n) to[n] = of[n] > 0.0f ? from[n] : 0.0f;
     }
 };
 
 // y = x s with s = 1 / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3), the form with the hyperbolic tangent.
-struct Gelu : Layer {
+struct Gelu : Elementwise {
     static constexpr float ROOT = 0.7978845608f, CUBIC = 0.044715f;
 
-    explicit Gelu(int width) : Layer(width, width) {}
+    using Elementwise::Elementwise;
 
     static float sigmoid(float x) {
         return 1.0f / (1.0f + exponential(-2.0f * ROOT * (x + CUBIC * x * x * x)));
@@ -84,14 +96,16 @@ struct Gelu : Layer {
     void forward(const Matrix& x, Matrix& y, int examples) override {
         const float* from = x[0];
         float* to = y[0];
-        for (int n = 0; n < examples * x.stride; ++n) to[n] = from[n] * sigmoid(from[n]);
+        const int end = count(x, examples);
+        for (int n = 0; n < end; ++n) to[n] = from[n] * sigmoid(from[n]);
     }
 
     void backward(const Matrix& x, const Matrix&, const Matrix& dy, Matrix* dx, int examples) override {
         if (!dx) return;
         const float *of = x[0], *from = dy[0];
         float* to = (*dx)[0];
-        for (int n = 0; n < examples * x.stride; ++n) {
+        const int end = count(x, examples);
+        for (int n = 0; n < end; ++n) {
             const float s = sigmoid(of[n]), du = ROOT * (1.0f + 3.0f * CUBIC * of[n] * of[n]);
             to[n] = from[n] * s * (1.0f + 2.0f * of[n] * (1.0f - s) * du);
         }
@@ -147,24 +161,28 @@ struct LayerNormalisation : Layer {
 };
 
 // y = x times a mask that is given for each batch; without one y = x.
-struct Dropout : Layer {
+struct Dropout : Elementwise {
     Matrix mask;
     bool drops = false;
 
-    Dropout(int width, int most_examples) : Layer(width, width), mask(most_examples, width) {}
+    Dropout(int width, int lanes, int most_examples)
+        : Elementwise(width, lanes), mask((most_examples + lanes - 1) / lanes, width * lanes) {}
 
     // given: (width, batch_size).
     void drop(const float* given, int batch_size, int examples) {
         drops = true;
-        for (int unit = 0; unit < inputs; ++unit)
-            for (int example = 0; example < examples; ++example)
-                mask[example][unit] = given[std::ptrdiff_t(unit) * batch_size + example];
+        for (int unit = 0; unit < inputs; ++unit, given += batch_size)
+            for (int lane = 0; lane < lanes; ++lane) {
+                float* to = mask[0] + unit * lanes + lane;
+                for (int example = lane; example < examples; example += lanes, to += mask.stride) *to = given[example];
+            }
     }
 
     void times_mask(const Matrix& from, Matrix& to, int examples) const {
         const float *values = from[0], *factors = mask[0];
         float* products = to[0];
-        for (int n = 0; n < examples * from.stride; ++n) products[n] = drops ? values[n] * factors[n] : values[n];
+        const int end = count(from, examples);
+        for (int n = 0; n < end; ++n) products[n] = drops ? values[n] * factors[n] : values[n];
     }
 
     void forward(const Matrix& x, Matrix& y, int examples) override { times_mask(x, y, examples); }

@@ -2,9 +2,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
+#include <stdexcept>
+#include <string>
 
 #if defined(__AVX512F__)
 constexpr int WIDTH = 16;
@@ -27,7 +31,7 @@ struct Matrix {
     std::unique_ptr<float, Free> values;
 
     Matrix(int rows, int columns)
-        : rows(rows), columns(columns), stride((columns + WIDTH - 1) / WIDTH * WIDTH),
+        : rows(rows), columns(columns), stride(checked_stride(rows, columns)),
           values(static_cast<float*>(::operator new(bytes(), ALIGNMENT))) {
         std::memset(values.get(), 0, bytes());
     }
@@ -35,6 +39,15 @@ struct Matrix {
     std::size_t bytes() const { return sizeof(float) * rows * stride; }
     float* operator[](int row) { return values.get() + std::ptrdiff_t(row) * stride; }
     const float* operator[](int row) const { return values.get() + std::ptrdiff_t(row) * stride; }
+
+  private:
+    // Loops over all values count in int.
+    static int checked_stride(std::int64_t rows, std::int64_t columns) {
+        const std::int64_t stride = (columns + WIDTH - 1) / WIDTH * WIDTH;
+        if (rows * stride > std::numeric_limits<int>::max())
+            throw std::invalid_argument("a matrix of " + std::to_string(rows) + " x " + std::to_string(columns));
+        return int(stride);
+    }
 };
 
 // The left side of a product: a matrix as it is, or transposed without being moved.

@@ -6,12 +6,35 @@
 #include <vector>
 
 #include "arguments.h"
+#include "convolution.h"
+#include "images.h"
 #include "layers.h"
 
-enum class LayerKind : std::int32_t { DENSE = 0, RELU = 1, GELU = 2, LAYER_NORMALISATION = 3, DROPOUT = 4 };
+enum class LayerKind : std::int32_t {
+    DENSE = 0,
+    RELU = 1,
+    GELU = 2,
+    LAYER_NORMALISATION = 3,
+    DROPOUT = 4,
+    IMAGE = 5,
+    CONVOLUTION = 6,
+    MAX_POOL = 7,
+    AVERAGE_POOL = 8,
+    GROUP_NORMALISATION = 9,
+    GLOBAL_AVERAGE = 10,
+    FLATTEN = 11
+};
 
-// A limit of sizes, so that no product of two of them leaves an int.
-constexpr int LARGEST = 1 << 15;
+// A layer as a call tells it; behind its outputs is what it needs where it takes images, else zeros.
+struct LayerRow {
+    std::int32_t kind, inputs, outputs, channels, height, width, kernel, stride, groups;
+
+    ImageSize image() const { return {channels, height, width}; }
+};
+constexpr int ROW_NUMBERS = sizeof(LayerRow) / sizeof(std::int32_t);
+
+// A limit of sizes, so that no vector of them leaves an int.
+constexpr int LARGEST = 1 << 20;
 
 struct Network {
     const int features;
@@ -22,25 +45,29 @@ struct Network {
     // The first layer that has parameters: no slopes are wanted before it.
     std::size_t first = 0;
 
-    // rows: count times the kind of a layer, its inputs and its outputs.
-    Network(const std::int32_t* rows, std::int64_t count, std::int64_t features, int most_examples)
+    // numbers: count times those of a LayerRow.
+    Network(const std::int32_t* numbers, std::int64_t count, std::int64_t features, int most_examples)
         : features(checked_size(features)) {
-        int width = this->features;
-        for (std::int64_t n = 0; n < count; ++n, rows += 3) {
-            if (rows[1] != width) Arguments::fail("layer " + std::to_string(n) + " does not fit the one before it");
-            layers.push_back(made(LayerKind(rows[0]), width, checked_size(rows[2]), most_examples));
-            if (rows[2] != layers.back()->outputs) Arguments::fail("a layer that changes no width is told to");
-            width = rows[2];
+        const auto* rows = reinterpret_cast<const LayerRow*>(numbers);
+        int width = this->features, lanes = 1;
+        add_matrices(most_examples, width, lanes);
+        for (const LayerRow* row = rows; row != rows + count; ++row) {
+            const auto kind = LayerKind(row->kind);
+            if (kind < LayerKind::DENSE || kind > LayerKind::FLATTEN) Arguments::fail("an unknown kind of layer");
+            const bool fits = row->inputs == width && (kind <= LayerKind::IMAGE || row->image().units() == width);
+            if (!fits || takes_images(kind, lanes) != (lanes > 1))
+                Arguments::fail("layer " + std::to_string(row - rows) + " does not fit the one before it");
+            checked_size(row->outputs);
+            layers.push_back(made(*row, lanes, most_examples));
+            if (row->outputs != layers.back()->outputs) Arguments::fail("a layer is told of other outputs than it has");
+            width = row->outputs;
+            lanes = gives_images(kind, lanes) ? WIDTH : 1;
+            add_matrices(most_examples, width, lanes);
+            if (auto* dropout = dynamic_cast<Dropout*>(layers.back().get())) dropouts.push_back(dropout);
         }
         while (first < layers.size() && !layers[first]->parameters()) ++first;
         if (first == layers.size()) Arguments::fail("no layer has parameters");
-        activations.emplace_back(most_examples, this->features);
-        slopes.emplace_back(most_examples, this->features);
-        for (const auto& layer : layers) {
-            activations.emplace_back(most_examples, layer->outputs);
-            slopes.emplace_back(most_examples, layer->outputs);
-            if (auto* dropout = dynamic_cast<Dropout*>(layer.get())) dropouts.push_back(dropout);
-        }
+        if (lanes > 1) Arguments::fail("the logits are an image");
     }
 
     int classes() const { return layers.back()->outputs; }
@@ -93,19 +120,54 @@ struct Network {
     }
 
   private:
+    // Of the activations before a layer, or behind the last.
+    void add_matrices(int most_examples, int width, int lanes) {
+        for (auto* matrices : {&activations, &slopes}) matrices->emplace_back(rows_of(most_examples, lanes), width * lanes);
+    }
+
+    static bool takes_images(LayerKind kind, int lanes) {
+        const bool takes_any = kind == LayerKind::RELU || kind == LayerKind::GELU || kind == LayerKind::DROPOUT;
+        return takes_any ? lanes > 1 : kind > LayerKind::IMAGE;
+    }
+    static bool gives_images(LayerKind kind, int lanes) {
+        return kind == LayerKind::IMAGE || (lanes > 1 && kind < LayerKind::GLOBAL_AVERAGE);
+    }
+
     static int checked_size(std::int64_t size) {
         if (size < 1 || size > LARGEST) Arguments::fail("a size of " + std::to_string(size));
         return int(size);
     }
 
-    static std::unique_ptr<Layer> made(LayerKind kind, int inputs, int outputs, int most_examples) {
-        switch (kind) {
-            case LayerKind::DENSE: return std::make_unique<Dense>(inputs, outputs);
-            case LayerKind::RELU: return std::make_unique<Relu>(inputs);
-            case LayerKind::GELU: return std::make_unique<Gelu>(inputs);
+    static std::unique_ptr<Layer> made(const LayerRow& row, int lanes, int most_examples) {
+        const int inputs = row.inputs;
+        const ImageSize image = row.image();
+        switch (LayerKind(row.kind)) {
+            case LayerKind::DENSE: return std::make_unique<Dense>(inputs, row.outputs);
+            case LayerKind::RELU: return std::make_unique<Relu>(inputs, lanes);
+            case LayerKind::GELU: return std::make_unique<Gelu>(inputs, lanes);
             case LayerKind::LAYER_NORMALISATION: return std::make_unique<LayerNormalisation>(inputs, most_examples);
-            case LayerKind::DROPOUT: return std::make_unique<Dropout>(inputs, most_examples);
+            case LayerKind::DROPOUT: return std::make_unique<Dropout>(inputs, lanes, most_examples);
+            case LayerKind::IMAGE: return std::make_unique<ToImages>(inputs);
+            case LayerKind::CONVOLUTION: return made_convolution(row);
+            case LayerKind::MAX_POOL: return std::make_unique<MaxPool>(image);
+            case LayerKind::AVERAGE_POOL: return std::make_unique<AveragePool>(image);
+            case LayerKind::GROUP_NORMALISATION:
+                if (row.groups < 1 || image.channels % row.groups) Arguments::fail("groups that do not divide the channels");
+                return std::make_unique<GroupNormalisation>(image, row.groups, most_examples);
+            case LayerKind::GLOBAL_AVERAGE: return std::make_unique<GlobalAverage>(image);
+            case LayerKind::FLATTEN: return std::make_unique<Flatten>(inputs);
         }
         Arguments::fail("an unknown kind of layer");
+    }
+
+    static std::unique_ptr<Layer> made_convolution(const LayerRow& row) {
+        if (row.stride < 1 || row.stride > 2) Arguments::fail("a stride of " + std::to_string(row.stride));
+        const int pixels = halved(row.height, row.stride) * halved(row.width, row.stride);
+        const ImageSize image = row.image();
+        switch (row.kernel) {
+            case 3: return std::make_unique<Convolution<3>>(image, row.outputs / pixels, row.stride);
+            case 5: return std::make_unique<Convolution<5>>(image, row.outputs / pixels, row.stride);
+        }
+        Arguments::fail("a kernel of " + std::to_string(row.kernel));
     }
 };

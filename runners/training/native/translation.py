@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
 
 import numpy as np
 
 from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
 from lossfleet.losses.poly import poly1_loss
 from lossfleet.losses.stacked import Adjustment, stacked_focal
+from lossfleet.runners.models.images import (
+    AveragePool,
+    Convolution,
+    Flatten,
+    GlobalAverage,
+    GroupNorm,
+    Image,
+    MaxPool,
+)
 from lossfleet.runners.models.initial import Parameters
-from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU
+from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU, shapes
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.optimizer import Optimizer
 from lossfleet.runners.optimizers.sgd import SGD
@@ -19,7 +30,10 @@ from lossfleet.runners.training.replicate import Replicate, dropout_masks, learn
 from lossfleet.runners.training.shape import FleetShape
 
 # The numbers of network.h and objective.h. A class of the user's that derives from one of these is another one.
-LAYERS: dict[type[Layer], int] = {Dense: 0, ReLU: 1, GELU: 2, LayerNorm: 3, Dropout: 4}
+LAYERS: dict[type[Layer], int] = {
+    **{Dense: 0, ReLU: 1, GELU: 2, LayerNorm: 3, Dropout: 4, Image: 5, Convolution: 6, MaxPool: 7},
+    **{AveragePool: 8, GroupNorm: 9, GlobalAverage: 10, Flatten: 11},
+}
 # With the numbers that a member may have of its own: the core computes the most general one.
 LOSSES = {stacked_focal: {"gamma"}, poly1_loss: {"gamma", "epsilon", "label_smoothing"}}
 MININGS = {None: 0, hard_example_mask: 1, hard_example_mask_ratio: 2}
@@ -49,19 +63,23 @@ def _unknown_objective(objective: Objective) -> str | None:
 
 
 def layer_rows(layers: Sequence[Layer], features: int) -> np.ndarray:
-    """The kind, inputs and outputs of each layer, (L, 3) int32."""
-    rows, width = [], features
-    for layer in layers:
-        rows.append((LAYERS[type(layer)], width, width := layer.width(width)))
+    """What the core is told of each layer, (L, 9) int32: LayerRow in network.h."""
+    rows = []
+    for layer, (inputs, outputs) in zip(layers, pairwise(shapes(layers, features)), strict=True):
+        image = inputs if len(inputs) == 3 else (0, 0, 0)
+        kernel, stride = (layer.kernel, layer.stride) if isinstance(layer, Convolution) else (0, 0)
+        groups = layer.groups if isinstance(layer, GroupNorm) else 0
+        rows.append((LAYERS[type(layer)], prod(inputs), prod(outputs), *image, kernel, stride, groups))
     return np.array(rows, np.int32)
 
 
 def flat_parameters(parameters: Sequence[Parameters]) -> np.ndarray:
     """The parameters (P,) of all layers in the core's order, from those of their stock forms.
 
-    A layer's are rows of vectors: a dense layer's weight (inputs, outputs) and bias, a normalisation's gain and shift.
+    A layer's are rows of vectors: a dense layer's weight (inputs, outputs) and bias, a convolution's weight (inputs
+    kernel^2, outputs) and bias, a normalisation's gain and shift.
     """
-    return np.concatenate([np.vstack([each.T for each in arrays]).ravel() for arrays in parameters if arrays])
+    return np.concatenate([each.reshape(len(each), -1).T.ravel() for arrays in parameters for each in arrays])
 
 
 def stock_parameters(flat: np.ndarray, like: Sequence[Parameters]) -> list[Parameters]:
@@ -76,7 +94,7 @@ def stock_parameters(flat: np.ndarray, like: Sequence[Parameters]) -> list[Param
     for arrays in like:
         own = []
         for each in arrays:
-            own.append(flat[start : start + each.size].reshape(each.T.shape).T)
+            own.append(flat[start : start + each.size].reshape(-1, len(each)).T.reshape(each.shape))
             start += each.size
         found.append(tuple(own))
     return found
