@@ -73,7 +73,9 @@ class Objective:
         if form is None:
             form = StackedForm(loss.load())
         else:
-            takes = inspect.signature(form.function).parameters
+            # What an adjustment takes is data, and may have the name of a constant: VS has a gamma that is not focal's.
+            adjusted = inspect.signature(form.adjustment).parameters if form.adjustment else {}
+            takes = inspect.signature(form.function).parameters.keys() - adjusted.keys()
             constants = tuple((name, value) for name, value in constants if name in takes)
             numbers = tuple(name for name in numbers if name in takes)
             given = [name for name in given if name in takes]
@@ -104,7 +106,8 @@ class Objective:
         What has no mining is trained beside what has one by keeping all examples.
         """
         form = stacked_form(loss)
-        settings = loss.settings | (dict(form.constants) if form else {})
+        constants = dict(form.constants) if form and form.function is self.loss.function else {}
+        settings = loss.settings | constants
         found = [settings[name] for name in self.loss.numbers]
         if self.mining is not None:
             whole = getattr(self.mining.function, "keeps_all_at", {})

@@ -44,7 +44,7 @@ examples:
   lossfleet sweep data.long_tail=10,50,100
   lossfleet sweep 'model.widths=[16],[64,64]'
   lossfleet sweep experiment=paper_grid
-  lossfleet sweep --config-dir mine strategy=ce,poly1
+  lossfleet sweep --config-dir mine strategy=ce,my_poly1
   lossfleet sweep strategy=resampling --print-config
 
 The same command again continues a sweep that was stopped; a larger budget.trials adds trials.

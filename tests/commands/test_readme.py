@@ -138,7 +138,7 @@ def test_python_runs_on_what_the_commands_left(folder):
 
 
 def test_the_readmes_loss_is_that_of_the_examples():
-    assert blocks("py") == [(ROOT / "examples/mine/poly1.py").read_text()]
+    assert blocks("py") == [(ROOT / "examples/mine/my_poly1.py").read_text()]
 
 
 def test_make_targets_exist():

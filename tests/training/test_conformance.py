@@ -53,18 +53,105 @@ def part(group: str, name: str, **settings: Any) -> Part:
     return Part.from_dict(group, {"name": name, **yaml.safe_load(file.read_text())}).replace(**settings)
 
 
-# ---- losses: of p_t (B,), the class weight of each label and the settings -------------------------------------
+# ---- losses: of logits (C, B), labels (B,), the class weight of each label and the settings --------------------
 
-Definition = Callable[[np.ndarray, np.ndarray, Mapping[str, Any]], np.ndarray]
+Definition = Callable[[np.ndarray, np.ndarray, np.ndarray, Mapping[str, Any]], np.ndarray]
 WEIGHTINGS: list[dict[str, Any]] = [{}, {"tau": 0.7}, {"beta": 0.9}, {"class_weight": (1.0, 4.0, 2.0)}]
+PRIOR = COUNTS[:, None] / COUNTS.sum()
+
+
+def of_p(function: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]) -> Definition:
+    """Of the label's probability (B,); smoothed, the mean over the classes with their own weights."""
+
+    def definition(
+        logits: np.ndarray, labels: np.ndarray, weight: np.ndarray, settings: Mapping[str, Any]
+    ) -> np.ndarray:
+        exponentials = np.exp(logits - logits.max(0))
+        p, smoothing = exponentials / exponentials.sum(0), settings.get("label_smoothing", 0.0)
+        share = np.eye(len(p))[labels].T * (1 - smoothing) + smoothing / len(p)
+        return (share * weight[:, None] * function(p, settings)).sum(0)
+
+    return definition
+
+
+def adjusted(adjust: Callable[[np.ndarray, np.ndarray, Mapping[str, Any]], np.ndarray]) -> Definition:
+    """Cross-entropy of what is made of logits (C, B), given one-hot labels (C, B)."""
+
+    def definition(
+        logits: np.ndarray, labels: np.ndarray, weight: np.ndarray, settings: Mapping[str, Any]
+    ) -> np.ndarray:
+        logits = adjust(logits, np.eye(CLASSES)[labels].T, settings)
+        return of_p(lambda p, s: -np.log(p))(logits, labels, weight, settings)
+
+    return definition
+
+
+def asymmetric(
+    logits: np.ndarray, labels: np.ndarray, weight: np.ndarray, settings: Mapping[str, Any]
+) -> np.ndarray:
+    p, is_label = 1 / (1 + np.exp(-logits)), np.eye(CLASSES)[labels].T == 1
+    q = np.maximum(p - settings["margin"], 0)
+    of_label = -((1 - p) ** settings["gamma_positive"]) * np.log(p)
+    of_others = -(q ** settings["gamma_negative"]) * np.log(1 - q)
+    return weight[labels] * np.where(is_label, of_label, of_others).sum(0)
+
+
+def gradient_density(
+    logits: np.ndarray, labels: np.ndarray, weight: np.ndarray, settings: Mapping[str, Any]
+) -> np.ndarray:
+    """With the density of `settings["at"]`, which has no derivative."""
+    losses = of_p(lambda p, s: -np.log(p))(logits, labels, np.ones(CLASSES), {})
+    length = 1 - np.exp(-of_p(lambda p, s: -np.log(p))(settings["at"], labels, np.ones(CLASSES), {}))
+    place = (length * settings["bins"]).astype(int)
+    count = np.bincount(place, minlength=settings["bins"])
+    return weight[labels] * losses * len(labels) / (count[place] * (count > 0).sum())
+
+
 LOSSES: dict[str, tuple[Definition, list[dict[str, Any]]]] = {
-    "cross_entropy": (lambda p, w, s: -np.log(p), [{}]),
-    "weighted_cross_entropy": (lambda p, w, s: -w * np.log(p), WEIGHTINGS),
+    "cross_entropy": (of_p(lambda p, s: -np.log(p)), [{}, {"label_smoothing": 0.2}]),
+    "weighted_cross_entropy": (of_p(lambda p, s: -np.log(p)), WEIGHTINGS),
     "focal": (
-        lambda p, w, s: -w * (1 - p) ** s["gamma"] * np.log(p),
-        [{"gamma": gamma, **weighting} for gamma in (0.0, 0.5, 3.0) for weighting in WEIGHTINGS[:2]],
+        of_p(lambda p, s: -((1 - p) ** s["gamma"]) * np.log(p)),
+        [{"gamma": gamma, **weighting} for gamma in (0.0, 0.5, 3.0) for weighting in WEIGHTINGS[:2]]
+        + [{"gamma": 1.5, "tau": 0.7, "label_smoothing": 0.2}],
     ),
-    "poly1": (lambda p, w, s: -np.log(p) + s["epsilon"] * (1 - p), [{"epsilon": 0.0}, {"epsilon": 2.5}]),
+    "poly1": (
+        of_p(lambda p, s: -((1 - p) ** s["gamma"]) * np.log(p) + s["epsilon"] * (1 - p) ** (s["gamma"] + 1)),
+        [
+            {"epsilon": 0.0, "gamma": 0.0},
+            {"epsilon": 2.5, "gamma": 0.0},
+            {"epsilon": -0.5, "gamma": 2.0, "tau": 0.7},
+        ],
+    ),
+    "my_poly1": (
+        of_p(lambda p, s: -np.log(p) + s["epsilon"] * (1 - p)),
+        [{"epsilon": 0.0}, {"epsilon": 2.5}],
+    ),
+    "logit_adjusted": (
+        adjusted(lambda z, y, s: z + s["tau"] * np.log(PRIOR)),
+        [{"tau": 0.0}, {"tau": 1.5, "beta": 0.9}, {"tau": 1.0, "label_smoothing": 0.2}],
+    ),
+    "balanced_softmax": (adjusted(lambda z, y, s: z + np.log(COUNTS)[:, None]), [{}, {"beta": 0.9}]),
+    "ldam": (
+        adjusted(lambda z, y, s: s["scale"] * (z - y * s["margin"] * (PRIOR / PRIOR.min()) ** -0.25)),
+        [
+            {"margin": 0.0, "scale": 1.0},
+            {"margin": 0.5, "scale": 1.0},
+            {"margin": 0.7, "scale": 3.0, "tau": 0.7},
+        ],
+    ),
+    "vs": (
+        adjusted(lambda z, y, s: z * (PRIOR / PRIOR.max()) ** s["gamma"] + s["tau"] * np.log(PRIOR)),
+        [{"gamma": 0.0, "tau": 0.0}, {"gamma": 0.3, "tau": 1.2, "beta": 0.9}],
+    ),
+    "asymmetric": (
+        asymmetric,
+        [
+            {"gamma_positive": 0.0, "gamma_negative": 0.0, "margin": 0.0},
+            {"gamma_positive": 1.0, "gamma_negative": 4.0, "margin": 0.05, "tau": 0.7},
+        ],
+    ),
+    "gradient_density": (gradient_density, [{"bins": 1}, {"bins": 4, "tau": 0.7}]),
 }
 
 
@@ -110,9 +197,9 @@ def objective_of(
     logits: np.ndarray, labels: np.ndarray, loss: str, mining: str, settings: Mapping[str, Any]
 ) -> float:
     """The mean over the examples that count, in float64, of logits (C, B)."""
-    exponentials = np.exp(logits - logits.max(0))
-    p = (exponentials / exponentials.sum(0))[labels, np.arange(len(labels))]
-    losses = LOSSES[loss][0](p, class_weight(settings)[labels], settings)
+    # In these tau is no weight of classes.
+    weighting = {**settings, "tau": None} if loss in ("logit_adjusted", "vs") else settings
+    losses = LOSSES[loss][0](logits, labels, class_weight(weighting), settings)
     mask = MININGS[mining][0](losses, labels, settings)
     return float((losses * mask).sum() / mask.sum())
 
@@ -136,10 +223,9 @@ def check_objective(
     labels = np.array([[0, 1, 2, 0, 1], [2, 0, 0, 1, 0]], np.int32)
     config = SimpleNamespace(loss=loss, mining=mining)
     given = given_to_loss(loss, COUNTS)
-    expected = [
-        objective_of(logits[k].astype(float), labels[k], *definition, settings) for k in range(MEMBERS)
-    ]
-    slopes = [slope_of(logits[k].astype(float), labels[k], *definition, settings) for k in range(MEMBERS)]
+    own = [{**settings, "at": logits[k].astype(float)} for k in range(MEMBERS)]
+    expected = [objective_of(logits[k].astype(float), labels[k], *definition, own[k]) for k in range(MEMBERS)]
+    slopes = [slope_of(logits[k].astype(float), labels[k], *definition, own[k]) for k in range(MEMBERS)]
 
     solo = batch_loss(config, given)
     found = [float(solo(Tensor(logits[k].T), Tensor(labels[k])).asnumpy()) for k in range(MEMBERS)]

@@ -24,7 +24,7 @@ from replicate_runs import (
     replicate,
     shape_of_replicate,
 )
-from test_fleet import COSINE, SMOOTHED, fraction, ratio, sgd
+from test_fleet import COSINE, MIXUP, SMOOTHED, fraction, ratio, sgd
 from test_layers import CLASSES, FEATURES, MODELS, features_of, forward, members_of
 
 from lossfleet.conf.parts import Part, named_part
@@ -182,7 +182,7 @@ def test_of_equal_pixels_the_first_has_the_slope_as_in_mindspore():
     # Where an image does not vary, nor do the outputs of its convolution.
     inputs = epoch_inputs(layers)
     inputs[4][:, :] = inputs[4][:, :1]
-    inputs[8][:] = 1
+    inputs[8][:] = inputs[9][:] = 1
     stock = StockModel(layers)
     stock.load(members_of(layers)[0])
     features, labels = inputs[4][inputs[6]], inputs[5][inputs[6]]
@@ -330,7 +330,6 @@ WRONG = {
     "mining": (13, np.array([ROWS, 3, 1, 0], np.int32), "an unknown mining"),
     "optimizer": (13, np.array([ROWS, 0, 3, 0], np.int32), "an unknown optimizer"),
     "mining of mixed examples": (13, np.array([ROWS, 1, 1, 1], np.int32), "mining of mixed examples"),
-    "partners": (11, np.full(ROWS, ROWS, np.int32), f"a plan with row {ROWS}"),
     "fewer weights": (9, np.ones(ROWS - 1, np.float32), "argument 9 has shape"),
     "adjustment": (10, np.ones((2, CLASSES), np.float32), "argument 10 has shape"),
     "coefficients": (15, np.zeros((2, 2), np.float32), r"argument 15 has shape \(2, 2\); expected \(2, 1\)"),
@@ -343,6 +342,13 @@ def test_wrong_arguments_are_errors_and_no_crashes(name):
     inputs = epoch_inputs(MODELS["two hidden"])
     inputs[index] = value
     with pytest.raises(ValueError, match=message):
+        called(inputs)
+
+
+def test_partners_that_are_no_rows_are_an_error():
+    inputs = epoch_inputs(MODELS["two hidden"], mixes=True)
+    inputs[11][3] = ROWS
+    with pytest.raises(ValueError, match=f"a plan with row {ROWS}"):
         called(inputs)
 
 
@@ -360,7 +366,9 @@ def leaky(features: int, classes: int) -> list[Layer]:
         (config(CROSS_ENTROPY), None),
         (config(CROSS_ENTROPY, mining=ratio(3.0), data="breast_cancer", schedule=COSINE), None),
         (config(focal(1.0, tau=0.3), mining=fraction(0.3), optimizer=sgd(momentum=0.8, nesterov=True)), None),
-        (config(SMOOTHED), "the loss"),
+        (config(SMOOTHED), None),
+        (config(named_part("loss", "vs", label_smoothing=0.1), mixing=MIXUP), None),
+        (config(named_part("loss", "asymmetric")), "the loss"),
         (config(model=Part("model", "leaky", "test_native.leaky")), "the layer Leaky"),
     ],
 )

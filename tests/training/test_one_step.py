@@ -68,9 +68,7 @@ def defined_logits(index: int) -> np.ndarray:
     weights = class_weight(each.split.class_counts, settings)
 
     def objective(logits: np.ndarray, labels: np.ndarray) -> float:
-        exponentials = np.exp(logits - logits.max(0))
-        p = (exponentials / exponentials.sum(0))[labels, np.arange(len(labels))]
-        losses = LOSSES[loss][0](p, weights[labels], settings)
+        losses = LOSSES[loss][0](logits, labels, weights, settings)
         mask = MININGS[mining][0](losses, labels, of_mining)
         return float((losses * mask).sum() / mask.sum())
 
