@@ -83,7 +83,7 @@ def weighted_rows(
         features (M, F) float32, labels (M,) int32 and weights (M,) float32; None where all rows count alike.
 
     Raises:
-        UserError: as `training_rows`, or a made row has no positive weight.
+        UserError: as `training_rows`, or a made row has a negative weight.
     """
     if split.train_weights is None:
         return *training_rows(sampler, split, seed=seed), None

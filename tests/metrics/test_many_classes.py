@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix
 
 from lossfleet.conf.schema import Config, choose
 from lossfleet.runners.data.loading import tell_small_classes
+from lossfleet.runners.data.splits import Split
 from lossfleet.runners.metrics.evaluation import final_metric_names
 from lossfleet.runners.records import Journal, ReplicateRecord, decode_record, encode_record
 from lossfleet.sweeps.report.conclusion import confusions_of, write_confusions
@@ -28,14 +29,9 @@ def member():
     random = np.random.default_rng(0)
     labels = np.concatenate([np.arange(CLASSES), random.integers(0, CLASSES, EXAMPLES - CLASSES)])
     logits = random.normal(size=(1, CLASSES, EXAMPLES)).astype(np.float32)
-    split = SimpleNamespace(
-        validation_labels=labels,
-        test_labels=labels,
-        test_rows=np.arange(EXAMPLES),
-        train_labels=labels,
-        class_counts=np.bincount(labels),
-        rarest_class=0,
-        pool_rows=None,
+    features = np.zeros((EXAMPLES, 1), np.float32)
+    split = Split(
+        *(features, labels) * 3, np.arange(EXAMPLES), np.bincount(labels), rarest_class=0, draws=EXAMPLES
     )
     fleet = SimpleNamespace(logits=lambda part: logits.copy(), split=lambda slot: split)
     config = Config("ce", choose("data", "wine"), choose("loss", "cross_entropy"))

@@ -198,6 +198,15 @@ def test_what_weighs_nothing_is_not_there():
     assert np.nansum(reliability(probabilities, of_other, weights).examples) == pytest.approx(weights.sum())
 
 
+def test_where_one_class_is_predicted_no_rounding_is_taken_for_a_correlation():
+    """Of many classes sums of weights depend on their order, and what is left of a variance is no variance."""
+    logits, labels = random_case(10, members=31, classes=11)
+    logits[:, 4] += 1000
+    weights = weights_of(10, labels.shape)
+    found = classification_metrics(logits, labels, weights, rarest_class=10, names=("mcc",))
+    assert found["mcc"].tolist() == [0.0] * 31
+
+
 def test_weights_that_do_not_fit_are_refused():
     logits, labels = random_case(9)
     with pytest.raises(ValueError, match=r"weights \(53,\) do not fit labels \(7, 53\)"):

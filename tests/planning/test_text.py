@@ -20,6 +20,7 @@ TEXTS = text_settings([TABLE])
 AS_WRITTEN = [
     # letters that Hydra's grammar lacks
     *("data.target=类别", "data.target=größe", "data.group=patiënt", "data.time=дата", "data.target=🐟", "name=größe"),
+    *("data.weight=größe", "data.weight=3"),
     # brackets and marks
     *("data.path=download (1).csv", "data.path=a[1].csv", "data.path=({x}).csv", "data.target=speed (rpm)"),
     *("data.target=failed?", "data.target=Torque [Nm]", "data.target=#id", "data.target=50%", "data.target=a|b;c"),

@@ -40,7 +40,7 @@ def survey() -> pd.DataFrame:
     # Those who vote yes count little, and there are few of them.
     vote = np.where(x + random.normal(size=301) > 1.1, "yes", "no")
     size = random.uniform(0.5, 4, 301) * np.where(vote == "yes", 0.3, 1)
-    return pd.DataFrame({"x": x, "z": random.normal(size=301), "size": size, "vote": vote})
+    return pd.DataFrame({"x": x, "same": 1, "size": size, "vote": vote})
 
 
 def test_a_sweep_weighs_rows_and_so_does_its_model(workdir, capsys, monkeypatch):
@@ -76,8 +76,11 @@ def test_a_sweep_weighs_rows_and_so_does_its_model(workdir, capsys, monkeypatch)
         assert record.metrics["test_rows"] == len(split.test_labels)
         recalls = np.diag(confusion) / of_class
         assert np.isclose(record.metrics["test_balanced_accuracy"], recalls.mean())
-    # What a column matters is a difference of metrics that weigh alike: z says nothing.
-    assert max(abs(each.importance["z"]) for each in finals if each.importance) < 0.3
+    # Shuffled, a column without influence loses nothing: before and behind, the same rows weigh the same.
+    asked = [each.importance for each in finals if each.importance]
+    assert len(asked) == 4
+    assert {importance["same"] for importance in asked} == {0.0}
+    assert len({importance["x"] for importance in asked}) > 1
 
     (folder,) = (workdir / "studies/survey/models").iterdir()
     model = read_model(folder)
