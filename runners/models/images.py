@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -28,8 +29,8 @@ class Image(Layer):
     def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
         """(channels, height, width); see Layer."""
         outputs = (self.channels, self.height, self.width)
-        if inputs != (np.prod(outputs),):
-            raise ValueError(f"Image{outputs} comes after {told(inputs)}; expected {np.prod(outputs)}")
+        if inputs != (prod(outputs),):
+            raise ValueError(f"Image{outputs} comes after {told(inputs)}; expected {prod(outputs)}")
         return outputs
 
     def stock(self) -> nn.Cell:
