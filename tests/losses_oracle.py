@@ -61,6 +61,52 @@ def softmax_focal(
     return losses if ignored is None else np.where(ignored, 0.0, losses)
 
 
+def of_classes(values: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Numbers (C,) or (N, C) as they broadcast with logits (N, C, ...)."""
+    values = np.asarray(values, np.float64)
+    return values.reshape((-1, logits.shape[1]) + (1,) * (logits.ndim - 2))
+
+
+def with_class_axis(values: np.ndarray | float, logits: np.ndarray) -> np.ndarray:
+    return np.expand_dims(padded(values, logits.ndim - 1), 1)
+
+
+def vector_scaling(logits, labels, *, class_counts, gamma=0.0, tau=1.0, **others):  # type: ignore[no-untyped-def]
+    counts = of_classes(class_counts, logits)
+    scale = (counts / counts.max(1, keepdims=True)) ** with_class_axis(gamma, logits)
+    offset = with_class_axis(tau, logits) * np.log(counts / counts.sum(1, keepdims=True))
+    return softmax_focal(np.asarray(logits, np.float64) * scale + offset, labels, **others)
+
+
+def ldam(logits, labels, *, class_counts, margin, scale, **others):  # type: ignore[no-untyped-def]
+    counts = of_classes(class_counts, logits)
+    margins = with_class_axis(margin, logits) * (counts / counts.min(1, keepdims=True)) ** -0.25
+    adjusted = np.asarray(logits, np.float64) - margins * one_hot(labels, logits.shape[1])
+    return softmax_focal(adjusted * with_class_axis(scale, logits), labels, **others)
+
+
+def poly1(logits, labels, *, epsilon, gamma=0.0, label_smoothing=0.0, **others):  # type: ignore[no-untyped-def]
+    focal = softmax_focal(logits, labels, gamma=gamma, label_smoothing=label_smoothing, **others)
+    log_rest = softmax_logs(logits)[1]
+    classes = logits.shape[1]
+    share = one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
+    weight = of_classes(others["class_weight"], logits) if "class_weight" in others else 1.0
+    error = np.exp((with_class_axis(gamma, logits) + 1) * log_rest)
+    return focal + padded(epsilon, logits.ndim - 1) * (share * weight * error).sum(1)
+
+
+def asymmetric(logits, labels, *, gamma_positive, gamma_negative, margin):  # type: ignore[no-untyped-def]
+    logits, positive = np.asarray(logits, np.float64), np.asarray(labels, np.float64)
+    log_p, log_rest = -np.logaddexp(0, -logits), -np.logaddexp(0, logits)
+    margin = padded(margin, logits.ndim)
+    q = np.maximum(np.exp(log_p) - margin, 0)
+    with np.errstate(divide="ignore"):
+        log_of_rest = np.where(margin > 0, np.log1p(-np.minimum(q, 1 - 1e-300)), log_rest)
+    of_no = -(q ** padded(gamma_negative, logits.ndim)) * log_of_rest
+    of_yes = -np.exp(padded(gamma_positive, logits.ndim) * log_rest) * log_p
+    return positive * of_yes + (1 - positive) * of_no
+
+
 def sigmoid_focal(
     logits: np.ndarray,
     labels: np.ndarray,

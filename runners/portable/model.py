@@ -22,9 +22,9 @@ from .cells import COMMA, date_part, dates_of, folded, numbers_of
 from .layers import forward
 from .texts import text_features
 
-FORMAT = 2
-# Those of the first one say less of their columns.
-FORMATS = (1, FORMAT)
+FORMAT = 3
+# Those of the first one say less of their columns; before the third all layers are dense or ReLU.
+FORMATS = (1, 2, FORMAT)
 DESCRIPTION_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"
 THRESHOLD, COSTS = "threshold", "costs"
 # Rows are multiplied in blocks of this size, a smaller one filled up: so a row has the same bits in any company. Larger
@@ -314,7 +314,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if found not in FORMATS:
         raise ModelError(
             f"{path} is of format {found}",
-            f"format {' or '.join(map(str, FORMATS))}",
+            f"one of the formats {', '.join(map(str, FORMATS))}",
             f"use the version of lossfleet that kept it ({description.get('lossfleet', 'unknown')})",
         )
     return description

@@ -22,22 +22,22 @@ from lossfleet.sweeps.planning.compose import run_sweeper, with_folders
 from lossfleet.sweeps.planning.plan import Plan, trial_config
 
 FILES = {
-    "my_poly1.py": """
+    "first.py": """
 from typing import Annotated
 from annotated_types import Ge
 from mindspore import ops
 from lossfleet.losses import softmax_cross_entropy
 
-def my_poly1(logits, labels, *, epsilon: Annotated[float, Ge(-1)] = 1.0):
+def first(logits, labels, *, epsilon: Annotated[float, Ge(-1)] = 1.0):
     losses = softmax_cross_entropy(logits, labels)
     return losses + epsilon * (1 - ops.exp(-losses))
 """,
-    "loss/my_poly1.yaml": "_target_: my_poly1.my_poly1\nepsilon: 1.0\n",
-    "strategy/my_poly1.yaml": """
+    "loss/first.yaml": "_target_: first.first\nepsilon: 1.0\n",
+    "strategy/first.yaml": """
 # @package _global_
 defaults:
-  - override /loss: my_poly1
-strategy: my_poly1
+  - override /loss: first
+strategy: first
 space:
   optimizer.lr: tag(log, interval(1e-4, 1e-1))
   loss.epsilon: interval(0, 5)
@@ -62,7 +62,7 @@ def blobs(rows: int = 120):
     "sampler/square_root.yaml": "_target_: mine.square_root\npower: 0.5\n",
     "data/blobs.yaml": "_target_: mine.blobs\nrows: 120\n",
 }
-OF_MINE = ("data=blobs", "strategy=my_poly1,ce", "sampler=square_root", "search.metric=worst_error")
+OF_MINE = ("data=blobs", "strategy=first,ce", "sampler=square_root", "search.metric=worst_error")
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def plan(folder: Path, *arguments: str) -> Plan:
 
 def test_parts_of_the_user_are_planned_like_ours(folder):
     found = plan(folder, *OF_MINE)
-    assert [each.strategy for each in found.studies] == ["my_poly1", "ce"]
+    assert [each.strategy for each in found.studies] == ["first", "ce"]
     assert found.data.class_names == ("common", "rare")
     assert found.sweep.startswith("blobs-")
     mine, ce = found.studies
@@ -128,14 +128,14 @@ def test_a_search_path_of_hydras_stays(folder, tmp_path):
     other = written(
         tmp_path / "other", {"experiment/small.yaml": "# @package _global_\nbudget: {trials: 3}\n"}
     )
-    found = plan(folder, f"hydra.searchpath=[{other.as_uri()}]", "experiment=small", "strategy=my_poly1")
-    assert (found.budget.trials, found.studies[0].config.loss.name) == (3, "my_poly1")
+    found = plan(folder, f"hydra.searchpath=[{other.as_uri()}]", "experiment=small", "strategy=first")
+    assert (found.budget.trials, found.studies[0].config.loss.name) == (3, "first")
 
 
 def test_an_installed_package_adds_parts(tmp_path, monkeypatch):
     files = {name if name.endswith(".py") else f"conf/{name}": text for name, text in FILES.items()}
     files = {name.replace(".py", "_of_package.py"): text for name, text in files.items()}
-    files["conf/loss/my_poly1.yaml"] = "_target_: a_plugin.my_poly1_of_package.my_poly1\nepsilon: 2.0\n"
+    files["conf/loss/first.yaml"] = "_target_: a_plugin.first_of_package.first\nepsilon: 2.0\n"
     del (
         files["conf/metric/worst_error.yaml"],
         files["conf/sampler/square_root.yaml"],
@@ -147,22 +147,22 @@ def test_an_installed_package_adds_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "entry_points", lambda group: [point] if group == folders.PLUGINS else [])
     found: list[Plan] = []
     with importable([]) as places:
-        run_sweeper(with_folders(["strategy=my_poly1"], places), found.append)
+        run_sweeper(with_folders(["strategy=first"], places), found.append)
     assert found[0].studies[0].config.loss["epsilon"] == 2
 
 
 @pytest.mark.parametrize(
     ("files", "arguments", "said"),
     [
-        ({"my_poly1.py": "def my_poly1(logits, labels, *, gama=1.0):\n    pass\n"}, "strategy=my_poly1", "my_poly1.py, line 1"),
-        ({"my_poly1.py": "def my_poly1(logits, labels\n"}, "strategy=my_poly1", "my_poly1.py, line 1"),
-        ({"my_poly1.py": "import nowhere\n" + FILES["my_poly1.py"]}, "strategy=my_poly1", "my_poly1.py, line 1: ModuleNotFound"),
-        ({"my_poly1.py": "def poly2(logits, labels, epsilon=1.0): pass\n"}, "strategy=my_poly1", "my_poly1.py has no my_poly1"),
-        ({"my_poly1.py": "def my_poly1(logits, labels, epsilon, theta): pass\n"}, "strategy=my_poly1", "takes theta"),
-        ({"loss/my_poly1.yaml": "epsilon: 1.0\n"}, "strategy=my_poly1", "_target_"),
-        ({"loss/my_poly1.yaml": "_target_: os.remove\nepsilon: 1.0\n"}, "strategy=my_poly1", "os.remove"),
-        ({"loss/my_poly1.yaml": "_target_: [\n"}, "strategy=my_poly1", "cannot be composed"),
-        ({"loss/focal.yaml": "_target_: my_poly1.my_poly1\n"}, "strategy=my_poly1", "the name of lossfleet's own loss focal"),
+        ({"first.py": "def first(logits, labels, *, gama=1.0):\n    pass\n"}, "strategy=first", "first.py, line 1"),
+        ({"first.py": "def first(logits, labels\n"}, "strategy=first", "first.py, line 1"),
+        ({"first.py": "import nowhere\n" + FILES["first.py"]}, "strategy=first", "first.py, line 1: ModuleNotFound"),
+        ({"first.py": "def second(logits, labels, epsilon=1.0): pass\n"}, "strategy=first", "first.py has no first"),
+        ({"first.py": "def first(logits, labels, epsilon, theta): pass\n"}, "strategy=first", "takes theta"),
+        ({"loss/first.yaml": "epsilon: 1.0\n"}, "strategy=first", "_target_"),
+        ({"loss/first.yaml": "_target_: os.remove\nepsilon: 1.0\n"}, "strategy=first", "os.remove"),
+        ({"loss/first.yaml": "_target_: [\n"}, "strategy=first", "cannot be composed"),
+        ({"loss/focal.yaml": "_target_: first.first\n"}, "strategy=first", "the name of lossfleet's own loss focal"),
         ({"metric/worst_error.yaml": "_target_: mine.worst_error\n"}, "strategy=ce", "has no direction"),
         (
             {"metric/cost.yaml": "_target_: mine.worst_error\ndirection: minimize\n"},
@@ -206,14 +206,14 @@ def test_parts_of_the_user_are_trained_and_compared_like_ours(folder, tmp_path):
     arguments = ("sweep", "--config-dir", folder.name, *OF_MINE, *small, "references=[]", "fleet.processes=2")
     done = run_command(arguments, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "my_poly1" in done.stdout
+    assert "first" in done.stdout
     (configuration,) = tmp_path.glob("studies/blobs-*/config.yaml")
     studies = yaml.safe_load(configuration.read_text())["studies"]
-    assert studies["my_poly1"]["loss"]["_target_"] == "my_poly1.my_poly1"
+    assert studies["first"]["loss"]["_target_"] == "first.first"
     compare = ("compare", "--config-dir", folder.name, "--format", "csv", "--metrics")
     table = run_command((*compare, "test_worst_error,test_corrected_worst_error"), tmp_path)
     assert table.returncode == 0, table.stderr
     scores = pd.read_csv(io.StringIO(table.stdout))
-    assert set(scores["strategy"]) == {"my_poly1", "ce"}
+    assert set(scores["strategy"]) == {"first", "ce"}
     # Less is better of it: the best strategy stands first.
     assert scores["test_worst_error"].is_monotonic_increasing

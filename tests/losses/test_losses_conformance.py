@@ -66,6 +66,8 @@ class Loss:
 GAMMAS = [0.0, 0.7, 2.0]
 WEIGHTS = [[0.5, 1, 2, 3, 5], [1, 1, 1, 1, 1], [3, 0, 0.1, 1, 2]]
 
+COUNTS = [[50, 7, 3, 11, 20], [1, 1, 1, 1, 1], [2, 300, 40, 7, 90]]
+
 LOSSES = [
     Loss("softmax_ce", losses.softmax_cross_entropy, oracle.softmax_focal),
     Loss(
@@ -103,6 +105,43 @@ LOSSES = [
         oracle.softmax_focal,
         {"gamma": GAMMAS},
         labels="soft",
+    ),
+    Loss(
+        "softmax_logit_adjusted_weighted",
+        losses.logit_adjusted_loss,
+        oracle.vector_scaling,
+        by_model={"class_counts": COUNTS, "tau": [0.0, 1.0, 1.7], "class_weight": WEIGHTS},
+        fixed={"ignore_index": 1},
+    ),
+    Loss(
+        "softmax_ldam_smooth",
+        losses.ldam_loss,
+        oracle.ldam,
+        by_model={"class_counts": COUNTS, "margin": [0.0, 0.5, 1.0], "scale": [1.0, 1.0, 3.0]},
+        fixed={"label_smoothing": 0.1},
+    ),
+    Loss(
+        "vector_scaling",
+        losses.vs_loss,
+        oracle.vector_scaling,
+        by_model={"class_counts": COUNTS, "gamma": [0.0, 0.15, 0.5], "tau": [0.0, 1.0, 1.7]},
+    ),
+    Loss(
+        "softmax_poly1_weighted",
+        losses.poly1_loss,
+        oracle.poly1,
+        by_model={"epsilon": [0.0, 2.5, -0.5], "gamma": GAMMAS, "class_weight": WEIGHTS},
+    ),
+    Loss(
+        "sigmoid_asymmetric",
+        losses.sigmoid_asymmetric_loss,
+        oracle.asymmetric,
+        by_model={
+            "gamma_positive": [0.0, 1.0, 0.5],
+            "gamma_negative": [0.0, 4.0, 1.5],
+            "margin": [0.0, 0.05, 0.2],
+        },
+        labels="binary",
     ),
     Loss("sigmoid_ce", losses.sigmoid_cross_entropy, oracle.sigmoid_focal, labels="binary"),
     Loss(

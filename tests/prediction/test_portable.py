@@ -190,7 +190,10 @@ def test_an_unknown_decision_is_refused(tmp_path, changes, decision, known):
         (lambda data: flip(data / "weights.safetensors"), "weights.safetensors is damaged"),
         (lambda data: (data / "model.json").unlink(), "no .*model.json"),
         (lambda data: (data / "model.json").write_text('{"format": 1, "cla'), "model.json cannot be read"),
-        (lambda data: other_format(data / "model.json"), "format 7; expected format 1 or 2; .*0.2.0"),
+        (
+            lambda data: other_format(data / "model.json"),
+            "format 7; expected one of the formats 1, 2, 3; .*0.2.0",
+        ),
     ],
 )
 def test_a_damaged_model_is_refused(tmp_path, damage, words):

@@ -147,15 +147,17 @@ int guarded(Function function, int count, void** values, int* ranks, std::int64_
 
 extern "C" {
 
-// Arguments: layers (L, ROW_NUMBERS) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,)
-// int32, plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), adjustment (3, C), partners (n,) int32 and
+// Layers are rows of int32, LayerRow in network.h.
+//
+// Arguments: layers (L, 9) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
+// plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), adjustment (3, C), partners (n,) int32 and
 // mixing (2, n) of features and of labels, choices (batch size, mining, optimizer, whether it mixes) int32, numbers (6,),
 // coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training loss (1,).
 int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(train, count, values, ranks, shapes, types);
 }
 
-// Arguments: layers (L, ROW_NUMBERS) int32, parameters (P,), features (rows, F); logits (C, rows).
+// Arguments: layers (L, 9) int32, parameters (P,), features (rows, F); logits (C, rows).
 int predict_logits(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(predict, count, values, ranks, shapes, types);
 }

@@ -12,10 +12,7 @@ struct ImageSize {
     int channels, height, width;
 
     int pixels() const { return height * width; }
-    // 0 for what is no image.
-    std::int64_t units() const {
-        return channels < 1 || height < 1 || width < 1 ? 0 : std::int64_t(channels) * height * width;
-    }
+    std::int64_t units() const { return std::int64_t(channels) * height * width; }
 };
 
 // How many rows of a matrix so many examples take.

@@ -54,6 +54,8 @@ struct Network {
         for (const LayerRow* row = rows; row != rows + count; ++row) {
             const auto kind = LayerKind(row->kind);
             if (kind < LayerKind::DENSE || kind > LayerKind::FLATTEN) Arguments::fail("an unknown kind of layer");
+            if (kind > LayerKind::IMAGE)
+                for (const int size : {row->channels, row->height, row->width}) checked_size(size);
             const bool fits = row->inputs == width && (kind <= LayerKind::IMAGE || row->image().units() == width);
             if (!fits || takes_images(kind, lanes) != (lanes > 1))
                 Arguments::fail("layer " + std::to_string(row - rows) + " does not fit the one before it");
