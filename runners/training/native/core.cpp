@@ -126,7 +126,8 @@ extern "C" {
 
 // Arguments: layers (L, 3) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
 // plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), choices (batch size, mining, optimizer)
-// int32, numbers (4,), coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training loss (1,).
+// int32, numbers (4,), coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training
+// loss (1,).
 int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(train, count, values, ranks, shapes, types);
 }

@@ -1,4 +1,5 @@
-// What is minimised: the focal loss of the softmax, gamma 0 being cross-entropy, with weights of classes and examples, and mining.
+// What is minimised: the focal loss of the softmax, gamma 0 being cross-entropy, with weights of classes and examples,
+// and mining.
 #pragma once
 
 #include <algorithm>
