@@ -173,7 +173,7 @@ def _unknown(composer: Composer, key: str, configs: Sequence[Config]) -> UserErr
         return UserError(
             what=f"{key} is set, but strategy {names} does not have it",
             expected=f"a strategy whose {part} is {' or '.join(owners)}",
-            hint=f"choose such a strategy, write {part}={owners[-1]}, or leave {key} out",
+            hint=f"choose such a strategy, write {part}={owners[0]}, or leave {key} out",
         )
     owner_parts = [getattr(config, part, config) if part else config for config in configs]
     known = {f"{part}.{each}" if part else each for owner in owner_parts for each in setting_rules(owner)}
