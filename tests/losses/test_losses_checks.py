@@ -165,9 +165,9 @@ WRONG = {
     ),
     "cell gamma": (lambda: losses.FocalLoss(gamma=-1.0), ValueError, "gamma is -1; expected"),
     "cell weight type": (
-        lambda: losses.FocalLoss(weight=[1, 2]),
+        lambda: losses.FocalLoss(weight="balanced"),
         TypeError,
-        "weight is of type list; expected",
+        "weight is of type str; expected",
     ),
     "cell weight axes": (
         lambda: losses.FocalLoss(weight=ONES),
