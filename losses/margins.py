@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt
 from mindspore import Tensor, ops
 
 from lossfleet.losses.checks import check_class_counts, check_index_labels, check_number
+from lossfleet.losses.logit_adjustment import logit_adjusted_loss, logit_adjustment
 from lossfleet.losses.numerics import at_least_float32, of_classes, one_hot, with_class_axis
 from lossfleet.losses.softmax import softmax_cross_entropy
 from lossfleet.losses.stacked import Adjustment, stacked_as, stacked_focal
@@ -78,7 +79,7 @@ def vector_scaling(class_counts: np.ndarray, *, gamma: float = 0.15, tau: float 
     """What the loss makes of the logits, see `vs_loss`."""
     return Adjustment(
         scale=(class_counts / class_counts.max()) ** gamma,
-        offset=tau * np.log(class_counts / class_counts.sum()),
+        offset=logit_adjustment(class_counts, tau=tau).offset,
     )
 
 
@@ -120,15 +121,15 @@ def vs_loss(
     """
     of_losses = logits.shape[:1] + logits.shape[2:]
     check_number("gamma", gamma, of_losses, 0.0, None, False)
-    check_number("tau", tau, of_losses, 0.0, None, False)
     check_class_counts("class_counts", class_counts, logits.shape)
     logits = at_least_float32(logits)
     counts = of_classes(class_counts, logits)
     scale = ops.exp(with_class_axis(gamma, logits.ndim - 1) * ops.log(counts / counts.max(1, keepdims=True)))
-    offset = ops.log(counts / counts.sum(1, keepdims=True))
-    return softmax_cross_entropy(
-        logits * scale + with_class_axis(tau, logits.ndim - 1) * offset,
+    return logit_adjusted_loss(
+        logits * scale,
         labels,
+        class_counts=class_counts,
+        tau=tau,
         class_weight=class_weight,
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
