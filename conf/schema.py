@@ -45,6 +45,7 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 # A sweep's name is a folder's name too, of which file systems take 255 bytes.
 SWEEP_PATTERN = r"\w[\w.-]{0,99}"
 MOST_BYTES = 200
+MOST_MEMBERS = 1000
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ class Config:
     """Everything that one training run depends on, and the raw search space around it.
 
     `defer` is the share of the epochs before classes are weighted and examples resampled.
+    `members` is how many networks are trained side by side, on an equal part of the draws each, as one model that
+    averages their probabilities.
     `references` are estimators of scikit-learn's kind that a sweep sets its strategies beside.
     """
 
@@ -157,6 +160,8 @@ class Config:
     mixing: Part = part_field("mixing", "none")
     defer: float = setting(float, 0.0, at_least=0, at_most=1, example="0.8")
     model: Part = part_field("model", "mlp")
+    second_stage: Part = part_field("second_stage", "none")
+    members: int = setting(int, 1, at_least=1, at_most=MOST_MEMBERS, example="10")
     optimizer: Part = part_field("optimizer", "adamw")
     schedule: Part = part_field("schedule", "constant")
     batch_size: int = setting(int, 64, at_least=1)
@@ -187,6 +192,7 @@ class Config:
         object.__setattr__(self, "references", tuple(map(_as_reference, self.references)))
         self._check_classes()
         self._check_mixing()
+        self._check_second_stage()
         check_engine(self.engine)
         check_evaluation(self.evaluation, self.data)
         check_decision(self.decision, self.search.all_metrics, self.data)
@@ -198,6 +204,15 @@ class Config:
                 what=f"mixing={self.mixing.name} is set beside mining={self.mining.name}",
                 expected="one of them: a mixed example has two labels, and hardness is that of one",
                 hint="write mining=none or mixing=none",
+            )
+
+    def _check_second_stage(self) -> None:
+        share, epochs = self.second_stage.get("share"), self.budget.epochs
+        if share is not None and round(share * epochs) >= epochs:
+            raise UserError(
+                what=f"second_stage.share is {share} of budget.epochs={epochs}",
+                expected="an epoch at least for the first stage",
+                hint="write second_stage.share=0.5" if epochs > 1 else "write budget.epochs=10",
             )
 
     def _check_classes(self) -> None:

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     HELD_OUT = 6
     SHUFFLE = 7
     MIXING = 8
+    MEMBERS = 9
 
 
 def seed_sequence(stream: Stream, *key: int) -> np.random.SeedSequence:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
 from lossfleet.runners.models.images import Image
 from lossfleet.runners.models.layers import Dense, Layer, LayerNorm
@@ -15,17 +15,32 @@ from lossfleet.runners.models.weights import Kind, layers_of
 
 
 class MeanOfMembers(nn.Cell):
-    """The mean of the logits (B, C) of members that take the same features (B, F)."""
+    """The mean of the logits (B, C) of members that take the same features (B, F).
 
-    def __init__(self, members: Sequence[nn.Cell]) -> None:
+    Args:
+        members: all networks.
+        networks: of so many, one after the other, the probabilities are averaged first.
+    """
+
+    def __init__(self, members: Sequence[nn.Cell], networks: int = 1) -> None:
         super().__init__()
         self.members = nn.CellList(members)
+        self.networks = networks
 
     def construct(self, features: Tensor) -> Tensor:
-        total = self.members[0](features)
-        for member in self.members[1:]:
-            total = total + member(features)
-        return total / len(self.members)
+        total = self.of_ensemble(features, 0)
+        for first in range(self.networks, len(self.members), self.networks):
+            total = total + self.of_ensemble(features, first)
+        return total / (len(self.members) // self.networks)
+
+    def of_ensemble(self, features: Tensor, first: int) -> Tensor:
+        """The logits of the networks from this one on, which are one member."""
+        if self.networks == 1:
+            return self.members[first](features)
+        total = ops.softmax(self.members[first](features))
+        for member in self.members[first + 1 : first + self.networks]:
+            total = total + ops.softmax(member(features))
+        return ops.log(total / self.networks)
 
 
 def stock_members(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray]) -> list[nn.SequentialCell]:
@@ -44,7 +59,9 @@ def stock_members(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray]) -> l
     return members
 
 
-def export_members(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray], file: Path) -> None:
+def export_members(
+    kinds: Sequence[Kind], weights: Mapping[str, np.ndarray], file: Path, networks: int = 1
+) -> None:
     """Write the mean of the members.
 
     Args:
@@ -52,8 +69,9 @@ def export_members(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray], fil
         file: ends in .ckpt, for a checkpoint of `MeanOfMembers`, whose parameters are named
             `members.<member>.<layer>.weight` and `.bias`, of a normalisation `.gamma` and `.beta`; or in .mindir, for a
             graph that takes any number of rows.
+        networks: of a member.
     """
-    cell = MeanOfMembers(stock_members(kinds, weights))
+    cell = MeanOfMembers(stock_members(kinds, weights), networks)
     if file.suffix == ".ckpt":
         ms.save_checkpoint(cell, str(file))
         return

@@ -26,6 +26,8 @@ from lossfleet.runners.models.stacked_layers import (
     StackedDenseOfExamples,
     StackedGELU,
     StackedLayerNorm,
+    StackedScale,
+    StockScale,
 )
 
 Arrays = tuple[np.ndarray, ...]
@@ -227,6 +229,47 @@ class LayerNorm(Layer):
         trainable = np.ones_like(block)
         if not is_last:
             trainable[:, -1] = 0
+        return trainable
+
+
+@dataclass(frozen=True)
+class Scale(Layer):
+    """Multiplies each unit by a factor of its own, which begins at 1. Parameters: the factors, (units,)."""
+
+    units: int
+
+    def shape(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """(units,); see Layer."""
+        if inputs != (self.units,):
+            raise ValueError(f"Scale({self.units}) comes after {told(inputs)}; expected {self.units}")
+        return inputs
+
+    def stock(self) -> nn.Cell:
+        """A product, which MindSpore has no layer for."""
+        return StockScale(self.units)
+
+    def initial(self, inputs: tuple[int, ...], random: np.random.Generator) -> Arrays:
+        """The factors; see Layer."""
+        return (np.ones(self.units, np.float32),)
+
+    def stacked(self, *, is_first: bool) -> nn.Cell:
+        """See Layer."""
+        return StackedScale(is_first)
+
+    def block(self, parameters: Arrays, *, is_last: bool) -> np.ndarray | None:
+        """(units, 1), and where it is not the last a 1 for the row of ones; see Layer."""
+        (factors,) = parameters
+        return (factors if is_last else np.append(factors, np.float32(1)))[:, None]
+
+    def parameters(self, blocks: np.ndarray) -> Arrays:
+        """See Layer."""
+        return (blocks[:, : self.units, 0],)
+
+    def trainable(self, block: np.ndarray, *, is_last: bool) -> np.ndarray:
+        """See Layer."""
+        trainable = np.ones_like(block)
+        if not is_last:
+            trainable[-1] = 0
         return trainable
 
 

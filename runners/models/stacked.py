@@ -110,6 +110,21 @@ def flatten_parameters(layers: Sequence[Layer], parameters: Sequence[Parameters]
     )
 
 
+def stock_parameters(layers: Sequence[Layer], features: int, row: np.ndarray) -> list[Parameters]:
+    """The parameters of each layer in its stock form, from a member's row (P,) of the buffer."""
+    initial = initial_parameters(layers, features, seed=0)
+    found: list[Parameters] = []
+    start = 0
+    for layer, arrays, block in zip(layers, initial, stacked_blocks(layers, initial), strict=True):
+        if block is None:
+            found.append(())
+            continue
+        own = layer.parameters(row[start : start + block.size].reshape(1, *block.shape))
+        found.append(tuple(each.reshape(like.shape) for each, like in zip(own, arrays, strict=True)))
+        start += block.size
+    return found
+
+
 def trainable(layers: Sequence[Layer], features: int) -> np.ndarray:
     """(P,) float32: 1 for what is trained, 0 for what only hands on the ones."""
     blocks = stacked_blocks(layers, initial_parameters(layers, features, seed=0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, nn, ops
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn, ops
 
 LAYER_NORM_EPSILON = 1e-5
 
@@ -85,3 +86,27 @@ class StackedLayerNorm(nn.Cell):
         rows = activations[:, : weight.shape[2]]
         normal = (rows - mean) / ops.sqrt(variance + LAYER_NORM_EPSILON)
         return ops.expand_dims(weight[:, 0], 2) * normal + ops.expand_dims(weight[:, 1], 2)
+
+
+class StackedScale(nn.Cell):
+    """Factors of K members, (K, units + 1, 1) or of a last layer (K, units, 1), times activations (K, units + 1, B)."""
+
+    def __init__(self, is_first: bool) -> None:
+        super().__init__()
+        self.is_first = is_first
+
+    def construct(self, weight: Tensor, activations: Tensor) -> Tensor:
+        if self.is_first:
+            activations = ops.transpose(activations, (0, 2, 1))
+        return weight * activations[:, : weight.shape[1]]
+
+
+class StockScale(nn.Cell):
+    """A factor for each unit of examples (B, units)."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.weight = Parameter(ops.ones((units,), ms.float32), name="weight")
+
+    def construct(self, examples: Tensor) -> Tensor:
+        return examples * self.weight

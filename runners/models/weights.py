@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,8 @@ from lossfleet.runners.models.images import (
     Image,
     MaxPool,
 )
-from lossfleet.runners.models.initial import initial_parameters
-from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU
-from lossfleet.runners.models.stacked import stacked_blocks
+from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU, Scale
 
 # A kind, or a mapping with it and what its weights do not tell; as JSON has it.
 Kind = str | dict[str, Any]
@@ -28,6 +27,7 @@ KINDS: dict[type[Layer], Callable[[Any], Kind]] = {
     ReLU: lambda layer: "relu",
     GELU: lambda layer: "gelu",
     LayerNorm: lambda layer: "layer_norm",
+    Scale: lambda layer: "scale",
     Image: lambda layer: {"kind": "image", "shape": [layer.channels, layer.height, layer.width]},
     Convolution: lambda layer: {"kind": "convolution", "stride": layer.stride},
     MaxPool: lambda layer: "max_pool",
@@ -42,6 +42,7 @@ LAYERS: dict[str, Callable[..., Layer]] = {
     "relu": ReLU,
     "gelu": GELU,
     "layer_norm": lambda weight: LayerNorm(len(weight)),
+    "scale": lambda weight: Scale(len(weight)),
     "image": lambda shape: Image(*shape),
     "convolution": lambda weight, stride: Convolution(
         weight.shape[1], weight.shape[0], weight.shape[2], stride
@@ -73,28 +74,19 @@ def layers_of(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray]) -> list[
     return layers
 
 
-def layer_weights(layers: Sequence[Layer], features: int, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """The weights and biases of K members, or of a normalisation gain and shift.
+def layer_weights(layers: Sequence[Layer], networks: Sequence[Sequence[Parameters]]) -> dict[str, np.ndarray]:
+    """The weights and biases of K networks, or of a normalisation gain and shift.
 
     Args:
         layers: of classes that `layer_kinds` knows.
-        features: inputs of the first one.
-        rows: (K, P), a member each, in the layout of StackedModel.
+        networks: the parameters of each layer in its stock form, for each network.
 
     Returns:
         `<n>.weight` and `<n>.bias` of layer n among those that predict, in the shapes of its stock form behind K.
     """
-    initial = initial_parameters(layers, features, seed=0)
-    blocks = stacked_blocks(layers, initial)
-    sizes = [0 if block is None else block.size for block in blocks]
     weights: dict[str, np.ndarray] = {}
-    place = 0
-    for layer, arrays, block, ends in zip(
-        layers, initial, blocks, pairwise(np.cumsum([0, *sizes])), strict=True
-    ):
-        if block is not None:
-            own = layer.parameters(rows[:, slice(*ends)].reshape(-1, *block.shape))
-            for name, values, array in zip(("weight", "bias"), own, arrays, strict=True):
-                weights[f"{place}.{name}"] = np.ascontiguousarray(values.reshape(-1, *array.shape))
-        place += not isinstance(layer, Dropout)
+    predicts = [not isinstance(layer, Dropout) for layer in layers]
+    for place, of_layer in enumerate(compress(zip(*networks, strict=True), predicts)):
+        for name, values in zip(("weight", "bias"), zip(*of_layer, strict=True), strict=False):
+            weights[f"{place}.{name}"] = np.stack(values)
     return weights

@@ -57,6 +57,10 @@ def convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, stride: 
     return outputs.reshape(*outputs.shape[:3], height, width)
 
 
+def scale(x: np.ndarray, weight: np.ndarray, bias: None) -> np.ndarray:
+    return weight[:, None] * x
+
+
 def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return weight[:, None] * normal(x) + bias[:, None]
 
@@ -106,5 +110,6 @@ WEIGHTED: dict[str, Callable[..., np.ndarray]] = {
     "dense": dense,
     "convolution": convolution,
     "layer_norm": layer_norm,
+    "scale": scale,
     "group_norm": group_norm,
 }

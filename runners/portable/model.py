@@ -177,6 +177,8 @@ class Encoder:
 class Model:
     """Members of the same layers whose logits are averaged, and what turns rows into features and logits into classes.
 
+    A member may be several networks, whose probabilities are averaged first.
+
     Attributes:
         description: what `model.json` says.
         weights: of the members, `<layer>.weight` and `<layer>.bias`: of a dense layer (members, outputs, inputs) and
@@ -212,6 +214,9 @@ class Model:
         for place, layer in enumerate(self.description["layers"]):
             weight, bias = (self.weights.get(f"{place}.{name}") for name in ("weight", "bias"))
             outputs = forward(layer, weight, bias, outputs)
+        networks = self.description.get("networks", 1)
+        if networks > 1:
+            outputs = log_of_mean(outputs.reshape(-1, networks, *outputs.shape[1:]))
         return outputs.mean(axis=0)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
@@ -279,6 +284,14 @@ class Model:
         )
         table.insert(0, "class", predicted)
         return table
+
+
+def log_of_mean(logits: np.ndarray) -> np.ndarray:
+    """The logarithm of the mean probabilities (K, N, C) that networks with logits (K, M, N, C) give, float32."""
+    logits = logits.astype(np.float64)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities = (powers / powers.sum(axis=-1, keepdims=True)).mean(axis=1)
+    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)).astype(np.float32)
 
 
 class _PyFunc:

@@ -21,12 +21,12 @@ from lossfleet.runners.models.build import build_cell, build_layers
 from lossfleet.runners.models.initial import initial_parameters
 from lossfleet.runners.models.layers import Layer
 from lossfleet.runners.models.stacked import StackedModel, flatten_parameters, to_tensor, with_ones
+from lossfleet.runners.models.stock import StockModel
 from lossfleet.runners.optimizers.optimizer import Optimizer
 from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import StackedObjective, unstack
 from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.replicate import given_to_loss
-from lossfleet.runners.training.solo import StockModel
 
 MEMBERS, EXAMPLES, STEPS = 2, 5, 2
 # Of two forms of the same; those of a wrong one differ by more than a tenth.

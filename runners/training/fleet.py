@@ -13,11 +13,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.models.stacked import (
     StackedModel,
     flatten_parameters,
     mask_slices,
     stacked_masks,
+    stock_parameters,
     to_tensor,
 )
 from lossfleet.runners.training.fusion import compiling
@@ -175,9 +177,10 @@ class Fleet(Slots):
         ]
         return np.concatenate(logits, axis=2)[:, :, :count]
 
-    def parameters(self) -> np.ndarray:
-        """The parameters (K, P) of each slot's member, in the layout of StackedModel."""
-        return self._state[0].asnumpy()
+    def networks(self, slot: int) -> list[list[Parameters]]:
+        """See Slots."""
+        row = self._state[0].asnumpy()[slot]
+        return [stock_parameters(self.shape.layers, self.shape.features, row)]
 
     def _row_sets(self) -> set[Key]:
         """The sets of training rows that the replicates in the slots are trained on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +49,8 @@ class Replicate:
 
     plan (epochs, n) points into the rows; rows_key names them, so that replicates of the same rows can share
     them; given is what `given_to_loss` gives. A model that is an nn.Cell of
-    the user's has no layers, and makes its initial parameters itself.
+    the user's has no layers, and makes its initial parameters itself. random_seed is that of all that is drawn in
+    training; a member of an ensemble has its own, whereas seed is that of the split.
     """
 
     config: Config
@@ -62,6 +63,7 @@ class Replicate:
     given: Mapping[str, np.ndarray]
     layers: tuple[Layer, ...] | None
     initial: tuple[tuple[np.ndarray, ...], ...]
+    random_seed: int
 
     def given_at(self, epoch: int) -> Mapping[str, np.ndarray]:
         """What its loss is given in an epoch, counted from 0: no class weights before `defer` says."""
@@ -133,7 +135,7 @@ class ReplicateFactory:
         rows = self._rows.get(key, lambda: drawn_rows(config, parts, seed=seed))
         # Trials that differ in loss or optimizer alone have the same plan.
         plan = self._plans.get(
-            (config.sampler, config.budget.epochs, resampled_from(config), seed, split),
+            (config.sampler, config.members, config.budget.epochs, resampled_from(config), seed, split),
             lambda: drawn_plan(config, parts, rows, seed=seed),
         )
         return make_replicate(config, parts, rows, plan, seed=seed, split_number=split, key=key)
@@ -170,6 +172,7 @@ def make_replicate(
         given=given_to_loss(config.loss, split.weighted_counts),
         layers=layers,
         initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
+        random_seed=seed,
     )
 
 
@@ -197,7 +200,16 @@ def drawn_rows(config: Config, split: Split, *, seed: int) -> Rows:
 
 
 def drawn_plan(config: Config, split: Split, rows: Rows, *, seed: int) -> np.ndarray:
-    """The index plan (epochs, draws): shuffled before `resampled_from`, then the sampler's."""
+    """The index plan (epochs, draws): shuffled before `resampled_from`, then the sampler's.
+
+    That of an ensemble has those of its members side by side, each with a seed of its own and an equal part of the
+    draws, rounded up.
+    """
+    if config.members > 1:
+        part = replace(split, draws=draws_of_member(split.draws, config.members))
+        alone = replace(config, members=1)
+        seeds = member_seeds(seed, config.members)
+        return np.concatenate([drawn_plan(alone, part, rows, seed=each) for each in seeds], axis=1)
     epochs, first = config.budget.epochs, resampled_from(config)
     # Made rows come behind the training part where there are both.
     offset = len(split.train_labels) if makes_rows(config.sampler) and first else 0
@@ -210,6 +222,16 @@ def drawn_plan(config: Config, split: Split, rows: Rows, *, seed: int) -> np.nda
         plan = index_plan(config.sampler, split.draws, labels, seed=seed, epochs=epochs - first)
         plans.append(plan + np.int32(offset))
     return np.concatenate(plans)
+
+
+def draws_of_member(draws: int, members: int) -> int:
+    """The draws an epoch of a member of an ensemble: it shares those of one model, so that budgets are equal."""
+    return -(-draws // members)
+
+
+def member_seeds(seed: int, members: int) -> list[int]:
+    """The seed of each member of an ensemble."""
+    return generator(Stream.MEMBERS, seed).integers(2**31, size=members).tolist()
 
 
 def given_to_loss(loss: Part, class_counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -260,7 +282,7 @@ class Mixture:
 def mixture(replicate: Replicate, epoch: int) -> Mixture:
     """The partners of an epoch's draws, the same draws in another order, with what `mixing` makes of the two labels."""
     draws = replicate.plan[epoch]
-    random = generator(Stream.MIXING, replicate.seed, replicate.split_number, epoch)
+    random = generator(Stream.MIXING, replicate.random_seed, replicate.split_number, epoch)
     partners = random.permutation(draws).astype(np.int32)
     shares = replicate.config.mixing.call(
         labels=replicate.labels[draws],
@@ -281,7 +303,7 @@ def dropout_masks(replicate: Replicate, epoch: int) -> list[np.ndarray]:
     assert replicate.layers is not None
     found = dropouts(replicate.layers, replicate.features.shape[1])
     widths = [width for _, width in found]
-    random = generator(Stream.DROPOUT, replicate.seed, epoch)
+    random = generator(Stream.DROPOUT, replicate.random_seed, epoch)
     drawn = random.random((replicate.steps, sum(widths), replicate.config.batch_size), np.float32)
     by_layer = np.split(drawn, np.cumsum(widths)[:-1], axis=1)
     return [
@@ -295,7 +317,7 @@ def seeds_of_dropouts(replicate: Replicate, epoch: int, dropouts: int) -> np.nda
 
     They depend on the replicate's seed and the epoch alone, so that no replicate changes what another one drops.
     """
-    random = generator(Stream.DROPOUT, replicate.seed, epoch)
+    random = generator(Stream.DROPOUT, replicate.random_seed, epoch)
     return random.integers(2**31, size=(replicate.steps, dropouts), dtype=np.int32)
 
 

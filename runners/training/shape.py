@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lossfleet.conf.parts import Part
 from lossfleet.conf.schema import Config
@@ -10,11 +11,16 @@ from lossfleet.runners.models.build import build_layers
 from lossfleet.runners.models.layers import Layer
 from lossfleet.runners.optimizers.optimizer import Optimizer
 from lossfleet.runners.training.objective import Objective
+from lossfleet.runners.training.replicate import draws_of_member
+from lossfleet.runners.training.second_stages import SecondStage, second_stage_of
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What shapes the graph of an epoch, whatever the model."""
+    """What shapes the graph of an epoch, whatever the model, and what is around it.
+
+    train_rows are those that a network draws in an epoch; members, and a second stage, are around its graph.
+    """
 
     features: int
     classes: int
@@ -23,6 +29,8 @@ class Shape:
     optimizer: Optimizer
     objective: Objective
     mixes: bool
+    members: int
+    second_stage: SecondStage | None
 
     @property
     def steps(self) -> int:
@@ -58,16 +66,18 @@ def shape_of(
 ) -> FleetShape | CellShape:
     """The shape that a configuration trains in, on data of this size, whose rows may have weights or be images."""
     layers = build_layers(config.model, features, classes, image_shape)
-    sizes = {
+    plain: dict[str, Any] = {
         "features": features,
         "classes": classes,
-        "train_rows": train_rows,
+        "train_rows": draws_of_member(train_rows, config.members),
         "batch_size": config.batch_size,
+        "mixes": config.mixing.target is not None,
+        "members": config.members,
+        "second_stage": second_stage_of(config),
     }
-    mixes = config.mixing.target is not None
     objective = Objective.of(config.loss, config.mining, stacked=True, weighs=weighs)
     # Each member has its own learning rate and decay, as data.
     optimizer = replace(config.optimizer.call(), lr=1.0, weight_decay=0.0)
     if layers is None:
-        return CellShape(**sizes, optimizer=optimizer, objective=objective, mixes=mixes, model=config.model)
-    return FleetShape(**sizes, optimizer=optimizer, objective=objective, mixes=mixes, layers=layers)
+        return CellShape(**plain, optimizer=optimizer, objective=objective, model=config.model)
+    return FleetShape(**plain, optimizer=optimizer, objective=objective, layers=layers)

@@ -8,6 +8,7 @@ from collections.abc import Collection
 import numpy as np
 
 from lossfleet.runners.data.splits import Split
+from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate
@@ -48,6 +49,14 @@ class Slots(ABC):
             slots: that are taken; None for all of these.
             shuffled: the features that are shuffled, see `features`.
         """
+
+    def networks(self, slot: int) -> list[list[Parameters]]:
+        """The networks in a slot that is taken, each the parameters of its layers in their stock forms.
+
+        Raises:
+            ValueError: the model is no list of layers.
+        """
+        raise ValueError(f"{type(self).__name__} has no layers; expected a model of layers")
 
     def features(self, slot: int, part: str, shuffled: tuple[int, ...] = ()) -> np.ndarray:
         """The features (N, F) of a part of the split in a slot.

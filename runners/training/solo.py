@@ -6,7 +6,7 @@ the loss, optimizer or loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import mindspore as ms
@@ -16,41 +16,27 @@ from mindspore import Tensor, nn, ops
 from lossfleet.conf.schema import Config
 from lossfleet.runners.models.build import build_cell
 from lossfleet.runners.models.dropout import dropout_seeds
-from lossfleet.runners.models.layers import Dropout, Layer
+from lossfleet.runners.models.export import MeanOfMembers
+from lossfleet.runners.models.layers import Dropout
+from lossfleet.runners.models.stock import StockModel
+from lossfleet.runners.training.ensembles import members_of
 from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.replicate import (
     Mixture,
     Replicate,
+    Rows,
     dropout_masks,
     learning_rates,
     mixture,
     seeds_of_dropouts,
 )
-
-
-class StockModel(nn.Cell):
-    """The stock form of a list of layers: logits (B, C) of examples (B, F)."""
-
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        super().__init__()
-        self.layers = nn.CellList([layer.stock() for layer in layers])
-        self.drops = [isinstance(layer, Dropout) for layer in layers]
-
-    def construct(self, examples: Tensor, masks: tuple[Tensor, ...] = ()) -> Tensor:
-        """Logits; `masks`, a mask (B, units) for each dropout, drops units."""
-        dropouts = 0
-        for index, layer in enumerate(self.layers):
-            examples = layer(examples)
-            if masks and self.drops[index]:
-                examples = examples * ops.reshape(masks[dropouts], examples.shape)
-                dropouts += 1
-        return examples
-
-    def load(self, parameters: Sequence[tuple[np.ndarray, ...]]) -> None:
-        """Set the parameters of all layers, in the order in which each has them."""
-        for layer, arrays in zip(self.layers, parameters, strict=True):
-            for parameter, values in zip(layer.trainable_params(), arrays, strict=True):
-                parameter.set_data(Tensor(values))
+from lossfleet.runners.training.second_stages import (
+    Rescaling,
+    Retraining,
+    first_replicate,
+    second_replicate,
+    second_stage_of,
+)
 
 
 @dataclass
@@ -68,6 +54,37 @@ class Progress:
         return logits
 
 
+class FrozenBody(nn.Cell):
+    """The first layers of a model, which stay as they are, and a head that is trained."""
+
+    def __init__(self, model: StockModel, kept: int, head: nn.Cell) -> None:
+        super().__init__()
+        self.body = model.layers[:kept]
+        self.head = head
+        for parameter in self.body.get_parameters():
+            parameter.requires_grad = False
+
+    def construct(self, examples: Tensor) -> Tensor:
+        """Logits; dropout is off."""
+        for layer in self.body:
+            examples = layer(examples)
+        return self.head(ops.stop_gradient(examples))
+
+
+class RescaledLogits(nn.Cell):
+    """A model whose logits are divided class by class."""
+
+    def __init__(self, model: StockModel, stage: Rescaling) -> None:
+        super().__init__()
+        self.model = model
+        self.stage = stage
+
+    def construct(self, examples: Tensor) -> Tensor:
+        """Logits."""
+        weight, bias = (each.asnumpy() for each in self.model.layers[-1].trainable_params())
+        return self.model(examples) / Tensor(self.stage.divisors((weight, bias)).astype(np.float32))
+
+
 def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Progress]:
     """Train a replicate, yielding after every epoch.
 
@@ -78,10 +95,49 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
 
     Yields:
         The progress, once an epoch.
+
+    Raises:
+        UserError: its second stage cannot work on its model.
     """
+    if replicate.config.members > 1:
+        for each in zip(*map(train_solo, members_of(replicate)), strict=True):
+            cells = [member.cell for member in each]
+            losses = np.mean([member.training_loss for member in each], axis=0)
+            yield Progress(MeanOfMembers(cells, len(cells)), losses.tolist())
+        return
+    stage = second_stage_of(replicate.config)
+    cell = initial_cell(replicate) if cell is None else cell
+    if isinstance(stage, Retraining):
+        yield from _train_stages(replicate, stage, cell)
+    elif isinstance(stage, Rescaling):
+        stage.check(replicate.layers)
+        for progress in _train(replicate, cell):
+            yield Progress(RescaledLogits(cell, stage), progress.training_loss)
+    else:
+        yield from _train(replicate, cell)
+
+
+def _train_stages(replicate: Replicate, stage: Retraining, cell: nn.Cell) -> Iterator[Progress]:
+    """The second stage trains a head behind the body of the first, whose parameters no optimizer is given."""
+    stage.check(replicate.layers)
+    assert isinstance(cell, StockModel)
+    assert replicate.layers is not None
+    for progress in _train(first_replicate(replicate, stage), cell):
+        yield progress
+    split = replicate.split
+    weights = None if split.train_weights is None else split.train_weights.astype(np.float32)
+    rows = Rows(split.train_features, split.train_labels, weights)
+    second = second_replicate(replicate, stage, rows, stage.trained(replicate.layers))
+    head = initial_cell(second)
+    whole = FrozenBody(cell, stage.kept(replicate.layers), head)
+    for of_second in _train(second, whole):
+        yield Progress(whole, [*progress.training_loss, *of_second.training_loss])
+
+
+def _train(replicate: Replicate, cell: nn.Cell) -> Iterator[Progress]:
+    """Train a cell for all epochs of a replicate."""
     # Steps of a small model wait for the next one's launch otherwise: 35 ms a step instead of 4.
     ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
-    cell = initial_cell(replicate) if cell is None else cell
     optimizer = replicate.config.optimizer.call().stock(list(cell.trainable_params()))
     loss_of_batch: Callable[..., Tensor]
 
@@ -116,7 +172,7 @@ def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Pr
 def initial_cell(replicate: Replicate) -> nn.Cell:
     """The model of a replicate on stock layers with its initial parameters, or the user's cell, made from its seed."""
     if replicate.layers is None:
-        ms.set_seed(replicate.seed)
+        ms.set_seed(replicate.random_seed)
         features, image_shape = replicate.features.shape[1], replicate.split.image_shape
         return build_cell(replicate.config.model, features, replicate.classes, image_shape)
     cell = StockModel(replicate.layers)

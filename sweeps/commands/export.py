@@ -31,5 +31,6 @@ def export_model(model: str, output: Path, *, uri: str | None) -> None:
     # Late: MindSpore takes seconds to import.
     from lossfleet.runners.models.export import export_members
 
-    export_members(found.description["layers"], found.weights, output)
+    description = found.description
+    export_members(description["layers"], found.weights, output, description.get("networks", 1))
     print(f"{output}: logits of {len(found.encoder.columns)} columns, encoded as data/model.json says")

@@ -147,6 +147,7 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
         "columns": [{**column, **specs.get(column["name"], {})} for column in trained.columns],
         "missing": Settings.of(config.data.source.settings).missing_words,
         "layers": trained.kinds,
+        **({} if config.members == 1 else {"networks": config.members}),
         "temperature": typical_temperature(replicates),
         "decision": config.decision.name,
         "prior_exponent": typical_exponent(replicates),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from lossfleet.runners.training.replicate import Replicate, drawn_plan, drawn_ro
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lossfleet.runners.models.initial import Parameters
     from lossfleet.runners.models.weights import Kind
 
 # All rows are one more split, and members have seeds away from those of the budget's defaults.
@@ -60,8 +63,8 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
         Failure: every member diverged.
     """
     from lossfleet.runners.models.weights import layer_weights
-    from lossfleet.runners.training.fleet import Fleet
-    from lossfleet.runners.training.native.fleet import NativeFleet, trains_natively
+    from lossfleet.runners.training.build import build_slots
+    from lossfleet.runners.training.native.fleet import trains_natively
     from lossfleet.runners.training.shape import FleetShape, shape_of
 
     chosen = training_rows_of_all(dataset, config.data.long_tail)
@@ -81,22 +84,20 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
         image_shape=split.image_shape,
     )
     assert isinstance(shape, FleetShape)
-    fleet: Fleet | NativeFleet
-    if trains_natively(shape, config.engine.native):
-        fleet = NativeFleet(shape, slots=members)
-    else:
-        fleet = Fleet(
-            shape,
-            slots=members,
-            pages=len({each.rows_key for each in replicates}),
-            page_rows=max(len(each.labels) for each in replicates),
-            evaluation_rows=1,
-        )
+    fleet = build_slots(
+        shape,
+        native=trains_natively(shape, config.engine.native),
+        slots=members,
+        pages=len({each.rows_key for each in replicates}),
+        page_rows=max(len(each.labels) for each in replicates),
+        evaluation_rows=1,
+    )
     for slot, replicate in enumerate(replicates):
         fleet.enter(slot, replicate)
     for _ in range(config.budget.epochs):
         losses = fleet.train_epoch()
-    finite = np.isfinite(losses) & np.isfinite(fleet.parameters()).all(axis=1)
+    networks = [fleet.networks(slot) for slot in range(members)]
+    finite = np.isfinite(losses) & [_is_finite(each) for each in networks]
     if not finite.any():
         raise Failure(f"every one of the {members} members of {config.strategy} diverged on all rows")
     if not finite.all():
@@ -108,11 +109,16 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
         columns=columns,
         rows=table,
         kinds=kinds,
-        weights=layer_weights(shape.layers, features, fleet.parameters()[finite]),
+        weights=layer_weights(shape.layers, list(chain.from_iterable(compress(networks, finite)))),
         seeds=[seed for seed, is_finite in zip(seeds, finite, strict=True) if is_finite],
         class_counts=split.class_counts,
         prior=split.weighted_counts / split.weighted_counts.sum(),
     )
+
+
+def _is_finite(networks: Sequence[Sequence[Parameters]]) -> bool:
+    """Whether every number of every network is."""
+    return all(np.isfinite(array).all() for network in networks for arrays in network for array in arrays)
 
 
 def training_rows_of_all(dataset: Dataset, long_tail: float | None) -> np.ndarray:

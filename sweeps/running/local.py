@@ -15,10 +15,10 @@ import numpy as np
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.encoding import encoded_columns
 from lossfleet.runners.records import EngineRecord, Record, TrialRecord
-from lossfleet.runners.training.cells import Cells
-from lossfleet.runners.training.fleet import EVALUATED_ROWS, Fleet
+from lossfleet.runners.training.build import build_slots
+from lossfleet.runners.training.fleet import EVALUATED_ROWS
 from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
-from lossfleet.runners.training.native.fleet import NativeFleet, trains_natively
+from lossfleet.runners.training.native.fleet import trains_natively
 from lossfleet.runners.training.native.translation import unknown
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
@@ -168,7 +168,7 @@ class LocalEngine:
             started=self._started,
             ended=time.time(),
             fused=self._fuses,
-            native=[isinstance(queue.fleet, NativeFleet) for queue in queues],
+            native=[self._is_native(shape) for shape in self.queues],
         )
 
     def _next_job(self, source: JobSource) -> Job | None:
@@ -249,7 +249,10 @@ class LocalEngine:
         slots = self.plan.fleet.slots
         replicates = max(1, len(studies)) * self.plan.search.concurrent_trials * self.plan.budget.replicates
         if isinstance(shape, CellShape):
-            return Cells(shape, slots=slots or replicates)
+            # Cells keep their own rows.
+            return build_slots(
+                shape, native=False, slots=slots or replicates, pages=1, page_rows=1, evaluation_rows=1
+            )
         if slots is None:
             slots = number_of_slots(
                 shape,
@@ -267,10 +270,9 @@ class LocalEngine:
             epochs=self.plan.budget.epochs,
             fleets=len({self._homes.get(own, own) for own in self._shapes}),
         )
-        if self._is_native(shape):
-            return NativeFleet(shape, slots=slots, row_sets=pages)
-        return Fleet(
+        return build_slots(
             shape,
+            native=self._is_native(shape),
             slots=slots,
             pages=pages,
             page_rows=page_rows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lossfleet.runners.environment import memory
 from lossfleet.runners.models.layers import dropouts, trained_widths
 from lossfleet.runners.models.stacked import trainable
+from lossfleet.runners.training.second_stages import Retraining
 from lossfleet.runners.training.shape import FleetShape
 
 # Few slots pay more for starting each kernel, many fall out of the cache (measured with fused kernels on one core
@@ -27,17 +28,19 @@ def number_of_slots(shape: FleetShape, *, replicates: int, evaluated_rows: int) 
         evaluated_rows: examples that a slot is evaluated on at once.
     """
     fitting = int(SHARE_OF_MEMORY * memory() // bytes_of_slot(shape, evaluated_rows))
-    return max(1, min(replicates, MOST_SLOTS, fitting))
+    return max(1, min(replicates, min(MOST_SLOTS, fitting) // shape.members))
 
 
 def bytes_of_slot(shape: FleetShape, evaluated_rows: int) -> int:
-    """The memory that a slot takes, in bytes: parameters and activations, in all their buffers."""
+    """The memory that a network's slot takes, in bytes: parameters, activations, and the rows of its second stage."""
     parameters = len(trainable(shape.layers, shape.features))
     activations = (sum(trained_widths(shape.layers, shape.features)) + shape.features) * max(
         shape.batch_size, evaluated_rows
     )
     epoch = shape.train_rows * (2 + shape.classes)
     masks = shape.train_rows * sum(width for _, width in dropouts(shape.layers, shape.features))
+    if isinstance(shape.second_stage, Retraining):
+        epoch += shape.train_rows * shape.second_stage.inputs(shape.layers, shape.features)
     return 4 * (PARAMETER_BUFFERS * parameters + ACTIVATION_BUFFERS * activations + epoch + masks)
 
 

@@ -23,11 +23,12 @@ from lossfleet.runners.data.samplers import index_plan, makes_rows, training_row
 from lossfleet.runners.models.build import build_cell, build_layers
 from lossfleet.runners.models.initial import initial_parameters
 from lossfleet.runners.models.stacked import StackedModel, flatten_parameters, to_tensor, with_ones
+from lossfleet.runners.models.stock import StockModel
 from lossfleet.runners.training.check import EXAMPLES as BATCH
 from lossfleet.runners.training.check import MEMBERS, Slope
 from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.replicate import given_to_loss
-from lossfleet.runners.training.solo import StockModel, batch_loss
+from lossfleet.runners.training.solo import batch_loss
 
 OURS = Path(__file__).parents[2] / "examples" / "mine"
 COUNTS = np.array([61, 7, 23])

@@ -36,7 +36,7 @@ from lossfleet.runners.models.stacked import (
     trainable,
     with_ones,
 )
-from lossfleet.runners.training.solo import StockModel
+from lossfleet.runners.models.stock import StockModel
 
 # Distinct primes, so that a silent broadcast cannot fit.
 MEMBERS, BATCH, FEATURES, CLASSES, WIDTHS = 3, 5, 7, 11, (13, 17)

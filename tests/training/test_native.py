@@ -30,11 +30,11 @@ from test_layers import CLASSES, FEATURES, MODELS, features_of, forward, members
 from lossfleet.conf.parts import Part, named_part
 from lossfleet.runners.models.images import Convolution, Flatten, Image, MaxPool
 from lossfleet.runners.models.layers import Dense, Layer, ReLU, dropouts
+from lossfleet.runners.models.stock import StockModel
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.operators import predict_logits_operator, train_epoch_operator
 from lossfleet.runners.training.native.translation import flat_parameters, layer_rows, unknown
 from lossfleet.runners.training.replicate import Replicate
-from lossfleet.runners.training.solo import StockModel
 
 ROWS = 23
 MININGS = {"none": (0, 0.0), "fraction": (1, 0.4), "ratio": (2, 0.7)}

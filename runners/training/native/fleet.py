@@ -10,7 +10,6 @@ from typing import TypeGuard
 import numpy as np
 
 from lossfleet.runners.models.initial import Parameters
-from lossfleet.runners.models.stacked import flatten_parameters
 from lossfleet.runners.training.native import translation
 from lossfleet.runners.training.native.build import obstacle
 from lossfleet.runners.training.native.call import Call
@@ -166,14 +165,9 @@ class NativeFleet(Slots):
         self._in_threads(predict, features)
         return logits
 
-    def parameters(self) -> np.ndarray:
-        """The parameters (K, P) of each slot's member, in the layout of StackedModel; all slots must be taken."""
-        return np.stack(
-            [
-                flatten_parameters(self.shape.layers, self._members[slot].stock_parameters())
-                for slot in range(self.slots)
-            ]
-        )
+    def networks(self, slot: int) -> list[list[Parameters]]:
+        """See Slots."""
+        return [self._members[slot].stock_parameters()]
 
     def _in_threads(self, function: Callable[[int], None], slots: Iterable[int]) -> None:
         """Calls a function for each slot; a thread takes the next one as soon as it is free."""

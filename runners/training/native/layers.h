@@ -160,6 +160,31 @@ struct LayerNormalisation : Layer {
     }
 };
 
+// y = s x, a factor for each unit. Parameters (1, width): s.
+struct Scale : Layer {
+    Parameters own;
+
+    explicit Scale(int width) : Layer(width, width), own(1, width) {}
+    Parameters* parameters() override { return &own; }
+
+    void forward(const Matrix& x, Matrix& y, int examples) override {
+        const float* factor = own.values[0];
+        for (int example = 0; example < examples; ++example)
+            for (int n = 0; n < inputs; ++n) y[example][n] = factor[n] * x[example][n];
+    }
+
+    void backward(const Matrix& x, const Matrix&, const Matrix& dy, Matrix* dx, int examples) override {
+        const float* factor = own.values[0];
+        float* of_factor = own.gradient[0];
+        std::memset(of_factor, 0, own.gradient.bytes());
+        for (int example = 0; example < examples; ++example)
+            for (int n = 0; n < inputs; ++n) {
+                of_factor[n] += dy[example][n] * x[example][n];
+                if (dx) (*dx)[example][n] = factor[n] * dy[example][n];
+            }
+    }
+};
+
 // y = x times a mask that is given for each batch; without one y = x.
 struct Dropout : Elementwise {
     Matrix mask;

@@ -22,7 +22,8 @@ enum class LayerKind : std::int32_t {
     AVERAGE_POOL = 8,
     GROUP_NORMALISATION = 9,
     GLOBAL_AVERAGE = 10,
-    FLATTEN = 11
+    FLATTEN = 11,
+    SCALE = 12
 };
 
 // A layer as a call tells it; behind its outputs is what it needs where it takes images, else zeros.
@@ -53,10 +54,10 @@ struct Network {
         add_matrices(most_examples, width, lanes);
         for (const LayerRow* row = rows; row != rows + count; ++row) {
             const auto kind = LayerKind(row->kind);
-            if (kind < LayerKind::DENSE || kind > LayerKind::FLATTEN) Arguments::fail("an unknown kind of layer");
-            if (kind > LayerKind::IMAGE)
+            if (kind < LayerKind::DENSE || kind > LayerKind::SCALE) Arguments::fail("an unknown kind of layer");
+            if (is_of_images(kind))
                 for (const int size : {row->channels, row->height, row->width}) checked_size(size);
-            const bool fits = row->inputs == width && (kind <= LayerKind::IMAGE || row->image().units() == width);
+            const bool fits = row->inputs == width && (!is_of_images(kind) || row->image().units() == width);
             if (!fits || takes_images(kind, lanes) != (lanes > 1))
                 Arguments::fail("layer " + std::to_string(row - rows) + " does not fit the one before it");
             checked_size(row->outputs);
@@ -127,9 +128,10 @@ struct Network {
         for (auto* matrices : {&activations, &slopes}) matrices->emplace_back(rows_of(most_examples, lanes), width * lanes);
     }
 
+    static bool is_of_images(LayerKind kind) { return kind > LayerKind::IMAGE && kind <= LayerKind::FLATTEN; }
     static bool takes_images(LayerKind kind, int lanes) {
         const bool takes_any = kind == LayerKind::RELU || kind == LayerKind::GELU || kind == LayerKind::DROPOUT;
-        return takes_any ? lanes > 1 : kind > LayerKind::IMAGE;
+        return takes_any ? lanes > 1 : is_of_images(kind);
     }
     static bool gives_images(LayerKind kind, int lanes) {
         return kind == LayerKind::IMAGE || (lanes > 1 && kind < LayerKind::GLOBAL_AVERAGE);
@@ -158,6 +160,7 @@ struct Network {
                 return std::make_unique<GroupNormalisation>(image, row.groups, most_examples);
             case LayerKind::GLOBAL_AVERAGE: return std::make_unique<GlobalAverage>(image);
             case LayerKind::FLATTEN: return std::make_unique<Flatten>(inputs);
+            case LayerKind::SCALE: return std::make_unique<Scale>(inputs);
         }
         Arguments::fail("an unknown kind of layer");
     }

@@ -21,7 +21,7 @@ from lossfleet.runners.models.images import (
     MaxPool,
 )
 from lossfleet.runners.models.initial import Parameters
-from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU, shapes
+from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU, Scale, shapes
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.optimizer import Optimizer
 from lossfleet.runners.optimizers.sgd import SGD
@@ -32,7 +32,7 @@ from lossfleet.runners.training.shape import FleetShape
 # The numbers of network.h and objective.h. A class of the user's that derives from one of these is another one.
 LAYERS: dict[type[Layer], int] = {
     **{Dense: 0, ReLU: 1, GELU: 2, LayerNorm: 3, Dropout: 4, Image: 5, Convolution: 6, MaxPool: 7},
-    **{AveragePool: 8, GroupNorm: 9, GlobalAverage: 10, Flatten: 11},
+    **{AveragePool: 8, GroupNorm: 9, GlobalAverage: 10, Flatten: 11, Scale: 12},
 }
 # With the numbers that a member may have of its own: the core computes the most general one.
 LOSSES = {stacked_focal: {"gamma"}, poly1_loss: {"gamma", "epsilon", "label_smoothing"}}
