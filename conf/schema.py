@@ -208,7 +208,7 @@ class Config:
 
     def _check_second_stage(self) -> None:
         share, epochs = self.second_stage.get("share"), self.budget.epochs
-        if share is not None and round(share * epochs) >= epochs:
+        if share is not None and max(1, round(share * epochs)) >= epochs:
             raise UserError(
                 what=f"second_stage.share is {share} of budget.epochs={epochs}",
                 expected="an epoch at least for the first stage",
@@ -273,6 +273,10 @@ SECTIONS: dict[str, type] = {
 
 # The groups whose part is a field of Config; those of the others are in a section, with settings beside it.
 PART_GROUPS = tuple(each.name for each in fields(Config) if "group" in each.metadata)
+
+
+# Values that are left out of plain dicts: what came later leaves the names of earlier sweeps as they were.
+UNSAID = {"rare": "refuse", "members": 1, "second_stage": {"name": "none", "_target_": None}}
 
 
 # The sections that hold a part of a group, with the settings of their own.
@@ -358,8 +362,7 @@ def to_plain(value: Any) -> Any:
         for name in ("users_metrics", "references", "decision", "outer_parts", "outer_part"):
             if not plain.get(name, True):
                 del plain[name]
-        if plain.get("rare") == "refuse":
-            del plain["rare"]
+        plain = {key: item for key, item in plain.items() if key not in UNSAID or item != UNSAID[key]}
         return {key: item for part in parts for key, item in part.items()} | plain
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}

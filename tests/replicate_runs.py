@@ -82,13 +82,14 @@ def replicate(made: Config, seed: int = 0, split: int = 0) -> Replicate:
     return factory(made.data.name).replicate(made, seed=seed, split=split)
 
 
-def shape_of_replicate(each: Replicate) -> FleetShape | CellShape:
+def shape_of_replicate(each: Replicate, **settings: Any) -> FleetShape | CellShape:
     return shape_of(
         each.config,
         features=each.features.shape[1],
         classes=each.classes,
         train_rows=len(each.split.train_labels),
         weighs=each.weights is not None,
+        **settings,
     )
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from mindspore import Tensor
-from test_layers import MODELS, buffer_of, features_of, forward, members_of, normal
+from test_layers import MODELS, features_of, forward, members_of, normal
 
 from lossfleet.runners.models.export import stock_members
 from lossfleet.runners.models.layers import Dropout
@@ -24,7 +24,7 @@ def test_kept_weights_give_the_logits_of_each_member_without_mindspore(name):
     features, members = features_of(layers), members_of(layers)
     examples = normal(ROWS, features, seed=3)
     kinds = json.loads(json.dumps(layer_kinds(layers)))
-    weights = layer_weights(layers, features, buffer_of(layers, members))
+    weights = layer_weights(layers, members)
     assert {each.dtype for each in weights.values()} == {np.dtype(np.float32)}
     outputs = examples[None]
     for place, kind in enumerate(kinds):
@@ -42,7 +42,7 @@ def test_kept_weights_give_the_logits_of_each_member_without_mindspore(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_what_a_kept_model_says_of_its_layers_gives_them_again(name):
     layers = MODELS[name]
-    weights = layer_weights(layers, features_of(layers), buffer_of(layers, members_of(layers)))
+    weights = layer_weights(layers, members_of(layers))
     found = layers_of(layer_kinds(layers), weights)
     expected = [layer for layer in layers if not isinstance(layer, Dropout)]
     # But for how its weights began.

@@ -24,6 +24,7 @@ from lossfleet.runners.models.layers import (
     Layer,
     LayerNorm,
     ReLU,
+    Scale,
     dropouts,
     trained_widths,
 )
@@ -52,6 +53,14 @@ NORMALISED: list[Layer] = [
     *(LayerNorm(FEATURES), Dense(FEATURES, 13), GELU(), LayerNorm(13), Dropout(0.3)),
     *(Dense(13, CLASSES), LayerNorm(CLASSES)),
 ]
+SCALED: list[Layer] = [
+    Scale(FEATURES),
+    Dense(FEATURES, 13),
+    Scale(13),
+    ReLU(),
+    Dense(13, CLASSES),
+    Scale(CLASSES),
+]
 MODELS = {
     "logistic": mlp(FEATURES, CLASSES, widths=()),
     "one hidden": mlp(FEATURES, CLASSES, widths=(13,)),
@@ -59,6 +68,7 @@ MODELS = {
     "dropout": DROPPED,
     "unusual": UNUSUAL,
     "normalised": NORMALISED,
+    "scaled": SCALED,
     **IMAGE_MODELS,
 }
 
@@ -73,10 +83,10 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def members_of(layers: Sequence[Layer]) -> list[list[Parameters]]:
-    """The parameters of each member, whose biases are not 0."""
+    """The parameters of each member, whose biases are not 0 and whose factors are not 1."""
     members = [initial_parameters(layers, features_of(layers), seed=k) for k in range(MEMBERS)]
     return [
-        [(arrays[0], normal(len(arrays[1]), seed=k)) if arrays else () for arrays in member]
+        [(*arrays[:-1], normal(len(arrays[-1]), seed=k)) if arrays else () for arrays in member]
         for k, member in enumerate(members)
     ]
 
@@ -111,6 +121,8 @@ def forward(
             outputs = np.maximum(outputs, 0)
         elif isinstance(layer, GELU):
             outputs *= (1 + np.tanh(np.sqrt(2 / np.pi) * (outputs + 0.044715 * outputs**3))) / 2
+        elif isinstance(layer, Scale):
+            outputs = outputs * arrays[0].astype(np.float64)
         elif isinstance(layer, LayerNorm):
             gain, shift = (each.astype(np.float64) for each in arrays)
             spread = np.sqrt(outputs.var(1, keepdims=True) + 1e-5)
@@ -182,7 +194,7 @@ def test_all_but_the_rows_of_ones_is_trainable(name):
     member, is_trained = members_of(layers)[0], trainable(layers, features_of(layers))
     assert is_trained.sum() == sum(array.size for arrays in member for array in arrays)
     rows_of_ones = flatten_parameters(layers, member)[is_trained == 0]
-    hidden = sum(isinstance(layer, (Dense, LayerNorm)) for layer in layers) - 1
+    hidden = sum(isinstance(layer, (Dense, LayerNorm, Scale)) for layer in layers) - 1
     assert rows_of_ones.sum() == hidden
     assert set(rows_of_ones.tolist()) == ({0.0, 1.0} if hidden else set())
 
