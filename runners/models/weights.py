@@ -88,5 +88,6 @@ def layer_weights(layers: Sequence[Layer], networks: Sequence[Sequence[Parameter
     predicts = [not isinstance(layer, Dropout) for layer in layers]
     for place, of_layer in enumerate(compress(zip(*networks, strict=True), predicts)):
         for name, values in zip(("weight", "bias"), zip(*of_layer, strict=True), strict=False):
-            weights[f"{place}.{name}"] = np.stack(values)
+            # Safetensors writes the memory as it lies.
+            weights[f"{place}.{name}"] = np.ascontiguousarray(np.stack(values))
     return weights

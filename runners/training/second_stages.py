@@ -156,8 +156,22 @@ def second_epochs(share: float, epochs: int) -> int:
 
 
 def second_stage_of(config: Config) -> SecondStage | None:
-    """The second stage of a configuration, or None."""
-    return None if config.second_stage.target is None else config.second_stage.call()
+    """The second stage of a configuration, or None.
+
+    Raises:
+        UserError: it is none.
+    """
+    part = config.second_stage
+    if part.target is None:
+        return None
+    stage = part.call()
+    if not isinstance(stage, Rescaling | Retraining):
+        raise UserError(
+            what=f"second_stage={part.name} gives {type(stage).__name__}",
+            expected="a Rescaling or a Retraining of lossfleet.runners.training.second_stages",
+            hint=f"correct {part.target} ({part.signature.place})",
+        )
+    return stage
 
 
 def rescaling_of(replicate: Replicate) -> Rescaling:

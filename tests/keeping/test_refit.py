@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mindspore import Tensor
 from replicate_runs import config, factory, focal, mlp
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import named_part
 from lossfleet.conf.schema import Budget, choose
 from lossfleet.runners.data.splits import long_tail_counts
+from lossfleet.runners.models.export import MeanOfMembers, stock_members
 from lossfleet.runners.portable.model import Encoder
 from lossfleet.runners.prediction.stored import read_model, write_model
 from lossfleet.runners.tables.reading import MISSING
@@ -27,9 +29,18 @@ from lossfleet.sweeps.keeping.refit import (
 MEMBERS = 2
 
 
-@pytest.mark.parametrize("sampler", ["shuffle", "smote"])
-def test_the_mean_of_the_members_is_that_of_their_solo_trainings(tmp_path, sampler):
-    made = config(focal(2.0, tau=0.5), sampler, model=mlp(11, dropout=0.1))
+@pytest.mark.parametrize(
+    ("sampler", "settings"),
+    [
+        ("shuffle", {}),
+        ("smote", {}),
+        ("undersample", {"members": 3}),
+        ("shuffle", {"second_stage": named_part("second_stage", "crt", share=0.5)}),
+        ("shuffle", {"second_stage": named_part("second_stage", "tau_norm"), "members": 2}),
+    ],
+)
+def test_the_mean_of_the_members_is_that_of_their_solo_trainings(tmp_path, sampler, settings):
+    made = config(focal(2.0, tau=0.5), sampler, model=mlp(11, dropout=0.1), **settings)
     made, dataset = replace(made, budget=Budget(epochs=2, rungs=2)), factory("wine").dataset
     trained = refit(made, dataset, members=MEMBERS)
     assert trained.kinds == ["dense", "relu", "dense"]
@@ -40,6 +51,7 @@ def test_the_mean_of_the_members_is_that_of_their_solo_trainings(tmp_path, sampl
         "columns": trained.columns,
         "missing": MISSING,
         "layers": trained.kinds,
+        "networks": made.members,
         "decision": "argmax",
     }
     write_model(tmp_path / "model", description, trained.weights, trained.rows, "")
@@ -54,6 +66,8 @@ def test_the_mean_of_the_members_is_that_of_their_solo_trainings(tmp_path, sampl
         solo.append(progress.logits(features).T)
     assert np.abs(solo[0] - solo[1]).max() > 1e-2
     np.testing.assert_allclose(model.logits(features), np.mean(solo, axis=0), rtol=0, atol=1e-4)
+    exported = MeanOfMembers(stock_members(trained.kinds, trained.weights), made.members)
+    np.testing.assert_allclose(exported(Tensor(features)).asnumpy(), np.mean(solo, axis=0), rtol=0, atol=1e-4)
 
 
 def test_a_long_tail_thins_all_rows_as_it_thins_training_parts():
