@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -15,9 +15,12 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import named_part
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.samplers import index_plan
+from lossfleet.runners.models.images import Image
 from lossfleet.runners.models.initial import Parameters, initial_parameters
 from lossfleet.runners.models.layers import Dense, Layer, Scale, shapes
 from lossfleet.runners.models.stock import StockModel
+from lossfleet.runners.models.weights import Kind, layer_kinds, layer_weights
+from lossfleet.runners.portable.layers import forward
 from lossfleet.runners.training.replicate import Replicate, Rows
 
 # A part of the training rows goes through the body at once.
@@ -228,15 +231,28 @@ def second_replicate(
 
 
 def outputs(layers: Sequence[Layer], network: Sequence[Parameters], features: np.ndarray) -> np.ndarray:
-    """What stock layers with these parameters make of features (N, F), dropout off: (N, any)."""
+    """What layers with these parameters make of features (N, F), dropout off: (N, any).
+
+    A kept model's NumPy computes them, but for images and layers that it does not know, which stock layers do: these
+    take twenty times as long to begin, and a quarter of the time for a convolution.
+    """
+    starts = range(0, len(features), ROWS_AT_ONCE)
+    pieces = [features[start : start + ROWS_AT_ONCE] for start in starts]
+    kinds = layer_kinds(layers)
+    if kinds is not None and not any(isinstance(layer, Image) for layer in layers):
+        weights = layer_weights(layers, [network])
+        return np.concatenate([_in_numpy(kinds, weights, piece) for piece in pieces])
     model = StockModel(layers)
     model.load(network)
-    model.set_train(False)
-    pieces = [
-        model(Tensor(features[start : start + ROWS_AT_ONCE])).asnumpy()
-        for start in range(0, len(features), ROWS_AT_ONCE)
-    ]
-    return np.concatenate(pieces)
+    return np.concatenate([model(Tensor(piece)).asnumpy() for piece in pieces])
+
+
+def _in_numpy(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    computed = rows[None]
+    for place, kind in enumerate(kinds):
+        weight, bias = (weights.get(f"{place}.{name}") for name in ("weight", "bias"))
+        computed = forward(kind, weight, bias, computed)
+    return computed[0]
 
 
 def _alone(config: Config, epochs: int) -> Config:

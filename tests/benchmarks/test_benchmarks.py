@@ -37,6 +37,7 @@ ROWS: dict[str, list[list[object]]] = {
     "growth": [[5, 5]],
     "sweep": [[*LOSSFLEET, *TORCH, "MindSpore default mode"]],
     "losses": [["(97, 5)"] * 6],
+    "methods": [["focal", "asymmetric", "crt", "under_bagging"]],
     "scaling": [
         ["journal file", "SQLite", "PostgreSQL"],
         ["SQLite, inserted directly", "server over PostgreSQL"],
