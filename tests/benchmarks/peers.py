@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfleet.conf.schema import Config
+from tests.benchmarks.image_peers import image_peer
 from tests.benchmarks.work import Rows, configuration, factory, rows_of, with_settings
 
 if TYPE_CHECKING:
@@ -271,7 +272,8 @@ def main() -> None:
     if len(sys.argv) > 3:
         # Before the frameworks count the cores for their threads.
         os.sched_setaffinity(0, {int(sys.argv[3])})
-    epoch = PEERS[sys.argv[1]](int(sys.argv[2]))
+    name, models = sys.argv[1], int(sys.argv[2])
+    epoch = (PEERS[name] if name in PEERS else image_peer(name))(models)
     for line in sys.stdin:
         start = time.perf_counter()
         for _ in range(int(line)):

@@ -38,6 +38,7 @@ ROWS: dict[str, list[list[object]]] = {
     "sweep": [[*LOSSFLEET, *TORCH, "MindSpore default mode"]],
     "losses": [["(97, 5)"] * 6],
     "methods": [["focal", "asymmetric", "crt", "under_bagging"]],
+    "images": [["pool"]],
     "scaling": [
         ["journal file", "SQLite", "PostgreSQL"],
         ["SQLite, inserted directly", "server over PostgreSQL"],
@@ -46,7 +47,7 @@ ROWS: dict[str, list[list[object]]] = {
     "optimism": [["wine"]],
 }
 # Which have peers of PyTorch.
-WITH_TORCH = ("kernel", "sweep")
+WITH_TORCH = ("kernel", "sweep", "images")
 
 
 @pytest.mark.parametrize("name", NAMES)
