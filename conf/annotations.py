@@ -51,7 +51,7 @@ def rule_of(annotation: Any, default: Any) -> Rule | None:
 
     Args:
         annotation: float, int, str, bool, a tuple of one of them, Literal of texts, Annotated with the bounds of
-            annotated-types, a union of them with None or with what is no setting; MISSING for none.
+            annotated-types, a union of them with None, with such texts, or with what is no setting; MISSING for none.
         default: MISSING for none; shown as the example.
 
     Returns:
@@ -94,6 +94,9 @@ def _read(annotation: Any) -> dict[str, Any] | None:
     if origin in (Union, types.UnionType):
         read = [_read(each) for each in arguments if each is not type(None)]
         known = [each for each in read if each is not None]
+        words = [word for each in known for word in each.get("choices", ())]
+        if words and len(known) > 1:
+            known = [each | {"words": tuple(words)} for each in known if "choices" not in each]
         if known and all(each in ({"kind": int}, {"kind": float}) for each in known):
             known = [{"kind": float if {"kind": float} in known else int}]
         if len(known) != 1:
@@ -116,6 +119,8 @@ def _bounds(bound: Any) -> dict[str, Any]:
 
 
 def _example(rule: dict[str, Any]) -> str:
+    if rule.get("words"):
+        return str(rule["words"][0])
     if rule.get("choices"):
         text = rule["choices"][0]
     elif rule["kind"] is bool:

@@ -9,7 +9,7 @@ from typing import Any
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.metrics import Metric, find_metric, of_class, split_class
-from lossfleet.conf.rules import Rule, check_fields, setting, show
+from lossfleet.conf.rules import Rule, as_class, by_class, check_fields, setting, show
 from lossfleet.conf.searching import Constraint
 
 NAMES = ("argmax", "prior", "threshold", "costs")
@@ -133,12 +133,18 @@ def _read_costs(costs: Any) -> tuple[tuple[str, str, float], ...]:
             expected="a mapping from true classes to mappings from predicted classes to costs",
             hint=f"write for example {EXAMPLES['costs']}",
         )
-    rule = Rule(float, at_least=0, example="10")
-    read = [(_as_name(true), _as_name(predicted), cost) for true, predicted, cost in pairs]
-    return tuple(
-        (true, predicted, rule.check(f"decision.costs.{true}.{predicted}", cost))
-        for true, predicted, cost in read
-    )
+    return tuple(_read_cost(as_class(true), as_class(predicted), cost) for true, predicted, cost in pairs)
+
+
+def _read_cost(true: str, predicted: str, cost: Any) -> tuple[str, str, float]:
+    rule = Rule(float, at_least=0)
+    if not rule.accepts(cost):
+        raise UserError(
+            what=f"decision.costs is {show(cost)} where {true} is taken for {predicted}",
+            expected=rule.describe(),
+            hint=f"write for example {by_class('decision.costs', {true: {predicted: 10}})}",
+        )
+    return true, predicted, float(cost)
 
 
 def _pairs(costs: Any) -> list[Any]:
@@ -150,11 +156,6 @@ def _pairs(costs: Any) -> list[Any]:
     ):
         return list(costs)
     return []
-
-
-def _as_name(key: Any) -> str:
-    """A class as data sets name it: Hydra reads 1 and true as a number and a truth value."""
-    return str(key).lower() if isinstance(key, bool) else str(key)
 
 
 def check_decision(decision: Decision, known: Mapping[str, Metric], data: Data) -> None:

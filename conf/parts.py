@@ -165,6 +165,7 @@ class Part:
             is_ruled = name in parameters and self.group != "reference"
             rule = parameters[name].rule if is_ruled else None
             rule = Rule(object, optional=True) if rule is None else rule
+            rule = replace(rule, by_class=name in weights and rule.many)
             rules[name] = replace(rule, optional=True) if name in given else rule
         self._check_required(signature, rules)
         return rules

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field, fields
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
@@ -20,7 +22,10 @@ NOUNS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What a field accepts: a type, a range, a list of names, and whether null or a list is allowed."""
+    """What a field accepts: a type, a range, a list of names, and whether null or a list is allowed.
+
+    `words` are texts that it takes in place of numbers; `by_class` is whether it takes a mapping from class names too.
+    """
 
     kind: type
     at_least: float | None = None
@@ -31,10 +36,12 @@ class Rule:
     pattern: str | None = None
     optional: bool = False
     many: bool = False
+    words: tuple[str, ...] = ()
+    by_class: bool = False
     example: str = ""
 
     def check(self, path: str, value: Any) -> Any:
-        """The value in its one form: float, int, str, bool or a tuple of them, or None.
+        """The value in its one form: float, int, str, bool, a tuple of them or of pairs (class, value), or None.
 
         Args:
             path: the dotted key, for the message.
@@ -43,8 +50,10 @@ class Rule:
         Raises:
             UserError: the value breaks the rule.
         """
-        if value is None and self.optional:
-            return None
+        if (value is None and self.optional) or (isinstance(value, str) and value in self.words):
+            return value
+        if self.by_class and (pairs := _pairs(value)):
+            return self._of_classes(path, {as_class(name): each for name, each in pairs})
         if not self.many:
             if not self.accepts(value):
                 raise self._error(f"{path} is {show(value)}", path, value)
@@ -78,6 +87,17 @@ class Rule:
             and (self.below is None or value < self.below)
         )
 
+    def _of_classes(self, path: str, values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+        for name, value in values.items():
+            if not self.accepts(value):
+                mended = {each: value if self.accepts(value) else 1 for each, value in values.items()}
+                raise UserError(
+                    what=f"{path} is {show(value)} for {name}",
+                    expected=f"a mapping, each {replace(self, many=False, words=(), by_class=False, optional=False).describe()}",
+                    hint=f"write for example {by_class(path, mended)}",
+                )
+        return tuple((name, self._converted(value)) for name, value in values.items())
+
     def _converted(self, value: Any) -> Any:
         return self.kind(value) if self.kind in (int, float) else value
 
@@ -88,13 +108,7 @@ class Rule:
         elif self.pattern is not None:
             words = "letters, digits, '.', '_' and '-'"
         else:
-            noun = {
-                object: "a value",
-                float: "a number",
-                int: "a whole number",
-                str: "text",
-                bool: "true or false",
-            }[self.kind]
+            noun = NOUNS[self.kind]
             words = f"a list, each {noun}" if self.many else noun
             limits = {
                 "of at least": self.at_least,
@@ -104,7 +118,12 @@ class Rule:
             }
             bounds = [f"{word} {limit:.10g}" for word, limit in limits.items() if limit is not None]
             words = " ".join([words, " and ".join(bounds)]).strip()
-        return f"{words}, or null" if self.optional else words
+        others = [
+            *self.words,
+            *(["a mapping from classes"] if self.by_class else []),
+            *(["null"] if self.optional else []),
+        ]
+        return ", ".join([words, *others[:-1]]) + (f", or {others[-1]}" if others else "")
 
     def _error(self, what: str, path: str, value: Any) -> UserError:
         if self.choices and isinstance(value, str):
@@ -125,6 +144,45 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         return f"'{value}'"
     return str(list(value) if isinstance(value, tuple) else value)
+
+
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    """Class names with values, from a mapping or from pairs; none of what is neither."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, (list, tuple)) and all(
+        isinstance(each, (list, tuple)) and len(each) == 2 for each in value
+    ):
+        return [(name, each) for name, each in value]
+    return []
+
+
+def as_class(key: Any) -> str:
+    """A class as data sets name it: YAML reads 1 and true as a number and a truth value."""
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def by_class(path: str, values: Mapping[str, Any]) -> str:
+    """What sets a mapping from class names, ready for a shell: `'loss.class_weight={yes:10,no:1}'`."""
+    return shlex.quote(f"{path}={_in_braces(values)}")
+
+
+def _in_braces(values: Mapping[str, Any]) -> str:
+    texts = {
+        name: _in_braces(value) if isinstance(value, Mapping) else f"{value:.10g}"
+        for name, value in values.items()
+    }
+    return "{" + ",".join(f"{_key(name)}:{text}" for name, text in texts.items()) + "}"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"\w[\w.-]*( [\w.-]+)*", name) else quoted(name)
+
+
+def quoted(text: str) -> str:
+    """Text in quotes of Hydra's grammar."""
+    # Of backslashes it reads two as one where they end in a quotation mark.
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text) + "'"
 
 
 def setting(kind: type, default: Any, **rule: Any) -> Any:

@@ -179,7 +179,7 @@ def class_weights(
     tau: Annotated[float, Ge(0), Le(3)] | None = None,
     alpha: Annotated[float, Gt(0), Lt(1)] | None = None,
     beta: Annotated[float, Ge(0), Lt(1)] | None = None,
-    class_weight: tuple[Annotated[float, Gt(0)], ...] | None = None,
+    class_weight: tuple[Annotated[float, Gt(0)], ...] | Literal["balanced"] | None = None,
 ) -> np.ndarray:
     """The class weights that at most one of four settings says, their mean over the training examples being 1.
 
@@ -188,7 +188,8 @@ def class_weights(
         tau: weights n_c^-tau, see `power_weights`.
         alpha: two classes, see `alpha_weights`.
         beta: see `effective_number_weights`.
-        class_weight: given, (C,).
+        class_weight: given, (C,); "balanced" is scikit-learn's word for inverse frequency, as tau = 1, see
+            `balanced_weights`.
 
     Returns:
         (C,) float64; 1 for each class where nothing is set.
@@ -203,6 +204,8 @@ def class_weights(
         weights = alpha_weights(alpha)
     elif beta is not None:
         weights = effective_number_weights(class_counts, beta=beta)
+    elif class_weight == "balanced":
+        weights = balanced_weights(class_counts)
     elif class_weight is not None:
         weights = np.asarray(class_weight, np.float64)
     return normalize_weights(weights, class_counts)

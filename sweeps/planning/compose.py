@@ -12,10 +12,9 @@ from typing import Any
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.parts import named_part, own_file, part_names, unknown_setting
-from lossfleet.conf.rules import Rule, show
+from lossfleet.conf.rules import Rule, quoted, show
 from lossfleet.conf.schema import PART_GROUPS, SECTION_FIELDS, Config
 from lossfleet.sweeps.planning.space import parse_override, unquoted
-from lossfleet.sweeps.planning.text import quoted
 
 PRIMARY = "config"
 

@@ -250,7 +250,7 @@ def trial_config(study: Study, params: Mapping[str, Value]) -> Config:
             continue
         part, _, setting = name.rpartition(".")
         rule = setting_rules(getattr(config, part) if part else config)[setting]
-        is_list = rule.many and isinstance(value, str)
+        is_list = rule.many and isinstance(value, str) and value not in rule.words
         settings.setdefault(part, {})[setting] = json.loads(str(value)) if is_list else value
     changes = settings.pop("", {})
     # One replacement a part: two settings that only fit together must not be checked one by one.

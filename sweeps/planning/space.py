@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.rules import Rule, show
-from lossfleet.sweeps.planning.text import in_hydras_words, quoted
+from lossfleet.conf.rules import Rule, quoted, show
+from lossfleet.sweeps.planning.text import in_hydras_words
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -206,7 +206,10 @@ def _choices(override: Override, rule: Rule, text: str) -> tuple[Value, ...]:
     for value in values:
         check_no_list(override.key_or_group, value, [rule])
     checked = [rule.check(override.key_or_group, value) for value in values]
-    choices = [json.dumps(value, separators=(",", ":")) if rule.many else value for value in checked]
+    choices = [
+        json.dumps(value, separators=(",", ":")) if rule.many and value not in rule.words else value
+        for value in checked
+    ]
     if not choices:
         raise _not_a_space(text, "at least one value", f"{override.key_or_group}=choice(a,b)")
     if len(set(choices)) < len(choices):

@@ -9,7 +9,7 @@ from dataclasses import fields
 
 from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.rules import Rule, rules
+from lossfleet.conf.rules import Rule, quoted, rules
 from lossfleet.conf.schema import SECTIONS, Config
 from lossfleet.conf.targets import target_signature
 
@@ -18,6 +18,9 @@ CLOSING = {"(": ")", "[": "]", "{": "}"}
 QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 # Hydra's way of writing a mark that its grammar would take for its own.
 ESCAPED = r"\\([()\[\]{}:=, \t])"
+# Mappings from class names, with the names to a number; Hydra's grammar has keys of ASCII letters alone.
+BY_CLASS = {"loss.class_weight": 1, "decision.costs": 2}
+QUOTED_KEY = rf"(?<=[{{,])\s*({QUOTED})\s*(?=:)"
 
 
 def text_settings(data_targets: list[str]) -> dict[str, Rule]:
@@ -48,6 +51,8 @@ def in_hydras_words(argument: str, texts: Mapping[str, Rule]) -> str:
         UserError: several values without brackets where the setting is a list.
     """
     key, _, value = argument.partition("=")
+    if key in BY_CLASS:
+        return f"{key}={_with_rows(value, BY_CLASS[key])}"
     if key not in texts or "=" not in argument:
         return argument
     if key.removeprefix("data.") in PATHS and value and os.path.exists(os.path.expanduser(value)):
@@ -62,12 +67,6 @@ def in_hydras_words(argument: str, texts: Mapping[str, Rule]) -> str:
         )
     text = ",".join(_list(each) if texts[key].many else _text(each) for each in pieces)
     return f"{key}={text}"
-
-
-def quoted(text: str) -> str:
-    """Text in quotes of Hydra's grammar."""
-    # Of backslashes it reads two as one where they end in a quotation mark.
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text) + "'"
 
 
 def split_at_commas(text: str) -> list[str]:
@@ -95,6 +94,43 @@ def _skip(text: str, place: int, *, is_first: bool) -> int:
             if depth == 0:
                 return end + 1
     return place + 1
+
+
+def _with_rows(value: str, names: int) -> str:
+    """Mappings from class names as lists of rows: `{a:{b:3}}` as `[['a','b',3]]`."""
+    quotations: list[str] = []
+
+    def hidden(found: re.Match[str]) -> str:
+        quotations.append(found[1])
+        return f"\0{len(quotations) - 1}\0"
+
+    text = re.sub(QUOTED_KEY, hidden, value)
+    choices = re.fullmatch(r"\s*choice\((.*)\)\s*", text, re.DOTALL)
+    pieces = []
+    for piece in split_at_commas(choices[1] if choices else text):
+        rows = _rows(piece, quotations)
+        if rows and all(len(row) == names + 1 for row in rows):
+            piece = "[" + ",".join(f"[{','.join(row)}]" for row in rows) + "]"
+        pieces.append(re.sub("\0(\\d+)\0", lambda found: quotations[int(found[1])], piece))
+    return f"choice({','.join(pieces)})" if choices else ",".join(pieces)
+
+
+def _rows(text: str, quotations: list[str], before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The names and the value of each entry of a mapping in braces; none where it is no mapping."""
+    if not (text.startswith("{") and text.endswith("}")):
+        return []
+    rows: list[tuple[str, ...]] = []
+    for piece in split_at_commas(text[1:-1]):
+        entry = re.fullmatch(r"([^{]*):\s*(\{.*\})", piece, re.DOTALL) or re.fullmatch(
+            r"(.*):(.*)", piece, re.DOTALL
+        )
+        if not entry:
+            return []
+        name, value = entry[1].strip(), entry[2].strip()
+        mark = re.fullmatch("\0(\\d+)\0", name)
+        names = (*before, quotations[int(mark[1])] if mark else quoted(re.sub(ESCAPED, r"\1", name)))
+        rows += _rows(value, quotations, names) if value.startswith("{") else [(*names, value)]
+    return rows
 
 
 def _list(value: str) -> str:
