@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.parts import Part, own_file, part_names
+from lossfleet.conf.elsewhere import FILES
+from lossfleet.conf.errors import UserError, one_of, suggest
+from lossfleet.conf.parts import HELP, Part, own_file, part_names
 from lossfleet.conf.rules import check_fields, setting, show
 
 # What a function of decisions alone needs; probabilities cost more, and nothing moves them between classes.
@@ -121,10 +122,11 @@ def find_metric(name: str, known: Mapping[str, Metric], *, key: str = "search.me
     """
     base, class_name = split_class(name)
     if base not in known:
+        meant = FILES["metric"].get(base.lower())
         raise UserError(
             what=f"{key} names the metric {show(name)}",
-            expected=f"one of {', '.join(known)}",
-            hint=suggest(base, known),
+            expected=one_of(known, base, listed=HELP),
+            hint=f"did you mean {meant}?" if meant in known else suggest(base, known),
         )
     if known[base].by_class and class_name is None:
         raise UserError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.errors import UserError, gathering, one_of, raise_gathered, suggest
 from lossfleet.conf.rules import Rule, show
 from lossfleet.conf.signature import Signature
 from lossfleet.conf.targets import bad_target, load_target, reason_of, target_signature
@@ -31,6 +31,8 @@ GIVEN: dict[str, frozenset[str]] = {
 }
 # What the files of some groups say beside the settings of their target.
 SECTION_SETTINGS = ("class_names", "warmup_rungs", "direction", "by_class")
+# What lists the files of all groups.
+HELP = "'lossfleet sweep --help'"
 # A loss takes its first two parameters, logits and labels, by their place, whatever their names.
 POSITIONAL = {"loss": 2}
 # A loss that takes `class_weight` has the settings of this too: how class weights follow from class counts.
@@ -56,9 +58,14 @@ class Part:
     def __post_init__(self) -> None:
         rules = self.rules()
         settings = self.settings
-        checked = tuple((name, self._checked(name, settings[name], rule)) for name, rule in rules.items())
+        faults: list[UserError] = []
+        checked: dict[str, Any] = {}
+        for name, rule in rules.items():
+            with gathering(faults):
+                checked[name] = self._checked(name, settings[name], rule)
+        raise_gathered(faults)
         # A frozen dataclass can only be completed this way.
-        object.__setattr__(self, "items", checked)
+        object.__setattr__(self, "items", tuple(checked.items()))
         given = [name for name in self.class_weights if self[name] is not None]
         if len(given) > 1:
             raise UserError(
@@ -260,7 +267,7 @@ class Part:
         known = sorted(set(signature.parameters) - self._given())
         return UserError(
             what=f"{self.group}/{self.name}.yaml has {name}, which {self.target} does not take ({signature.place})",
-            expected=f"one of {', '.join(known)}" if known else f"no settings but those of {self.target}",
+            expected=one_of(known, name) if known else f"no settings but those of {self.target}",
             hint=suggest(name, known) if known else f"leave {self.group}.{name} out",
         )
 
@@ -307,7 +314,7 @@ def own_file(group: str, name: str) -> dict[str, Any]:
     if name not in names:
         raise UserError(
             what=f"there is no {group} {name}",
-            expected=f"one of {', '.join(names)}",
+            expected=one_of(names, name, listed=HELP),
             hint=suggest(name, names),
         )
     text = (importlib.resources.files("lossfleet.conf") / group / f"{name}.yaml").read_text(encoding="utf-8")
@@ -326,6 +333,8 @@ def unknown_setting(key: str, known: Iterable[str], *, of: str = "", hint: str |
     known = list(known)
     return UserError(
         what=f"there is no setting {key}" + (f" for {of}" if of else ""),
-        expected=f"one of {', '.join(known)}" if known else "no settings here",
+        expected=one_of(known, key, listed="'lossfleet train --print-config'")
+        if known
+        else "no settings here",
         hint=hint or (suggest(key, known) if known else f"leave {key} out"),
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.errors import UserError, gathering, raise_gathered, suggest
 
 NOUNS = {
     object: "a value",
@@ -90,10 +90,11 @@ class Rule:
     def _of_classes(self, path: str, values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
         for name, value in values.items():
             if not self.accepts(value):
+                rule = replace(self, many=False, words=(), by_class=False, optional=False)
                 mended = {each: value if self.accepts(value) else 1 for each, value in values.items()}
                 raise UserError(
                     what=f"{path} is {show(value)} for {name}",
-                    expected=f"a mapping, each {replace(self, many=False, words=(), by_class=False, optional=False).describe()}",
+                    expected=f"a mapping, each {rule.describe()}",
                     hint=f"write for example {by_class(path, mended)}",
                 )
         return tuple((name, self._converted(value)) for name, value in values.items())
@@ -206,6 +207,9 @@ def check_fields(part: Any, prefix: str = "") -> None:
     Raises:
         UserError: a value breaks its rule.
     """
+    faults: list[UserError] = []
     for name, rule in rules(part).items():
-        # A frozen dataclass can only be completed this way.
-        object.__setattr__(part, name, rule.check(prefix + name, getattr(part, name)))
+        with gathering(faults):
+            # A frozen dataclass can only be completed this way.
+            object.__setattr__(part, name, rule.check(prefix + name, getattr(part, name)))
+    raise_gathered(faults)

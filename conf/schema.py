@@ -14,11 +14,11 @@ from typing import Any
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.deciding import Decision, check_decision
 from lossfleet.conf.engines import Engine, check_engine
-from lossfleet.conf.errors import UserError
+from lossfleet.conf.errors import UserError, gathering, raise_gathered
 from lossfleet.conf.evaluations import Evaluation, Keep, check_evaluation
 from lossfleet.conf.metrics import Metric
 from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
-from lossfleet.conf.rules import Rule, by_class, check_fields, setting, show
+from lossfleet.conf.rules import Rule, by_class, check_fields, rules, setting, show
 from lossfleet.conf.searching import Constraint, Pruner, Search, check_search
 
 __all__ = [
@@ -312,7 +312,7 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
         raise UserError(
             what=f"{prefix.rstrip('.') or 'the configuration'} is {show(values)}",
             expected="a mapping of settings",
-            hint=f"set them one by one, for example {prefix}{fields(cls)[-1].name}=...",
+            hint=f"write for example {_first_that_takes(cls, prefix, values)}",
         )
     known = {each.name: each for each in fields(cls) if each.init}
     values = dict(values)
@@ -332,7 +332,25 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
                 expected="a value",
                 hint=f"add {prefix}{name}",
             )
-    return cls(**{name: build_part(prefix + name, value) for name, value in values.items()})
+    own_rules = rules(cls)
+    faults: list[UserError] = []
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        with gathering(faults):
+            built[name] = build_part(prefix + name, value)
+            if name in own_rules:
+                own_rules[name].check(prefix + name, built[name])
+    raise_gathered(faults)
+    return cls(**built)
+
+
+def _first_that_takes(cls: type, prefix: str, value: Any) -> str:
+    """An assignment of a value to the first setting that takes it, else of its own example to the first of all."""
+    value = False if value in ("none", "off", None) else value
+    known = rules(cls)
+    takes = [name for name, rule in known.items() if rule.kind is not str and rule.accepts(value)]
+    name = next(iter([*takes, *known]))
+    return f"{prefix}{name}={show(value) if known[name].accepts(value) else known[name].example}"
 
 
 def part_fields(cls: type) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from lossfleet.conf.errors import UNWRITABLE, Failure, UserError, remedy, suggest
+from lossfleet.conf.errors import UNWRITABLE, Failure, UserError, UserErrors, remedy, suggest
 from lossfleet.sweeps.commands import run as commands
 from lossfleet.sweeps.commands.arguments import COMMANDS, checked_figure, make_parser
 from lossfleet.sweeps.commands.model_arguments import MODEL_COMMANDS, run_model_command
@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ends_by_interrupt():
             return _run(arguments)
     except (Failure, UserError) as error:
-        print(f"lossfleet: error: {error}", file=sys.stderr)
+        for line in str(error).split("\n") if isinstance(error, UserErrors) else [error]:
+            print(f"lossfleet: error: {line}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except OSError as error:
         if error.errno not in UNWRITABLE:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from lossfleet.conf.datasets import PATHS
-from lossfleet.conf.errors import UserError
+from lossfleet.conf.errors import UserError, gathering, one_of, raise_gathered
 from lossfleet.conf.evaluations import Keep
-from lossfleet.conf.parts import unknown_setting
-from lossfleet.conf.schema import PART_GROUPS, Config
+from lossfleet.conf.rules import show
+from lossfleet.conf.schema import Config
 from lossfleet.sweeps.planning.compose import Composer
+from lossfleet.sweeps.planning.meant import unknown_key
 from lossfleet.sweeps.planning.overrides import Request, parse_arguments, sort_overrides, split_side_by_side
 from lossfleet.sweeps.planning.plan import Plan, Study, make_plan, setting_rules
 from lossfleet.sweeps.planning.studies import build_study, excluded_settings, is_optional, rule_of
@@ -87,7 +89,7 @@ def build_config(composer: Composer, arguments: Sequence[str]) -> Config:
     bare = composer.config(choices, request.shared)
     for key in request.fixed:
         if rule_of(bare, key) is None:
-            raise _unknown(composer, key, [bare])
+            raise _unknown(composer, key, [bare], _as_written(request.fixed[key]))
     unset = {
         key: None for key in excluded_settings([bare], request.fixed, {}) if is_optional(rule_of(bare, key))
     }
@@ -101,7 +103,11 @@ def with_data(composer: Composer, request: Request) -> Request:
         UserError: the data cannot be used or split as asked.
     """
     choices = request.choices | {"strategy": request.strategies[0]}
-    config = composer.config(choices, request.shared)
+    faults: list[UserError] = []
+    with gathering(faults):
+        config = composer.config(choices, request.shared)
+    if faults:
+        raise_gathered([*faults, *_refused_values(composer, request)])
     data = config.data
     if not data.is_users:
         return request
@@ -128,15 +134,38 @@ def with_data(composer: Composer, request: Request) -> Request:
     return replace(request, shared=request.shared | told)
 
 
+def _refused_values(composer: Composer, request: Request) -> list[UserError]:
+    """What the rules of hyperparameters say of their values, beside other faults."""
+    faults: list[UserError] = []
+    for strategy in request.strategies:
+        try:
+            bare = composer.config(request.choices | {"strategy": strategy}, {})
+        except UserError:
+            continue
+        for key, value in request.fixed.items():
+            if rule := rule_of(bare, key):
+                with gathering(faults):
+                    rule.check(key, value)
+    return faults
+
+
 def literal(text: str) -> str:
     """Text that OmegaConf does not take for an interpolation."""
     return text.replace("${", "\\${")
 
 
 def _check_all_used(composer: Composer, request: Request, studies: Sequence[Study]) -> None:
+    faults: list[UserError] = []
     for key in (*request.fixed, *request.searched):
         if key not in composer.groups and not any(_has(study, key) for study in studies):
-            raise _unknown(composer, key, [study.config for study in studies])
+            value = request.fixed.get(key)
+            text = request.searched[key].get_value_string() if key in request.searched else _as_written(value)
+            faults.append(_unknown(composer, key, [study.config for study in studies], text))
+    raise_gathered(faults)
+
+
+def _as_written(value: Any) -> str:
+    return value if isinstance(value, str) else show(value).replace(" ", "")
 
 
 def _check_points(composer: Composer, request: Request, studies: Sequence[Study]) -> None:
@@ -145,11 +174,13 @@ def _check_points(composer: Composer, request: Request, studies: Sequence[Study]
     searched = {dimension.name for study in studies for dimension in study.space}
     for strategy in request.strategies:
         bare = composer.config(request.choices | {"strategy": strategy}, request.shared)
-        for key in {key: None for point in bare.search.enqueue for key in point}:
+        for key, value in {
+            key: value for point in bare.search.enqueue for key, value in point.items()
+        }.items():
             group, _, setting = key.rpartition(".")
             is_known = key in composer.groups or any(_has(study, key) for study in studies)
             if not is_known and (is_users or not composer.owners(group, setting)):
-                raise _unknown(composer, key, [study.config for study in studies])
+                raise _unknown(composer, key, [study.config for study in studies], _as_written(value))
             if is_users and key not in searched:
                 raise UserError(
                     what=f"search.enqueue has {key}, which no strategy searches here",
@@ -164,22 +195,20 @@ def _has(study: Study, key: str) -> bool:
     return any(rule_of(config, key) is not None for config in configs or [study.config])
 
 
-def _unknown(composer: Composer, key: str, configs: Sequence[Config]) -> UserError:
+def _unknown(composer: Composer, key: str, configs: Sequence[Config], value: str) -> UserError:
     """The error for a hyperparameter that no strategy has: who has it, or what else there is."""
     part, _, setting = key.rpartition(".")
     names = ", ".join(config.strategy for config in configs)
     owners = composer.owners(part, setting)
     if owners:
+        # The nearest is what the strategy has and something more.
+        chosen = {getattr(config, part).name for config in configs}
+        nearest = next((each for each in owners if any(name in each for name in chosen)), owners[0])
         return UserError(
             what=f"{key} is set, but strategy {names} does not have it",
-            expected=f"a strategy whose {part} is {' or '.join(owners)}",
-            hint=f"choose such a strategy, write {part}={owners[0]}, or leave {key} out",
+            expected=f"a strategy whose {part} is {one_of(owners)}",
+            hint=f"choose such a strategy, write {part}={nearest}, or leave {key} out",
         )
     owner_parts = [getattr(config, part, config) if part else config for config in configs]
     known = {f"{part}.{each}" if part else each for owner in owner_parts for each in setting_rules(owner)}
-    elsewhere = [
-        f"did you mean {group}.{setting}, of {group}={name}?"
-        for group in PART_GROUPS
-        for name in composer.owners(group, setting)
-    ]
-    return unknown_setting(key, sorted(known), of=f"strategy {names}", hint=next(iter(elsewhere), None))
+    return unknown_key(composer, key, value, sorted(known), of=f"strategy {names}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lossfleet.conf.errors import UserError, suggest
-from lossfleet.conf.parts import named_part, own_file, part_names, unknown_setting
+from lossfleet.conf.datasets import PACKED, TABLE_ENDINGS
+from lossfleet.conf.elsewhere import file_elsewhere
+from lossfleet.conf.errors import UserError, one_of, suggest
+from lossfleet.conf.parts import HELP, named_part, own_file, part_names, unknown_setting
 from lossfleet.conf.rules import Rule, quoted, show
 from lossfleet.conf.schema import PART_GROUPS, SECTION_FIELDS, Config
 from lossfleet.sweeps.planning.space import parse_override, unquoted
@@ -65,12 +68,25 @@ class Composer:
         """Raises UserError unless the group has a file of this name."""
         options = self.groups[group]
         if option not in options:
-            elsewhere = [other for other, names in self.groups.items() if option in names]
             raise UserError(
                 what=f"there is no {group} {option}",
-                expected=f"one of {', '.join(options)}",
-                hint=f"did you mean {elsewhere[0]}={option}?" if elsewhere else suggest(str(option), options),
+                expected=one_of(options, str(option), listed=HELP),
+                hint=self._meant_file(group, str(option)) or suggest(str(option), options),
             )
+
+    def _meant_file(self, group: str, word: str) -> str | None:
+        """The hint at a file that is called otherwise elsewhere, a file of another group, or a table of the user's."""
+        if meant := file_elsewhere(group, word):
+            return f"did you mean {shlex.quote(meant)}?"
+        if group == "data" and word.lower().endswith((*TABLE_ENDINGS, *PACKED)):
+            return f"write data=csv {shlex.quote(f'data.path={word}')}, and as data.target its column with the classes"
+        if any(word.lower() == option.lower() for option in self.groups[group]):
+            return None
+        groups = [
+            each for each in self.groups if word in self.groups[each] and each not in ("metric", "reference")
+        ]
+        # Every group has a `none` or `all` of its own.
+        return f"did you mean {groups[0]}={word}?" if groups and word not in ("none", "all") else None
 
     def config(self, choices: Mapping[str, str], settings: Mapping[str, Any]) -> Config:
         """The configuration of these files with these settings on top.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfleet.conf.errors import UserError
+from lossfleet.conf.errors import UserError, gathering, one_of, raise_gathered
+from lossfleet.conf.parts import HELP
+from lossfleet.conf.rules import Rule
 from lossfleet.conf.schema import PART_GROUPS
 from lossfleet.sweeps.planning.compose import Composer
+from lossfleet.sweeps.planning.meant import check_key
 from lossfleet.sweeps.planning.space import parse_override, unquoted
 from lossfleet.sweeps.planning.text import text_settings
+from lossfleet.sweeps.planning.words import in_our_words
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -42,21 +47,32 @@ def parse_arguments(composer: Composer, arguments: Sequence[str]) -> dict[str, O
         UserError: an override that cannot be read, a file that does not exist, a change of the whole space.
     """
     texts = text_settings(_data_targets(composer, arguments))
-    overrides = {}
+    overrides: dict[str, Override] = {}
+    faults: list[UserError] = []
     for argument in arguments:
-        override = parse_override(argument, composer.config_loader, texts)
-        key = override.key_or_group
-        if key.split(".")[0] == "space":
-            raise UserError(
-                what=f"'{argument}' changes the space as a whole",
-                expected="a value or distribution for one hyperparameter",
-                hint="write for example 'loss.gamma=interval(0,5)'",
-            )
-        if key in composer.groups:
-            for option in options(composer, override):
-                composer.check_option(key, option)
-        overrides[key] = override
+        with gathering(faults):
+            override = _parse_argument(composer, argument, texts)
+            overrides[override.key_or_group] = override
+    raise_gathered(faults)
     return overrides
+
+
+def _parse_argument(composer: Composer, argument: str, texts: Mapping[str, Rule]) -> Override:
+    override = parse_override(argument, composer.config_loader, texts)
+    key, written = override.key_or_group, argument.partition("=")[2]
+    if key.split(".")[0] == "space":
+        raise UserError(
+            what=f"'{argument}' changes the space as a whole",
+            expected="a value or distribution for one hyperparameter",
+            hint="write for example 'loss.gamma=interval(0,5)'",
+        )
+    check_key(composer, key, written)
+    if key in composer.groups:
+        for option in options(composer, override):
+            composer.check_option(key, option)
+    if key not in texts and (ours := in_our_words(written)):
+        print(f"lossfleet: '{argument}' is read as '{key}={ours}'", file=sys.stderr)
+    return override
 
 
 def _data_targets(composer: Composer, arguments: Sequence[str]) -> list[str]:
@@ -76,7 +92,7 @@ def options(composer: Composer, override: Override) -> list[Any]:
     if isinstance(value, list):
         raise UserError(
             what=f"'{override.input_line}' is a list",
-            expected=f"one or several of {', '.join(composer.groups[group])}",
+            expected=f"one or several, each {one_of(composer.groups[group], listed=HELP)}",
             hint=f"write {group}={','.join(map(str, map(unquoted, value)))}",
         )
     if not override.is_sweep_override():
@@ -84,7 +100,7 @@ def options(composer: Composer, override: Override) -> list[Any]:
     if not override.is_choice_sweep():
         raise UserError(
             what=f"'{override.input_line}' names no files",
-            expected=f"one or several of {', '.join(composer.groups[group])}",
+            expected=f"one or several, each {one_of(composer.groups[group], listed=HELP)}",
             hint=f"write for example {group}={','.join(composer.groups[group][:2])}",
         )
     return [unquoted(option) for option in override.sweep_iterator()]
@@ -139,7 +155,7 @@ def sort_overrides(composer: Composer, overrides: Mapping[str, Override]) -> Req
             raise UserError(
                 what=f"'{override.input_line}' has several values",
                 expected=f"one value for {key}, which is no hyperparameter",
-                hint=f"run 'lossfleet sweep' once for each {key}",
+                hint=_seeds(override) or f"run 'lossfleet sweep' once for each {key}",
             )
         elif key in composer.groups:
             request.choices[key] = str(override.value())
@@ -155,3 +171,14 @@ def sort_overrides(composer: Composer, overrides: Mapping[str, Override]) -> Req
         )
     strategies = strategies or [composer.chosen(request.choices)["strategy"]]
     return Request(tuple(strategies), request.choices, request.shared, request.fixed, request.searched)
+
+
+def _seeds(override: Override) -> str | None:
+    """The hint for several seeds: that is what replicates are for."""
+    if override.key_or_group != "seed" or not override.is_choice_sweep():
+        return None
+    seeds = [str(unquoted(each)) for each in override.sweep_iterator()]
+    return (
+        f"write 'budget.search_seeds=[{','.join(seeds)}]' budget.replicates={len(seeds)} for replicates of each trial"
+        f" on these seeds, or run 'lossfleet sweep' once for each seed"
+    )

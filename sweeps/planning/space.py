@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.errors import UserError
 from lossfleet.conf.rules import Rule, quoted, show
 from lossfleet.sweeps.planning.text import in_hydras_words
+from lossfleet.sweeps.planning.words import between, check_cast, in_our_words, mend, searched
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 Value = float | int | str | None
 
 BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
-# What distributions are called here, and elsewhere, with the number of their ends.
-FORMS = ("choice", "interval", "range", "tag")
-ELSEWHERE = {
-    **dict.fromkeys(("uniform", "suggest_float", "float"), ("interval({})", 2)),
-    **dict.fromkeys(
-        ("loguniform", "log_uniform", "suggest_loguniform", "reciprocal"), ("tag(log,interval({}))", 2)
-    ),
-    **dict.fromkeys(("randint", "quniform", "suggest_int", "arange"), ("range({})", 3)),
-}
 
 
 @dataclass(frozen=True)
@@ -110,6 +101,10 @@ def parse_override(text: str, config_loader: Any = None, texts: Mapping[str, Rul
 
     if text.startswith(("+", "~")):
         raise _changes_keys(text)
+    key, _, value = text.partition("=")
+    if key not in (texts or {}):
+        check_cast(text)
+        text = f"{key}={ours}" if (ours := in_our_words(value)) else text
     try:
         words = in_hydras_words(text, texts or {})
         override = OverridesParser.create(config_loader).parse_overrides([words])[0]
@@ -135,20 +130,11 @@ def _unreadable(text: str) -> UserError:
     """The error for what Hydra's parser cannot read, in other words than those of the parser."""
     key, _, value = text.partition("=")
     is_open = not (key and value) or any(value.count(left) != value.count(right) for left, right in BRACKETS)
-    hint = (
+    hint = mend(key, value) or (
         "quote it for the shell, for example 'loss.gamma=interval(0,5)'"
         if is_open or "(" in value
         else f"write {key}={quoted(value)} in quotation marks for the shell too, if it is text"
     )
-    called = re.fullmatch(r"\s*(\w+)\((.*)\)\s*", value)
-    enumerated = re.fullmatch(r"\s*[({]?([^(){}:]+[,;][^(){}:]+)[)}]?\s*", value)
-    if called and called[1].lower() in ELSEWHERE:
-        form, count = ELSEWHERE[called[1].lower()]
-        hint = f"write '{key}={form.format(','.join(called[2].split(',')[:count]))}'"
-    elif called and called[1] not in FORMS:
-        hint = suggest(called[1], FORMS)
-    elif enumerated:
-        hint = f"write '{key}={enumerated[1].replace(';', ',')}' to search these values"
     return UserError(
         what=f"'{text}' cannot be read",
         expected="key=value, key=a,b,c, key=interval(low,high), key=range(start,stop,step) "
@@ -204,7 +190,7 @@ def parse_dimension(
 def _choices(override: Override, rule: Rule, text: str) -> tuple[Value, ...]:
     values = [unquoted(value) for value in override.sweep_iterator()]
     for value in values:
-        check_no_list(override.key_or_group, value, [rule])
+        check_single(override.key_or_group, value, [rule])
     checked = [rule.check(override.key_or_group, value) for value in values]
     choices = [
         json.dumps(value, separators=(",", ":")) if rule.many and value not in rule.words else value
@@ -219,23 +205,26 @@ def _choices(override: Override, rule: Rule, text: str) -> tuple[Value, ...]:
     return tuple(choices)
 
 
-def check_no_list(key: str, value: Any, rules: Iterable[Rule]) -> None:
-    """Refuses a list for what is one value, with the ways to search several.
+def check_single(key: str, value: Any, rules: Iterable[Rule]) -> None:
+    """Refuses a list for what is one value, and text such as `0..5` for a number, with the ways to search several.
 
     Args:
         key: the setting.
         value: what was given for it.
         rules: of the setting, in each part that has it.
     """
-    if not isinstance(value, list) or any(rule.many or rule.kind is object for rule in rules):
+    rules = list(rules)
+    if isinstance(value, str) and all(rule.kind in (int, float) and not rule.many for rule in rules):
+        hint = between(key, value)
+    elif isinstance(value, list) and not any(rule.many or rule.kind is object for rule in rules):
+        hint = f"write {searched(key, list(map(str, value)))}"
+        if key == "loss.alpha" and len(value) > 1:
+            # What the literature also calls alpha where there are more classes than two.
+            hint = f"write 'loss.class_weight=[{','.join(map(str, value))}]' for a weight of each class"
+    else:
         return
-    numbers = sorted(each for each in value if isinstance(each, (int, float)))
-    between = f", or '{key}=interval({numbers[0]},{numbers[-1]})' for all between" if len(numbers) > 1 else ""
-    raise UserError(
-        what=f"{key} is {show(value)}",
-        expected="one value, or several to search",
-        hint=f"write '{key}={','.join(map(str, value))}' to search these{between}",
-    )
+    if hint:
+        raise UserError(what=f"{key} is {show(value)}", expected="one value, or several to search", hint=hint)
 
 
 def unquoted(value: Any) -> Any:

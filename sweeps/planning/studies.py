@@ -13,7 +13,7 @@ from lossfleet.sweeps.planning.compose import Composer
 from lossfleet.sweeps.planning.overrides import Request, options
 from lossfleet.sweeps.planning.plan import Study, setting_rules
 from lossfleet.sweeps.planning.points import read_points
-from lossfleet.sweeps.planning.space import Dimension, Value, check_no_list, parse_dimension, parse_override
+from lossfleet.sweeps.planning.space import Dimension, Value, check_single, parse_dimension, parse_override
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -52,7 +52,7 @@ def build_study(composer: Composer, request: Request, strategy: str) -> Study:
 
     fixed = {key: value for key, value in request.fixed.items() if owners(key)}
     for key, value in fixed.items():
-        check_no_list(key, value, owners(key).values())
+        check_single(key, value, owners(key).values())
     searched = {key: override for key, override in request.searched.items() if owners(key)}
     losses = list(bare_variants.get("loss", {strategy: bare}).values())
     excluded = excluded_settings(losses, fixed, searched)
