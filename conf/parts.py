@@ -97,8 +97,9 @@ class Part:
 
     def to_dict(self) -> dict[str, Any]:
         """The part as plain values, ready for YAML or JSON."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in self.items}
-        return {"name": self.name, "_target_": self.target} | plain
+        return {"name": self.name, "_target_": self.target} | {
+            name: _plain(value) for name, value in self.items
+        }
 
     def __getitem__(self, name: str) -> Any:
         return dict(self.items)[name]
@@ -270,6 +271,10 @@ class Part:
             expected=one_of(known, name) if known else f"no settings but those of {self.target}",
             hint=suggest(name, known) if known else f"leave {self.group}.{name} out",
         )
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def named_part(group: str, name: str, /, **settings: Any) -> Part:

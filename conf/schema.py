@@ -332,7 +332,8 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
                 expected="a value",
                 hint=f"add {prefix}{name}",
             )
-    own_rules = rules(cls)
+    # Sections may bring a value into its form first.
+    own_rules = rules(cls) if cls is Config else {}
     faults: list[UserError] = []
     built: dict[str, Any] = {}
     for name, value in values.items():

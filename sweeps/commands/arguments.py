@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from typing import NoReturn, cast, get_args
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import split_names
+from lossfleet.conf.parts import part_names
 from lossfleet.sweeps.commands.model_arguments import MODEL_COMMANDS, add_model_commands, picture
 from lossfleet.sweeps.commands.run import Format
 
 COMMANDS = ("sweep", "train", "compare", *MODEL_COMMANDS, "plot", "ui", "sync", "worker")
 FIGURES = ("losses",)
 FORMATS = get_args(Format)
+LISTED_GROUPS = (
+    *(
+        "strategy",
+        "data",
+        "model",
+        "loss",
+        "mining",
+        "sampler",
+        "mixing",
+        "optimizer",
+        "schedule",
+        "search",
+        "pruner",
+    ),
+    *("metric", "decision", "evaluation", "reference", "engine", "keep", "experiment"),
+)
 
 DESCRIPTION = """Which way of handling class imbalance is best on your data?
 
@@ -112,6 +130,13 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+def _all_names() -> str:
+    """The files of every group, for whoever looks for a word."""
+    lines = [f"  {group}: {', '.join(part_names(group))}" for group in LISTED_GROUPS]
+    wrapped = [textwrap.fill(line, 100, subsequent_indent="    ", break_on_hyphens=False) for line in lines]
+    return "\n".join(["what there is, beside files of your own:", *wrapped])
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = Parser(
@@ -133,7 +158,7 @@ def make_parser() -> argparse.ArgumentParser:
         )
 
     for name, summary, epilog in (
-        ("sweep", "tune each strategy and compare the best of each", SWEEP_EXAMPLES),
+        ("sweep", "tune each strategy and compare the best of each", f"{SWEEP_EXAMPLES}\n\n{_all_names()}"),
         ("train", "run one training and print its metrics", TRAIN_EXAMPLES),
     ):
         command = add(name, summary, epilog)

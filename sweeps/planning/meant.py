@@ -46,9 +46,16 @@ def unknown_key(composer: Composer, key: str, value: str, known: Iterable[str], 
     ]
     return UserError(
         what=f"there is no setting {key}" + (f" for {of}" if of else ""),
-        expected=" or ".join(meant),
+        expected=" or ".join(each + _owners(composer, each) for each in meant),
         hint=f"write {' or '.join(written)}",
     )
+
+
+def _owners(composer: Composer, key: str) -> str:
+    """Which files of a group have a setting, where not all have it."""
+    group, _, setting = key.rpartition(".")
+    owners = composer.owners(group, setting) if group in PART_GROUPS else []
+    return f", of {group}={' or '.join(owners)}" if 0 < len(owners) < len(composer.groups[group]) else ""
 
 
 def meant_settings(composer: Composer, key: str) -> list[str]:
@@ -57,6 +64,8 @@ def meant_settings(composer: Composer, key: str) -> list[str]:
     if SETTINGS.get(word, key) != key:
         return [SETTINGS[word]]
     in_sections = [name for name, kind in SECTIONS.items() if word in {each.name for each in fields(kind)}]
-    in_files = [group for group in (*PART_GROUPS, *SECTION_FIELDS) if composer.owners(group, word)]
-    found = [f"{name}.{word}" for name in dict.fromkeys((*in_sections, *in_files)) if word != name]
-    return [each for each in found if each != key]
+    in_files = [group for group in PART_GROUPS if composer.owners(group, word)]
+    found = dict.fromkeys((*in_sections, *in_files)) or [
+        group for group in SECTION_FIELDS if composer.owners(group, word)
+    ]
+    return [meant for name in found if word != name and (meant := f"{name}.{word}") != key]

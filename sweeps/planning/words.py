@@ -51,7 +51,7 @@ def in_our_words(value: str) -> str | None:
         None where it is none, or has no equal.
     """
     called = re.fullmatch(CALL, value, re.DOTALL)
-    if not called or called[1] in FORMS:
+    if not called or value.split("(")[0].strip() in FORMS:
         return None
     name = called[1].lower().replace("_", "")
     # Of Hyperopt and Optuna the first is a label.

@@ -22,8 +22,8 @@ ROWS = [
     ("", "there is no command", "lossfleet sweep"),
     ("swep", "swep", "did you mean sweep?"),
     ("trian strategy=ce", "trian", "did you mean train?"),
-    ("frobnicate", "frobnicate", "choose from compare, evaluate, export, keep, plot, predict,"),
-    ("strategy=ce", "strategy=ce", "choose from compare, evaluate, export, keep, plot, predict,"),
+    ("frobnicate", "frobnicate", "one of sweep, train, "),
+    ("strategy=ce", "strategy=ce", "one of sweep, train, "),
     ("--frobnicate", "--frobnicate", "'lossfleet --help'"),
     ("sweep --frobnicate", "--frobnicate", "'lossfleet sweep --help'"),
     ("sweep -m strategy=ce", "-m", "'lossfleet sweep --help'"),
@@ -31,9 +31,9 @@ ROWS = [
     ("compare --metrics test_balanced_acuracy", "test_balanced_acuracy", "did you mean test_balanced_accuracy?"),
     ("compare --metrics test_mcc,corrected_mcc", "corrected_mcc", "did you mean test_corrected_mcc?"),
     ("compare --metrics test_recall", "'test_recall'", "did you mean"),
-    ("compare --metrics test_mcc,", "''", "choose from"),
+    ("compare --metrics test_mcc,", "''", "choose one of them"),
     ("compare --metrics test_mcc,test_g_mean,test_mcc", "test_mcc is there twice", "take the repeated one out"),
-    ("compare --format tabel", "tabel", "choose from csv, latex, md, terminal"),
+    ("compare --format tabel", "tabel", "one of terminal, csv"),
     ("compare --format trminal", "trminal", "did you mean terminal?"),
     ("compare --format", "--format", "'lossfleet compare --help'"),
     ("compare --html nowhere/report.html", "nowhere does not exist", "--html report.html"),
@@ -44,7 +44,7 @@ ROWS = [
     ("compare --rope nan", "nan", "--rope 0.01"),
     ("compare --rope wide", "wide", "--rope 0.01"),
     ("sweep evaluation.rope=-0.1", "-0.1", "evaluation.rope="),
-    ("sweep evaluation.diverged=ignore", "ignore", "choose from chance, drop"),
+    ("sweep evaluation.diverged=ignore", "ignore", "choose one of them"),
     ("sweep evaluation=nesting", "nesting", "did you mean nested?"),
     ("sweep evaluation=nested evaluation.outer_parts=1", "1", "evaluation.outer_parts=5"),
     ("sweep evaluation=nested evaluation.outer_parts=null", "null", "evaluation=nested"),
@@ -75,10 +75,10 @@ ROWS = [
     ("sweep decision=costs decision.costs={text:3}", "{'text': 3}", "'decision.costs={yes:{no:10},"),
     ("sweep decision=costs decision.costs={text:{pictur:3}}", "no class pictur", "did you mean picture?"),
     ("sweep decision=costs decision.costs={txt:{picture:3}}", "no class txt", "did you mean text?"),
-    ("sweep decision=costs decision.costs={text:{picture:-3}}", "is -3", "decision.costs.text.picture=10"),
-    ("sweep decision=costs decision.costs={text:{picture:inf}}", "is inf", "decision.costs.text.picture=10"),
-    ("sweep decision=costs decision.costs={text:{picture:high}}", "'high'", "decision.costs.text.picture=10"),
-    ("predict model rows.csv --decision guess", "guess", "choose from argmax, costs, prior, threshold"),
+    ("sweep decision=costs decision.costs={text:{picture:-3}}", "is -3", "'decision.costs={text:{picture:10}}'"),
+    ("sweep decision=costs decision.costs={text:{picture:inf}}", "is inf", "'decision.costs={text:{picture:10}}'"),
+    ("sweep decision=costs decision.costs={text:{picture:high}}", "'high'", "'decision.costs={text:{picture:10}}'"),
+    ("predict model rows.csv --decision guess", "guess", "choose one of them"),
     ("predict model rows.csv --decision threshold=1.5", "threshold=1.5", "--decision threshold=0.3"),
     ("evaluate model rows.csv --decision threshold=high", "threshold=high", "--decision threshold=0.3"),
     ("sweep data.repeated=dorp", "dorp", "did you mean drop?"),
@@ -107,7 +107,7 @@ ROWS = [
     ("sweep strategy=ce,weightedce", "weightedce", "did you mean weighted_ce?"),
     ("sweep strategy=ce,ce", "strategy=ce,ce", "write strategy=ce"),
     ("sweep strategy=null", "None", "?"),
-    ("sweep strategy=", "there is no strategy", "choose from asymmetric, balanced_softmax, ce"),
+    ("sweep strategy=", "there is no strategy", "others, which 'lossfleet sweep --help' lists"),
     ("sweep strategy=[ce,focal]", "'strategy=[ce,focal]' is a list", "write strategy=ce,focal"),
     ("sweep strategy=interval(0,1)", "strategy=interval(0,1)", "strategy=asymmetric,balanced_softmax"),
     ("sweep data=wnie", "wnie", "did you mean wine?"),
@@ -127,14 +127,14 @@ ROWS = [
     ("train experiment=quik", "quik", "did you mean quick?"),
     # keys that do not exist
     ("sweep strategi=ce", "strategi", "did you mean strategy?"),
-    ("sweep budgt.trials=3", "budgt", "did you mean budget?"),
+    ("sweep budgt.trials=3", "budgt", "write budget.trials=3"),
     ("sweep budget.trails=3", "budget.trails", "did you mean budget.trials?"),
     ("sweep loss.gama=2", "loss.gama", "did you mean loss.gamma?"),
-    ("sweep optimizer.learning_rate=0.1", "optimizer.learning_rate", "choose from optimizer.beta1"),
+    ("sweep optimizer.learning_rate=0.1", "optimizer.learning_rate", "write optimizer.lr=0.1"),
     ("sweep batchsize=3", "batchsize", "did you mean batch_size?"),
     ("sweep tracking.url=x", "tracking.url", "did you mean tracking.uri?"),
     ("sweep seed.x=3", "seed is {'x': 3}", "seed=0"),
-    ("train modle.widths=[3]", "modle", "did you mean model?"),
+    ("train modle.widths=[3]", "modle", "write 'model.widths=[3]'"),
     ("train loss.gama=2 strategy=focal", "loss.gama", "did you mean loss.gamma?"),
     # keys that the strategies do not have
     ("sweep strategy=ce loss.gamma=2", "loss.gamma", "loss=focal"),
@@ -158,9 +158,9 @@ ROWS = [
     ("sweep mining.keep=1.01", "1.01", "mining.keep=1"),
     ("sweep mining=ratio", "page_blocks with 5 classes", "data=breast_cancer"),
     (f"sweep mining=ratio mining.negatives_per_positive=0 {TWO_CLASSES}", "is 0", "negatives_per_positive=1"),
-    ("sweep loss.class_weight=[1,2] data=wine", "2 numbers", "loss.class_weight=[1,1,1]"),
-    (f"sweep loss.class_weight=[1,-2] {TWO_CLASSES}", "-2", "loss.class_weight=[1]"),
-    (f"sweep loss.class_weight=3 {TWO_CLASSES}", "loss.class_weight is 3", "loss.class_weight=[1]"),
+    ("sweep loss.class_weight=[1,2] data=wine", "2 numbers", "{class_0:1,class_1:1,class_2:1}"),
+    (f"sweep loss.class_weight=[1,-2] {TWO_CLASSES}", "-2", "loss.class_weight=balanced"),
+    (f"sweep loss.class_weight=3 {TWO_CLASSES}", "loss.class_weight is 3", "loss.class_weight=balanced"),
     ("sweep sampler.exponent=1.5", "1.5", "sampler.exponent=1.0"),
     ("sweep sampler.neighbors=0", "sampler.neighbors is 0", "sampler.neighbors=5"),
     ("sweep optimizer.lr=0", "optimizer.lr is 0", "optimizer.lr=0.01"),
@@ -200,7 +200,7 @@ ROWS = [
     # the search
     ("sweep search=cma", "cma", "did you mean cmaes?"),
     ("sweep pruner=wilcoxn", "wilcoxn", "did you mean wilcoxon?"),
-    ("sweep search.sampler=bayes", "there is no setting search.sampler", "choose from search.concurrent_trials"),
+    ("sweep search.sampler=bayes", "there is no setting search.sampler", "one of search.concurrent_trials"),
     ("sweep search.metrics=[mcc,mcc] pruner=none", "[mcc,mcc]", "search.metrics=[balanced_accuracy,"),
     ("sweep search.metrics=[] pruner=none", "search.metrics is []", "search.metrics=[balanced_accuracy,"),
     ("sweep search.metrics=mcc pruner=none", "search.metrics is 'mcc'", "write search.metrics=[mcc]"),
@@ -233,7 +233,7 @@ ROWS = [
     ("sweep --config-dir nowhere", "nowhere", "starts from the working directory"),
     ("sweep search=nsga2 search.population_size=1", "population_size", "correct its settings"),
     ("sweep pruner=none pruner.warmup_rungs=2", "pruner=none", "leave pruner.warmup_rungs out"),
-    ("sweep search.seed=3", "search.seed", "choose from search.concurrent_trials"),
+    ("sweep search.seed=3", "search.seed", "one of search.concurrent_trials"),
     ("sweep pruner.startup_trials=3", "pruner.startup_trials", "did you mean pruner.n_startup_trials?"),
     # settings of a table where there is none, or too few of them
     ("sweep data=csv", "no data.path", "data.path=table.csv"),
@@ -251,8 +251,8 @@ ROWS = [
     ("sweep budget.trials=many", "many", "budget.trials=40"),
     ("sweep budget.trials=2.5", "2.5", "budget.trials=40"),
     ("sweep tracking.enabled=perhaps", "perhaps", "tracking.enabled=false"),
-    ("sweep budget=3", "budget is 3", "budget.final_seeds=..."),
-    ("sweep loss={gamma:1}", "{'gamma': 1}", "choose from asymmetric, balanced_softmax, cross_entropy, focal"),
+    ("sweep budget=3", "budget is 3", "budget.trials=3"),
+    ("sweep loss={gamma:1}", "{'gamma': 1}", "one of asymmetric, balanced_softmax, cross_entropy, focal"),
     # distributions
     ("sweep loss.gamma=interval(-1,5)", "loss.gamma=interval(-1.0,5.0)", "narrow it"),
     ("sweep loss.gamma=interval(5,1)", "interval(5,1)", "loss.gamma=interval(1,5)"),
@@ -269,7 +269,7 @@ ROWS = [
     ("sweep seed=interval(1,2)", "seed=interval(1,2)", "once for each seed"),
     ("sweep data.long_tail=interval(2,9)", "data.long_tail=interval(2,9)", "data.long_tail=a,b"),
     (f"sweep loss.tau=1 loss.alpha=0.3 {TWO_CLASSES}", "loss.tau and loss.alpha", "keep loss.tau"),
-    ("sweep strategy=ohem loss.keep=0.5", "loss.keep", "did you mean mining.keep, of mining=fraction?"),
+    ("sweep strategy=ohem loss.keep=0.5", "loss.keep", "mining.keep, of mining=fraction; write mining.keep=0.5"),
     ("sweep loss=ohem", "there is no loss ohem", "did you mean strategy=ohem?"),
     ("sweep strategy=ce data=wine,digits name=both", "both", "leave name out"),
     ("sweep space={}", "space={}", "loss.gamma=interval(0,5)"),
@@ -299,7 +299,7 @@ ROWS = [
     ("sweep optimizer.lr=[1e-3,1e-2]", "is [0.001, 0.01]", "'optimizer.lr=0.001,0.01'"),
     ("sweep batch_size=[16,32]", "batch_size is [16, 32]", "'batch_size=16,32'"),
     ("sweep model.dropout=[0.1]", "is [0.1]", "'model.dropout=0.1'"),
-    ("sweep strategy=focal loss.gamma=uniform(0,5)", "uniform(0,5)", "'loss.gamma=interval(0,5)'"),
+    ("sweep strategy=focal loss.gamma=normal(0,5)", "normal(0,5)", "'loss.gamma=interval(0,5)'"),
     ("sweep data=csv data.path=a.csv data.target=y data.drop=x", "data.drop is 'x'", "write data.drop=[x]"),
     ("sweep data=csv data.path=größe.csv data.target=类别", "größe.csv, and there is no", "correct data.path"),
     ("sweep data.taget=类别", "'data.taget=类别' cannot be read", "data.taget='类别'"),
@@ -307,7 +307,7 @@ ROWS = [
     ("sweep loss.gamma", "'loss.gamma'", "quote it for the shell"),
     ("sweep =3", "'=3'", "quote it for the shell"),
     ("sweep loss.gamma=interval(0,5", "interval(0,5", "quote it for the shell"),
-    ("sweep loss.gamma=intervl(0,5)", "intervl", "did you mean interval?"),
+    ("sweep loss.gamma=intervl(0,5)", "intervl", "'loss.gamma=interval(0,5)'"),
     ("sweep loss.gamma=interval(a,5)", "interval(a,5)", "quote it for the shell"),
     ("sweep loss.gamma=choice()", "choice()", "quote it for the shell"),
     ("sweep +loss.gamma=3", "+loss.gamma=3", "loss.gamma=3"),
@@ -370,7 +370,7 @@ TABLE_ROWS = [
     ("t.csv", with_target([*("p" * 12), *("q" * 8), *"rrss"]), "", "'r' (2 rows), 's' (2 rows)", "data.rare=join"),
     ("t.csv", with_target([*("p" * 12), *("q" * 11), "r"]), "data.rare=join", "one class alone", "data.rare=drop"),
     ("t.csv", with_target([*("p" * 22), *"qr"]), "data.rare=drop", "leaves fewer than two classes", "bring more rows"),
-    ("t.csv", GOOD, "data.rare=merge", "data.rare is 'merge'", "choose from drop, join, refuse"),
+    ("t.csv", GOOD, "data.rare=merge", "data.rare is 'merge'", "one of refuse, drop, join"),
     ("t.csv", with_target([*("p" * 20), *("q" * 4)]), "data.long_tail=20", "leaves class 'q'", "data.long_tail=6"),
     ("t.csv", with_target(["p", ""] * 12), "data.unlabelled=refuse", "in 12 of 24 rows: 2, 4, 6, 8, 10, ...", "fill"),
     ("t.csv", with_target([str(row / 8) for row in range(24)]), "", "0.125 in row 2", "such as low and high"),
@@ -379,7 +379,7 @@ TABLE_ROWS = [
     ("t.csv", with_target(["0", "inf"] * 12), "", "inf in row 2", "correct the row"),
     ("t.csv", GOOD, "data.digest=0123456789abcdef", "was 0123456789abcdef", "leave data.digest out"),
     ("t.csv", with_target(["p", "q", "r"] * 8), "strategy=focal loss.alpha=0.3", "with 3 classes", "data=breast"),
-    ("t.csv", GOOD, "strategy=focal loss.class_weight=[1,2,3]", "has 3 numbers", "loss.class_weight=[1,1]"),
+    ("t.csv", GOOD, "strategy=focal loss.class_weight=[1,2,3]", "has 3 numbers", "loss.class_weight=balanced"),
 ]  # fmt: skip
 
 
@@ -486,6 +486,16 @@ def test_bad_input_leaves_what_is_there_as_it_is(line, value, hint, configuratio
     for path in sorted(before, reverse=True):
         path.rmdir() if before[path] is None else path.unlink()
     check(code, printed.out, printed.err, value, hint)
+
+
+def test_all_faults_are_told_at_once_a_line_each(capsys):
+    assert main(["sweep", "lr=0.1", "epochs=5", "strategy=foca"]) == 2
+    assert [line.partition(";")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "lossfleet: error: there is no setting lr",
+        "lossfleet: error: there is no setting epochs",
+        "lossfleet: error: there is no strategy foca",
+    ]
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_every_row_is_a_mistake_of_its_own():

@@ -17,6 +17,7 @@ from lossfleet.losses.weights import (
     alpha_weights,
     balanced_weights,
     class_counts,
+    class_weights,
     effective_number_weights,
     given_weights,
     normalize_weights,
@@ -49,6 +50,13 @@ def test_effective_number_is_the_sum_of_the_geometric_series():
 
 def test_effective_number_goes_to_inverse_frequency():
     np.testing.assert_allclose(effective_number_weights(COUNTS, beta=1 - 1e-12), 1 / COUNTS, rtol=1e-6)
+
+
+def test_the_word_balanced_is_tau_1_and_scikit_learns():
+    found = class_weights(COUNTS, class_weight="balanced")
+    np.testing.assert_allclose(found, class_weights(COUNTS, tau=1), rtol=1e-12)
+    expected = compute_class_weight("balanced", classes=np.arange(5), y=np.repeat(np.arange(5), COUNTS))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_balanced_is_scikit_learns():
