@@ -33,7 +33,7 @@ ROWS = [
     ("compare --metrics test_recall", "'test_recall'", "did you mean"),
     ("compare --metrics test_mcc,", "''", "choose one of them"),
     ("compare --metrics test_mcc,test_g_mean,test_mcc", "test_mcc is there twice", "take the repeated one out"),
-    ("compare --format tabel", "tabel", "one of terminal, csv"),
+    ("compare --format tabel", "tabel", "one of terminal, md, csv, latex; choose one of them"),
     ("compare --format trminal", "trminal", "did you mean terminal?"),
     ("compare --format", "--format", "'lossfleet compare --help'"),
     ("compare --html nowhere/report.html", "nowhere does not exist", "--html report.html"),
