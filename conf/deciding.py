@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lossfleet.conf.datasets import Data
-from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.errors import UserError, one_of, suggest
 from lossfleet.conf.metrics import Metric, find_metric, of_class, split_class
+from lossfleet.conf.parts import HELP
 from lossfleet.conf.rules import Rule, as_class, by_class, check_fields, setting, show
 from lossfleet.conf.searching import Constraint
 
@@ -177,7 +178,7 @@ def check_decision(decision: Decision, known: Mapping[str, Metric], data: Data) 
         if not metric.is_of_decisions:
             raise UserError(
                 what=f"decision.{key} names the metric {show(name)}, which no threshold changes",
-                expected=f"one of {', '.join(each for each in known if known[each].is_of_decisions)}",
+                expected=one_of([each for each in known if known[each].is_of_decisions], name, listed=HELP),
                 hint=f"write for example {EXAMPLES[key]}",
             )
     if data.class_names is not None:
@@ -198,6 +199,6 @@ def _check_classes(decision: Decision, class_names: Sequence[str], label: str) -
         if name not in class_names:
             raise UserError(
                 what=f"decision={decision.name} is of {name}, and there is no class {name}",
-                expected=f"one of {', '.join(class_names)}",
+                expected=one_of(class_names, name),
                 hint=suggest(name, class_names),
             )

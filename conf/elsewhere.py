@@ -71,6 +71,9 @@ FILES = {
         **dict.fromkeys(("ros", "upsample", "upsampling", "random_oversampler"), "oversample"),
         **dict.fromkeys(("rus", "downsample", "downsampling", "random_undersampler"), "undersample"),
         **dict.fromkeys(("adasyn", "borderline_smote"), "smote"),
+        **dict.fromkeys(("decoupling", "decoupled", "classifier_retraining"), "crt"),
+        **dict.fromkeys(("tau_normalized", "tau_normalization"), "tau_norm"),
+        **dict.fromkeys(("bagging", "easy_ensemble", "balanced_bagging"), "under_bagging"),
         **dict.fromkeys(("all", "*"), "glob(*)"),
     },
     "loss": {

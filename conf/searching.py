@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lossfleet.conf.errors import UserError, suggest
+from lossfleet.conf.errors import UserError, one_of, suggest
 from lossfleet.conf.metrics import Metric, find_metric, remember, split_class, with_users
 from lossfleet.conf.parts import Part, part_field
 from lossfleet.conf.rules import check_fields, setting, show
@@ -155,7 +155,7 @@ class Search:
             if class_name is not None and class_name not in class_names:
                 raise UserError(
                     what=f"the search uses {name}, and there is no class {class_name}",
-                    expected=f"one of {', '.join(class_names)}",
+                    expected=one_of(class_names, class_name),
                     hint=suggest(class_name, class_names),
                 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.resources
 import textwrap
 from typing import NoReturn, cast, get_args
 
@@ -16,22 +17,6 @@ from lossfleet.sweeps.commands.run import Format
 COMMANDS = ("sweep", "train", "compare", *MODEL_COMMANDS, "plot", "ui", "sync", "worker")
 FIGURES = ("losses",)
 FORMATS = get_args(Format)
-LISTED_GROUPS = (
-    *(
-        "strategy",
-        "data",
-        "model",
-        "loss",
-        "mining",
-        "sampler",
-        "mixing",
-        "optimizer",
-        "schedule",
-        "search",
-        "pruner",
-    ),
-    *("metric", "decision", "evaluation", "reference", "engine", "keep", "experiment"),
-)
 
 DESCRIPTION = """Which way of handling class imbalance is best on your data?
 
@@ -132,7 +117,8 @@ class Parser(argparse.ArgumentParser):
 
 def _all_names() -> str:
     """The files of every group, for whoever looks for a word."""
-    lines = [f"  {group}: {', '.join(part_names(group))}" for group in LISTED_GROUPS]
+    groups = sorted(each.name for each in importlib.resources.files("lossfleet.conf").iterdir())
+    lines = [f"  {group}: {', '.join(names)}" for group in groups if (names := part_names(group))]
     wrapped = [textwrap.fill(line, 100, subsequent_indent="    ", break_on_hyphens=False) for line in lines]
     return "\n".join(["what there is, beside files of your own:", *wrapped])
 
