@@ -9,8 +9,9 @@ from typing import Any
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.errors import UserError, one_of, suggest
 from lossfleet.conf.metrics import Metric, find_metric, of_class, split_class
+from lossfleet.conf.named_classes import as_class, by_class, quotes_for_yaml
 from lossfleet.conf.parts import HELP
-from lossfleet.conf.rules import Rule, as_class, by_class, check_fields, setting, show
+from lossfleet.conf.rules import Rule, check_fields, setting, show
 from lossfleet.conf.searching import Constraint
 
 NAMES = ("argmax", "prior", "threshold", "costs")
@@ -200,5 +201,5 @@ def _check_classes(decision: Decision, class_names: Sequence[str], label: str) -
             raise UserError(
                 what=f"decision={decision.name} is of {name}, and there is no class {name}",
                 expected=one_of(class_names, name),
-                hint=suggest(name, class_names),
+                hint=suggest(name, class_names) + quotes_for_yaml([name], class_names),
             )

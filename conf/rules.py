@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from lossfleet.conf.errors import UserError, gathering, raise_gathered, suggest
+from lossfleet.conf.named_classes import as_class, by_class
 
 NOUNS = {
     object: "a value",
@@ -156,34 +156,6 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
     ):
         return [(name, each) for name, each in value]
     return []
-
-
-def as_class(key: Any) -> str:
-    """A class as data sets name it: YAML reads 1 and true as a number and a truth value."""
-    return str(key).lower() if isinstance(key, bool) else str(key)
-
-
-def by_class(path: str, values: Mapping[str, Any]) -> str:
-    """What sets a mapping from class names, ready for a shell: `'loss.class_weight={yes:10,no:1}'`."""
-    return shlex.quote(f"{path}={_in_braces(values)}")
-
-
-def _in_braces(values: Mapping[str, Any]) -> str:
-    texts = {
-        name: _in_braces(value) if isinstance(value, Mapping) else f"{value:.10g}"
-        for name, value in values.items()
-    }
-    return "{" + ",".join(f"{_key(name)}:{text}" for name, text in texts.items()) + "}"
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"\w[\w.-]*( [\w.-]+)*", name) else quoted(name)
-
-
-def quoted(text: str) -> str:
-    """Text in quotes of Hydra's grammar."""
-    # Of backslashes it reads two as one where they end in a quotation mark.
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text) + "'"
 
 
 def setting(kind: type, default: Any, **rule: Any) -> Any:

@@ -7,7 +7,7 @@ configurations compare equal however they were written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from lossfleet.conf.engines import Engine, check_engine
 from lossfleet.conf.errors import UserError, gathering, raise_gathered
 from lossfleet.conf.evaluations import Evaluation, Keep, check_evaluation
 from lossfleet.conf.metrics import Metric
+from lossfleet.conf.named_classes import by_class, in_class_order
 from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
-from lossfleet.conf.rules import Rule, by_class, check_fields, rules, setting, show
+from lossfleet.conf.rules import Rule, check_fields, rules, setting, show
 from lossfleet.conf.searching import Constraint, Pruner, Search, check_search
 
 __all__ = [
@@ -233,7 +234,11 @@ class Config:
                 )
         class_weight = weights.get("class_weight")
         if isinstance(class_weight, tuple) and class_weight and isinstance(class_weight[0], tuple):
-            self._order_class_weight(dict(class_weight), self.data.class_names or ())
+            ordered = in_class_order(
+                "loss.class_weight", dict(class_weight), self.data.class_names or (), self.data.label
+            )
+            # A frozen dataclass can only be completed this way.
+            object.__setattr__(self, "loss", self.loss.replace(class_weight=ordered))
         elif isinstance(class_weight, tuple) and len(class_weight) != classes:
             raise UserError(
                 what=f"loss.class_weight has {len(class_weight)} numbers",
@@ -242,23 +247,6 @@ class Config:
                 hint="write loss.class_weight=balanced, or for example "
                 + by_class("loss.class_weight", dict.fromkeys(self.data.class_names or (), 1)),
             )
-
-    def _order_class_weight(self, named: dict[str, float], class_names: Sequence[str]) -> None:
-        """Class weights by name as numbers in the order of the classes."""
-        unknown = [name for name in named if name not in class_names]
-        missing = [name for name in class_names if name not in named]
-        if unknown or missing:
-            said = [f"names {', '.join(unknown)}, which {self.data.label} does not have"] if unknown else []
-            said += [f"leaves out {', '.join(missing)}"] if missing else []
-            complete = by_class("loss.class_weight", {name: named.get(name, 1.0) for name in class_names})
-            raise UserError(
-                what=f"loss.class_weight {', and '.join(said)}",
-                expected=f"a number for each class: {', '.join(class_names)}",
-                hint=f"write for example {complete}",
-            )
-        ordered = tuple(named[name] for name in class_names)
-        # A frozen dataclass can only be completed this way.
-        object.__setattr__(self, "loss", self.loss.replace(class_weight=ordered))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:

@@ -14,8 +14,9 @@ from typing import Any
 from lossfleet.conf.datasets import PACKED, TABLE_ENDINGS
 from lossfleet.conf.elsewhere import file_elsewhere
 from lossfleet.conf.errors import UserError, one_of, suggest
+from lossfleet.conf.named_classes import quoted
 from lossfleet.conf.parts import HELP, named_part, own_file, part_names, unknown_setting
-from lossfleet.conf.rules import Rule, quoted, show
+from lossfleet.conf.rules import Rule, show
 from lossfleet.conf.schema import PART_GROUPS, SECTION_FIELDS, Config
 from lossfleet.sweeps.planning.space import parse_override, unquoted
 

@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.rules import Rule, quoted, show
+from lossfleet.conf.named_classes import quoted
+from lossfleet.conf.rules import Rule, show
 from lossfleet.sweeps.planning.text import in_hydras_words
 from lossfleet.sweeps.planning.words import between, check_cast, in_our_words, mend, searched
 
@@ -191,6 +192,12 @@ def _choices(override: Override, rule: Rule, text: str) -> tuple[Value, ...]:
     values = [unquoted(value) for value in override.sweep_iterator()]
     for value in values:
         check_single(override.key_or_group, value, [rule])
+    if rule.many and all(isinstance(value, (int, float)) for value in values):
+        raise UserError(
+            what=f"'{text}' has no brackets",
+            expected="a list, or several lists to search",
+            hint=f"write '{override.key_or_group}=[{','.join(map(str, values))}]'",
+        )
     checked = [rule.check(override.key_or_group, value) for value in values]
     choices = [
         json.dumps(value, separators=(",", ":")) if rule.many and value not in rule.words else value
@@ -215,7 +222,8 @@ def check_single(key: str, value: Any, rules: Iterable[Rule]) -> None:
     """
     rules = list(rules)
     if isinstance(value, str) and all(rule.kind in (int, float) and not rule.many for rule in rules):
-        hint = between(key, value)
+        is_word = key == "loss.alpha" and value.lower() == "balanced"
+        hint = "write loss.class_weight=balanced" if is_word else between(key, value)
     elif isinstance(value, list) and not any(rule.many or rule.kind is object for rule in rules):
         hint = f"write {searched(key, list(map(str, value)))}"
         if key == "loss.alpha" and len(value) > 1:

@@ -9,7 +9,8 @@ from dataclasses import fields
 
 from lossfleet.conf.datasets import PATHS
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.rules import Rule, quoted, rules
+from lossfleet.conf.named_classes import quoted
+from lossfleet.conf.rules import Rule, rules
 from lossfleet.conf.schema import SECTIONS, Config
 from lossfleet.conf.targets import target_signature
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.sweeps.planning.text import split_at_commas
+from lossfleet.conf.named_classes import by_class
+from lossfleet.sweeps.planning.text import BY_CLASS, split_at_commas
 
 # What Hydra itself reads.
 FORMS = ("choice", "interval", "range", "tag")
@@ -57,10 +58,12 @@ def in_our_words(value: str) -> str | None:
     # Of Hyperopt and Optuna the first is a label.
     given = [each for each in split_at_commas(called[2]) if each]
     if name in CHOICE:
-        return _choice(given[1:] if len(given) == 2 and given[1][0] in "[(" else given)
+        has_label = len(given) == 2 and given[0][0] not in "[(" and given[1][0] in "[("
+        return _choice(given[1:] if has_label else given)
     options = dict(each.replace(" ", "").lower().split("=", 1) for each in given if "=" in each)
     numbers = [each for each in given if "=" not in each and each[0] not in "'\""]
-    if not options.keys() <= {"log", "step", "q", "low", "high", "num", "base"}:
+    is_known = options.keys() <= {"log", "step", "q", "low", "high", "num"}
+    if not is_known or options.get("log") not in (None, "true", "false"):
         return None
     numbers += [options[each] for each in ("low", "high", "step", "q", "num") if each in options]
     try:
@@ -112,6 +115,9 @@ def check_cast(argument: str) -> None:
 
 def mend(key: str, value: str) -> str | None:
     """The hint at what was meant by values that cannot be read, if there is one."""
+    if key in BY_CLASS:
+        example = {"yes": 10, "no": 1} if BY_CLASS[key] == 1 else {"yes": {"no": 10}, "no": {"yes": 1}}
+        return f"write for example {by_class(key, example)}"
     called = re.fullmatch(CALL, value, re.DOTALL)
     if not called:
         return enumerated(key, value)

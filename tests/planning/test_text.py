@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lossfleet.conf.datasets import TABLE
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.rules import quoted
+from lossfleet.conf.named_classes import quoted
 from lossfleet.conf.schema import choose
 from lossfleet.runners.data.loading import located
 from lossfleet.sweeps.planning.space import parse_override, unquoted

@@ -10,8 +10,10 @@ import pytest
 
 from lossfleet.conf.deciding import Decision
 from lossfleet.conf.errors import UserError, UserErrors
+from lossfleet.conf.named_classes import by_class
 from lossfleet.conf.parts import named_part
-from lossfleet.conf.rules import Rule, by_class
+from lossfleet.conf.rules import Rule
+from lossfleet.conf.schema import Config, choose
 from lossfleet.sweeps.planning.build import build_plans
 from lossfleet.sweeps.planning.compose import Composer, hydra_session
 from lossfleet.sweeps.planning.overrides import parse_arguments
@@ -67,6 +69,15 @@ def test_steps_end_at_the_last_that_is_not_beyond_the_end(low, high, step):
     np.testing.assert_allclose(dimension(f"quniform({low},{high},{step})").grid(), expected, rtol=1e-12)
 
 
+def test_lists_are_searched_as_they_stand():
+    for theirs in (
+        "grid([16],[32,8])",
+        "grid_search([[16],[32,8]])",
+        "suggest_categorical('w', [[16],[32,8]])",
+    ):
+        assert in_our_words(theirs) == "[16],[32,8]"
+
+
 def test_evenly_spaced_numbers_are_numpys():
     for word, numpys in (("linspace", np.linspace), ("geomspace", np.geomspace)):
         np.testing.assert_allclose(dimension(f"{word}(0.5,8,5)").choices, numpys(0.5, 8, 5), rtol=1e-5)
@@ -86,6 +97,7 @@ def test_evenly_spaced_numbers_are_numpys():
             "a,b",
         ),
         *("uniform(0,5,shape=3)", "linspace(0,1,1)", "geomspace(0,1,5)", "'uniform(0,5)'", "sort(1,2)"),
+        *("uniform(1,5,log=1)", "logspace(0,3,4,base=2)", "loguniform(1,5,2)"),
     ],
 )
 def test_what_has_no_equal_stays(value):
@@ -168,6 +180,8 @@ MENDED = [
      "'loss.class_weight={class_0:3,class_1:1,class_2:1}'"),
     ("strategy=focal data=wine loss.class_weight={class_0:3,class_1:-1,class_2:2}",
      "'loss.class_weight={class_0:3,class_1:1,class_2:2}'"),
+    ("strategy=focal data=wine loss.class_weight=1,2,3", "'loss.class_weight=[1,2,3]'"),
+    ("strategy=focal data=breast_cancer loss.alpha=balanced", "loss.class_weight=balanced"),
     ("decision=costs decision.costs={text:{picture:x}}", "'decision.costs={text:{picture:10}}'"),
 ]  # fmt: skip
 
@@ -249,6 +263,23 @@ def test_class_weights_are_searched_by_name(composer):
     (choices,) = [each.choices for each in plan.studies[0].space if each.name == "loss.class_weight"]
     assert choices[0] == "balanced"
     assert len(choices) == 3
+
+
+def test_yes_and_no_of_yaml_are_explained():
+    data = choose("data", "breast_cancer", class_names=["no", "yes"])
+    with pytest.raises(
+        UserError, match=r"names true, false, which .*; in YAML put no and yes in quotation marks"
+    ):
+        Config("focal", data, named_part("loss", "focal", class_weight={True: 8, False: 1}))
+    with pytest.raises(
+        UserError, match=r"there is no class true.*; in YAML put no and yes in quotation marks"
+    ):
+        Config(
+            "ce",
+            data,
+            named_part("loss", "cross_entropy"),
+            decision=Decision("costs", costs={True: {"no": 3}}),
+        )
 
 
 def test_class_weights_by_name_wait_for_the_names():
