@@ -19,7 +19,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "loss": frozenset({"logits", "labels", "class_weight", "class_counts", "class_prior", "valid"}),
     "mining": frozenset({"losses", "labels", "valid"}),
     "mixing": frozenset({"labels", "partner_labels", "class_counts", "random"}),
-    "sampler": frozenset({"features", "labels", "draws", "random", "random_state"}),
+    "sampler": frozenset({"features", "labels", "categories", "draws", "random", "random_state"}),
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),
     "metric": frozenset(
@@ -112,6 +112,11 @@ class Part:
         return self.target is not None and not self.target.startswith("lossfleet.")
 
     @property
+    def is_estimator(self) -> bool:
+        """Whether its target is a class of scikit-learn's kind: a reference, or a sampler with `fit_resample`."""
+        return self.group == "reference" or (self.group == "sampler" and self.signature.is_class)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All settings with their values."""
         return dict(self.items)
@@ -162,7 +167,7 @@ class Part:
             if name not in parameters and not signature.takes_all:
                 raise self._unknown(name, signature)
             # Estimators check their settings themselves, which may be of other kinds than their defaults.
-            is_ruled = name in parameters and self.group != "reference"
+            is_ruled = name in parameters and not self.is_estimator
             rule = parameters[name].rule if is_ruled else None
             rule = Rule(object, optional=True) if rule is None else rule
             rules[name] = replace(rule, optional=True) if name in given else rule

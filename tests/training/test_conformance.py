@@ -353,9 +353,9 @@ def test_a_sampler_draws_the_classes_as_it_says(name):
         class_counts=COUNTS,
         rarest_class=int(COUNTS.argmin()),
     )
-    _, made = training_rows(sampler, split, seed=0)
+    features, made = training_rows(sampler, split, seed=0)
     assert (len(made) > len(labels)) == makes_rows(sampler)
-    plan = index_plan(sampler, len(labels), made, seed=0, epochs=200)
+    plan = index_plan(sampler, len(labels), features, made, seed=0, epochs=200)
     assert plan.shape == (200, len(labels))
     share = np.bincount(made[plan].ravel(), minlength=CLASSES) / plan.size
     np.testing.assert_allclose(share, SAMPLERS[name], atol=0.01)
