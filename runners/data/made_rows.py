@@ -13,23 +13,21 @@ made of categories.
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Container, Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Interval
+from annotated_types import Ge
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.data.categories import Categories
+from lossfleet.runners.data.filling import Ratio, filled_up, neighbors_within, tell_once, tell_untouched
+from lossfleet.runners.environment import memory
 
-Ratio = Annotated[float, Interval(gt=0, le=1)]
 # Of all classes, by which Borderline-SMOTE tells who is near a border, as its authors have it in imbalanced-learn.
 NEIGHBORS_OF_ALL = 10
-# Of a class size, so that 0.7 of 10 rows are 7.
-ROUNDING = 1e-9
+# Of a class's rows by its rows, that SMOTE-N has at a time, as measured.
+MATRICES = 2
 
 
 def smote(
@@ -67,7 +65,7 @@ def smote(
     if not goals:
         return features, labels
     settings = {"sampling_strategy": goals, "random_state": random_state}
-    settings["k_neighbors"] = _neighbors_within(labels, goals, neighbors)
+    settings["k_neighbors"] = neighbors_within(labels, goals, neighbors)
     if categories is None:
         from imblearn.over_sampling import SMOTE
 
@@ -127,12 +125,12 @@ def borderline_smote(
     sampler = BorderlineSMOTE(
         sampling_strategy=goals,
         random_state=random_state,
-        k_neighbors=_neighbors_within(labels, goals, neighbors),
+        k_neighbors=neighbors_within(labels, goals, neighbors),
         m_neighbors=min(NEIGHBORS_OF_ALL, len(labels) - 1),
     )
     made, made_labels = sampler.fit_resample(features, labels)
-    _tell_untouched("borderline_smote", goals, sampler.in_danger_indices)
-    return _whole(made, features, categories), made_labels
+    tell_untouched("borderline_smote", goals, sampler.in_danger_indices)
+    return _whole("borderline_smote", made, features, categories), made_labels
 
 
 def adasyn(
@@ -158,7 +156,7 @@ def adasyn(
     goals = filled_up(labels, ratio)
     if not goals:
         return features, labels
-    settings = {"random_state": random_state, "n_neighbors": _neighbors_within(labels, goals, neighbors)}
+    settings = {"random_state": random_state, "n_neighbors": neighbors_within(labels, goals, neighbors)}
 
     def made(goals: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
         return ADASYN(sampling_strategy=goals, **settings).fit_resample(features, labels)
@@ -175,9 +173,9 @@ def adasyn(
         rows, made_labels = made(goals)
     except (RuntimeError, ValueError):
         possible = {label: goal for label, goal in goals.items() if not makes_none(label)}
-        _tell_untouched("adasyn", goals, possible)
+        tell_untouched("adasyn", goals, possible)
         rows, made_labels = made(possible)
-    return _whole(rows, features, categories), made_labels
+    return _whole("adasyn", rows, features, categories), made_labels
 
 
 def smote_tomek(
@@ -237,25 +235,14 @@ def smote_enn(
     return EditedNearestNeighbours(sampling_strategy="all").fit_resample(*made)
 
 
-def filled_up(labels: np.ndarray, ratio: float) -> dict[int, int]:
-    """The size that each class comes to that has less than ratio times the largest one."""
-    classes, counts = np.unique(labels, return_counts=True)
-    goal = math.ceil(ratio * counts.max() - ROUNDING)
-    return {int(label): goal for label, count in zip(classes, counts, strict=True) if count < goal}
-
-
-@cache
-def tell_once(line: str) -> None:
-    """Say a line on standard error, the first time that there is a reason to."""
-    print(line, file=sys.stderr)
-
-
 def _smote_of_categories(
     features: np.ndarray, labels: np.ndarray, categories: Categories, settings: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What SMOTE-NC, or SMOTE-N where there is no number, makes of codes; `settings` are theirs."""
     from imblearn.over_sampling import SMOTEN, SMOTENC
 
+    if not categories.numbers:
+        _check_memory(labels, settings["sampling_strategy"])
     coded = categories.coded(features)
     nominal = range(len(categories.numbers), coded.shape[1])
     sampler = SMOTENC(list(nominal), **settings) if categories.numbers else SMOTEN(**settings)
@@ -271,35 +258,22 @@ def _smote_of_categories(
     return np.concatenate([features, rows]), made_labels
 
 
-def _whole(rows: np.ndarray, features: np.ndarray, categories: Categories | None) -> np.ndarray:
-    return rows if categories is None else categories.whole(rows, like=features)
-
-
-def _neighbors_within(labels: np.ndarray, goals: Mapping[int, int], neighbors: int) -> int:
-    """How many neighbours every class that is filled up has, at most `neighbors`."""
-    counts = {label: int(np.count_nonzero(labels == label)) for label in goals}
-    rarest = min(counts, key=counts.__getitem__)
-    smallest = counts[rarest]
-    if smallest < 2:
+def _check_memory(labels: np.ndarray, goals: Iterable[int]) -> None:
+    """SMOTE-N has the distances of all rows of a class in memory, more than once."""
+    largest = max(np.count_nonzero(labels == label) for label in goals)
+    needed, there_is = MATRICES * 8 * largest**2, memory()
+    if needed > there_is:
         raise UserError(
-            what=f"SMOTE cannot interpolate within class {rarest}, which has {smallest} training row",
-            expected="at least 2 rows a class",
-            hint="write for example sampler=oversample",
+            what=f"SMOTE-N of a class of {largest:,} rows compares all of them: it takes {needed / 2**30:.0f} GB",
+            expected=f"at most {there_is / 2**30:.0f} GB, the memory that there is",
+            hint="write for example sampler=borderline_smote",
         )
-    lowered = min(neighbors, smallest - 1)
-    if lowered < neighbors:
-        tell_once(
-            f"sampler.neighbors lowered from {neighbors} to {lowered}: class {rarest} has {smallest} training rows"
-        )
-    return lowered
 
 
-def _tell_untouched(name: str, goals: Iterable[int], filled: Container[int]) -> None:
-    """Say which of the classes to be filled up were not."""
-    untouched = [str(label) for label in goals if label not in filled]
-    if untouched:
-        several = len(untouched) > 1
-        tell_once(
-            f"sampler={name} leaves class{'es' if several else ''} {', '.join(untouched)} as "
-            f"{'they are' if several else 'it is'}: too few of the rows are near those of other classes"
-        )
+def _whole(name: str, rows: np.ndarray, features: np.ndarray, categories: Categories | None) -> np.ndarray:
+    if categories is None:
+        return rows
+    tell_once(
+        f"sampler={name} makes rows between two others: each has the whole categories of the nearer one"
+    )
+    return categories.whole(rows, like=features)

@@ -17,7 +17,6 @@ once a round, or those that it makes.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,9 +24,9 @@ from annotated_types import Interval
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
-from lossfleet.conf.targets import reason_of
 from lossfleet.runners import streams
-from lossfleet.runners.data.made_rows import ROUNDING, Ratio, filled_up
+from lossfleet.runners.data.filling import ROUNDING, Ratio, filled_up
+from lossfleet.runners.data.resamplers import check_classes, resampled, selects_rows
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.streams import Stream
 
@@ -37,7 +36,7 @@ FAINT = 2.0**-30
 
 def makes_rows(sampler: Part) -> bool:
     """Whether a sampler makes rows of its own instead of drawing from the training part."""
-    return not _selects_rows(sampler) if sampler.is_estimator else "features" in sampler.inputs()
+    return not selects_rows(sampler) if sampler.is_estimator else "features" in sampler.inputs()
 
 
 def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +57,7 @@ def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray
     if not makes_rows(sampler):
         return features, labels
     if sampler.is_estimator:
-        rows, _ = _resampled(sampler, features, labels, seed)
+        rows, _ = resampled(sampler, features, labels, seed)
     else:
         rows = sampler.call(
             features=features,
@@ -76,7 +75,7 @@ def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray
         raise _wrong(
             sampler, f"the labels {np.unique(made_labels)}", f"labels in 0..{len(split.class_counts) - 1}"
         )
-    _check_classes(sampler, labels, made_labels)
+    check_classes(sampler, labels, made_labels)
     if sampler.is_estimator and split.categories is not None:
         made = split.categories.whole(made, like=features)
     return made.astype(np.float32, copy=False), made_labels.astype(np.int32, copy=False)
@@ -139,8 +138,8 @@ def index_plan(
     if makes_rows(sampler):
         plan = shuffle(labels, draws=draws, random=random)
     elif sampler.is_estimator:
-        _, selected = _resampled(sampler, features, labels, seed)
-        _check_classes(sampler, labels, labels[selected])
+        _, selected = resampled(sampler, features, labels, seed)
+        check_classes(sampler, labels, labels[selected])
         plan = _permutations(selected, draws, random)
     else:
         state = streams.random_state(Stream.RESAMPLE, seed)
@@ -245,50 +244,6 @@ def _chosen(resampler: Any, labels: np.ndarray) -> np.ndarray:
     """The rows that a resampler of imbalanced-learn keeps or repeats; it looks at the labels only."""
     resampler.fit_resample(np.zeros((len(labels), 1)), labels)
     return resampler.sample_indices_
-
-
-@cache
-def _selects_rows(sampler: Part) -> bool:
-    """Whether a sampler that is a class has `sample_indices_` after `fit_resample`, as its tags say.
-
-    Raises:
-        UserError: it has no `fit_resample`.
-    """
-    estimator = sampler.call()
-    if not hasattr(estimator, "fit_resample"):
-        raise UserError(
-            what=f"sampler={sampler.name} is a class without fit_resample ({sampler.signature.place})",
-            expected="a function, or a class of imbalanced-learn's kind",
-            hint=f"give {sampler.target} a method fit_resample(X, y), or name another _target_",
-        )
-    if not hasattr(estimator, "__sklearn_tags__"):
-        return False
-    tags = getattr(estimator.__sklearn_tags__(), "sampler_tags", None)
-    return tags is not None and tags.sample_indices
-
-
-def _resampled(sampler: Part, features: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Any, Any]:
-    """What the `fit_resample` of a sampler that is a class returns, and the rows that it selects if it does."""
-    estimator = sampler.call(random_state=streams.random_state(Stream.RESAMPLE, seed))
-    try:
-        rows = estimator.fit_resample(features, labels)
-    except Exception as error:
-        raise UserError(
-            what=f"sampler={sampler.name} fails: {reason_of(error)}",
-            expected=f"settings and data of which {sampler.target} makes or selects rows",
-            hint=f"change its settings ({sampler.signature.place}), or write for example sampler=oversample",
-        ) from error
-    return rows, getattr(estimator, "sample_indices_", None)
-
-
-def _check_classes(sampler: Part, labels: np.ndarray, resampled: np.ndarray) -> None:
-    lost = sorted(set(np.unique(labels)) - set(np.unique(resampled)))
-    if lost:
-        raise UserError(
-            what=f"sampler={sampler.name} leaves no row of class {', '.join(map(str, lost))} of {len(labels)} rows",
-            expected="rows of every class",
-            hint="write for example sampler=oversample",
-        )
 
 
 def _permutations(indices: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:

@@ -1,59 +1,26 @@
-"""Samplers that make rows: imbalanced-learn as the oracle, ratios, categories, and its classes by `_target_`."""
+"""Samplers that make rows: imbalanced-learn as the oracle, ratios, categories and weights."""
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
-import pandas as pd
 import pytest
 from imblearn.combine import SMOTEENN, SMOTETomek
-from imblearn.over_sampling import ADASYN, SMOTE, SMOTEN, SMOTENC, SVMSMOTE, BorderlineSMOTE
-from imblearn.under_sampling import NearMiss, RandomUnderSampler, TomekLinks
+from imblearn.over_sampling import ADASYN, SMOTE, SMOTEN, SMOTENC, BorderlineSMOTE
+from imblearn.under_sampling import RandomUnderSampler
+from toy_tables import split_of, table
 
-from lossfleet.conf.errors import UserError
-from lossfleet.conf.parts import Part, named_part
+from lossfleet.conf.parts import named_part
 from lossfleet.runners import streams
-from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.encoding import categories_of, encode
-from lossfleet.runners.data.made_rows import tell_once
-from lossfleet.runners.data.parts import Shares
+from lossfleet.runners.data.filling import tell_once
 from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows, weighted_rows
-from lossfleet.runners.data.splits import Split, make_split
+from lossfleet.runners.data.splits import Split
 from lossfleet.runners.prediction.columns import describe_columns, described_categories
 
-COUNTS = (101, 17, 37)
 SEED = 5
 STATE = streams.random_state(streams.Stream.RESAMPLE, SEED)
 MAKERS = ("smote", "smotenc", "borderline_smote", "adasyn", "smote_tomek", "smote_enn")
 every_maker = pytest.mark.parametrize("name", MAKERS)
-
-
-def table(kinds: str = "numbers") -> pd.DataFrame:
-    """Rows of overlapping classes, in the order of `classes`."""
-    random = np.random.default_rng(3)
-    labels = classes()
-    size = len(labels)
-    columns: dict[str, object] = {}
-    if "words" in kinds:
-        for name, words in (("colour", "abc"), ("shape", "uvxyz")):
-            usual, drawn = np.array(list(words))[labels], random.choice(list(words), size)
-            columns[name] = pd.Categorical(np.where(random.random(size) < 0.6, usual, drawn))
-    if "numbers" in kinds:
-        columns |= {name: random.normal(size=size) + labels / 2 for name in ("length", "width", "depth")}
-    if "gaps" in kinds:
-        columns["age"] = np.where(random.random(size) < 0.3, np.nan, random.normal(size=size) - labels)
-        columns["colour"] = pd.Categorical(np.where(random.random(size) < 0.2, None, columns["colour"]))
-    return pd.DataFrame(columns)
-
-
-def classes() -> np.ndarray:
-    return np.random.default_rng(2).permutation(np.repeat(np.arange(len(COUNTS)), COUNTS))
-
-
-def split_of(kinds: str = "numbers") -> Split:
-    dataset = Dataset("toy", table(kinds), classes(), ("a", "b", "c"), (), "here")
-    return make_split(dataset, Shares(0.2, 0.2), seed=0, split=0)
 
 
 def goals(counts: np.ndarray, ratio: float) -> dict[int, int]:
@@ -252,7 +219,7 @@ def test_weights_of_rows_with_categories(name):
             assert weight == pytest.approx(weights[plain.train_labels == label].mean(), rel=1e-6)
 
 
-# ---- classes that make or lack rows -------------------------------------------------------------------------------
+# ---- classes without rows to make ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["borderline_smote", "adasyn"])
@@ -273,82 +240,3 @@ def test_classes_of_equal_size_get_no_rows(name):
     labels = np.repeat([0, 1], 41).astype(np.int32)
     _, made = training_rows(named_part("sampler", name), split_like(labels), seed=SEED)
     assert (np.bincount(made) <= 41).all()
-
-
-def target(name: str, **settings: object) -> Part:
-    return Part("sampler", "theirs", f"imblearn.{name}", tuple(settings.items()))
-
-
-@pytest.mark.parametrize(
-    ("sampler", "expected"),
-    [
-        (target("under_sampling.TomekLinks"), TomekLinks()),
-        (target("under_sampling.NearMiss", version=2), NearMiss(version=2)),
-        (target("under_sampling.RandomUnderSampler"), RandomUnderSampler(random_state=STATE)),
-    ],
-)
-def test_a_class_that_selects_rows_draws_them(sampler, expected):
-    split = split_of()
-    assert not makes_rows(sampler)
-    features, labels = training_rows(sampler, split, seed=SEED)
-    assert features is split.train_features
-    plan = index_plan(sampler, split.draws, features, labels, seed=SEED, epochs=7)
-    assert plan.shape == (7, split.draws)
-    expected.fit_resample(split.train_features, split.train_labels)
-    assert set(plan.ravel()) == set(expected.sample_indices_)
-    first = plan.ravel()[: len(expected.sample_indices_)]
-    assert len(set(first)) == len(first)
-
-
-@pytest.mark.parametrize("kinds", ["numbers", "numbers words gaps"])
-def test_a_class_that_makes_rows_makes_whole_ones(kinds):
-    split = split_of(kinds)
-    sampler = target("over_sampling.SVMSMOTE", k_neighbors=4, random_state=None)
-    assert makes_rows(sampler)
-    features, labels = training_rows(sampler, split, seed=SEED)
-    stock = SVMSMOTE(k_neighbors=4, random_state=STATE)
-    expected, expected_labels = stock.fit_resample(split.train_features, split.train_labels)
-    np.testing.assert_array_equal(labels, expected_labels)
-    numbers = slice(None) if split.categories is None else [0, 1, 2]
-    np.testing.assert_array_equal(features[:, numbers], expected[:, numbers])
-    if split.categories is not None:
-        for places in split.categories.words:
-            np.testing.assert_array_equal(features[:, places].max(axis=1), 1)
-            np.testing.assert_array_equal(features[:, places].sum(axis=1), 1)
-
-
-THEIRS = """
-class NoSampler:
-    pass
-
-class Loses:
-    def __init__(self, keep=2):
-        self.keep = keep
-
-    def fit_resample(self, X, y):
-        return X[y < self.keep], y[y < self.keep]
-"""
-
-
-@pytest.mark.parametrize(
-    ("sampler", "said"),
-    [
-        (
-            ("imblearn.over_sampling.KMeansSMOTE", ("cluster_balance_threshold", 0.99)),
-            "sampler=theirs fails: ",
-        ),
-        (("imblearn.over_sampling.SMOTE", ("k_neighbors", 0)), "k_neighbors"),
-        (("their_samplers.Loses", ("keep", 1)), "leaves no row of class 1, 2"),
-        (("their_samplers.NoSampler",), "a class without fit_resample"),
-    ],
-)
-def test_a_class_that_cannot_resample_is_refused(sampler, said, tmp_path, monkeypatch):
-    (tmp_path / "their_samplers.py").write_text(THEIRS)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "their_samplers", raising=False)
-    name, *settings = sampler
-    with pytest.raises(UserError) as caught:
-        training_rows(Part("sampler", "theirs", name, tuple(settings)), split_of(), seed=SEED)
-    assert said in caught.value.what
-    if "fit_resample" not in said:
-        assert "sampler=oversample" in caught.value.hint

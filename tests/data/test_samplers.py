@@ -11,7 +11,7 @@ import pytest
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part, named_part, part_names
-from lossfleet.runners.data.made_rows import tell_once
+from lossfleet.runners.data.filling import tell_once
 from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
 from lossfleet.runners.data.splits import Split
 
