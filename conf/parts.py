@@ -184,7 +184,9 @@ class Part:
                     f"({signature.place})",
                     expected=f"a default, or {name} in {self.group}/{self.name}.yaml"
                     + (f"; {self.group} is given {', '.join(sorted(given))}" if given else ""),
-                    hint=f"write for example {name}: 1.0 into {self.group}/{self.name}.yaml",
+                    hint=f"add {name} to {self.group}/{self.name}.yaml"
+                    if self.is_estimator
+                    else f"write for example {name}: 1.0 into {self.group}/{self.name}.yaml",
                 )
 
     def replace(self, /, **settings: Any) -> Part:

@@ -1,4 +1,4 @@
-"""Samplers that are classes of imbalanced-learn, or of its kind: rows that they select are drawn, or those they make."""
+"""Samplers that are classes of imbalanced-learn, or of its kind: rows that they select are drawn, those made too."""
 
 from __future__ import annotations
 

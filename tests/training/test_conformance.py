@@ -344,6 +344,7 @@ SAMPLERS: dict[str, np.ndarray] = {
     # The classes lie apart: most neighbours of every row are of its own class.
     "borderline_smote": COUNTS / COUNTS.sum(),
     "adasyn": COUNTS / COUNTS.sum(),
+    "cleaning": COUNTS / COUNTS.sum(),
     "rarest_often": COUNTS * [1, 2, 1] / (COUNTS @ [1, 2, 1]),
 }
 
