@@ -19,7 +19,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "loss": frozenset({"logits", "labels", "class_weight", "class_counts", "class_prior", "valid"}),
     "mining": frozenset({"losses", "labels", "valid"}),
     "mixing": frozenset({"labels", "partner_labels", "class_counts", "random"}),
-    "sampler": frozenset({"features", "labels", "draws", "random", "random_state"}),
+    "sampler": frozenset({"features", "labels", "categories", "draws", "random", "random_state"}),
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),
     "metric": frozenset(
@@ -120,6 +120,11 @@ class Part:
         return self.target is not None and not self.target.startswith("lossfleet.")
 
     @property
+    def is_estimator(self) -> bool:
+        """Whether its target is a class of scikit-learn's kind: a reference, or a sampler with `fit_resample`."""
+        return self.group == "reference" or (self.group == "sampler" and self.signature.is_class)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All settings with their values."""
         return dict(self.items)
@@ -170,7 +175,7 @@ class Part:
             if name not in parameters and not signature.takes_all:
                 raise self._unknown(name, signature)
             # Estimators check their settings themselves, which may be of other kinds than their defaults.
-            is_ruled = name in parameters and self.group != "reference"
+            is_ruled = name in parameters and not self.is_estimator
             rule = parameters[name].rule if is_ruled else None
             rule = Rule(object, optional=True) if rule is None else rule
             rule = replace(rule, by_class=name in weights and rule.many)
@@ -188,7 +193,9 @@ class Part:
                     f"({signature.place})",
                     expected=f"a default, or {name} in {self.group}/{self.name}.yaml"
                     + (f"; {self.group} is given {', '.join(sorted(given))}" if given else ""),
-                    hint=f"write for example {name}: 1.0 into {self.group}/{self.name}.yaml",
+                    hint=f"add {name} to {self.group}/{self.name}.yaml"
+                    if self.is_estimator
+                    else f"write for example {name}: 1.0 into {self.group}/{self.name}.yaml",
                 )
 
     def replace(self, /, **settings: Any) -> Part:

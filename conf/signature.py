@@ -41,12 +41,16 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a target takes; `takes_all` is whether any name is accepted, as by `**options`."""
+    """What a target takes.
+
+    `takes_all` is whether any name is accepted, as by `**options`; `is_class` whether the target is a class.
+    """
 
     parameters: Mapping[str, Parameter]
     file: str | None
     line: int | None
     takes_all: bool = False
+    is_class: bool = False
 
     @property
     def place(self) -> str:
@@ -75,27 +79,28 @@ def _read_signature(target: str, path: tuple[str, ...]) -> Signature | None:
     if found is None:
         return _imported_signature(target)
     module, definition = found
-    first = 0
+    is_class = isinstance(definition, ast.ClassDef)
     if isinstance(definition, ast.ClassDef):
         methods = {each.name: each for each in definition.body if isinstance(each, ast.FunctionDef)}
         if "__init__" not in methods:
             if [_decorator(each) for each in definition.decorator_list] == ["dataclass"]:
-                return Signature(_fields(module, definition), str(module.file), definition.lineno)
+                fields = _fields(module, definition)
+                return Signature(fields, str(module.file), definition.lineno, is_class=True)
             bases = [ast.unparse(each).removeprefix("abc.") for each in definition.bases]
             if definition.decorator_list or len(bases) > 1:
                 return _imported_signature(target)
             if not bases or bases[0] in EMPTY_BASES:
-                return Signature({}, str(module.file), definition.lineno)
+                return Signature({}, str(module.file), definition.lineno, is_class=True)
             inherited = _read_signature(f"{module.name}.{bases[0]}", path)
             return inherited and replace(inherited, file=str(module.file), line=definition.lineno)
-        definition, first = methods["__init__"], 1
+        definition = methods["__init__"]
     if definition.args.kwarg is not None or definition.args.vararg is not None:
         return _imported_signature(target)
     parameters = {
         each.arg: Parameter(default is MISSING, rule_of(module.evaluate(each.annotation), default))
-        for each, default in list(_arguments(definition.args))[first:]
+        for each, default in list(_arguments(definition.args))[is_class:]
     }
-    return Signature(parameters, str(module.file), definition.lineno)
+    return Signature(parameters, str(module.file), definition.lineno, is_class=is_class)
 
 
 def _decorator(node: ast.expr) -> str:
@@ -162,7 +167,7 @@ def _imported_signature(target: str) -> Signature | None:
         file, line = inspect.getsourcefile(found), inspect.getsourcelines(found)[1]
     except (OSError, TypeError):
         file, line = None, None
-    return Signature(parameters, file, line, takes_all)
+    return Signature(parameters, file, line, takes_all, inspect.isclass(found))
 
 
 @dataclass

@@ -92,9 +92,17 @@ class Dataset:
         """What was read, line by line: the columns, all notes, and the classes in their order."""
         read = [] if self.reading is None else self.reading.lines()
         counts = self.class_counts
-        rarest = self.class_names[int(counts.argmin())]
+        rarest = f"the rarest is {self.class_names[int(counts.argmin())]}"
+        if counts.min() == counts.max():
+            rarest = "all of the same size"
+        missing = self.features.select_dtypes("number").isna().sum()
+        gaps = [f"{name} {count:,}" for name, count in missing[missing > 0].items()]
+        if gaps:
+            read.append(
+                f"missing numbers ({len(gaps)}): {shortened(gaps)}; each is the median of the training part"
+            )
         classes = [f"{name} {count:,}" for name, count in zip(self.class_names, counts, strict=True)]
-        return [*read, *self.notes, f"classes ({len(classes)}): {shortened(classes)}; the rarest is {rarest}"]
+        return [*read, *self.notes, f"classes ({len(classes)}): {shortened(classes)}; {rarest}"]
 
     def describe(self) -> dict[str, Any]:
         """What a sweep records of its data: digest, class_names, class_counts, notes and source, as JSON has it."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfleet.runners.data.categories import Categories
 from lossfleet.runners.portable.texts import text_features
 
 if TYPE_CHECKING:
@@ -76,6 +77,17 @@ def encoded_columns(dataset: Dataset) -> dict[str, tuple[int, ...]]:
     for place, name in enumerate(made):
         found[source[name]].append(place)
     return {name: tuple(places) for name, places in found.items()}
+
+
+def categories_of(features: pd.DataFrame) -> Categories | None:
+    """Which of the F features that `encode` gives are no quantities; None where all are."""
+    numbers, words, texts = _by_kind(features)
+    gaps = set(_with_gaps(features, numbers))
+    return Categories.of(
+        [name in gaps for name in numbers],
+        [len(_codes(features[name])) for name in words],
+        TEXT_FEATURES * len(texts),
+    )
 
 
 def fit_text(texts: np.ndarray) -> dict[str, Any]:

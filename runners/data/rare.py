@@ -10,6 +10,7 @@ from lossfleet.conf.errors import UserError
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.parts import Shares
 from lossfleet.runners.data.splits import small_classes
+from lossfleet.runners.tables.report import rows_of
 
 JOINED = "other"
 
@@ -46,7 +47,7 @@ def settle_rare(dataset: Dataset, how: str, shares: Shares) -> Dataset:
     if how == "drop":
         dropped = np.flatnonzero(np.isin(dataset.labels, small))
         kept = _with_classes(dataset.without(dropped), np.delete(dataset.class_names, small).tolist())
-        note = f"{len(dropped)} rows left out, of classes that are too small: {named}"
+        note = f"{rows_of(len(dropped))} left out, of classes that are too small: {named}"
         # Without them whole groups may fall otherwise.
         return settle_rare(replace(kept, notes=(*dataset.notes, note)), how, shares)
     if len(small) < 2:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.tables.report import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,8 @@ def settle_repeated(dataset: Dataset, how: str) -> Dataset:
             dataset = replace(dataset.without(repeated), repeats=tuple(repeats.tolist()))
             torn = np.delete(torn, repeated)
             notes.append(
-                f"{len(repeated)} rows left out that repeat an earlier row exactly: they would leak across splits"
+                f"{rows_of(len(repeated))} left out that repeat{'s' if len(repeated) == 1 else ''} an earlier row "
+                f"exactly: {'it' if len(repeated) == 1 else 'they'} would leak across splits"
                 + (f"; {otherwise} of them weigh otherwise than the row that stays" if otherwise else "")
             )
         elif chosen == "group":

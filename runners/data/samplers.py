@@ -8,21 +8,25 @@ compared at equal budgets. A sampler is a function of the labels and of what it 
 - random_state: an integer of the stream RESAMPLE, which chooses or makes the examples.
 
 One that names `features` returns new rows, features and labels, instead of indices; each of them is drawn once a
-round. Both streams depend on the seed alone.
+round. It may name `categories` too, the features that are no quantities. Both streams depend on the seed alone.
+
+A sampler may be a class of imbalanced-learn's kind as well, with `fit_resample`: the rows that it selects are drawn
+once a round, or those that it makes.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.runners import streams
+from lossfleet.runners.data.filling import ROUNDING, Ratio, filled_up
+from lossfleet.runners.data.resamplers import check_classes, resampled, selects_rows
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.streams import Stream
 
@@ -32,7 +36,7 @@ FAINT = 2.0**-30
 
 def makes_rows(sampler: Part) -> bool:
     """Whether a sampler makes rows of its own instead of drawing from the training part."""
-    return "features" in sampler.inputs()
+    return not selects_rows(sampler) if sampler.is_estimator else "features" in sampler.inputs()
 
 
 def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,26 +51,34 @@ def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray
         features (M, F) float32 and labels (M,) int32.
 
     Raises:
-        UserError: the sampler cannot make rows of this split, or what it makes are no rows.
+        UserError: the sampler cannot make rows of this split, or what it makes are no rows, or none of a class.
     """
+    features, labels = split.train_features, split.train_labels
     if not makes_rows(sampler):
-        return split.train_features, split.train_labels
-    rows = sampler.call(
-        features=split.train_features,
-        labels=split.train_labels,
-        random=streams.generator(Stream.PLAN, seed),
-        random_state=streams.random_state(Stream.RESAMPLE, seed),
-    )
-    columns = split.train_features.shape[1]
+        return features, labels
+    if sampler.is_estimator:
+        rows, _ = resampled(sampler, features, labels, seed)
+    else:
+        rows = sampler.call(
+            features=features,
+            labels=labels,
+            categories=split.categories,
+            random=streams.generator(Stream.PLAN, seed),
+            random_state=streams.random_state(Stream.RESAMPLE, seed),
+        )
+    columns = features.shape[1]
     shapes = [np.shape(each) for each in rows] if isinstance(rows, tuple) else [np.shape(rows)]
     if len(shapes) != 2 or shapes[1] != (shapes[0][0],) or shapes[0][1:] != (columns,) or not shapes[1][0]:
         raise _wrong(sampler, f"shapes {shapes}", f"features (M, {columns}) and labels (M,)")
-    features, labels = (np.asarray(each) for each in rows)
-    if not set(np.unique(labels)) <= set(range(len(split.class_counts))):
+    made, made_labels = (np.asarray(each) for each in rows)
+    if not set(np.unique(made_labels)) <= set(range(len(split.class_counts))):
         raise _wrong(
-            sampler, f"the labels {np.unique(labels)}", f"labels in 0..{len(split.class_counts) - 1}"
+            sampler, f"the labels {np.unique(made_labels)}", f"labels in 0..{len(split.class_counts) - 1}"
         )
-    return features.astype(np.float32, copy=False), labels.astype(np.int32, copy=False)
+    check_classes(sampler, labels, made_labels)
+    if sampler.is_estimator and split.categories is not None:
+        made = split.categories.whole(made, like=features)
+    return made.astype(np.float32, copy=False), made_labels.astype(np.int32, copy=False)
 
 
 def weighted_rows(
@@ -103,13 +115,15 @@ def weighted_rows(
     return np.ascontiguousarray(features[:, :-1]), labels, weights
 
 
-def index_plan(sampler: Part, split_n: int, labels: np.ndarray, *, seed: int, epochs: int) -> np.ndarray:
+def index_plan(
+    sampler: Part, split_n: int, features: np.ndarray, labels: np.ndarray, *, seed: int, epochs: int
+) -> np.ndarray:
     """The examples to draw, epoch by epoch.
 
     Args:
         sampler: of the group `sampler`.
         split_n: draws an epoch, the size of the training part.
-        labels: (M,) int, the labels that `training_rows` returned.
+        features, labels: (M, F) and (M,) int, the rows that `training_rows` returned.
         seed: integer of at least 0.
         epochs: at least 1.
 
@@ -117,12 +131,16 @@ def index_plan(sampler: Part, split_n: int, labels: np.ndarray, *, seed: int, ep
         (epochs, split_n) int32, indices into `training_rows`.
 
     Raises:
-        UserError: the sampler does not return so many indices.
+        UserError: the sampler does not return so many indices, or selects no row of a class.
     """
     draws = epochs * split_n
     random = streams.generator(Stream.PLAN, seed)
     if makes_rows(sampler):
         plan = shuffle(labels, draws=draws, random=random)
+    elif sampler.is_estimator:
+        _, selected = resampled(sampler, features, labels, seed)
+        check_classes(sampler, labels, labels[selected])
+        plan = _permutations(selected, draws, random)
     else:
         state = streams.random_state(Stream.RESAMPLE, seed)
         plan = np.asarray(sampler.call(labels=labels, draws=draws, random=random, random_state=state))
@@ -150,41 +168,54 @@ def shuffle(labels: np.ndarray, *, draws: int, random: np.random.Generator) -> n
 
 
 def oversample(
-    labels: np.ndarray, *, draws: int, random: np.random.Generator, random_state: int
+    labels: np.ndarray, *, draws: int, random: np.random.Generator, random_state: int, ratio: Ratio = 1.0
 ) -> np.ndarray:
-    """Every class drawn equally often; the rare ones repeat.
+    """Every class drawn at least ratio times as often as the largest; the rare ones repeat.
 
     Args:
         labels: (N,) int.
         draws: the number of indices to return.
         random: orders the draws.
         random_state: decides which examples repeat, once for all epochs.
+        ratio: in (0, 1], 1 for classes that are drawn equally often.
 
     Returns:
         (draws,) indices.
     """
     from imblearn.over_sampling import RandomOverSampler
 
-    return _permutations(_chosen(RandomOverSampler(random_state=random_state), labels), draws, random)
+    goals = filled_up(labels, ratio)
+    sampler = RandomOverSampler(sampling_strategy=goals, random_state=random_state)
+    return _permutations(_chosen(sampler, labels), draws, random)
 
 
 def undersample(
-    labels: np.ndarray, *, draws: int, random: np.random.Generator, random_state: int
+    labels: np.ndarray, *, draws: int, random: np.random.Generator, random_state: int, ratio: Ratio = 1.0
 ) -> np.ndarray:
-    """Every class drawn equally often from as many examples as the rarest class has.
+    """At most 1 / ratio times as many examples of every class as the rarest has, all of them drawn equally often.
 
     Args:
         labels: (N,) int.
         draws: the number of indices to return.
         random: orders the draws.
         random_state: decides which examples are used, once for all epochs.
+        ratio: in (0, 1], 1 for classes that are drawn equally often.
 
     Returns:
         (draws,) indices.
     """
     from imblearn.under_sampling import RandomUnderSampler
 
-    return _permutations(_chosen(RandomUnderSampler(random_state=random_state), labels), draws, random)
+    classes, counts = np.unique(labels, return_counts=True)
+    most = int(counts.min() / ratio + ROUNDING)
+    # The rarest class is not asked for: it stays.
+    goals = {
+        int(label): min(int(count), most)
+        for place, (label, count) in enumerate(zip(classes, counts, strict=True))
+        if place != counts.argmin()
+    }
+    sampler = RandomUnderSampler(sampling_strategy=goals, random_state=random_state)
+    return _permutations(_chosen(sampler, labels), draws, random)
 
 
 def class_balanced(
@@ -207,48 +238,6 @@ def class_balanced(
     """  # noqa: E501
     weight = np.bincount(labels)[labels] ** -exponent
     return random.choice(len(labels), size=draws, p=weight / weight.sum())
-
-
-def smote(
-    features: np.ndarray, labels: np.ndarray, *, random_state: int, neighbors: Annotated[int, Ge(1)] = 5
-) -> tuple[np.ndarray, np.ndarray]:
-    """Synthetic examples of the rare classes between nearest neighbours.
-
-    Adds to each class, up to the size of the largest, points between its examples and their k nearest neighbours of
-    the class, k = min(neighbors, smallest class - 1); a lowered k is told by a warning.
-
-    Args:
-        features: (N, F).
-        labels: (N,) int.
-        random_state: decides where the points lie.
-        neighbors: at least 1.
-
-    Returns:
-        features (M, F) and labels (M,), the examples first; M is C times the largest class.
-
-    Raises:
-        UserError: a class has a single example.
-
-    Reference: Chawla et al. 2002, arXiv 1106.1813.
-    """
-    from imblearn.over_sampling import SMOTE
-
-    counts = np.bincount(labels)
-    rarest, smallest = int(counts.argmin()), int(counts.min())
-    if smallest < 2:
-        raise UserError(
-            what=f"sampler=smote cannot interpolate within class {rarest}, which has {smallest} training row",
-            expected="at least 2 rows a class",
-            hint="write for example sampler=oversample",
-        )
-    lowered = min(neighbors, smallest - 1)
-    if lowered < neighbors:
-        warnings.warn(
-            f"sampler.neighbors lowered from {neighbors} to {lowered}: "
-            f"class {rarest} has {smallest} training rows",
-            stacklevel=4,
-        )
-    return SMOTE(k_neighbors=lowered, random_state=random_state).fit_resample(features, labels)
 
 
 def _chosen(resampler: Any, labels: np.ndarray) -> np.ndarray:

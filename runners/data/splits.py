@@ -10,7 +10,8 @@ import numpy as np
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.data.builtin import TEST, TRAINING, VALIDATION, Dataset
-from lossfleet.runners.data.encoding import encode
+from lossfleet.runners.data.categories import Categories
+from lossfleet.runners.data.encoding import categories_of, encode
 from lossfleet.runners.data.parts import (
     LEAST_OF_A_CLASS,
     PART_NAMES,
@@ -34,7 +35,7 @@ class Split:
     draws and rarest_class are the same for all splits of a data set, so that replicates stack: an epoch draws as many
     examples as the training part has, or has about, where whole groups go into a part. test_rows: those of the data
     set that the test part has, (n,) int64. pool_rows: how many rows all test parts are drawn from, None for the whole
-    data set. image_shape: that of the data set.
+    data set. image_shape: that of the data set. categories: the features that are no quantities, None for none.
     """
 
     train_features: np.ndarray
@@ -52,6 +53,7 @@ class Split:
     validation_weights: np.ndarray | None = None
     test_weights: np.ndarray | None = None
     image_shape: tuple[int, int, int] | None = None
+    categories: Categories | None = None
 
     @property
     def weighted_counts(self) -> np.ndarray:
@@ -122,6 +124,7 @@ def make_split(
         validation_weights=weights_of(dataset, parts[VALIDATION]),
         test_weights=weights_of(dataset, parts[TEST]),
         image_shape=dataset.image_shape,
+        categories=categories_of(dataset.features),
     )
 
 

@@ -80,7 +80,9 @@ def weighed(dataset: Dataset, column: str) -> Dataset:
     nothing = np.flatnonzero(weights == 0)
     notes = []
     if nothing.size:
-        notes.append(f"{len(nothing)} of {len(dataset.labels)} rows left out that weigh 0")
+        notes.append(
+            f"{len(nothing)} of {len(dataset.labels)} rows left out that weigh{'s' if len(nothing) == 1 else ''} 0"
+        )
         dataset, weights = dataset.without(nothing), np.delete(weights, nothing)
         for name, count in zip(dataset.class_names, dataset.class_counts, strict=True):
             if not count:

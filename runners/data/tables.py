@@ -302,7 +302,8 @@ def _labelled(dataset: Dataset, target: str) -> Dataset:
     unlabelled = np.flatnonzero(dataset.labels < 0)
     if not unlabelled.size:
         return dataset
-    note = f"{len(unlabelled)} of {len(dataset.labels)} rows left out that have no {target}"
+    verb = "has" if len(unlabelled) == 1 else "have"
+    note = f"{len(unlabelled)} of {len(dataset.labels)} rows left out that {verb} no {target}"
     dataset = dataset.without(unlabelled)
     return replace(dataset, notes=(*dataset.notes, note))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfleet.runners.data.encoding import fit_text
+from lossfleet.runners.data.categories import Categories
+from lossfleet.runners.data.encoding import TEXT_FEATURES, fit_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +26,18 @@ def describe_columns(features: pd.DataFrame) -> list[dict[str, Any]]:
         there are, `words`, in alphabetical order; text has what `fit_text` says of it.
     """
     return [_described(str(name), cells) for name, cells in features.items()]
+
+
+def described_categories(columns: Sequence[Mapping[str, Any]]) -> Categories | None:
+    """Which of the features that a model's columns give are no quantities; None where all are."""
+    of_kind = {
+        kind: [each for each in columns if each["kind"] == kind] for kind in ("number", "words", "text")
+    }
+    return Categories.of(
+        [each["has_gaps"] for each in of_kind["number"]],
+        [len(each["words"]) + each["has_gaps"] for each in of_kind["words"]],
+        TEXT_FEATURES * len(of_kind["text"]),
+    )
 
 
 def _described(name: str, cells: pd.Series) -> dict[str, Any]:

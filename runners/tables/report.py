@@ -35,6 +35,11 @@ class Reading:
         return [first, *(f"{kind} ({len(names)}): {shortened(names)}" for kind, names in named.items())]
 
 
+def rows_of(count: int) -> str:
+    """So many rows, or one row."""
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
 def shortened(names: Sequence[str]) -> str:
     """The names, or the first and the last ones of many."""
     if len(names) <= NAMES_SHOWN:

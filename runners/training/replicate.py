@@ -216,10 +216,14 @@ def drawn_plan(config: Config, split: Split, rows: Rows, *, seed: int) -> np.nda
     plans = []
     if first:
         shuffle = named_part("sampler", "shuffle")
-        plans.append(index_plan(shuffle, split.draws, split.train_labels, seed=seed, epochs=first))
+        plans.append(
+            index_plan(
+                shuffle, split.draws, split.train_features, split.train_labels, seed=seed, epochs=first
+            )
+        )
     if first < epochs:
-        labels = rows.labels[offset:]
-        plan = index_plan(config.sampler, split.draws, labels, seed=seed, epochs=epochs - first)
+        features, labels = rows.features[offset:], rows.labels[offset:]
+        plan = index_plan(config.sampler, split.draws, features, labels, seed=seed, epochs=epochs - first)
         plans.append(plan + np.int32(offset))
     return np.concatenate(plans)
 

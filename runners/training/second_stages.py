@@ -224,7 +224,7 @@ def second_replicate(
         config=config,
         rows=rows,
         rows_key=(rows,),
-        plan=index_plan(config.sampler, draws, rows.labels, seed=seed, epochs=epochs),
+        plan=index_plan(config.sampler, draws, rows.features, rows.labels, seed=seed, epochs=epochs),
         layers=tuple(layers),
         initial=tuple(initial_parameters(layers, inputs, seed=seed)),
     )

@@ -108,8 +108,8 @@ def _try_metrics(config: Config) -> None:
 def _try_sampler(sampler: Part, split: Split, seed: int) -> None:
     from lossfleet.runners.data.samplers import index_plan, weighted_rows
 
-    _, labels, _ = weighted_rows(sampler, split, seed=seed)
-    index_plan(sampler, split.draws, labels, seed=seed, epochs=1)
+    features, labels, _ = weighted_rows(sampler, split, seed=seed)
+    index_plan(sampler, split.draws, features, labels, seed=seed, epochs=1)
 
 
 def _try_schedule(schedule: Part) -> None:

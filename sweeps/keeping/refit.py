@@ -13,10 +13,11 @@ import numpy as np
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.categories import Categories
 from lossfleet.runners.data.samplers import makes_rows
 from lossfleet.runners.data.splits import Split, long_tail_counts, weights_of
 from lossfleet.runners.portable.model import Encoder
-from lossfleet.runners.prediction.columns import describe_columns
+from lossfleet.runners.prediction.columns import describe_columns, described_categories
 from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.tables.reading import MISSING
 from lossfleet.runners.training.replicate import Replicate, drawn_plan, drawn_rows, make_replicate
@@ -70,7 +71,9 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
     chosen = training_rows_of_all(dataset, config.data.long_tail)
     table = dataset.features.iloc[chosen].reset_index(drop=True)
     columns = describe_columns(table)
-    split = whole_split(Encoder(columns, MISSING).features(table), dataset, chosen)
+    split = whole_split(
+        Encoder(columns, MISSING).features(table), dataset, chosen, described_categories(columns)
+    )
     seeds = list(range(FIRST_SEED, FIRST_SEED + members))
     replicates = [whole_replicate(config, split, seed) for seed in seeds]
     kinds = portable_kinds(config, replicates[0])
@@ -134,13 +137,16 @@ def training_rows_of_all(dataset: Dataset, long_tail: float | None) -> np.ndarra
     return np.sort(np.concatenate(rows))
 
 
-def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Split:
+def whole_split(
+    features: np.ndarray, dataset: Dataset, rows: np.ndarray, categories: Categories | None = None
+) -> Split:
     """A split whose training part is everything; of the other parts nothing is left.
 
     Args:
         features: (n, F) float32, encoded.
         dataset: has the labels, and perhaps weights.
         rows: (n,), where the features come from.
+        categories: the features that are no quantities.
     """
     labels = dataset.labels[rows].astype(np.int32)
     counts = np.bincount(labels, minlength=len(dataset.class_names))
@@ -157,6 +163,7 @@ def whole_split(features: np.ndarray, dataset: Dataset, rows: np.ndarray) -> Spl
         draws=len(labels),
         train_weights=weights_of(dataset, rows),
         image_shape=dataset.image_shape,
+        categories=categories,
     )
 
 

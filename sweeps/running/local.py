@@ -261,7 +261,7 @@ class LocalEngine:
             )
         page_rows = train_rows
         if any(may_make_rows(study) for study in studies):
-            page_rows = train_rows + len(split.class_counts) * largest_class
+            page_rows = 2 * train_rows + len(split.class_counts) * largest_class
         pages = number_of_pages(
             shape,
             slots=slots,

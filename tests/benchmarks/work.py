@@ -59,7 +59,8 @@ def rows_of(config: Config, seed: int, number: int) -> Rows:
     """What a replicate of lossfleet's sees with this seed and split."""
     split = factory(config.data).split(seed, number)
     features, labels = made_rows(config.data, config.sampler, seed, number)
-    plan = index_plan(config.sampler, len(split.train_labels), labels, seed=seed, epochs=config.budget.epochs)
+    draws, epochs = len(split.train_labels), config.budget.epochs
+    plan = index_plan(config.sampler, draws, features, labels, seed=seed, epochs=epochs)
     return Rows(features, labels, plan, split)
 
 

@@ -74,7 +74,7 @@ def test_any_cell_trains_and_repeats_exactly(tmp_path):
 def test_every_kind_of_part_at_once(tmp_path):
     arguments = (
         "data=moons",
-        "sampler=rarest_often",
+        "sampler=rarest_often,cleaning",
         "search.metric=error_cost",
         "schedule=halving",
         "model=leaky",

@@ -33,7 +33,7 @@ def test_the_page_has_every_strategy():
 
 def test_commands_of_the_page_compose():
     commands = re.findall(r"`lossfleet sweep ([^`]+)`", PAGE)
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         assert main(["sweep", *shlex.split(command), "--print-config"]) == 0
 

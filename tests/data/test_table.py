@@ -203,9 +203,23 @@ def test_repeated_rows_are_left_out_once_and_told(path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert told[0] == f"churn.csv: {len(again)} rows; commas, UTF-8"
     assert told[1:3] == ["  numbers (3): age, spend, zip", "  categories (2): plan (3), member (2)"]
-    assert told[3:5] == [f"  {note}" for note in read.notes]
-    assert re.fullmatch(r"  classes \(2\): stay \d+, leave \d+; the rarest is leave", told[5])
-    assert len(told) == 6
+    missing = read.features["age"].isna().sum()
+    assert missing > 0
+    assert told[3] == f"  missing numbers (1): age {missing}; each is the median of the training part"
+    assert told[4:6] == [f"  {note}" for note in read.notes]
+    assert re.fullmatch(r"  classes \(2\): stay \d+, leave \d+; the rarest is leave", told[6])
+    assert len(told) == 7
+
+
+def test_one_row_is_told_in_the_singular_and_no_class_of_several_equal_ones_as_the_rarest(tmp_path):
+    table = pd.DataFrame({"x": np.arange(40) / 8, "y": ["a", "b"] * 20})
+    table = pd.concat([table, table.iloc[:1], pd.DataFrame({"x": [9.5], "y": [None]})])
+    read = open_dataset(data(write(table, tmp_path / "equal.csv"), target="y"))
+    assert read.notes[:2] == (
+        "1 of 42 rows left out that has no y",
+        "1 row left out that repeats an earlier row exactly: it would leak across splits",
+    )
+    assert read.lines()[-1] == "classes (2): a 20, b 20; all of the same size"
 
 
 def test_empty_and_dropped_columns_are_left_out(tmp_path):

@@ -186,7 +186,10 @@ def weighted_split(weights: np.ndarray | None) -> Split:
     return Split(features, labels, *nothing, counts, 1, 78, train_weights=weights)
 
 
-@pytest.mark.parametrize("name", ["shuffle", "oversample", "smote"])
+@pytest.mark.parametrize(
+    "name",
+    ["shuffle", "oversample", "smote", "smotenc", "borderline_smote", "adasyn", "smote_tomek", "smote_enn"],
+)
 def test_samplers_keep_the_weights_and_smote_interpolates_them(name):
     sampler = named_part("sampler", name)
     plain = weighted_split(None)

@@ -338,6 +338,13 @@ SAMPLERS: dict[str, np.ndarray] = {
     "undersample": np.full(CLASSES, 1 / CLASSES),
     "class_balanced": np.full(CLASSES, 1 / CLASSES),
     "smote": np.full(CLASSES, 1 / CLASSES),
+    "smotenc": np.full(CLASSES, 1 / CLASSES),
+    "smote_tomek": np.full(CLASSES, 1 / CLASSES),
+    "smote_enn": np.full(CLASSES, 1 / CLASSES),
+    # The classes lie apart: most neighbours of every row are of its own class.
+    "borderline_smote": COUNTS / COUNTS.sum(),
+    "adasyn": COUNTS / COUNTS.sum(),
+    "cleaning": COUNTS / COUNTS.sum(),
     "rarest_often": COUNTS * [1, 2, 1] / (COUNTS @ [1, 2, 1]),
 }
 
@@ -347,15 +354,17 @@ def test_a_sampler_draws_the_classes_as_it_says(name):
     assert name in SAMPLERS, f"sampler={name} has no definition here"
     sampler = part("sampler", name)
     labels = np.repeat(np.arange(CLASSES), COUNTS).astype(np.int32)
+    random = np.random.default_rng(0)
     split = SimpleNamespace(
-        train_features=np.random.default_rng(0).normal(size=(len(labels), 2)).astype(np.float32),
+        train_features=(random.normal(size=(len(labels), 2)) + 100 * labels[:, None]).astype(np.float32),
         train_labels=labels,
+        categories=None,
         class_counts=COUNTS,
         rarest_class=int(COUNTS.argmin()),
     )
-    _, made = training_rows(sampler, split, seed=0)
-    assert (len(made) > len(labels)) == makes_rows(sampler)
-    plan = index_plan(sampler, len(labels), made, seed=0, epochs=200)
+    features, made = training_rows(sampler, split, seed=0)
+    assert (made is not labels) == makes_rows(sampler)
+    plan = index_plan(sampler, len(labels), features, made, seed=0, epochs=200)
     assert plan.shape == (200, len(labels))
     share = np.bincount(made[plan].ravel(), minlength=CLASSES) / plan.size
     np.testing.assert_allclose(share, SAMPLERS[name], atol=0.01)
