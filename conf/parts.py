@@ -35,6 +35,8 @@ SECTION_SETTINGS = ("class_names", "warmup_rungs", "direction", "by_class")
 POSITIONAL = {"loss": 2}
 # A loss that takes `class_weight` has the settings of this too: how class weights follow from class counts.
 CLASS_WEIGHTS = "lossfleet.losses.weights.class_weights"
+# Settings that a target was given later, at the value of before, which is not stored: sweeps keep their names.
+LATER: dict[str, dict[str, Any]] = {"lossfleet.runners.optimizers.schedules.constant": {"warmup": 0.0}}
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,15 @@ class Part:
         target, name = settings.pop("_target_"), settings.pop("name", None)
         if target is not None and not isinstance(target, str):
             raise bad_target(group, show(target), "which is no name")
+        settings = LATER.get(target or "", {}) | settings
         name = str(name or (target or "none").rpartition(".")[2])
         return cls(group, name, target, tuple(settings.items()))
 
     def to_dict(self) -> dict[str, Any]:
         """The part as plain values, ready for YAML or JSON."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in self.items}
+        usual = LATER.get(self.target or "", {})
+        kept = {name: value for name, value in self.items if name not in usual or value != usual[name]}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
         return {"name": self.name, "_target_": self.target} | plain
 
     def __getitem__(self, name: str) -> Any:

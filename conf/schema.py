@@ -146,7 +146,8 @@ class Tracking:
 class Config:
     """Everything that one training run depends on, and the raw search space around it.
 
-    `defer` is the share of the epochs before classes are weighted and examples resampled.
+    `defer` is the share of the epochs before classes are weighted and examples resampled. A gradient whose norm over
+    all parameters is above `clip_norm` is made so long; None leaves it.
     `members` is how many networks are trained side by side, on an equal part of the draws each, as one model that
     averages their probabilities.
     `references` are estimators of scikit-learn's kind that a sweep sets its strategies beside.
@@ -165,6 +166,7 @@ class Config:
     optimizer: Part = part_field("optimizer", "adamw")
     schedule: Part = part_field("schedule", "constant")
     batch_size: int = setting(int, 64, at_least=1)
+    clip_norm: float | None = setting(float, None, above=0, example="1")
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
     pruner: Pruner = field(default_factory=lambda: choose("pruner", "median"))
@@ -276,7 +278,12 @@ PART_GROUPS = tuple(each.name for each in fields(Config) if "group" in each.meta
 
 
 # Values that are left out of plain dicts: what came later leaves the names of earlier sweeps as they were.
-UNSAID = {"rare": "refuse", "members": 1, "second_stage": {"name": "none", "_target_": None}}
+UNSAID = {
+    "rare": "refuse",
+    "members": 1,
+    "second_stage": {"name": "none", "_target_": None},
+    "clip_norm": None,
+}
 
 
 # The sections that hold a part of a group, with the settings of their own.

@@ -82,6 +82,7 @@ class Fleet(Slots):
         self._class_weight = np.zeros((slots, shape.classes), np.float32)
         self._learning_rates: list[np.ndarray] = [np.zeros((1, shape.steps))] * slots
         self._weight_decay = np.zeros(slots)
+        self._clip_norm = np.ones((slots, 1), np.float32)
         self._entering: dict[int, Replicate] = {}
         self._compiled: set[tuple[object, ...]] = set()
 
@@ -100,6 +101,7 @@ class Fleet(Slots):
         self._give(slot, replicate, 0)
         self._learning_rates[slot] = learning_rates(replicate)
         self._weight_decay[slot] = replicate.config.optimizer["weight_decay"]
+        self._clip_norm[slot] = replicate.config.clip_norm or 1.0
         self._entering[slot] = replicate
 
     def _give(self, slot: int, replicate: Replicate, epoch: int) -> None:
@@ -140,6 +142,7 @@ class Fleet(Slots):
             to_tensor(self._numbers),
             to_tensor(self._given),
             to_tensor(self._coefficients()),
+            to_tensor(self._clip_norm),
             *map(to_tensor, mixing),
         )
         occupied = np.array([occupant is not None for occupant in self.occupants])
