@@ -55,13 +55,15 @@ class Budget:
     Replicate r of a trial trains on seed `search_seeds[r]` and split r; final replicate r on seed
     `final_seeds[r]` and split 1000 + r. No seed serves both, so the final evaluation is fresh.
     A study asks for no further trial once it has `trials`, has searched for `seconds`, or has not improved
-    for `patience` finished trials; trials under way then end as usual.
+    for `patience` finished trials; trials under way then end as usual. With `checkpoint=best` a replicate is what it
+    was at the rung at which the searched metric of its validation part was best, else what it is in the end.
     """
 
     trials: int = setting(int, 40, at_least=1)
     replicates: int = setting(int, 3, at_least=1)
     epochs: int = setting(int, 30, at_least=1)
     rungs: int = setting(int, 10, at_least=1)
+    checkpoint: str = setting(str, "last", choices=("last", "best"))
     final_replicates: int = setting(int, 10, at_least=1)
     seconds: float | None = setting(float, None, above=0, example="600")
     patience: int | None = setting(int, None, at_least=1, example="20")
@@ -283,6 +285,7 @@ UNSAID = {
     "members": 1,
     "second_stage": {"name": "none", "_target_": None},
     "clip_norm": None,
+    "checkpoint": "last",
 }
 
 

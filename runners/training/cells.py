@@ -135,6 +135,7 @@ class Cells(Slots):
         self._epoch: CellEpoch | None = None
         self._run: Any = None
         self._states: dict[int, list[np.ndarray]] = {}
+        self._remembered: dict[int, list[np.ndarray]] = {}
         self._rates: dict[int, np.ndarray] = {}
 
     def has_room(self, key: Key) -> bool:
@@ -160,6 +161,7 @@ class Cells(Slots):
         """See Slots."""
         self.occupants[slot] = None
         self._states.pop(slot, None)
+        self._remembered.pop(slot, None)
 
     def train_epoch(self) -> np.ndarray:
         """See Slots."""
@@ -190,6 +192,15 @@ class Cells(Slots):
                 logits[slot, :, first : first + piece.shape[1]] = piece
         cell.set_train(True)
         return logits
+
+    def remember(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        # An epoch puts other arrays in their place.
+        self._remembered |= {slot: self._states[slot] for slot in slots}
+
+    def recall(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        self._states |= {slot: self._remembered[slot] for slot in slots}
 
     def _all_parameters(self) -> list[Parameter]:
         """The cell's parameters, those of running statistics too, and the moments."""
