@@ -70,7 +70,6 @@ FILES = {
         **dict.fromkeys(("asl",), "asymmetric"),
         **dict.fromkeys(("ros", "upsample", "upsampling", "random_oversampler"), "oversample"),
         **dict.fromkeys(("rus", "downsample", "downsampling", "random_undersampler"), "undersample"),
-        **dict.fromkeys(("adasyn", "borderline_smote"), "smote"),
         **dict.fromkeys(("decoupling", "decoupled", "classifier_retraining"), "crt"),
         **dict.fromkeys(("tau_normalized", "tau_normalization"), "tau_norm"),
         **dict.fromkeys(("bagging", "easy_ensemble", "balanced_bagging"), "under_bagging"),
@@ -89,7 +88,6 @@ FILES = {
         **dict.fromkeys(("none", "random", "natural"), "shuffle"),
         **dict.fromkeys(("ros", "upsample", "over"), "oversample"),
         **dict.fromkeys(("rus", "downsample", "under"), "undersample"),
-        **dict.fromkeys(("adasyn", "borderline_smote"), "smote"),
         **dict.fromkeys(("balanced", "weighted"), "class_balanced"),
     },
     "model": {
@@ -101,7 +99,7 @@ FILES = {
         ),
         **dict.fromkeys(("random_forest", "rf"), "references=[balanced_random_forest]"),
     },
-    "optimizer": dict.fromkeys(("adam",), "adamw") | dict.fromkeys(("momentum", "nesterov"), "sgd"),
+    "optimizer": dict.fromkeys(("momentum", "nesterov"), "sgd"),
     "search": {
         **dict.fromkeys(("bayes", "bayesian", "bayesian_optimization", "bo", "optuna", "hyperopt"), "tpe"),
         **dict.fromkeys(("asha", "hyperband"), "pruner=hyperband"),

@@ -37,6 +37,8 @@ HELP = "'lossfleet sweep --help'"
 POSITIONAL = {"loss": 2}
 # A loss that takes `class_weight` has the settings of this too: how class weights follow from class counts.
 CLASS_WEIGHTS = "lossfleet.losses.weights.class_weights"
+# Settings that a target was given later, at the value of before, which is not stored: sweeps keep their names.
+LATER: dict[str, dict[str, Any]] = {"lossfleet.runners.optimizers.schedules.constant": {"warmup": 0.0}}
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,17 @@ class Part:
         target, name = settings.pop("_target_"), settings.pop("name", None)
         if target is not None and not isinstance(target, str):
             raise bad_target(group, show(target), "which is no name")
+        settings = LATER.get(target or "", {}) | settings
         name = str(name or (target or "none").rpartition(".")[2])
         return cls(group, name, target, tuple(settings.items()))
 
     def to_dict(self) -> dict[str, Any]:
         """The part as plain values, ready for YAML or JSON."""
-        return {"name": self.name, "_target_": self.target} | {
-            name: _plain(value) for name, value in self.items
+        usual = LATER.get(self.target or "", {})
+        plain = {
+            name: _plain(value) for name, value in self.items if name not in usual or value != usual[name]
         }
+        return {"name": self.name, "_target_": self.target} | plain
 
     def __getitem__(self, name: str) -> Any:
         return dict(self.items)[name]

@@ -56,13 +56,15 @@ class Budget:
     Replicate r of a trial trains on seed `search_seeds[r]` and split r; final replicate r on seed
     `final_seeds[r]` and split 1000 + r. No seed serves both, so the final evaluation is fresh.
     A study asks for no further trial once it has `trials`, has searched for `seconds`, or has not improved
-    for `patience` finished trials; trials under way then end as usual.
+    for `patience` finished trials; trials under way then end as usual. With `checkpoint=best` a replicate is what it
+    was at the rung at which the searched metric of its validation part was best, else what it is in the end.
     """
 
     trials: int = setting(int, 40, at_least=1)
     replicates: int = setting(int, 3, at_least=1)
     epochs: int = setting(int, 30, at_least=1)
     rungs: int = setting(int, 10, at_least=1)
+    checkpoint: str = setting(str, "last", choices=("last", "best"))
     final_replicates: int = setting(int, 10, at_least=1)
     seconds: float | None = setting(float, None, above=0, example="600")
     patience: int | None = setting(int, None, at_least=1, example="20")
@@ -147,7 +149,8 @@ class Tracking:
 class Config:
     """Everything that one training run depends on, and the raw search space around it.
 
-    `defer` is the share of the epochs before classes are weighted and examples resampled.
+    `defer` is the share of the epochs before classes are weighted and examples resampled. A gradient whose norm over
+    all parameters is above `clip_norm` is made so long; None leaves it.
     `members` is how many networks are trained side by side, on an equal part of the draws each, as one model that
     averages their probabilities.
     `references` are estimators of scikit-learn's kind that a sweep sets its strategies beside.
@@ -166,6 +169,7 @@ class Config:
     optimizer: Part = part_field("optimizer", "adamw")
     schedule: Part = part_field("schedule", "constant")
     batch_size: int = setting(int, 64, at_least=1)
+    clip_norm: float | None = setting(float, None, above=0, example="1")
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
     pruner: Pruner = field(default_factory=lambda: choose("pruner", "median"))
@@ -284,7 +288,13 @@ PART_GROUPS = tuple(each.name for each in fields(Config) if "group" in each.meta
 
 
 # Values that are left out of plain dicts: what came later leaves the names of earlier sweeps as they were.
-UNSAID = {"rare": "refuse", "members": 1, "second_stage": {"name": "none", "_target_": None}}
+UNSAID = {
+    "rare": "refuse",
+    "members": 1,
+    "second_stage": {"name": "none", "_target_": None},
+    "clip_norm": None,
+    "checkpoint": "last",
+}
 
 
 # The sections that hold a part of a group, with the settings of their own.

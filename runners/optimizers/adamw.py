@@ -42,8 +42,8 @@ class AdamW(Optimizer):
         r = sqrt((1 - beta2^t) / (1 - beta2)), step_size = lr r (1 - beta1) / (1 - beta1^t) and
         shifted_epsilon = epsilon r. In float32 1 - beta2^t would lose four digits at the first steps.
         """
-        root = np.sqrt(_sum_of_powers(self.beta2, step))
-        step_size = learning_rate * root / _sum_of_powers(self.beta1, step)
+        root = np.sqrt(sum_of_powers(self.beta2, step))
+        step_size = learning_rate * root / sum_of_powers(self.beta1, step)
         return step_size, self.epsilon * root, learning_rate * weight_decay
 
     def update(
@@ -74,6 +74,6 @@ class AdamW(Optimizer):
         )
 
 
-def _sum_of_powers(beta: float, count: np.ndarray) -> np.ndarray:
+def sum_of_powers(beta: float, count: np.ndarray) -> np.ndarray:
     """1 + beta + ... + beta^(count - 1) = (1 - beta^count) / (1 - beta)."""
     return np.expm1(count * np.log(beta)) / (beta - 1) if beta > 0 else np.ones(count.shape)

@@ -19,7 +19,7 @@ from lossfleet.runners.models.dropout import dropout_seeds
 from lossfleet.runners.models.stacked import to_tensor
 from lossfleet.runners.training.fleet import EVALUATED_ROWS
 from lossfleet.runners.training.fusion import compiling
-from lossfleet.runners.training.graphs import StackedObjective, at_step, unstack
+from lossfleet.runners.training.graphs import StackedObjective, at_step, clipping_factor, unstack
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, learning_rates, mixture, seeds_of_dropouts
 from lossfleet.runners.training.shape import CellShape
@@ -34,7 +34,7 @@ class CellEpoch(nn.Cell):
         super().__init__()
         self.cell = cell
         self.steps = shape.steps
-        self.mixes = shape.mixes
+        self.mixes, self.clips = shape.mixes, shape.clips
         self.objective = StackedObjective(shape.objective, 1, shape.batch_size)
         self.update = shape.optimizer.update
         self.weights = ParameterTuple(cell.trainable_params())
@@ -73,6 +73,7 @@ class CellEpoch(nn.Cell):
         numbers: Tensor,
         given: Tensor,
         coefficients: Tensor,
+        clip_norm: Tensor,
         seeds: Tensor,
         *mixing: Tensor,
     ) -> Tensor:
@@ -81,7 +82,8 @@ class CellEpoch(nn.Cell):
         Args:
             step: int32 0; a Tensor, so that the loop is compiled as a loop.
             features: the training rows (rows, F).
-            plan: (S, B) int32; labels, shares: (S, 1, B); numbers, given, coefficients: as in TrainEpoch.
+            plan: (S, B) int32; labels, shares: (S, 1, B).
+            numbers, given, coefficients, clip_norm: as in TrainEpoch.
             seeds: (S, D) int32, of the dropouts.
             mixing: where examples are mixed (S, B) int32, (S, 1, B) int32, (S, 1, B) and (S, B), as in TrainEpoch.
         """
@@ -99,6 +101,8 @@ class CellEpoch(nn.Cell):
             loss, gradients = ms.value_and_grad(self.loss, None, self.weights)(
                 examples, labels[step], numbers, given, shares[step], of_partners, share_of_partners
             )
+            if self.clips:
+                gradients = clipped(gradients, clip_norm)
             of_step = at_step(coefficients, step)
             for index in range(len(self.weights)):
                 weight = self.weights[index]
@@ -131,6 +135,7 @@ class Cells(Slots):
         self._epoch: CellEpoch | None = None
         self._run: Any = None
         self._states: dict[int, list[np.ndarray]] = {}
+        self._remembered: dict[int, list[np.ndarray]] = {}
         self._rates: dict[int, np.ndarray] = {}
 
     def has_room(self, key: Key) -> bool:
@@ -156,6 +161,7 @@ class Cells(Slots):
         """See Slots."""
         self.occupants[slot] = None
         self._states.pop(slot, None)
+        self._remembered.pop(slot, None)
 
     def train_epoch(self) -> np.ndarray:
         """See Slots."""
@@ -186,6 +192,15 @@ class Cells(Slots):
                 logits[slot, :, first : first + piece.shape[1]] = piece
         cell.set_train(True)
         return logits
+
+    def remember(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        # An epoch puts other arrays in their place.
+        self._remembered |= {slot: self._states[slot] for slot in slots}
+
+    def recall(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        self._states |= {slot: self._remembered[slot] for slot in slots}
 
     def _all_parameters(self) -> list[Parameter]:
         """The cell's parameters, those of running statistics too, and the moments."""
@@ -265,10 +280,23 @@ class Cells(Slots):
             to_tensor(numbers[:, None]),
             to_tensor(given[:, None]),
             to_tensor(shape.optimizer.packed(self._rates[slot][epoch][:, None], decay, step)),
+            to_tensor(np.full((1, 1), config.clip_norm or 1.0, np.float32)),
             # One column at least: a graph takes no empty array.
             to_tensor(seeds_of_dropouts(replicate, epoch, max(1, dropouts))),
             *map(to_tensor, mixing),
         )
+
+
+def clipped(gradients: tuple[Tensor, ...], clip_norm: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of all parameters, together no longer than `clip_norm` (1, 1)."""
+    square = ops.zeros_like(clip_norm)
+    for index in range(len(gradients)):
+        square = square + (gradients[index] * gradients[index]).sum()
+    factor = clipping_factor(square, clip_norm)
+    found: tuple[Tensor, ...] = ()
+    for index in range(len(gradients)):
+        found += (gradients[index] * factor,)
+    return found
 
 
 def _zeros_like(parameters: ParameterTuple, prefix: str) -> ParameterTuple:

@@ -96,6 +96,14 @@ class Ensembles(Slots):
             logits[slot] = mean_of_members(by_slot[slot], axis=0)
         return logits
 
+    def remember(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        self.single.remember([own for slot in slots for own in self._own(slot)])
+
+    def recall(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        self.single.recall([own for slot in slots for own in self._own(slot)])
+
     def networks(self, slot: int) -> list[list[Parameters]]:
         """See Slots."""
         return [network for own in self._own(slot) for network in self.single.networks(own)]

@@ -82,7 +82,9 @@ class Fleet(Slots):
         self._class_weight = np.zeros((slots, shape.classes), np.float32)
         self._learning_rates: list[np.ndarray] = [np.zeros((1, shape.steps))] * slots
         self._weight_decay = np.zeros(slots)
+        self._clip_norm = np.ones((slots, 1), np.float32)
         self._entering: dict[int, Replicate] = {}
+        self._remembered: dict[int, np.ndarray] = {}
         self._compiled: set[tuple[object, ...]] = set()
 
     def has_room(self, key: Key) -> bool:
@@ -100,6 +102,7 @@ class Fleet(Slots):
         self._give(slot, replicate, 0)
         self._learning_rates[slot] = learning_rates(replicate)
         self._weight_decay[slot] = replicate.config.optimizer["weight_decay"]
+        self._clip_norm[slot] = replicate.config.clip_norm or 1.0
         self._entering[slot] = replicate
 
     def _give(self, slot: int, replicate: Replicate, epoch: int) -> None:
@@ -114,6 +117,7 @@ class Fleet(Slots):
         """See Slots."""
         self.occupants[slot] = None
         self._entering.pop(slot, None)
+        self._remembered.pop(slot, None)
         self._weight_decay[slot] = 0.0
 
     def train_epoch(self) -> np.ndarray:
@@ -140,6 +144,7 @@ class Fleet(Slots):
             to_tensor(self._numbers),
             to_tensor(self._given),
             to_tensor(self._coefficients()),
+            to_tensor(self._clip_norm),
             *map(to_tensor, mixing),
         )
         occupied = np.array([occupant is not None for occupant in self.occupants])
@@ -176,6 +181,18 @@ class Fleet(Slots):
             for columns in np.split(table, table.shape[1] // at_once, axis=1)
         ]
         return np.concatenate(logits, axis=2)[:, :, :count]
+
+    def remember(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        parameters = self._state[0].asnumpy()
+        self._remembered |= {slot: parameters[slot].copy() for slot in slots}
+
+    def recall(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        parameters = self._state[0].asnumpy().copy()
+        for slot in slots:
+            parameters[slot] = self._remembered[slot]
+        self._state[0] = to_tensor(parameters)
 
     def networks(self, slot: int) -> list[list[Parameters]]:
         """See Slots."""

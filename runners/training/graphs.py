@@ -28,6 +28,11 @@ def at_step(coefficients: tuple[Tensor, ...], step: Tensor) -> tuple[Tensor, ...
     return found
 
 
+def clipping_factor(square: Tensor, clip_norm: Tensor) -> Tensor:
+    """What makes a gradient that is longer than `clip_norm` so long, and 1 for others, from the square of its norm."""
+    return clip_norm / ops.maximum(ops.sqrt(square), clip_norm)
+
+
 class StackedObjective(nn.Cell):
     """What each example of K members adds to its member's loss, (K, B)."""
 
@@ -96,13 +101,14 @@ class TrainEpoch(nn.Cell):
     def __init__(self, shape: FleetShape, model: StackedModel, slots: int) -> None:
         super().__init__()
         self.steps = shape.steps
-        self.mixes = shape.mixes
+        self.mixes, self.clips = shape.mixes, shape.clips
         self.model = model
         self.objective = StackedObjective(shape.objective, slots, shape.batch_size)
         self.update = shape.optimizer.update
         self.column = Tensor(np.ones((slots, shape.batch_size, 1), np.float32))
         self.trainable = Tensor(trainable(shape.layers, shape.features)[None])
         self.product = ops.BatchMatMul()
+        self.product_with_row = ops.MatMul(transpose_b=True)
 
     def losses(
         self,
@@ -142,6 +148,7 @@ class TrainEpoch(nn.Cell):
         numbers: Tensor,
         given: Tensor,
         coefficients: Tensor,
+        clip_norm: Tensor,
         *mixing: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The parameters and moments after the epoch and each slot's mean training loss (K, 1, 1).
@@ -157,6 +164,7 @@ class TrainEpoch(nn.Cell):
             masks: (S, K, rows, B) for dropout, else anything.
             numbers: (H, K, B), given: (D, K, C), as StackedObjective has them.
             coefficients: (N, S, K, 1), from the optimizer.
+            clip_norm: (K, 1), the longest gradient that each member takes; where none is clipped anything.
             mixing: where examples are mixed plan, labels and shares of their partners, and (S, K, B), the share that
                 an example's own features keep.
         """
@@ -185,6 +193,10 @@ class TrainEpoch(nn.Cell):
                 share_of_partners,
                 sensitivity,
             )
+            if self.clips:
+                # What is not trained has no part in the norm.
+                square = self.product_with_row(gradient * gradient, self.trainable)
+                gradient = gradient * clipping_factor(square, clip_norm)
             parameters, first_moment, second_moment = self.update(
                 parameters,
                 first_moment,

@@ -31,6 +31,7 @@ class Shape:
     mixes: bool
     members: int
     second_stage: SecondStage | None
+    clips: bool
 
     @property
     def steps(self) -> int:
@@ -74,6 +75,7 @@ def shape_of(
         "mixes": config.mixing.target is not None,
         "members": config.members,
         "second_stage": second_stage_of(config),
+        "clips": config.clip_norm is not None,
     }
     objective = Objective.of(config.loss, config.mining, stacked=True, weighs=weighs)
     # Each member has its own learning rate and decay, as data.

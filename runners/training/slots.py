@@ -50,6 +50,14 @@ class Slots(ABC):
             shuffled: the features that are shuffled, see `features`.
         """
 
+    @abstractmethod
+    def remember(self, slots: Collection[int]) -> None:
+        """Keep what slots that are taken have trained so far, in the place of what was kept before."""
+
+    @abstractmethod
+    def recall(self, slots: Collection[int]) -> None:
+        """Put what was kept back into slots, which train no further."""
+
     def networks(self, slot: int) -> list[list[Parameters]]:
         """The networks in a slot that is taken, each the parameters of its layers in their stock forms.
 

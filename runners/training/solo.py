@@ -163,6 +163,8 @@ def _train(replicate: Replicate, cell: nn.Cell) -> Iterator[Progress]:
             for seed, value in zip(seeds, seeds_of_epoch[step], strict=True):
                 ops.assign(seed, Tensor(value, ms.int32))
             loss, gradients = value_and_gradient(*_batch(replicate, rows, mixed, step), *masks)
+            if replicate.config.clip_norm is not None:
+                gradients = ops.clip_by_global_norm(gradients, replicate.config.clip_norm)
             optimizer(gradients)
             losses.append(float(loss.asnumpy()))
         progress.training_loss.append(float(np.mean(losses)))

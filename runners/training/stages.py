@@ -54,6 +54,14 @@ class RescaledSlots(Slots):
             logits[slot] /= rescaling_of(self._occupant(slot)).divisors(network[-1])[:, None]
         return logits
 
+    def remember(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        self.plain.remember(slots)
+
+    def recall(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        self.plain.recall(slots)
+
     def networks(self, slot: int) -> list[list[Parameters]]:
         """See Slots."""
         (network,) = self.plain.networks(slot)
@@ -73,6 +81,9 @@ class TwoStages(Slots):
         self.second = second
         # What the first stage made of the replicates that are in their second.
         self._networks: dict[int, list[Parameters]] = {}
+        # Of either stage.
+        self._remembered: dict[int, list[Parameters]] = {}
+        self._recalled: dict[int, list[Parameters]] = {}
 
     def has_room(self, key: Key) -> bool:
         """See Slots."""
@@ -90,7 +101,8 @@ class TwoStages(Slots):
     def leave(self, slot: int) -> None:
         """See Slots."""
         (self.second if slot in self._networks else self.first).leave(slot)
-        self._networks.pop(slot, None)
+        for kept in (self._networks, self._remembered, self._recalled):
+            kept.pop(slot, None)
         self.occupants[slot] = None
 
     def train_epoch(self) -> np.ndarray:
@@ -127,7 +139,7 @@ class TwoStages(Slots):
         rows = max(len(self.features(slot, part)) for slot in asked)
         classes = self._occupant(asked[0]).classes
         logits = np.zeros((self.slots, classes, rows), np.float32)
-        in_first = [slot for slot in asked if slot not in self._networks]
+        in_first = [slot for slot in asked if slot not in self._networks and slot not in self._recalled]
         if in_first:
             found = self.first.logits(part, in_first, shuffled)
             logits[in_first, :, : found.shape[2]] = found[in_first]
@@ -139,8 +151,20 @@ class TwoStages(Slots):
             logits[slot, :, : len(found)] = found.T
         return logits
 
+    def remember(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        for slot in slots:
+            (network,) = self.networks(slot)
+            self._remembered[slot] = [tuple(map(np.copy, arrays)) for arrays in network]
+
+    def recall(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        self._recalled |= {slot: self._remembered[slot] for slot in slots}
+
     def networks(self, slot: int) -> list[list[Parameters]]:
         """See Slots."""
+        if slot in self._recalled:
+            return [self._recalled[slot]]
         if slot not in self._networks:
             return self.first.networks(slot)
         (trained,) = self.second.networks(slot)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lossfleet.conf.metrics import of_class
+import math
+
+from lossfleet.conf.metrics import of_class, sign_of
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.loading import tell_notes, tell_small_classes
 from lossfleet.runners.metrics.classification import classification_metrics
@@ -28,22 +30,32 @@ def run_training(config: Config) -> None:
     tell_small_classes(factory.dataset, split)
     print(f"{config.strategy} on {config.data.label}, seed {config.seed}, split {TRAIN_SPLIT}")
     print(f"{'epoch':>10}  {'train_loss':>23}  " + "  ".join(f"{name:>23}" for name in PRINTED))
+    search, takes_best = config.search, config.budget.checkpoint == "best"
+    best, best_epoch = -math.inf, 0
     for epoch, progress in enumerate(train_solo(replicate), start=1):
         if epoch not in config.budget.rung_epochs():
             continue
-        _print_row(
-            str(epoch),
-            progress.training_loss[-1],
-            classification_metrics(
-                progress.logits(split.validation_features),
-                split.validation_labels,
-                split.validation_weights,
-                rarest_class=split.rarest_class,
-                names=PRINTED,
-            ),
+        metrics = classification_metrics(
+            progress.logits(split.validation_features),
+            split.validation_labels,
+            split.validation_weights,
+            rarest_class=split.rarest_class,
+            names=tuple(dict.fromkeys((*PRINTED, search.metric))),
+            users=search.users_metrics,
+            class_names=factory.dataset.class_names,
         )
+        _print_row(str(epoch), progress.training_loss[-1], metrics)
+        value = sign_of(search.metric) * float(metrics[search.metric])
+        if takes_best and (best_epoch == 0 or value > best):
+            # NaN is never best.
+            best, best_epoch = -math.inf if math.isnan(value) else value, epoch
+            test_logits = progress.logits(split.test_features)
+    if takes_best:
+        print(f"tested as it was at epoch {best_epoch}, where {search.metric} is best")
+    else:
+        test_logits = progress.logits(split.test_features)
     metrics = classification_metrics(
-        progress.logits(split.test_features),
+        test_logits,
         split.test_labels,
         split.test_weights,
         rarest_class=split.rarest_class,

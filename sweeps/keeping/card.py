@@ -51,7 +51,7 @@ def model_card(description: Mapping[str, Any]) -> str:
             f"A classifier of rows into {len(description['classes'])} classes, kept by lossfleet "
             f"{description['lossfleet']} from the sweep {made['sweep']}: the best configuration of "
             f"{made['strategy']} (trial {made['trial']}), trained again on {sum(description['class_counts'])} rows "
-            f"with {members} seeds. Its logits are the mean of theirs.{_networks(description)}",
+            f"with {members} seeds. Its logits are the mean of theirs.{_epochs(description)}{_networks(description)}",
             "",
             "## Verdict of the sweep",
             "",
@@ -123,6 +123,16 @@ def _score(metric: str, expected: Mapping[str, Mapping[str, float | None]]) -> s
 def _column(column: Mapping[str, Any]) -> str:
     kind = "a number" if column["kind"] == "number" else f"one of {len(column['words'])} categories"
     return f"`{column['name']}` ({kind}{', may be missing' if column['has_gaps'] else ''})"
+
+
+def _epochs(description: Mapping[str, Any]) -> str:
+    if "epochs" not in description:
+        return ""
+    planned = description["made"]["config"]["budget"]["epochs"]
+    return (
+        f" They were trained for {description['epochs']} of {planned} epochs, the median of those at which the final "
+        "replicates were best on their validation parts."
+    )
 
 
 def _networks(description: Mapping[str, Any]) -> str:

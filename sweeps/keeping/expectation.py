@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,12 @@ def interval_within_scale(metric: str, score: Mapping[str, float | None]) -> tup
 def is_expected(name: str) -> bool:
     """Whether a metric says what to expect: a score on the test part, not a count."""
     return name.startswith("test_") and not name.startswith("test_confusion") and not name.endswith("_rows")
+
+
+def typical_epochs(replicates: Sequence[ReplicateRecord]) -> int | None:
+    """The median of the epochs at which replicates were best, the lower of two; None where the last one counts."""
+    best = [each.metrics["best_epoch"] for each in replicates if "best_epoch" in each.metrics]
+    return int(median_low(best)) if best else None
 
 
 def typical_temperature(replicates: Sequence[ReplicateRecord]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from lossfleet.runners.tables.reading import Settings
 from lossfleet.sweeps.keeping.card import model_card
 from lossfleet.sweeps.keeping.expectation import (
     expected_scores,
+    typical_epochs,
     typical_exponent,
     typical_rule,
     typical_temperature,
@@ -132,7 +134,14 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
     import pandas as pd
 
     config = Config.from_dict(final.config)
-    trained = refit(config, dataset, members=order.members)
+    epochs = typical_epochs(replicates)
+    if epochs is not None:
+        print(
+            f"{strategy} is trained on all rows for {epochs} of {config.budget.epochs} epochs, the median of those at "
+            "which its final replicates were best",
+            file=sys.stderr,
+        )
+    trained = refit(config, dataset, members=order.members, epochs=epochs)
     rarest_class = int(trained.class_counts.argmin())
     reading = dataset.reading
     specs = {} if reading is None else reading.specs
@@ -154,6 +163,7 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
         **typical_rule(config.decision, replicates, dataset.class_names, rarest_class),
         "expected": expected_scores(replicates),
         "asked_members": order.members,
+        **({} if epochs is None else {"epochs": epochs}),
         "made": _made(final, replicates, records) | {"seeds": trained.seeds, "verdict": order.verdict},
         "data": {**dataset.describe(), "name": dataset.name},
     }

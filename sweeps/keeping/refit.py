@@ -51,13 +51,14 @@ class Refit:
     prior: np.ndarray
 
 
-def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
+def refit(config: Config, dataset: Dataset, *, members: int, epochs: int | None = None) -> Refit:
     """Train a configuration on all rows of its data, thinned where `data.long_tail` thins training parts.
 
     Args:
         config: of one trial.
         dataset: of the configuration.
         members: K of at least 1, trained together.
+        epochs: after so many of those of the configuration it ends; None for all of them.
 
     Raises:
         UserError: the model is not made of layers that NumPy can compute.
@@ -97,7 +98,7 @@ def refit(config: Config, dataset: Dataset, *, members: int) -> Refit:
     )
     for slot, replicate in enumerate(replicates):
         fleet.enter(slot, replicate)
-    for _ in range(config.budget.epochs):
+    for _ in range(epochs or config.budget.epochs):
         losses = fleet.train_epoch()
     networks = [fleet.networks(slot) for slot in range(members)]
     finite = np.isfinite(losses) & [_is_finite(each) for each in networks]

@@ -20,6 +20,9 @@ from lossfleet.sweeps.planning.words import in_our_words
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
+# Those that belong to no part.
+HYPERPARAMETERS = ("batch_size", "clip_norm")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -146,7 +149,7 @@ def sort_overrides(composer: Composer, overrides: Mapping[str, Override]) -> Req
     request = Request((), {}, {}, {}, {})
     strategies: list[str] = []
     for key, override in overrides.items():
-        is_hyperparameter = key == "batch_size" or key.split(".")[0] in PART_GROUPS
+        is_hyperparameter = key in HYPERPARAMETERS or key.split(".")[0] in PART_GROUPS
         if key == "strategy":
             strategies = [str(option) for option in options(composer, override)]
         elif override.is_sweep_override() and is_hyperparameter:

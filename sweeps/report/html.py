@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lossfleet.sweeps.comparison.frame import Comparison
     from lossfleet.sweeps.report.figures.page import Table
 
-SETTINGS = ("budget.", "search.", "pruner.", "data.", "model.", "batch_size")
+SETTINGS = ("budget.", "search.", "pruner.", "data.", "model.", "batch_size", "clip_norm")
 CHOSEN = "best hyperparameters"
 PAIR_HEADER = ["ahead", "behind", "by", "95 % interval", "effect", "p", "p (Holm)", "P(equal)", "finding"]
 METHOD = (

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from lossfleet.conf.metrics import sign_of
 from lossfleet.conf.schema import Config
 from lossfleet.runners.records import ReplicateRecord, TrialRecord
 
@@ -107,6 +108,17 @@ class Job:
         """The searched metric of each replicate that has reached a rung."""
         curves = [dict(replicate.curves.get(self.metric, ())) for replicate in self.replicates]
         return [curve[epoch] for curve in curves if epoch in curve]
+
+    def takes_best(self, replicate: ReplicateState) -> bool:
+        """Whether a replicate counts as it was at its best rung; one that has diverged does not."""
+        return self.config.budget.checkpoint == "best" and replicate.failure is None
+
+    def best_epoch(self, replicate: ReplicateState) -> int:
+        """The rung at which a replicate's searched metric was best so far, the first of several; NaN is none."""
+        sign = sign_of(self.config.search.metric)
+        epochs, values = zip(*replicate.curves[self.metric], strict=True)
+        found: int = epochs[int(np.argmax(np.nan_to_num(sign * np.array(values), nan=-np.inf)))]
+        return found
 
     @property
     def metric(self) -> str:

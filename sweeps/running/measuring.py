@@ -33,7 +33,9 @@ def measure(
     """Metrics on the validation parts: the searched ones at every rung, those of `trial_metrics` at the last epoch.
 
     A final evaluation has all at its last epoch, and is measured on the test part too, then only. What has diverged is
-    measured as if all of its logits were 0, or not at all, as `evaluation.diverged` says.
+    measured as if all of its logits were 0, or not at all, as `evaluation.diverged` says. With
+    `budget.checkpoint=best` a replicate at its last epoch is measured as it was at its best rung, as far as it has not
+    diverged.
 
     Args:
         fleet: in whose slots the replicates are.
@@ -52,10 +54,14 @@ def measure(
     last = {slot: job.has_ended(run) for slot, (job, run) in at_rung.items()}
     logits = fleet.logits("validation")
     logits[diverged] = 0
-    for at_end in (False, True):
-        for slots in _of_equal_size(fleet, [slot for slot in at_rung if last[slot] == at_end]):
+    chosen = {slot: (job, run) for slot, (job, run) in at_rung.items() if job.takes_best(run)}
+    rungs = [slot for slot in at_rung if slot in chosen or not last[slot]]
+    for at_end, measured in ((False, rungs), (True, [slot for slot in at_rung if last[slot]])):
+        for slots in _of_equal_size(fleet, measured):
             splits = [fleet.split(slot) for slot in slots]
             _validate(logits[slots], splits, [at_rung[slot] for slot in slots], class_names, at_end)
+        if not at_end:
+            _keep_best(fleet, chosen, logits)
     final = [slot for slot in at_rung if last[slot] and at_rung[slot][0].stage == "final"]
     if final:
         test_logits = fleet.logits("test")
@@ -70,6 +76,11 @@ def measure(
     for slot, (_, run) in at_rung.items():
         if run.failure is None:
             run.measure({"train_loss": float(losses[slot])}, rung=True)
+    for slot, (job, run) in chosen.items():
+        if last[slot]:
+            epoch = job.best_epoch(run)
+            of_best = {"best_epoch": epoch, "train_loss": dict(run.curves["train_loss"])[epoch]}
+            run.measure(of_best, rung=False)
 
 
 def rung_metrics(config: Config) -> tuple[str, ...]:
@@ -89,6 +100,24 @@ def trial_metrics(config: Config, class_names: Sequence[str]) -> tuple[str, ...]
         for name in metric_names(class_names, search.users_metrics)
         if split_class(name)[1] is None or split_class(name)[0] in OF_EACH_CLASS or name in searched
     )
+
+
+def _keep_best(fleet: Slots, chosen: Mapping[int, Member], logits: np.ndarray) -> None:
+    """Remember replicates that are at their best rung, and recall it where others are at their last epoch.
+
+    Args:
+        fleet: in whose slots the replicates are.
+        chosen: those that count as they were at their best rung, by slot.
+        logits: (K, C, N) on the validation parts; those of the slots that are recalled become what they were.
+    """
+    at_best = {slot: job.best_epoch(run) == run.epochs for slot, (job, run) in chosen.items()}
+    if any(at_best.values()):
+        fleet.remember([slot for slot in chosen if at_best[slot]])
+    passed = [slot for slot, (job, run) in chosen.items() if job.has_ended(run) and not at_best[slot]]
+    if passed:
+        fleet.recall(passed)
+        found = fleet.logits("validation", passed)
+        logits[passed, :, : found.shape[2]] = found[passed]
 
 
 def _of_equal_size(fleet: Slots, slots: Sequence[int]) -> list[list[int]]:
@@ -131,7 +160,8 @@ def _validate(
         class_names=class_names,
     )
     for index, (job, run) in enumerate(members):
-        curves = rung_metrics(job.config)
+        # Its curve has the last rung already, and what is measured at the end may be an earlier one.
+        curves = () if at_end and job.takes_best(run) else rung_metrics(job.config)
         for name in names[job.stage]:
             run.measure({f"validation_{name}": float(metrics[name][index])}, rung=name in curves)
 

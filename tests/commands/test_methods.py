@@ -23,7 +23,8 @@ TINY = (
 
 
 def strategies() -> list[str]:
-    rows = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")]
+    table, *_ = PAGE.split("**Late weights.**")
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
 
 
@@ -31,9 +32,14 @@ def test_the_page_has_every_strategy():
     assert sorted(strategies()) == list(part_names("strategy"))
 
 
+def test_the_page_has_every_optimizer_and_schedule():
+    for name in (*part_names("optimizer"), *part_names("schedule")):
+        assert f"`{name}`" in PAGE
+
+
 def test_commands_of_the_page_compose():
     commands = re.findall(r"`lossfleet sweep ([^`]+)`", PAGE)
-    assert len(commands) == 7
+    assert len(commands) == 9
     for command in commands:
         assert main(["sweep", *shlex.split(command), "--print-config"]) == 0
 

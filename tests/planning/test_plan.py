@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import part_names
 from lossfleet.conf.schema import Config, choose
+from lossfleet.runners.records import flatten
 from lossfleet.sweeps.planning.build import build_config
 from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper, split_overrides
 from lossfleet.sweeps.planning.plan import Plan, Study, remarks_ahead, total_trials, trial_config
@@ -204,6 +205,28 @@ def test_schedules_and_optimizers_are_searched_like_the_rest():
     trial = trial_config(found, {"schedule": "cosine", "schedule.warmup": 0.1, "optimizer.lr": 0.05})
     assert trial.schedule == choose("schedule", "cosine", warmup=0.1)
     assert trial.optimizer == choose("optimizer", "sgd", lr=0.05)
+
+
+def test_the_length_of_a_gradient_is_fixed_or_searched_whatever_the_optimizer():
+    found = study("strategy=ce", "clip_norm=tag(log,interval(0.1,10))", "optimizer=adam,sgd")
+    assert texts(found)["clip_norm"] == "tag(log,interval(0.1,10.0))"
+    assert trial_config(found, {"clip_norm": 0.5, "optimizer": "sgd"}).clip_norm == 0.5
+    assert training("clip_norm=2").clip_norm == 2.0
+    with pytest.raises(UserError, match=r"clip_norm is 0; expected a number above 0, or null"):
+        plans("clip_norm=0")
+
+
+@pytest.mark.parametrize(
+    ("key", "usual", "other"), [("clip_norm", "null", "1"), ("schedule.warmup", "0.0", "0.1")]
+)
+def test_a_setting_that_came_later_leaves_the_names_of_sweeps(key, usual, other):
+    """Stored is what was there before, and read again it is complete."""
+    as_before, set_now = plan("strategy=ce", f"{key}={usual}"), plan("strategy=ce", f"{key}={other}")
+    assert as_before.sweep == plan("strategy=ce").sweep != set_now.sweep
+    for each, is_stored in ((as_before, False), (set_now, True)):
+        (found,) = each.studies
+        assert (key in flatten(found.config.to_dict())) == is_stored
+        assert Config.from_dict(found.config.to_dict()) == found.config
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,12 @@ MEMBERS = {
     "layer normalisation": config(model=cell_of("Mixed", norm="layer")),
     "batch normalisation": config(model=cell_of("Mixed", norm="batch"), batch_size=53),
     "dropout": config(model=cell_of("Mixed", rate=0.3)),
-    "mixup and late weights": config(
-        focal(1.0, tau=0.5), model=PLAIN, mixing=named_part("mixing", "mixup", alpha=1.0), defer=0.5
+    "mixup, late weights and clipped": config(
+        focal(1.0, tau=0.5),
+        model=PLAIN,
+        mixing=named_part("mixing", "mixup", alpha=1.0),
+        defer=0.5,
+        clip_norm=0.3,
     ),
 }
 

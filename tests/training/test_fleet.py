@@ -49,6 +49,8 @@ def sgd(**settings: float) -> Part:
 SMOOTHED = named_part("loss", "focal", gamma=1.5, tau=0.5, label_smoothing=0.1)
 MIXUP = named_part("mixing", "mixup", alpha=0.5)
 COSINE = named_part("schedule", "cosine", warmup=0.25)
+ADAM = named_part("optimizer", "adam", lr=1e-2, weight_decay=1e-1)
+STEPS = named_part("schedule", "step", gamma=0.3, milestones=(0.4, 0.7), warmup=0.2)
 TUMOURS = "breast_cancer"
 
 # A new strategy, model or sampler is one row: it must train in a fleet as it does alone.
@@ -96,6 +98,10 @@ MEMBERS = {
     "sgd with momentum": config(focal(1.0), optimizer=sgd(momentum=0.8)),
     "sgd with nesterov": config(focal(1.0), optimizer=sgd(momentum=0.8, nesterov=True)),
     "cosine with warm-up": config(focal(1.0), schedule=COSINE),
+    "adam in steps with warm-up, clipped": config(optimizer=ADAM, schedule=STEPS, clip_norm=0.6),
+    "adam in one cycle, clipped at another norm": config(
+        focal(1.0), optimizer=ADAM, schedule=named_part("schedule", "one_cycle"), clip_norm=0.15
+    ),
     "batch larger than the data": config(batch_size=113),
 }
 

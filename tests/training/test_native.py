@@ -76,7 +76,7 @@ def epoch_inputs(
         random.permutation(ROWS).astype(np.int32),
         random.random((2, ROWS)).astype(np.float32),
         np.array([ROWS, kind, 1, mixes], np.int32),
-        np.array([gamma, epsilon, smoothing, share, 0, 0], np.float32),
+        np.array([gamma, epsilon, smoothing, share, 0, 0, 0], np.float32),
         np.array([[1], [0]], np.float32),
     ]
 
@@ -329,7 +329,7 @@ WRONG = {
     "image": (0, told(6, FEATURES, 7, 1, 7, 1, 3, 1), "layer 0 does not fit the one before it"),
     "batch": (13, np.array([0, 0, 1, 0], np.int32), "a batch of 0"),
     "mining": (13, np.array([ROWS, 3, 1, 0], np.int32), "an unknown mining"),
-    "optimizer": (13, np.array([ROWS, 0, 3, 0], np.int32), "an unknown optimizer"),
+    "optimizer": (13, np.array([ROWS, 0, 4, 0], np.int32), "an unknown optimizer"),
     "mining of mixed examples": (13, np.array([ROWS, 1, 1, 1], np.int32), "mining of mixed examples"),
     "fewer weights": (9, np.ones(ROWS - 1, np.float32), "argument 9 has shape"),
     "adjustment": (10, np.ones((2, CLASSES), np.float32), "argument 10 has shape"),

@@ -12,9 +12,10 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from lossfleet.conf.parts import named_part, part_names
 from lossfleet.runners.models.stacked import to_tensor
+from lossfleet.runners.optimizers.adam import Adam
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.optimizer import Optimizer
-from lossfleet.runners.optimizers.schedules import constant, cosine
+from lossfleet.runners.optimizers.schedules import constant, cosine, one_cycle, step_decay
 from lossfleet.runners.optimizers.sgd import SGD
 
 MEMBERS, SIZE, STEPS = 3, 19, 29
@@ -35,6 +36,14 @@ def adamw(optimizer: AdamW, x, gradient, state, lr, decay, time) -> np.ndarray:
     return (1 - lr * decay) * x - lr * m_hat / (np.sqrt(v_hat) + optimizer.epsilon)
 
 
+def adam(optimizer: Adam, x, gradient, state, lr, decay, time) -> np.ndarray:
+    gradient = gradient + decay * x
+    state["m"] = optimizer.beta1 * state["m"] + (1 - optimizer.beta1) * gradient
+    state["v"] = optimizer.beta2 * state["v"] + (1 - optimizer.beta2) * gradient**2
+    correction = np.sqrt(1 - optimizer.beta2**time) / (1 - optimizer.beta1**time)
+    return x - lr * correction * state["m"] / (np.sqrt(state["v"]) + optimizer.epsilon)
+
+
 def sgd(optimizer: SGD, x, gradient, state, lr, decay, time) -> np.ndarray:
     gradient = gradient + decay * x
     state["m"] = optimizer.momentum * state["m"] + gradient
@@ -45,6 +54,7 @@ def sgd(optimizer: SGD, x, gradient, state, lr, decay, time) -> np.ndarray:
 OPTIMIZERS: dict[str, tuple[Optimizer, Definition]] = {
     "adamw": (AdamW(beta2=0.99, epsilon=1e-3), adamw),
     "adamw without first moment": (AdamW(beta1=0.0, epsilon=1e-3), adamw),
+    "adam": (Adam(beta2=0.99, epsilon=1e-3), adam),
     "sgd": (SGD(momentum=0.0), sgd),
     "sgd with momentum": (SGD(momentum=0.9), sgd),
     "sgd with nesterov": (SGD(momentum=0.8, nesterov=True), sgd),
@@ -133,8 +143,9 @@ def test_adamw_coefficients_are_exact_at_the_first_step():
     np.testing.assert_allclose(decay, 0.125, rtol=1e-7)
 
 
-def test_a_constant_schedule_is_one():
+def test_a_constant_schedule_is_one_after_its_warm_up():
     assert constant(np.arange(1, 8), 7).tolist() == [1.0] * 7
+    assert constant(np.arange(1, 8), 7, warmup=0.3).tolist() == [0.5] + [1.0] * 6
 
 
 def test_a_cosine_without_warm_up_falls_from_one():
@@ -150,7 +161,42 @@ def test_a_cosine_rises_over_its_warm_up_and_falls_towards_its_end():
     assert cosine(np.array([[3], [7]]), 10, warmup=0.45, final=0.2).shape == (2, 1)
 
 
+def test_steps_fall_behind_their_milestones_whatever_the_length():
+    for hundreds in (1, 10):
+        steps = 100 * hundreds
+        # 0.29 times 100 is less than 29.
+        factors = step_decay(np.arange(1, steps + 1), steps, gamma=0.2, milestones=(0.7, 0.29), warmup=0.1)
+        rise = np.arange(1, 10 * hundreds + 1) / (10 * hundreds)
+        after = np.repeat([1, 0.2, 0.2**2], np.array([19, 41, 30]) * hundreds)
+        np.testing.assert_allclose(factors, [*rise, *after], rtol=1e-12)
+    assert step_decay(np.array([[3], [7]]), 10).tolist() == [[1.0], [0.1]]
+    assert step_decay(np.arange(1, 8), 7, milestones=()).tolist() == [1.0] * 7
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(50, 0.3), (7, 0.5), (9, 0.0), (10, 0.1), (1, 0.3)])
+def test_one_cycle_is_that_of_pytorch(steps, warmup):
+    """`torch.optim.lr_scheduler.OneCycleLR` at max_lr=1, whose last learning rate is initial / final_div_factor."""
+    largest, initial = 1.0, 1.0 / 20
+    ends = [(warmup * steps - 1, initial, largest), (steps - 1, largest, initial / 100)]
+    expected = []
+    for step in range(steps):
+        start = 0.0
+        for number, (end, first, last) in enumerate(ends):
+            if step <= end or number == len(ends) - 1:
+                share = (step - start) / (end - start) if end != start else 0.0
+                expected.append(last + (first - last) / 2.0 * (np.cos(np.pi * share) + 1))
+                break
+            start = end
+    factors = one_cycle(np.arange(1, steps + 1), steps, warmup=warmup, initial=initial, final=initial / 100)
+    np.testing.assert_allclose(factors, expected, rtol=1e-12)
+
+
 def test_every_optimizer_and_schedule_of_the_config_groups_has_a_row_here():
     of_optimizers = {type(optimizer) for optimizer, _ in OPTIMIZERS.values()}
     assert {named_part("optimizer", name).load() for name in part_names("optimizer")} == of_optimizers
-    assert {named_part("schedule", name).load() for name in part_names("schedule")} == {constant, cosine}
+    assert {named_part("schedule", name).load() for name in part_names("schedule")} == {
+        constant,
+        cosine,
+        step_decay,
+        one_cycle,
+    }

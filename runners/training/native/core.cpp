@@ -23,6 +23,17 @@ void check(const std::int32_t* plan, std::int64_t planned, const std::int32_t* l
     }
 }
 
+// Makes the gradient of all parameters as long as this if it is longer.
+void clip(Network& network, float longest) {
+    float square = 0.0f;
+    for (const auto& layer : network.layers)
+        if (const auto* own = layer->parameters()) square += square_of_norm(*own);
+    const float norm = std::sqrt(square);
+    if (!(norm > longest)) return;
+    for (const auto& layer : network.layers)
+        if (auto* own = layer->parameters()) scale_gradient(*own, longest / norm);
+}
+
 void train(const Arguments& given) {
     enum { LAYERS, PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, WEIGHT, ADJUSTMENT,
            PARTNERS, MIXING, CHOICES, NUMBERS, COEFFICIENTS, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS, COUNT };
@@ -34,7 +45,7 @@ void train(const Arguments& given) {
     const auto optimizer = OptimizerKind(choices[2]);
     const bool mixes = choices[3] != 0;
     if (mining < Mining::NONE || mining > Mining::RATIO) Arguments::fail("an unknown mining");
-    if (optimizer < OptimizerKind::ADAMW || optimizer > OptimizerKind::NESTEROV) Arguments::fail("an unknown optimizer");
+    if (optimizer < OptimizerKind::ADAMW || optimizer > OptimizerKind::ADAM) Arguments::fail("an unknown optimizer");
 
     const auto* features = given.floats(FEATURES, {ANY, ANY});
     const std::int64_t rows = given.size(FEATURES, 0);
@@ -58,13 +69,14 @@ void train(const Arguments& given) {
     for (const auto* dropout : network.dropouts) units += dropout->inputs;
     // Without dropouts it is anything, since a graph takes no empty array.
     const auto* masks = units ? given.floats(MASKS, {steps, units, batch_size}) : nullptr;
-    // gamma, epsilon and smoothing of the loss, what the mining keeps, and two numbers of the optimizer.
-    const auto* numbers = given.floats(NUMBERS, {6});
+    // gamma, epsilon and smoothing of the loss, what the mining keeps, two numbers of the optimizer, and how long the
+    // gradient may be, 0 where that does not matter.
+    const auto* numbers = given.floats(NUMBERS, {7});
     const auto *class_weight = given.floats(CLASS_WEIGHT, {classes}), *adjustment = given.floats(ADJUSTMENT, {3, classes});
     const Loss minimised{classes, numbers[0], numbers[1], numbers[2], class_weight, adjustment, adjustment + classes,
                          adjustment + 2 * classes, mining, numbers[3]};
-    const bool is_adamw = optimizer == OptimizerKind::ADAMW;
-    const auto* coefficients = given.floats(COEFFICIENTS, {is_adamw ? 3 : 2, steps});
+    const bool is_adamw = optimizer == OptimizerKind::ADAMW, is_adam = is_adamw || optimizer == OptimizerKind::ADAM;
+    const auto* coefficients = given.floats(COEFFICIENTS, {is_adam ? 3 : 2, steps});
     auto* loss = given.floats(LOSS, {1});
     Objective objective(minimised, batch_size);
 
@@ -98,11 +110,13 @@ void train(const Arguments& given) {
         if (mixes)
             total += objective(logits, labels_of_partners.data(), weights_of_partners.data(), slopes, examples, true);
         network.backward(examples);
+        if (numbers[6] > 0.0f) clip(network, numbers[6]);
         const float* now = coefficients + step;
         for (const auto& layer : network.layers) {
             auto* own = layer->parameters();
-            if (own && is_adamw) step_adamw(*own, numbers[4], numbers[5], now[0], now[steps], now[2 * steps]);
-            if (own && !is_adamw)
+            if (own && is_adam)
+                step_adam(*own, numbers[4], numbers[5], is_adamw, now[0], now[steps], now[2 * steps]);
+            if (own && !is_adam)
                 step_sgd(*own, numbers[4], optimizer == OptimizerKind::NESTEROV, now[0], now[steps]);
         }
     }
@@ -151,7 +165,7 @@ extern "C" {
 //
 // Arguments: layers (L, 9) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
 // plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), adjustment (3, C), partners (n,) int32 and
-// mixing (2, n) of features and of labels, choices (batch size, mining, optimizer, whether it mixes) int32, numbers (6,),
+// mixing (2, n) of features and of labels, choices (batch size, mining, optimizer, whether it mixes) int32, numbers (7,),
 // coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training loss (1,).
 int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(train, count, values, ranks, shapes, types);

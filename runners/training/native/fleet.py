@@ -44,6 +44,7 @@ class Member:
         self.layers = layers
         self.replicate = replicate
         self.parameters = translation.flat_parameters(replicate.initial)
+        self.remembered = self.parameters
         self.loss = np.zeros(1, np.float32)
         self._coefficients = translation.coefficients(shape, replicate)
         state = (self.parameters, np.zeros_like(self.parameters), np.zeros_like(self.parameters))
@@ -164,6 +165,17 @@ class NativeFleet(Slots):
 
         self._in_threads(predict, features)
         return logits
+
+    def remember(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        for slot in slots:
+            self._members[slot].remembered = self._members[slot].parameters.copy()
+
+    def recall(self, slots: Collection[int]) -> None:
+        """See Slots."""
+        for slot in slots:
+            # In place: the call has the address.
+            self._members[slot].parameters[:] = self._members[slot].remembered
 
     def networks(self, slot: int) -> list[list[Parameters]]:
         """See Slots."""

@@ -7,16 +7,36 @@
 
 #include "layers.h"
 
-enum class OptimizerKind : std::int32_t { ADAMW = 0, SGD = 1, NESTEROV = 2 };
+enum class OptimizerKind : std::int32_t { ADAMW = 0, SGD = 1, NESTEROV = 2, ADAM = 3 };
 
-// Moments without their factors: M = beta1 M + g, V = beta2 V + g^2, x = (1 - decay) x - size M / (sqrt(V) + epsilon).
-inline void step_adamw(Parameters& of, float beta1, float beta2, float size, float epsilon, float decay) {
+// The sum of squares of a gradient.
+inline float square_of_norm(const Parameters& of) {
+    const float* gradient = of.gradient[0];
+    Vector sums{};
+    for (int n = 0; n < of.gradient.rows * of.gradient.stride; n += WIDTH) {
+        const Vector part = load(gradient + n);
+        sums += part * part;
+    }
+    float total = 0.0f;
+    for (int n = 0; n < WIDTH; ++n) total += sums[n];
+    return total;
+}
+
+inline void scale_gradient(Parameters& of, float factor) {
+    float* gradient = of.gradient[0];
+    for (int n = 0; n < of.gradient.rows * of.gradient.stride; ++n) gradient[n] *= factor;
+}
+
+// Moments without their factors: M = beta1 M + g, V = beta2 V + g^2, x = (1 - decay) x - size M / (sqrt(V) + epsilon);
+// of Adam, which is not decoupled, g = gradient + decay x, x = x - size M / (sqrt(V) + epsilon).
+inline void step_adam(Parameters& of, float beta1, float beta2, bool is_decoupled, float size, float epsilon, float decay) {
     float *x = of.values[0], *first = of.first_moment[0], *second = of.second_moment[0];
     const float* gradient = of.gradient[0];
-    const float kept = 1.0f - decay;
+    const float kept = is_decoupled ? 1.0f - decay : 1.0f;
     for (int n = 0; n < of.values.rows * of.values.stride; ++n) {
-        first[n] = beta1 * first[n] + gradient[n];
-        second[n] = beta2 * second[n] + gradient[n] * gradient[n];
+        const float g = is_decoupled ? gradient[n] : gradient[n] + decay * x[n];
+        first[n] = beta1 * first[n] + g;
+        second[n] = beta2 * second[n] + g * g;
         x[n] = kept * x[n] - size * (first[n] / (std::sqrt(second[n]) + epsilon));
     }
 }

@@ -22,6 +22,7 @@ from lossfleet.runners.models.images import (
 )
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU, Scale, shapes
+from lossfleet.runners.optimizers.adam import Adam
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.optimizer import Optimizer
 from lossfleet.runners.optimizers.sgd import SGD
@@ -44,7 +45,7 @@ def unknown(shape: FleetShape) -> str | None:
     for layer in shape.layers:
         if type(layer) not in LAYERS:
             return f"the layer {type(layer).__name__}"
-    if type(shape.optimizer) not in (AdamW, SGD):
+    if type(shape.optimizer) not in (AdamW, Adam, SGD):
         return f"the optimizer {type(shape.optimizer).__name__}"
     return _unknown_objective(shape.objective)
 
@@ -109,14 +110,17 @@ def choices(shape: FleetShape) -> np.ndarray:
 
 
 def numbers(shape: FleetShape, replicate: Replicate) -> np.ndarray:
-    """gamma, epsilon and smoothing, what the mining keeps, and two numbers of the optimizer, (6,) float32."""
+    """gamma, epsilon and smoothing, what the mining keeps, two numbers of the optimizer, and clip_norm, (7,) float32.
+
+    A clip_norm of 0 is none.
+    """
     objective = shape.objective
     own = objective.numbers(replicate.config.loss, replicate.config.mining)
     of_loss = dict(zip(objective.loss.numbers, own, strict=False))
     kept = own[len(of_loss)] if objective.mining else 0.0
     _, of_optimizer = _of_optimizer(shape.optimizer)
     named = [of_loss.get(name, 0.0) for name in ("gamma", "epsilon", "label_smoothing")]
-    return np.array([*named, kept, *of_optimizer], np.float32)
+    return np.array([*named, kept, *of_optimizer, replicate.config.clip_norm or 0.0], np.float32)
 
 
 def adjustment(shape: FleetShape, replicate: Replicate) -> np.ndarray:
@@ -128,10 +132,10 @@ def adjustment(shape: FleetShape, replicate: Replicate) -> np.ndarray:
 
 def _of_optimizer(optimizer: Optimizer) -> tuple[int, tuple[float, float]]:
     """Its number in optimizers.h and its numbers there."""
-    if isinstance(optimizer, AdamW):
-        return 0, (optimizer.beta1, optimizer.beta2)
-    assert isinstance(optimizer, SGD)
-    return 1 + optimizer.nesterov, (optimizer.momentum, 0.0)
+    if isinstance(optimizer, SGD):
+        return 1 + optimizer.nesterov, (optimizer.momentum, 0.0)
+    assert isinstance(optimizer, AdamW | Adam)
+    return 0 if isinstance(optimizer, AdamW) else 3, (optimizer.beta1, optimizer.beta2)
 
 
 def coefficients(shape: FleetShape, replicate: Replicate) -> np.ndarray:
