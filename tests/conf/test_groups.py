@@ -43,7 +43,8 @@ def test_a_file_names_a_target_that_loads_and_settings_that_it_takes(folder, gro
             assert part.settings == {}
             return
         assert callable(part.load())
-        if group == "reference":
+        if group == "reference" or part.target.startswith("imblearn."):
+            # Estimators check their settings themselves.
             return
         # The rules accept what the file says: it was made. They are read, not guessed.
         readable = {name for name, rule in part.rules().items() if rule.kind is not object}
