@@ -120,6 +120,33 @@ def empty(fleet: Slots) -> Slots:
     return fleet
 
 
+def check_recall(fleet: Slots, replicates: list[Replicate], epoch: int = 2, epochs: int = 3) -> None:
+    """The first of two slots is recalled as it was after an epoch, the second goes on, and who comes next has neither.
+
+    Args:
+        fleet: empty slots for the replicates, whose first ones they take.
+        replicates: two or more.
+        epoch: after which the first slot is remembered for the second time.
+        epochs: after which it is recalled.
+    """
+    fill(fleet, replicates)
+    found: list[np.ndarray] = []
+    for number in range(1, epochs + 1):
+        fleet.train_epoch()
+        found.append(fleet.logits("validation"))
+        if number in (1, epoch):
+            fleet.remember([0])
+    assert np.abs(found[-1][0] - found[epoch - 1][0]).max() > 1e-3
+    fleet.recall([0])
+    recalled = fleet.logits("validation")
+    np.testing.assert_allclose(recalled[0], found[epoch - 1][0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(recalled[1], found[-1][1])
+    empty(fleet)
+    fill(fleet, replicates).train_epoch()
+    np.testing.assert_allclose(fleet.logits("validation")[0], found[0][0], rtol=1e-4, atol=1e-5)
+    empty(fleet)
+
+
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     probabilities = softmax(logits.astype(np.float64))
     return float(-np.log(probabilities[labels, np.arange(len(labels))]).mean())

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mindspore import Tensor
-from replicate_runs import config, factory, focal, mlp
+from replicate_runs import config, factory, fill, focal, make_native_fleet, mlp, shape_of_replicate
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import named_part
 from lossfleet.conf.schema import Budget, choose
 from lossfleet.runners.data.splits import long_tail_counts
 from lossfleet.runners.models.export import MeanOfMembers, stock_members
+from lossfleet.runners.models.weights import layer_weights
 from lossfleet.runners.portable.model import Encoder
 from lossfleet.runners.prediction.stored import read_model, write_model
 from lossfleet.runners.tables.reading import MISSING
@@ -68,6 +69,24 @@ def test_the_mean_of_the_members_is_that_of_their_solo_trainings(tmp_path, sampl
     np.testing.assert_allclose(model.logits(features), np.mean(solo, axis=0), rtol=0, atol=1e-4)
     exported = MeanOfMembers(stock_members(trained.kinds, trained.weights), made.members)
     np.testing.assert_allclose(exported(Tensor(features)).asnumpy(), np.mean(solo, axis=0), rtol=0, atol=1e-4)
+
+
+def test_fewer_epochs_are_the_first_ones_of_all():
+    """With the learning rates that they have there."""
+    schedule = named_part("schedule", "cosine")
+    made, dataset = config(focal(1.0), model=mlp(7), schedule=schedule), factory("wine").dataset
+    trained = refit(made, dataset, members=1, epochs=2)
+    features = Encoder(trained.columns, MISSING).features(dataset.features)
+    split = whole_split(features, dataset, np.arange(len(dataset.labels)))
+    replicate = whole_replicate(made, split, trained.seeds[0])
+    fleet = fill(make_native_fleet([replicate]), [replicate])
+    for _ in range(2):
+        fleet.train_epoch()
+    layers = shape_of_replicate(replicate).layers
+    expected = layer_weights(layers, fleet.networks(0))
+    assert trained.weights.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(trained.weights[name], values)
 
 
 def test_a_long_tail_thins_all_rows_as_it_thins_training_parts():

@@ -13,7 +13,9 @@ from replicate_runs import (
     EPOCHS,
     Curves,
     adamw,
+    check_recall,
     config,
+    empty,
     fill,
     fleet_curves,
     focal,
@@ -115,6 +117,9 @@ def test_slots_do_not_touch_each_other_nor_what_comes_after(name):
     for curve, expected in zip(again, pair(name), strict=True):
         np.testing.assert_allclose(curve[0], expected[1], rtol=1e-5)
     assert not np.allclose(pair(name)[2][0], pair(name)[2][1], rtol=1e-2)
+    if name == "batch normalisation":
+        # Its running statistics are recalled too.
+        check_recall(empty(cells), [first, second])
 
 
 def test_a_seed_makes_a_cell():

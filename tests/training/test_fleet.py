@@ -13,6 +13,7 @@ from replicate_runs import (
     EPOCHS,
     Curves,
     adamw,
+    check_recall,
     config,
     empty,
     fill,
@@ -201,6 +202,8 @@ def test_permuting_the_slots_permutes_the_results():
     # Not to the last bit: the vector kernels round the ends of a buffer in another way than its middle.
     np.testing.assert_allclose(permuted_losses, losses[order], rtol=1e-6)
     np.testing.assert_allclose(permuted_training, training[order], rtol=1e-6)
+    # Here, where the graphs are compiled.
+    check_recall(empty(fleet), replicates)
 
 
 POISONED = {

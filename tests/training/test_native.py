@@ -15,6 +15,7 @@ from replicate_runs import (
     CROSS_ENTROPY,
     EPOCHS,
     adamw,
+    check_recall,
     config,
     fill,
     fleet_curves,
@@ -290,6 +291,11 @@ def test_a_slot_is_reused_without_a_trace_of_its_former_replicate():
     assert np.isnan(training[:, [0, 2]]).all()
     assert fleet.epochs.tolist() == [0, EPOCHS, 0]
     assert fleet.split(1) is second.split
+
+
+def test_what_was_remembered_is_recalled():
+    replicates = company()[:2]
+    check_recall(make_native_fleet(replicates), replicates)
 
 
 def test_replicates_are_left_as_they_were():

@@ -11,6 +11,7 @@ from replicate_runs import (
     CROSS_ENTROPY,
     EPOCHS,
     Curves,
+    check_recall,
     config,
     fill,
     fleet_curves,
@@ -66,6 +67,13 @@ def trained(made: Config, epochs: int = EPOCHS) -> Slots:
     for _ in range(epochs):
         found.train_epoch()
     return found
+
+
+@pytest.mark.parametrize(("name", "epoch"), [("crt", 2), ("crt", 5), ("tau_norm", 2), ("under-bagging", 2)])
+def test_what_was_remembered_is_recalled(name, epoch):
+    """Of two stages the first ends with epoch 4."""
+    replicates = [replicate(CASES[name], seed=seed) for seed in (0, 1)]
+    check_recall(slots_of(replicates[0]), replicates, epoch, EPOCHS)
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,7 @@ class NativeFleet(Slots):
     def recall(self, slots: Collection[int]) -> None:
         """See Slots."""
         for slot in slots:
-            # In place: the call has the address.
-            self._members[slot].parameters[:] = self._members[slot].remembered
+            self._members[slot].parameters = self._members[slot].remembered
 
     def networks(self, slot: int) -> list[list[Parameters]]:
         """See Slots."""
