@@ -121,7 +121,7 @@ def check_metric_names(names: Sequence[str]) -> None:
     from lossfleet.runners.metrics.evaluation import final_metric_names
 
     users = list(known_metrics().values())
-    known = (*final_metric_names(("CLASS",), users), *decided_names(("CLASS",), users))
+    known = (*final_metric_names(("CLASS",), users), *decided_names(("CLASS",), users), "best_epoch")
     for index, name in enumerate(names):
         if re.sub(r"\[.*?\](?=\[|$)", "[CLASS]", name) not in known:
             raise UserError(

@@ -217,7 +217,12 @@ def test_the_length_of_a_gradient_is_fixed_or_searched_whatever_the_optimizer():
 
 
 @pytest.mark.parametrize(
-    ("key", "usual", "other"), [("clip_norm", "null", "1"), ("schedule.warmup", "0.0", "0.1")]
+    ("key", "usual", "other"),
+    [
+        ("clip_norm", "null", "1"),
+        ("schedule.warmup", "0.0", "0.1"),
+        ("budget.checkpoint", "last", "best"),
+    ],
 )
 def test_a_setting_that_came_later_leaves_the_names_of_sweeps(key, usual, other):
     """Stored is what was there before, and read again it is complete."""
