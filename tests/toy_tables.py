@@ -34,6 +34,9 @@ def classes() -> np.ndarray:
     return np.random.default_rng(2).permutation(np.repeat(np.arange(len(COUNTS)), COUNTS))
 
 
+def toy_dataset(kinds: str = "numbers") -> Dataset:
+    return Dataset("toy", table(kinds), classes(), ("a", "b", "c"), (), "here")
+
+
 def split_of(kinds: str = "numbers") -> Split:
-    dataset = Dataset("toy", table(kinds), classes(), ("a", "b", "c"), (), "here")
-    return make_split(dataset, Shares(0.2, 0.2), seed=0, split=0)
+    return make_split(toy_dataset(kinds), Shares(0.2, 0.2), seed=0, split=0)

@@ -15,7 +15,7 @@ from lossfleet.conf.errors import UserError
 
 # The least size of a class as a share of the largest one.
 Ratio = Annotated[float, Interval(gt=0, le=1)]
-# Of a class size, so that 0.7 of 10 rows are 7.
+# Of a class size, so that 0.55 of 100 rows are 55.
 ROUNDING = 1e-9
 
 

@@ -9,8 +9,10 @@ from imblearn.over_sampling import ADASYN, SMOTE, SMOTEN, SMOTENC, BorderlineSMO
 from imblearn.under_sampling import RandomUnderSampler
 from toy_tables import split_of, table
 
+from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import named_part
 from lossfleet.runners import streams
+from lossfleet.runners.data import made_rows
 from lossfleet.runners.data.encoding import categories_of, encode
 from lossfleet.runners.data.filling import tell_once
 from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows, weighted_rows
@@ -54,6 +56,17 @@ def test_rows_are_those_of_imbalanced_learn(name, ratio):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@every_maker
+def test_more_neighbors_than_a_class_has_are_lowered(name):
+    split = split_of()
+    most = int(split.class_counts.min()) - 1
+    found, expected = (
+        training_rows(named_part("sampler", name, neighbors=neighbors), split, seed=SEED)
+        for neighbors in (50, most)
+    )
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
 @pytest.mark.parametrize("ratio", [0.05, 0.3, 0.62, 1.0])
 @pytest.mark.parametrize("name", ["oversample", "smote", "smotenc", "borderline_smote", "adasyn"])
 def test_filling_up_brings_every_class_to_the_ratio(name, ratio):
@@ -94,12 +107,13 @@ def test_undersampling_of_equal_rarest_classes_draws_as_imbalanced_learn_does():
     assert set(plan[0]) == set(stock.sample_indices_)
 
 
-def test_tenths_of_a_class_size_are_exact():
-    labels = np.repeat([0, 1], [10, 2]).astype(np.int32)
+def test_shares_of_a_class_size_are_exact():
+    # In floating point 0.55 of 100 is above 55.
+    labels = np.repeat([0, 1], [100, 2]).astype(np.int32)
     _, made = training_rows(
-        named_part("sampler", "smote", ratio=0.7, neighbors=1), split_like(labels), seed=SEED
+        named_part("sampler", "smote", ratio=0.55, neighbors=1), split_like(labels), seed=SEED
     )
-    assert np.bincount(made).tolist() == [10, 7]
+    assert np.bincount(made).tolist() == [100, 55]
 
 
 def split_like(labels: np.ndarray, features: np.ndarray | None = None) -> Split:
@@ -185,6 +199,20 @@ def test_smote_of_categories_is_that_of_imbalanced_learn_on_codes(kinds, nominal
     np.testing.assert_array_equal(found[:, columns], expected[:, columns])
     same = [place for place in range(len(categories.numbers)) if place not in categories.flagged]
     np.testing.assert_array_equal(found[:, same], expected[:, same].astype(np.float32))
+
+
+def test_distances_that_memory_does_not_hold_are_refused_before_they_are_taken(monkeypatch):
+    split = split_of("words")
+    largest = np.sort(split.class_counts)[-2]
+    monkeypatch.setattr(made_rows, "memory", lambda: 2 * 8 * largest**2)
+    training_rows(named_part("sampler", "smote"), split, seed=SEED)
+    monkeypatch.setattr(made_rows, "memory", lambda: 2 * 8 * largest**2 - 1)
+    with pytest.raises(
+        UserError, match=rf"SMOTE-N of a class of {largest} rows compares all of them"
+    ) as caught:
+        training_rows(named_part("sampler", "smote"), split, seed=SEED)
+    assert "sampler=borderline_smote" in caught.value.hint
+    training_rows(named_part("sampler", "borderline_smote"), split, seed=SEED)
 
 
 def test_smotenc_without_categories_is_smote_and_says_so(capsys):

@@ -61,6 +61,13 @@ def test_a_class_that_makes_rows_makes_whole_ones(kinds):
             np.testing.assert_array_equal(features[:, places].sum(axis=1), 1)
 
 
+def test_a_class_checks_its_settings_itself():
+    # By its default this would be a text.
+    assert target("under_sampling.NearMiss", sampling_strategy=0.5)["sampling_strategy"] == 0.5
+    with pytest.raises(UserError, match="takes categorical_features, which has no value"):
+        target("over_sampling.SMOTENC")
+
+
 THEIRS = """
 class NoSampler:
     pass

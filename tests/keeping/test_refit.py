@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 from replicate_runs import config, factory, fill, focal, make_native_fleet, mlp, shape_of_replicate
+from toy_tables import toy_dataset
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import named_part
@@ -18,6 +19,7 @@ from lossfleet.runners.models.weights import layer_weights
 from lossfleet.runners.portable.model import Encoder
 from lossfleet.runners.prediction.stored import read_model, write_model
 from lossfleet.runners.tables.reading import MISSING
+from lossfleet.runners.training.replicate import drawn_rows
 from lossfleet.runners.training.solo import train_solo
 from lossfleet.sweeps.keeping.refit import (
     portable_kinds,
@@ -96,6 +98,25 @@ def test_a_long_tail_thins_all_rows_as_it_thins_training_parts():
     assert counts.tolist() == long_tail_counts(dataset.class_counts, 10.0).tolist()
     assert len(set(rows.tolist())) == len(rows)
     assert rows.tolist() == training_rows_of_all(dataset, 10.0).tolist()
+
+
+def test_rows_that_are_made_of_all_rows_have_whole_categories(monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def stop(made, split, seed):
+        features = drawn_rows(made, split, seed=seed).features
+        assert len(features) > len(split.train_labels)
+        assert split.categories is not None
+        for places in split.categories.words:
+            np.testing.assert_array_equal(
+                np.sort(features[:, places], axis=1)[:, -2:], [[0, 1]] * len(features)
+            )
+        raise Stop
+
+    monkeypatch.setattr("lossfleet.sweeps.keeping.refit.whole_replicate", stop)
+    with pytest.raises(Stop):
+        refit(config(focal(2.0), "smote"), toy_dataset("numbers words gaps"), members=MEMBERS)
 
 
 def test_a_cell_of_the_users_cannot_be_kept():
