@@ -1,4 +1,4 @@
-"""The data set to choose: one of ours by name, or a table of the user's own."""
+"""The data set to choose: one of ours by name, or a table or images of the user's own."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from lossfleet.conf.rules import check_fields, setting, show
 
 # The function that reads a table which the user brings, and how its file may end.
 TABLE = "lossfleet.runners.data.tables.read_table"
+# Where the functions are that read images.
+IMAGES = "lossfleet.runners.data.images."
 TEXT_ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 TABLE_ENDINGS = (*TEXT_ENDINGS, ".parquet", ".pq", ".xlsx", ".xls", ".arff")
 LONGEST_STEM = 50
-# Settings of a table that name a file, those by which it says itself which rows belong into which part, and the one
-# that says what rows count for.
-PATHS = ("path", "test_path")
+# Settings of data that name a file or a folder, those by which it says itself which rows belong into which part, and
+# the one that says what rows count for.
+PATHS = ("path", "test_path", "folder")
 ASIDES = ("group", "time", "part")
 WEIGHT = "weight"
 
@@ -63,6 +65,7 @@ class Data:
     def __post_init__(self) -> None:
         check_fields(self, "data.")
         self._check_table()
+        self._check_images()
         if self.validation_fraction + self.test_fraction >= 1:
             raise UserError(
                 what=f"data.validation_fraction={self.validation_fraction:g} and "
@@ -91,6 +94,35 @@ class Data:
                 hint="write for example data.encoding=utf-8, windows-1252, gb18030 or shift_jis",
             )
         self._check_columns()
+        self._check_parts()
+
+    def _check_images(self) -> None:
+        if not self.is_images:
+            return
+        path, channels = self.source["path"], self.source.get("channels")
+        if path is None and self.source.signature.parameters["path"].is_required:
+            raise UserError(
+                what=f"data={self.name} has no data.path",
+                expected="a file or a folder on this machine",
+                hint=f"write for example data={self.name} data.path=FOLDER; docs/images.md says what is read",
+            )
+        if path is not None and "://" in path:
+            raise _address("data.path", path)
+        if channels == 2:
+            raise UserError(
+                what="data.channels is 2",
+                expected="1 for grey or 3 for colour, or null",
+                hint="write data.channels=1",
+            )
+        columns = {name: self.source.get(name) for name in ("file", "target", "part", "group")}
+        for name, column in columns.items():
+            others = [other for other in columns if other != name and columns[other] == column]
+            if column is not None and others:
+                raise UserError(
+                    what=f"data.{name} and data.{others[0]} both name {show(column)}",
+                    expected="a column for each",
+                    hint=f"choose another data.{others[0]}, or leave it out",
+                )
         self._check_parts()
 
     def _check_columns(self) -> None:
@@ -142,9 +174,19 @@ class Data:
         return self.source.target == TABLE
 
     @property
+    def is_images(self) -> bool:
+        """Whether it is images that the user brings."""
+        return self.source.target is not None and self.source.target.startswith(IMAGES)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether it is in files whose bytes tell its digest."""
+        return self.is_table or self.is_images
+
+    @property
     def is_users(self) -> bool:
         """Whether only reading it tells its classes and its digest."""
-        return self.is_table or self.source.is_users
+        return self.reads_files or self.source.is_users
 
     @property
     def classes(self) -> int | None:
@@ -157,7 +199,7 @@ class Data:
         if not self.is_users:
             return self.name
         stem = self.name
-        if self.is_table:
+        if self.reads_files and self.source["path"] is not None:
             path = PurePath(str(self.source["path"]))
             stem = PurePath(path.stem).stem if path.suffix.lower() in PACKED else path.stem
         # By name and only where they say something: a later version may have more of them.
@@ -177,11 +219,7 @@ def check_table_path(setting: str, path: str) -> None:
         path: of a file, or of a folder of Parquet parts.
     """
     if "://" in path:
-        raise UserError(
-            what=f"{setting} is {show(path)}, an address",
-            expected="a file on this machine",
-            hint=f"download it first, for example with curl -LO '{path}'",
-        )
+        raise _address(setting, path)
     name = path.lower()
     packed = next((ending for ending in PACKED if name.endswith(ending)), "")
     endings = TEXT_ENDINGS if packed else TABLE_ENDINGS
@@ -191,6 +229,14 @@ def check_table_path(setting: str, path: str) -> None:
             expected=f"a file that ends in {', '.join(TABLE_ENDINGS)}, or text packed as {', '.join(PACKED)}",
             hint="write the table as CSV or Parquet, or name the file by what it is",
         )
+
+
+def _address(setting: str, path: str) -> UserError:
+    return UserError(
+        what=f"{setting} is {show(path)}, an address",
+        expected="a file on this machine",
+        hint=f"download it first, for example with curl -LO '{path}'",
+    )
 
 
 def known_encoding(name: str | None) -> bool:

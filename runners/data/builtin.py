@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfleet.runners.images.parts import TEST, TRAINING, VALIDATION
+from lossfleet.runners.images.pixels import Images
 from lossfleet.runners.tables.report import Reading, shortened
 
 if TYPE_CHECKING:
@@ -18,28 +20,27 @@ if TYPE_CHECKING:
 PAGE_BLOCKS_CLASSES = ("text", "horizontal_line", "graphic", "vertical_line", "picture")
 # The file rounds eccen, to within 0.004 of length/height where it is right.
 ECCEN_TOLERANCE = 0.01
-# The parts of a split.
-TRAINING, VALIDATION, TEST = range(3)
+__all__ = ("TEST", "TRAINING", "VALIDATION", "Dataset")
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A classification data set.
 
-    Fields: features (N, F) numeric; labels (N,) int64 in 0..C-1; class_names (C,); notes: what was mended or
+    Fields: features (N, F), a table or images; labels (N,) int64 in 0..C-1; class_names (C,); notes: what was mended or
     derived, in plain words; source: where the data comes from. What decides the parts of its splits, where the data
     says it: groups (N,) int64, equal where rows must stay in one part; times (N,), earlier ones train; parts (N,) int8
     of `TRAINING`, `VALIDATION` and `TEST`, where without a validation row it is drawn from the training rows.
     weights (N,) float64 above 0, of any mean: what each row counts for in training and in metrics; None where all count
     alike.
     Where the rows come from: source_rows (N,) int64, from 1 through all files, None where no row is left out; files,
-    the path and the number of rows of each, empty for data that comes from none. image_shape: (channels, height,
-    width) where each row is an image, its features in this order; None for tables. repeats: how many rows of each class
+    the path and the number of rows of each, empty for data that comes from none; file_names (N,), where each row has a
+    file of its own, else None. repeats: how many rows of each class
     were left out because they repeat another, empty for none. reading: what was read of the files.
     """
 
     name: str
-    features: pd.DataFrame
+    features: pd.DataFrame | Images
     labels: np.ndarray
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
@@ -52,17 +53,27 @@ class Dataset:
     files: tuple[tuple[str, int], ...] = ()
     repeats: tuple[int, ...] = ()
     reading: Reading | None = None
-    image_shape: tuple[int, int, int] | None = None
+    file_names: np.ndarray | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(channels, height, width) of images, whose pixels are features in this order; None for tables."""
+        return self.features.image_shape if isinstance(self.features, Images) else None
 
     def without(self, rows: np.ndarray) -> Dataset:
         """The data set without these rows."""
         kept = np.delete(np.arange(len(self.labels)), rows)
         by_row = {
             name: values[kept]
-            for name in ("labels", "groups", "times", "parts", "weights")
+            for name in ("labels", "groups", "times", "parts", "weights", "file_names")
             if (values := getattr(self, name)) is not None
         }
-        features = self.features.iloc[kept].reset_index(drop=True)
+        features = self.features
+        features = (
+            features.take(kept)
+            if isinstance(features, Images)
+            else features.iloc[kept].reset_index(drop=True)
+        )
         return replace(self, features=features, source_rows=self.row_numbers[kept], **by_row)
 
     @property
@@ -80,8 +91,12 @@ class Dataset:
         """Eight hexadecimal digits that change with any value, label, group, time, part, weight, or name."""
         import pandas as pd
 
-        content = hashlib.sha256(repr((list(self.features), self.class_names)).encode())
-        content.update(pd.util.hash_pandas_object(self.features, index=False).to_numpy().tobytes())
+        if isinstance(self.features, Images):
+            content = hashlib.sha256(repr(self.class_names).encode())
+            content.update(self.features.digest())
+        else:
+            content = hashlib.sha256(repr((list(self.features), self.class_names)).encode())
+            content.update(pd.util.hash_pandas_object(self.features, index=False).to_numpy().tobytes())
         content.update(self.labels.astype(np.int64).tobytes())
         for name in ("groups", "times", "parts", "weights"):
             if (values := getattr(self, name)) is not None:
@@ -95,12 +110,13 @@ class Dataset:
         rarest = f"the rarest is {self.class_names[int(counts.argmin())]}"
         if counts.min() == counts.max():
             rarest = "all of the same size"
-        missing = self.features.select_dtypes("number").isna().sum()
-        gaps = [f"{name} {count:,}" for name, count in missing[missing > 0].items()]
-        if gaps:
-            read.append(
-                f"missing numbers ({len(gaps)}): {shortened(gaps)}; each is the median of the training part"
-            )
+        if not isinstance(self.features, Images):
+            missing = self.features.select_dtypes("number").isna().sum()
+            gaps = [f"{name} {count:,}" for name, count in missing[missing > 0].items()]
+            if gaps:
+                read.append(
+                    f"missing numbers ({len(gaps)}): {shortened(gaps)}; each is the median of the training part"
+                )
         classes = [f"{name} {count:,}" for name, count in zip(self.class_names, counts, strict=True)]
         return [*read, *self.notes, f"classes ({len(classes)}): {shortened(classes)}; {rarest}"]
 
@@ -191,4 +207,6 @@ def wine() -> Dataset:
 
 def digits() -> Dataset:
     """Handwritten digits of 8 x 8 pixels."""
-    return replace(_from_sklearn("digits"), image_shape=(1, 8, 8))
+    found = _from_sklearn("digits")
+    pixels = np.asarray(found.features, np.uint8).reshape(-1, 1, 8, 8)
+    return replace(found, features=Images.of(pixels))

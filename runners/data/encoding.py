@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfleet.runners.data.categories import Categories
+from lossfleet.runners.images.pixels import Features, Images, standardised
 from lossfleet.runners.portable.texts import text_features
 
 if TYPE_CHECKING:
@@ -20,21 +21,24 @@ TEXT_FEATURES = 20
 MOST_WORDS = 2000
 
 
-def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+def encode(features: pd.DataFrame | Images, parts: Sequence[np.ndarray]) -> Sequence[Features]:
     """The encoded rows of each part, fitted on the first one.
 
-    Numbers: missing ones replaced by the median, then standardised. A column of numbers with missing ones has
-    another column that is 1 where they were. Categories: a column each, 1 for those of the row; a missing one is
-    a category of its own. Text: see `fit_text`. What training never shows is 0 everywhere, as one that nobody has
-    heard of: a category, the first gap of a column, a number in a column that has one value, or none, in training.
+    Images: see `images.pixels.standardised`. Numbers: missing ones replaced by the median, then standardised. A column
+    of numbers with missing ones has another column that is 1 where they were. Categories: a column each, 1 for those of
+    the row; a missing one is a category of its own. Text: see `fit_text`. What training never shows is 0 everywhere, as
+    one that nobody has heard of: a category, the first gap of a column, a number in a column that has one value, or
+    none, in training.
 
     Args:
-        features: (N, columns), numeric, categorical or text.
+        features: (N, columns), numeric, categorical or text; or images.
         parts: rows of the training part, then of others.
 
     Returns:
         (n, F) float32 a part. F depends on the table alone, so that the parts of all splits stack.
     """
+    if isinstance(features, Images):
+        return standardised([features.take(rows) for rows in parts])
     numbers, words, texts = _by_kind(features)
     # Codes instead of words: scikit-learn compares them in compiled code.
     coded = features.assign(**{name: features[name].cat.codes for name in words})
@@ -58,8 +62,13 @@ def encode(features: pd.DataFrame, parts: Sequence[np.ndarray]) -> list[np.ndarr
 
 
 def encoded_columns(dataset: Dataset) -> dict[str, tuple[int, ...]]:
-    """Which of the F features that `encode` gives are made of each column of the user's, in the order of the file."""
+    """Which of the F features that `encode` gives are made of each column of the user's, in the order of the file.
+
+    Images have no columns: a pixel alone says nothing.
+    """
     features = dataset.features
+    if isinstance(features, Images):
+        return {}
     numbers, words, texts = _by_kind(features)
     made = [
         *numbers,
@@ -79,8 +88,10 @@ def encoded_columns(dataset: Dataset) -> dict[str, tuple[int, ...]]:
     return {name: tuple(places) for name, places in found.items()}
 
 
-def categories_of(features: pd.DataFrame) -> Categories | None:
+def categories_of(features: pd.DataFrame | Images) -> Categories | None:
     """Which of the F features that `encode` gives are no quantities; None where all are."""
+    if isinstance(features, Images):
+        return None
     numbers, words, texts = _by_kind(features)
     gaps = set(_with_gaps(features, numbers))
     return Categories.of(

@@ -16,10 +16,12 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.rules import show
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.images import digest_of
 from lossfleet.runners.data.parts import PART_NAMES, Shares
 from lossfleet.runners.data.rare import settle_rare
 from lossfleet.runners.data.repeated import settle_repeated
 from lossfleet.runners.data.splits import Split
+from lossfleet.runners.images.pixels import Images
 from lossfleet.runners.tables.files import file_digest, text_digest
 
 FEWEST_ROWS = 5
@@ -45,7 +47,7 @@ def _checked(data: Data) -> tuple[Dataset, str]:
     """The data set and its digest, which with its class names must be those that the configuration may have."""
     dataset, found = _settled(data)
     if data.is_users and data.digest not in (None, found):
-        what = located(data).source["path"] if data.is_table else f"data={data.name}"
+        what = located(data).source["path"] if _has_path(data) else f"data={data.name}"
         raise _changed(what, found, data.digest)
     if data.class_names not in (None, dataset.class_names):
         raise UserError(
@@ -58,9 +60,9 @@ def _checked(data: Data) -> tuple[Dataset, str]:
 
 def _settled(data: Data) -> tuple[Dataset, str]:
     """The data set with its repeated rows settled, and the digest of all that was read."""
-    if data.is_table:
+    if data.reads_files:
         data = located(data)
-        digest = _files_digest(data)
+        digest = _files_digest(data) if data.is_table else digest_of(data.source)
         return _read_once(data.source, digest, data.repeated, data.rare, _shares(data)), digest
     returned = data.source.call()
     dataset = returned if isinstance(returned, Dataset) else as_dataset(data, returned)
@@ -105,14 +107,8 @@ def as_dataset(data: Data, returned: Any) -> Dataset:
 
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise wrong(type(returned).__name__, "features and labels: a data frame or an array (N, F), and (N,)")
-    rows = returned[0]
-    image_shape: tuple[int, int, int] | None = None
-    if isinstance(rows, np.ndarray) and rows.ndim == 4:
-        _, channels, height, width = rows.shape
-        image_shape = channels, height, width
-        # Names that tell the shape, so that the digest does.
-        names = [f"pixel_{'_'.join(map(str, place))}" for place in np.ndindex(image_shape)]
-        rows = pd.DataFrame(rows.reshape(len(rows), -1), columns=names)
+    images = returned[0] if isinstance(returned[0], np.ndarray) and returned[0].ndim == 4 else None
+    rows = returned[0] if images is None else images.reshape(len(images), -1)
     try:
         features, labels = pd.DataFrame(rows).reset_index(drop=True), pd.Series(np.asarray(returned[1]))
     except ValueError as error:
@@ -127,6 +123,14 @@ def as_dataset(data: Data, returned: Any) -> Dataset:
     counts = labels.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
     if len(counts) < 2:
         raise wrong(f"one class, {counts.index[0]}", "at least two classes")
+    codes = labels.map({value: code for code, value in enumerate(counts.index)}).to_numpy(np.int64)
+    class_names, source = tuple(map(str, counts.index)), str(data.source.target)
+    if images is not None:
+        if images.dtype.kind not in "buif" or not np.isfinite(images).all():
+            raise wrong(
+                f"images of {images.dtype} that are not all numbers", "a finite number in every pixel"
+            )
+        return Dataset(data.name, Images.of(images), codes, class_names, (), source)
     features.columns = [str(name) for name in features.columns]
     for name in features:
         if pd.api.types.is_bool_dtype(features[name]):
@@ -135,9 +139,7 @@ def as_dataset(data: Data, returned: Any) -> Dataset:
             features[name] = features[name].astype("category")
         elif np.isinf(features[name].to_numpy(float)).any():
             raise wrong(f"infinite numbers in column {name}", "finite numbers, NaN where one is missing")
-    codes = labels.map({value: code for code, value in enumerate(counts.index)}).to_numpy(np.int64)
-    class_names, source = tuple(map(str, counts.index)), str(data.source.target)
-    return Dataset(data.name, features, codes, class_names, (), source, image_shape=image_shape)
+    return Dataset(data.name, features, codes, class_names, (), source)
 
 
 def tell_notes(data: Data, dataset: Dataset, split: Split | None = None) -> None:
@@ -158,7 +160,8 @@ def tell_notes(data: Data, dataset: Dataset, split: Split | None = None) -> None
     if split is not None:
         sizes = [len(split.train_labels), len(split.validation_labels), len(split.test_labels)]
         parts = zip(sizes, PART_NAMES.values(), strict=True)
-        lines.append("parts: " + ", ".join(f"{size:,} {part}" for size, part in parts) + " rows")
+        sized = ", ".join(f"{size:,} {part}" for size, part in parts)
+        lines.append(f"parts: {sized} {dataset.reading.noun}")
     print(f"{name}: " + "\n  ".join(lines), file=sys.stderr)
 
 
@@ -182,8 +185,8 @@ def tell_small_classes(dataset: Dataset, split: Split) -> None:
 
 
 def located(data: Data) -> Data:
-    """The same choice of data with absolute paths, so that a table is found from another working directory too."""
-    if not data.is_table:
+    """The same choice of data with absolute paths, so that files are found from another working directory too."""
+    if not data.reads_files:
         return data
     paths = {name: data.source[name] for name in PATHS if data.source.get(name) is not None}
     absolute = {name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items()}
@@ -201,7 +204,11 @@ def _files_digest(data: Data) -> str:
 
 
 def _file_name(data: Data) -> str:
-    return Path(data.source["path"]).name if data.is_table else data.name
+    return Path(data.source["path"]).name if _has_path(data) else data.name
+
+
+def _has_path(data: Data) -> bool:
+    return data.reads_files and data.source["path"] is not None
 
 
 def _changed(what: str, found: str | None, digest: str | None) -> UserError:

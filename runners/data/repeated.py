@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.builtin import TRAINING, Dataset
+from lossfleet.runners.images.pixels import Images
 from lossfleet.runners.tables.report import rows_of
 
 if TYPE_CHECKING:
@@ -61,15 +62,31 @@ def settle_repeated(dataset: Dataset, how: str) -> Dataset:
             notes.append(f"{of_all}: all are kept, {sets}{hint}")
         else:
             notes.append(f"{of_all}: all are kept, in whatever part they are")
+            if dataset.parts is not None:
+                notes += _leaks(equal, dataset.parts)
     if torn.any():
         notes.append(f"{torn.sum()} rows have the features of a row of another class")
     return replace(dataset, notes=(*dataset.notes, *notes))
 
 
-def equal_rows(features: pd.DataFrame) -> np.ndarray:
+def _leaks(equal: np.ndarray, parts: np.ndarray) -> list[str]:
+    """What of given parts is known before it is tested: rows of others that have the features of a training row."""
+    of_training = np.isin(equal, equal[parts == TRAINING]) & (parts != TRAINING)
+    if not of_training.any():
+        return []
+    tested = parts[parts != TRAINING].size
+    return [
+        f"leak: {of_training.sum()} of {tested} validation and test rows have the features of a training row; "
+        "data.repeated=drop leaves out rows that repeat an earlier one, label included"
+    ]
+
+
+def equal_rows(features: pd.DataFrame | Images) -> np.ndarray:
     """(N,) int64: for each row the first one with the same features, which may be itself; missing equals missing."""
     from pandas.util import hash_pandas_object
 
+    if isinstance(features, Images):
+        return features.equal()
     if features.shape[1] > len(features):
         return _equal_wide_rows(features)
     # Only rows of equal hashes are compared: comparing all would need the memory of the table again.

@@ -28,6 +28,7 @@ from lossfleet.runners import streams
 from lossfleet.runners.data.filling import ROUNDING, Ratio, filled_up
 from lossfleet.runners.data.resamplers import check_classes, resampled, selects_rows
 from lossfleet.runners.data.splits import Split
+from lossfleet.runners.images.pixels import Features
 from lossfleet.runners.streams import Stream
 
 # As one more column, far too small to say who is whose neighbour; a power of two changes no digit.
@@ -39,7 +40,7 @@ def makes_rows(sampler: Part) -> bool:
     return not selects_rows(sampler) if sampler.is_estimator else "features" in sampler.inputs()
 
 
-def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[Features, np.ndarray]:
     """The examples that index plans point into: the training part, or the rows that the sampler makes of it.
 
     Args:
@@ -56,6 +57,7 @@ def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray
     features, labels = split.train_features, split.train_labels
     if not makes_rows(sampler):
         return features, labels
+    features = np.asarray(features)
     if sampler.is_estimator:
         rows, _ = resampled(sampler, features, labels, seed)
     else:
@@ -83,7 +85,7 @@ def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[np.ndarray
 
 def weighted_rows(
     sampler: Part, split: Split, *, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+) -> tuple[Features, np.ndarray, np.ndarray | None]:
     """The examples of `training_rows` with what each of them counts for.
 
     A row that is drawn keeps its weight. A row that a sampler makes has what the sampler makes of weights as of one
@@ -116,7 +118,7 @@ def weighted_rows(
 
 
 def index_plan(
-    sampler: Part, split_n: int, features: np.ndarray, labels: np.ndarray, *, seed: int, epochs: int
+    sampler: Part, split_n: int, features: Features, labels: np.ndarray, *, seed: int, epochs: int
 ) -> np.ndarray:
     """The examples to draw, epoch by epoch.
 
@@ -138,7 +140,7 @@ def index_plan(
     if makes_rows(sampler):
         plan = shuffle(labels, draws=draws, random=random)
     elif sampler.is_estimator:
-        _, selected = resampled(sampler, features, labels, seed)
+        _, selected = resampled(sampler, np.asarray(features), labels, seed)
         check_classes(sampler, labels, labels[selected])
         plan = _permutations(selected, draws, random)
     else:

@@ -21,6 +21,7 @@ from lossfleet.runners.data.parts import (
     given_parts,
     held_out_counts,
 )
+from lossfleet.runners.images.pixels import Features, StandardisedImages
 
 # Of classes, in a message.
 MOST_NAMED = 10
@@ -28,7 +29,8 @@ MOST_NAMED = 10
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split: features (n, F) float32, encoded; labels (n,) int32; class_counts (C,) of training.
+    """One split: features (n, F) float32, encoded, those of images as they are asked for; labels (n,) int32;
+    class_counts (C,) of training.
 
     weights (n,) float64 of mean 1, what each row counts for; None where all count alike.
 
@@ -38,11 +40,11 @@ class Split:
     data set. image_shape: that of the data set. categories: the features that are no quantities, None for none.
     """
 
-    train_features: np.ndarray
+    train_features: Features
     train_labels: np.ndarray
-    validation_features: np.ndarray
+    validation_features: Features
     validation_labels: np.ndarray
-    test_features: np.ndarray
+    test_features: Features
     test_labels: np.ndarray
     test_rows: np.ndarray
     class_counts: np.ndarray
@@ -64,8 +66,9 @@ class Split:
 
     @property
     def nbytes(self) -> int:
-        """The memory of all parts in bytes."""
-        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+        """The memory of all parts in bytes, without that of images, which all splits share."""
+        arrays = (np.ndarray, StandardisedImages)
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, arrays))
 
 
 def row_counts(split: Split) -> dict[str, int]:

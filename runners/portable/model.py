@@ -22,11 +22,14 @@ from .cells import COMMA, date_part, dates_of, folded, numbers_of
 from .layers import forward
 from .texts import text_features
 
-FORMAT = 3
-# Those of the first one say less of their columns; before the third all layers are dense or ReLU.
-FORMATS = (1, 2, FORMAT)
+FORMAT = 4
+# Those of the first one say less of their columns; before the third all layers are dense or ReLU, and before the fourth
+# each pixel of an image is a column of its own.
+FORMATS = (1, 2, 3, FORMAT)
 DESCRIPTION_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"
 THRESHOLD, COSTS = "threshold", "costs"
+# The kind of column that stands for all pixels of an image.
+PIXELS = "pixels"
 # Rows are multiplied in blocks of this size, a smaller one filled up: so a row has the same bits in any company. Larger
 # ones have BLAS start threads, which wait for each other by turning in circles.
 BLOCK_ROWS = 256
@@ -79,6 +82,10 @@ class Encoder:
                 f"the columns {', '.join(names)}",
                 "add it, or name it as in the data that the model was trained on",
             )
+        if self.image_shape:
+            return self.pixels(
+                np.column_stack([self._numbers(rows[name], self.columns[0], first_row) for name in names])
+            )
         counts: Counter[tuple[str, str]] = Counter()
         numbers, gaps, words, texts = [], [], [], []
         dates: dict[str, pd.DatetimeIndex] = {}
@@ -111,6 +118,25 @@ class Encoder:
             else:
                 told[name, what] += count
         return np.concatenate([*numbers, *gaps, *words, *texts], axis=1)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(channels, height, width) of the images that it encodes, None where it encodes tables."""
+        return tuple(self.columns[0]["shape"]) if self.columns[0]["kind"] == PIXELS else None
+
+    def pixels(self, images: np.ndarray) -> np.ndarray:
+        """The features (N, F) float32 of images (N, F), (pixel - mean) factor by channel.
+
+        Raises:
+            ModelError: a pixel is missing.
+        """
+        column = self.columns[0]
+        pixels = images.shape[1] // len(column["mean"])
+        mean, factor = (np.repeat(np.array(column[name], np.float32), pixels) for name in ("mean", "factor"))
+        features = (images.astype(np.float32) - mean) * factor
+        if np.isnan(features).any():
+            raise ModelError("a pixel is missing", "a number in every one", "fill it in")
+        return features
 
     def _numbers(self, cells: pd.Series, column: Mapping[str, Any], first_row: int) -> np.ndarray:
         """Cells as float64, NaN where they are missing."""
@@ -277,7 +303,14 @@ class Model:
         told: Counter[tuple[str, str]] | None = None,
     ) -> pd.DataFrame:
         """The class of each row and one probability a class, `probability_<class>`; args and errors as above."""
-        logits = self.logits(self.encoder.features(rows, first_row=first_row, told=told))
+        return self._predicted(self.encoder.features(rows, first_row=first_row, told=told), decision)
+
+    def predict_images(self, pixels: np.ndarray, *, decision: str | None = None) -> pd.DataFrame:
+        """The same of images (N, F), whose pixels are in the order of the model's shape."""
+        return self._predicted(self.encoder.pixels(pixels), decision)
+
+    def _predicted(self, features: np.ndarray, decision: str | None) -> pd.DataFrame:
+        logits = self.logits(features)
         predicted = pd.Categorical.from_codes(self.decide(logits, decision), self.classes)
         table = pd.DataFrame(
             self.probabilities(logits), columns=[f"probability_{name}" for name in self.classes]
@@ -352,7 +385,10 @@ def _read_weights(folder: Path, description: Mapping[str, Any]) -> dict[str, np.
 
 
 def raw_columns(columns: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The columns that rows must have: several features may be made of one."""
+    """The columns that rows must have: several features may be made of one, and images have one for each pixel."""
+    if columns[0]["kind"] == PIXELS:
+        places = np.ndindex(tuple(columns[0]["shape"]))
+        return {f"{columns[0]['name']}_{'_'.join(map(str, place))}": columns[0] for place in places}
     return {column.get("of", column["name"]): column for column in columns}
 
 

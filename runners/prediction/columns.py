@@ -9,22 +9,34 @@ import numpy as np
 
 from lossfleet.runners.data.categories import Categories
 from lossfleet.runners.data.encoding import TEXT_FEATURES, fit_text
+from lossfleet.runners.images.pixels import Images, mean_and_factor
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def describe_columns(features: pd.DataFrame) -> list[dict[str, Any]]:
+def describe_columns(features: pd.DataFrame | Images) -> list[dict[str, Any]]:
     """How each column is encoded, learnt from all rows as `encode` learns it from a training part.
 
     Args:
-        features: (N, columns), numeric, categorical or text.
+        features: (N, columns), numeric, categorical or text; or images.
 
     Returns:
         For each column, in their order, its `name`, `kind` and `has_gaps`, as JSON has it. A number has `median`,
         `mean` and `factor`, 1 / standard deviation, or 0 where the column does not vary; words have those that
-        there are, `words`, in alphabetical order; text has what `fit_text` says of it.
+        there are, `words`, in alphabetical order; text has what `fit_text` says of it. Images are one entry of the kind
+        `pixels`, for all columns of pixels, with their `shape` (channels, height, width), and `mean` and `factor` of
+        each channel.
     """
+    if isinstance(features, Images):
+        mean, factor = (each.tolist() for each in mean_and_factor(features))
+        described = {
+            "name": "pixel",
+            "kind": "pixels",
+            "has_gaps": False,
+            "shape": list(features.image_shape),
+        }
+        return [described | {"mean": mean, "factor": factor}]
     return [_described(str(name), cells) for name, cells in features.items()]
 
 

@@ -20,6 +20,7 @@ from lossfleet.runners.environment import version
 from lossfleet.runners.portable.model import (
     DESCRIPTION_FILE,
     FORMAT,
+    PIXELS,
     WEIGHTS_FILE,
     Model,
     ModelError,
@@ -71,7 +72,7 @@ def write_model(
     split = json.loads(example.head(EXAMPLE_ROWS).to_json(orient="split", index=False))
     _write_json(new / EXAMPLE, split)
     _write_json(new / SERVING_EXAMPLE, {"dataframe_split": split})
-    _write_environment(new)
+    _write_environment(new, has_pixels=any(column["kind"] == PIXELS for column in description["columns"]))
     _write_mlmodel(new / MODEL_FILE, description)
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
@@ -122,7 +123,7 @@ def signature(description: Mapping[str, Any]) -> dict[str, str]:
 
 def is_plain_number(column: Mapping[str, Any]) -> bool:
     """Whether cells of a column are numbers as programs write them."""
-    return column["kind"] == "number" and not column.keys() & {"of", "decimal", "missing"}
+    return column["kind"] in ("number", PIXELS) and not column.keys() & {"of", "decimal", "missing"}
 
 
 def _write_mlmodel(file: Path, description: Mapping[str, Any]) -> None:
@@ -152,11 +153,12 @@ def _write_mlmodel(file: Path, description: Mapping[str, Any]) -> None:
     file.write_text(yaml.safe_dump(model, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _write_environment(folder: Path) -> None:
+def _write_environment(folder: Path, *, has_pixels: bool) -> None:
     """What MLflow installs where it makes an environment for the model."""
     import yaml
 
-    requirements = [f"{name}=={version(name)}" for name in REQUIREMENTS]
+    names = (*REQUIREMENTS, *(["pillow"] if has_pixels else []))
+    requirements = [f"{name}=={version(name)}" for name in names]
     (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
     python = platform.python_version()
     environment = {"python": python, "dependencies": ["-r requirements.txt"]}

@@ -15,10 +15,12 @@ class Faults:
 
     Args:
         where: what has them, such as a file's name.
+        expected: what has none.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, expected: str = "a table without them") -> None:
         self.where = where
+        self.expected = expected
         self.found: list[UserError] = []
         # Whether reading came to its end.
         self.is_readable = True
@@ -56,6 +58,6 @@ class Faults:
         listed = "".join(f"\n  {line}" for line in lines)
         raise UserError(
             what=f"{self.where} has {len(self.found)} faults:{listed}\n",
-            expected="a table without them",
+            expected=self.expected,
             hint="mend them together, then run the same command",
         )

@@ -12,12 +12,12 @@ NAMES_SHOWN = 12
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What was read of a table.
+    """What was read of a table, or of images.
 
     Fields: rows of the file; said, what the file is, in words; columns, their names by what they became; specs, how a
     kept model reads a feature where that is not plain; order, the names as the file has them one after the other;
     example, the first cells of each column as the file has them; weight, the name of the column of weights and how its
-    numbers are read, None where there is none.
+    numbers are read, None where there is none; noun, what the rows are.
     """
 
     rows: int
@@ -27,10 +27,11 @@ class Reading:
     order: Sequence[str]
     example: Mapping[str, Sequence[Any]] = field(repr=False)
     weight: Mapping[str, Any] | None = None
+    noun: str = "rows"
 
     def lines(self) -> list[str]:
         """A line for the file, and one for each kind of column that there is."""
-        first = f"{self.rows:,} rows; {', '.join(self.said)}"
+        first = f"{self.rows:,} {self.noun}; {', '.join(self.said)}"
         named = {kind: names for kind, names in self.columns.items() if names}
         return [first, *(f"{kind} ({len(names)}): {shortened(names)}" for kind, names in named.items())]
 

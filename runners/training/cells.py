@@ -273,7 +273,7 @@ class Cells(Slots):
         decay = np.array([config.optimizer["weight_decay"]])
         return (
             Tensor(0, ms.int32),
-            to_tensor(replicate.features),
+            to_tensor(np.asarray(replicate.features)),
             to_tensor(plan),
             to_tensor(labels),
             to_tensor(shares.astype(np.float32)),

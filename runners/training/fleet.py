@@ -95,7 +95,7 @@ class Fleet(Slots):
         """See Slots."""
         self.require_free(slot)
         self._offsets[slot] = self._pool.add(
-            replicate.rows_key, replicate.features, replicate.labels, self._row_sets()
+            replicate.rows_key, np.asarray(replicate.features), replicate.labels, self._row_sets()
         )
         self.occupants[slot] = replicate
         self.epochs[slot] = 0

@@ -94,10 +94,10 @@ def _replicate(
         estimator = reference.call(random_state=seed)
         is_weighed = parts.train_weights is not None and takes_weights(reference)
         weighting = {"sample_weight": parts.train_weights} if is_weighed else {}
-        estimator = estimator.fit(parts.train_features, parts.train_labels, **weighting)
+        estimator = estimator.fit(np.asarray(parts.train_features), parts.train_labels, **weighting)
         validation, test = (
             Outputs(
-                log_probabilities(estimator, features),
+                log_probabilities(estimator, np.asarray(features)),
                 labels[None],
                 None if weights is None else weights[None],
             )

@@ -19,6 +19,7 @@ from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import Shares, is_fixed
 from lossfleet.runners.data.samplers import index_plan, makes_rows, weighted_rows
 from lossfleet.runners.data.splits import Split, make_split
+from lossfleet.runners.images.pixels import Features
 from lossfleet.runners.streams import Stream, generator
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ KEPT_BYTES = 128 * 2**20
 class Rows:
     """Training examples: features (M, F), labels (M,) and weights (M,), None where all count alike."""
 
-    features: np.ndarray
+    features: Features
     labels: np.ndarray
     weights: np.ndarray | None = None
 
@@ -72,7 +73,7 @@ class Replicate:
         return {**self.given, "class_weight": np.ones_like(self.given["class_weight"])}
 
     @property
-    def features(self) -> np.ndarray:
+    def features(self) -> Features:
         """(M, F) float32."""
         return self.rows.features
 

@@ -15,6 +15,7 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import named_part
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.samplers import index_plan
+from lossfleet.runners.images.pixels import Features
 from lossfleet.runners.models.images import Image
 from lossfleet.runners.models.initial import Parameters, initial_parameters
 from lossfleet.runners.models.layers import Dense, Layer, Scale, shapes
@@ -230,7 +231,7 @@ def second_replicate(
     )
 
 
-def outputs(layers: Sequence[Layer], network: Sequence[Parameters], features: np.ndarray) -> np.ndarray:
+def outputs(layers: Sequence[Layer], network: Sequence[Parameters], features: Features) -> np.ndarray:
     """What layers with these parameters make of features (N, F), dropout off: (N, any).
 
     A kept model's NumPy computes them, but for images and layers that it does not know, which stock layers do: these

@@ -14,6 +14,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from lossfleet.conf.schema import Config
+from lossfleet.runners.images.pixels import Features
 from lossfleet.runners.models.build import build_cell
 from lossfleet.runners.models.dropout import dropout_seeds
 from lossfleet.runners.models.export import MeanOfMembers
@@ -46,10 +47,10 @@ class Progress:
     cell: nn.Cell
     training_loss: list[float] = field(default_factory=list)
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
+    def logits(self, features: Features) -> np.ndarray:
         """Logits (C, N) of features (N, F)."""
         self.cell.set_train(False)
-        logits = self.cell(Tensor(features)).asnumpy().T
+        logits = self.cell(Tensor(np.asarray(features))).asnumpy().T
         self.cell.set_train(True)
         return logits
 

@@ -14,7 +14,7 @@ from lossfleet.runners.metrics.classification import confusion_matrix
 from lossfleet.runners.portable.cells import folded
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.tracking.models.fetch import fetched_model
-from lossfleet.sweeps.commands.predict import Told, predicted_batches, tell
+from lossfleet.sweeps.commands.predict import Told, predicted_batches, predicted_images, tell
 from lossfleet.sweeps.keeping.judgement import Score, judge
 from lossfleet.sweeps.keeping.sample import Sample
 
@@ -37,7 +37,7 @@ def evaluate_file(
 
     Args:
         model: as `fetched_model` takes it.
-        file: rows with their classes.
+        file: rows with their classes; of a model of images a folder with a folder a class.
         target: the column with the classes; None for that of the training table.
         decision: another rule than the model's.
         uri: MLflow's store.
@@ -48,14 +48,24 @@ def evaluate_file(
     """
     with fetched_model(model, uri) as folder:
         found = read_model(folder)
-    label = target or trained_target(found.description)
+    of_images = found.encoder.image_shape is not None and file.is_dir()
+    if of_images and importance is not None:
+        raise UserError(
+            what="--importance for a model of images",
+            expected="columns that say something alone",
+            hint="leave --importance out",
+        )
+    label = "class" if of_images else target or trained_target(found.description)
     classes = found.classes
     fold_case = bool(found.description["made"]["config"]["data"].get("fold_case"))
     weight = found.description.get("weight")
     confusion, rows, told = np.zeros((len(classes), len(classes))), 0, Told()
     total = squares = 0.0
     sample = None if importance is None else Sample()
-    batches = predicted_batches(found, file, decision=decision, told=told, label=label, weight=weight)
+    if of_images:
+        batches = predicted_images(found, file, decision=decision)
+    else:
+        batches = predicted_batches(found, file, decision=decision, told=told, label=label, weight=weight)
     for batch, predicted in batches:
         labels = labels_of(batch[label], classes, first_row=rows + 1, fold_case=fold_case)
         weights = weights_of(batch, weight, first_row=rows + 1)
@@ -84,7 +94,9 @@ def evaluate_file(
             print(f"no row is of class {name}: means over classes leave it out", file=sys.stderr)
     decided = decision or found.description["decision"]
     weighed = f", weighed by {column}" if is_weighed else ""
-    print(f"{found.description['name']} on {rows:,} rows of {file.name}{weighed}, decisions by {decided}")
+    noun = "images" if of_images else "rows"
+    name = found.description["name"]
+    print(f"{name} on {rows:,} {noun} of {file.name}{weighed}, decisions by {decided}")
     print_scores(judge(confusion, found.description, decided, effective_rows=total**2 / squares))
     if sample is not None and importance is not None:
         draw_importance(found, sample.rows(), label, importance, decision)

@@ -33,7 +33,8 @@ PREDICT_EXAMPLES = f"""\
 examples:
   lossfleet predict page_blocks rows.csv --output predictions.csv
   lossfleet predict models:/page_blocks/1 rows.parquet --output predictions.parquet --decision prior
-  lossfleet predict studies/wine-5f2a9c31/models/focal rows.csv | head"""
+  lossfleet predict studies/wine-5f2a9c31/models/focal rows.csv | head
+  lossfleet predict leaves photos/ --output predictions.csv"""
 
 EVALUATE_EXAMPLES = f"""\
 {MODEL}
@@ -75,13 +76,18 @@ def add_model_commands(
     add_config_dir(command)
     add_uri(command)
 
-    command = add("predict", "classify the rows of a file", PREDICT_EXAMPLES)
-    _add_model_and_file(command, "CSV or Parquet, with the columns that the model was trained on")
+    command = add("predict", "classify the rows of a file, or images", PREDICT_EXAMPLES)
+    _add_model_and_file(
+        command,
+        "CSV or Parquet, with the columns that the model was trained on; or images: a folder, a file, NPZ",
+    )
     command.add_argument("--output", type=Path, metavar="FILE", help="CSV or Parquet (CSV, printed)")
     add_uri(command)
 
     command = add("evaluate", "measure a model on labelled rows, beside what was expected", EVALUATE_EXAMPLES)
-    _add_model_and_file(command, "CSV or Parquet, with the classes in a column")
+    _add_model_and_file(
+        command, "CSV or Parquet, with the classes in a column; or a folder of images a class"
+    )
     command.add_argument("--target", metavar="COLUMN", help="the column with the classes (as in training)")
     command.add_argument(
         "--importance",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossfleet.runners.portable.model import Model, ModelError, raw_columns
+from lossfleet.runners.prediction.new_images import Batch, has_images, read_images
 from lossfleet.runners.prediction.new_rows import open_rows, predictions_writer, read_rows
 from lossfleet.runners.prediction.stored import as_user_error, read_model
 from lossfleet.runners.tables.reading import Settings
@@ -32,7 +33,7 @@ def predict_file(
 
     Args:
         model: as `fetched_model` takes it.
-        file: the rows.
+        file: the rows; of a model of images also a folder of them, or a file that has some.
         output: where to; None for standard output.
         decision: another rule than the model's.
         uri: MLflow's store.
@@ -40,16 +41,24 @@ def predict_file(
     Raises:
         UserError: no such model or file, or a cell that cannot be used; then nothing is written.
     """
+    import pandas as pd
+
     start = time.perf_counter()
     with fetched_model(model, uri) as folder:
         found = read_model(folder)
     rows, told = 0, Told()
+    of_images = found.encoder.image_shape is not None and has_images(file)
     with predictions_writer(output) as writer:
-        for _, predicted in predicted_batches(found, file, decision=decision, told=told):
-            rows += len(predicted)
-            writer.write(predicted)
+        if of_images:
+            for which, predicted in predicted_images(found, file, decision=decision):
+                rows += len(predicted)
+                writer.write(pd.concat([which.drop(columns="class", errors="ignore"), predicted], axis=1))
+        else:
+            for _, predicted in predicted_batches(found, file, decision=decision, told=told):
+                rows += len(predicted)
+                writer.write(predicted)
     tell(told)
-    said = f"{rows:,} rows in {time.perf_counter() - start:.1f} s"
+    said = f"{rows:,} {'images' if of_images else 'rows'} in {time.perf_counter() - start:.1f} s"
     if output is None:
         print(said, file=sys.stderr)
     else:
@@ -93,6 +102,26 @@ def predicted_batches(
     for batch, predicted, own in in_order(predict, with_first_rows(read_ahead(batches))):
         told.update(own)
         yield batch, predicted
+
+
+def predicted_images(
+    model: Model, path: Path, *, decision: str | None
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Which images of a path there are, as `new_images.read_images` has them, and what a model of images says of them.
+
+    Raises:
+        UserError: see `read_images`; or a decision that the model does not know.
+    """
+    assert model.encoder.image_shape is not None
+
+    def predict(batch: Batch) -> tuple[pd.DataFrame, pd.DataFrame]:
+        which, pixels = batch
+        try:
+            return which, model.predict_images(pixels, decision=decision)
+        except ModelError as error:
+            raise as_user_error(error) from error
+
+    return in_order(predict, read_ahead(read_images(path, model.encoder.image_shape)))
 
 
 def tell(told: Told) -> None:

@@ -121,6 +121,9 @@ def _score(metric: str, expected: Mapping[str, Mapping[str, float | None]]) -> s
 
 
 def _column(column: Mapping[str, Any]) -> str:
+    if column["kind"] == "pixels":
+        channels, height, width = column["shape"]
+        return f"`{column['name']}_CHANNEL_ROW_COLUMN` (the pixels of {channels} x {height} x {width})"
     kind = "a number" if column["kind"] == "number" else f"one of {len(column['words'])} categories"
     return f"`{column['name']}` ({kind}{', may be missing' if column['has_gaps'] else ''})"
 

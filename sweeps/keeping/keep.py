@@ -145,7 +145,7 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
     rarest_class = int(trained.class_counts.argmin())
     reading = dataset.reading
     specs = {} if reading is None else reading.specs
-    example = trained.rows if reading is None else pd.DataFrame(reading.example)
+    example = trained.rows if reading is None or not reading.example else pd.DataFrame(reading.example)
     description = {
         "name": order.name,
         "lossfleet": version("lossfleet"),

@@ -16,8 +16,10 @@ from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.categories import Categories
 from lossfleet.runners.data.samplers import makes_rows
 from lossfleet.runners.data.splits import Split, long_tail_counts, weights_of
-from lossfleet.runners.portable.model import Encoder
+from lossfleet.runners.images.pixels import Features, Images, standardised
+from lossfleet.runners.portable.model import Encoder, raw_columns
 from lossfleet.runners.prediction.columns import describe_columns, described_categories
+from lossfleet.runners.prediction.stored import EXAMPLE_ROWS
 from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.tables.reading import MISSING
 from lossfleet.runners.training.replicate import Replicate, drawn_plan, drawn_rows, make_replicate
@@ -70,11 +72,8 @@ def refit(config: Config, dataset: Dataset, *, members: int, epochs: int | None 
     from lossfleet.runners.training.shape import FleetShape, shape_of
 
     chosen = training_rows_of_all(dataset, config.data.long_tail)
-    table = dataset.features.iloc[chosen].reset_index(drop=True)
-    columns = describe_columns(table)
-    split = whole_split(
-        Encoder(columns, MISSING).features(table), dataset, chosen, described_categories(columns)
-    )
+    table, columns, encoded = _encoded(dataset, chosen)
+    split = whole_split(encoded, dataset, chosen, described_categories(columns))
     seeds = list(range(FIRST_SEED, FIRST_SEED + members))
     replicates = [whole_replicate(config, split, seed) for seed in seeds]
     kinds = portable_kinds(config, replicates[0])
@@ -125,6 +124,20 @@ def _is_finite(networks: Sequence[Sequence[Parameters]]) -> bool:
     return all(np.isfinite(array).all() for network in networks for arrays in network for array in arrays)
 
 
+def _encoded(dataset: Dataset, rows: np.ndarray) -> tuple[pd.DataFrame, list[dict[str, Any]], Features]:
+    """The rows as the data set has them, of images a few; how they are encoded; and the features (n, F)."""
+    import pandas as pd
+
+    if isinstance(dataset.features, Images):
+        images = dataset.features.take(rows)
+        columns = describe_columns(images)
+        few = images.pixels[images.rows[:EXAMPLE_ROWS]].astype(float)
+        return pd.DataFrame(few, columns=list(raw_columns(columns))), columns, standardised([images])[0]
+    table = dataset.features.iloc[rows].reset_index(drop=True)
+    columns = describe_columns(table)
+    return table, columns, Encoder(columns, MISSING).features(table)
+
+
 def training_rows_of_all(dataset: Dataset, long_tail: float | None) -> np.ndarray:
     """The rows to train on, in their order: all, or those of a long tail."""
     if long_tail is None:
@@ -139,7 +152,7 @@ def training_rows_of_all(dataset: Dataset, long_tail: float | None) -> np.ndarra
 
 
 def whole_split(
-    features: np.ndarray, dataset: Dataset, rows: np.ndarray, categories: Categories | None = None
+    features: Features, dataset: Dataset, rows: np.ndarray, categories: Categories | None = None
 ) -> Split:
     """A split whose training part is everything; of the other parts nothing is left.
 

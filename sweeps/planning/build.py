@@ -128,7 +128,7 @@ def with_data(composer: Composer, request: Request) -> Request:
         "data.digest": data.digest,
         "data.class_names": [literal(name) for name in data.class_names or ()],
     }
-    if data.is_table:
+    if data.reads_files:
         paths = {name: data.source[name] for name in PATHS if data.source.get(name) is not None}
         told |= {f"data.{name}": literal(path) for name, path in paths.items()}
     return replace(request, shared=request.shared | told)

@@ -11,6 +11,7 @@ import numpy as np
 
 from lossfleet.runners.data.builtin import TEST, Dataset
 from lossfleet.runners.data.parts import Shares, draw_parts
+from lossfleet.runners.images.pixels import Images
 from lossfleet.runners.metrics.evaluation import MOST_MISTAKES
 from lossfleet.runners.records import MISTAKES, Record, ReplicateRecord
 
@@ -75,7 +76,8 @@ def mistakes_table(replicates: Sequence[ReplicateRecord], dataset: Dataset, shar
         A row a row of the data: `file` where there are two, `row` in it from 1, `class`, `taken_for` most often, in how
         many test parts it was (`tested`), in how many of them it was `wrong`, the mean `probability` of the wrong class
         there, `always` where it was wrong in all of at least two, then its columns, with `column` before a name that is
-        one of these. Those that are always wrong come first, then by probability.
+        one of these; of images none, and `file` where each has one. Those that are always wrong come first, then by
+        probability.
     """
     import pandas as pd
 
@@ -103,7 +105,10 @@ def mistakes_table(replicates: Sequence[ReplicateRecord], dataset: Dataset, shar
         }
     )
     table["always"] = (table["wrong"] == table["tested"]) & (table["tested"] >= FEWEST_TESTS)
-    columns = dataset.features.iloc[positions].reset_index(drop=True)
+    if isinstance(dataset.features, Images):
+        columns = pd.DataFrame(index=table.index)
+    else:
+        columns = dataset.features.iloc[positions].reset_index(drop=True)
     columns.columns = [f"column {name}" if name in table else name for name in columns]
     order = table.sort_values(["always", "probability"], ascending=False, kind="stable").index
     return pd.concat([table, columns], axis=1).loc[order].reset_index(drop=True)
@@ -122,8 +127,10 @@ def final_replicates(records: Iterable[Record], comparison: Comparison) -> list[
 
 
 def _places(dataset: Dataset, positions: np.ndarray) -> dict[str, np.ndarray]:
-    """Where rows of the data set stand: the number of each, and the file where there are two."""
+    """Where rows of the data set stand: the number of each, and the file where there are two; or its own file."""
     numbers = dataset.row_numbers[positions]
+    if dataset.file_names is not None:
+        return {"file": dataset.file_names[positions]}
     if len(dataset.files) < 2:
         return {"row": numbers}
     names, rows = (np.array(each) for each in zip(*dataset.files, strict=True))

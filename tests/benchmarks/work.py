@@ -67,4 +67,5 @@ def rows_of(config: Config, seed: int, number: int) -> Rows:
 @cache
 def made_rows(data: Data, sampler: Part, seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     """The training rows of a sampler, made once a process."""
-    return training_rows(sampler, factory(data).split(seed, number), seed=seed)
+    features, labels = training_rows(sampler, factory(data).split(seed, number), seed=seed)
+    return np.asarray(features), labels

@@ -24,8 +24,11 @@ FILES = [
     for group in GROUPS
     for file in sorted((folder / group).glob("*.yaml"))
 ]
-# The table of the user's has no defaults for what it is.
-TABLE = {"path": "table.csv", "target": "label"}
+# What the user brings has no defaults for what it is.
+BROUGHT = {
+    "csv": {"path": "table.csv", "target": "label"},
+    **{name: {"path": "folder"} for name in ("images", "npz", "idx", "fer2013")},
+}
 
 
 @pytest.mark.parametrize(("folder", "group", "file"), FILES)
@@ -33,8 +36,8 @@ def test_a_file_names_a_target_that_loads_and_settings_that_it_takes(folder, gro
     values = OmegaConf.to_container(OmegaConf.load(file))
     assert "_target_" in values
     values["name"] = file.stem
-    if file == CONF / "data/csv.yaml":
-        values |= TABLE
+    if folder == CONF and group == "data":
+        values |= BROUGHT.get(file.stem, {})
     with importable([] if folder == CONF else [str(folder)]):
         part = made(group, values)
         assert part.name == file.stem

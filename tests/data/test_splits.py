@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from own_data import OWN
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.parts import part_names
 from lossfleet.conf.schema import choose
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
@@ -161,7 +161,7 @@ def test_a_constant_column_becomes_zero():
         np.testing.assert_allclose(features[:, 1], 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in part_names("data") if name != "csv"])
+@pytest.mark.parametrize("name", OWN)
 def test_every_data_set_splits_into_finite_numbers(name):
     split = make_split(open_dataset(choose("data", name)), Shares(0.2, 0.2), seed=0, split=0, long_tail=20)
     for features in (split.train_features, split.validation_features, split.test_features):

@@ -240,7 +240,10 @@ def test_a_setting_that_came_later_leaves_the_names_of_sweeps(key, usual, other)
         ("loss.keep=0.5", "write mining.keep=0.5"),
         ("loss=ohem", "did you mean strategy=ohem?"),
         ("loss.gama=1", "did you mean loss.gamma?"),
-        ("data.path=table.csv", "write data=csv, or leave data.path out"),
+        (
+            "data.path=table.csv",
+            "write data=csv or fashion_mnist or fer2013 or idx or images or npz, or leave",
+        ),
         ("pruner.startup_trials=3", "did you mean pruner.n_startup_trials?"),
         ("search.n_startup=3", "did you mean search.n_startup_trials?"),
         ("search.seed=3", "choose one of them"),

@@ -79,6 +79,7 @@ def epoch_inputs(
         np.array([ROWS, kind, 1, mixes], np.int32),
         np.array([gamma, epsilon, smoothing, share, 0, 0, 0], np.float32),
         np.array([[1], [0]], np.float32),
+        np.zeros((2, 1), np.float32),
     ]
 
 

@@ -27,6 +27,11 @@ class Arguments {
         return static_cast<const std::int32_t*>(checked(index, shape, "int32"));
     }
 
+    const std::uint8_t* bytes(int index, const std::vector<std::int64_t>& shape) const {
+        return static_cast<const std::uint8_t*>(checked(index, shape, "uint8"));
+    }
+    bool is_of(int index, const std::string& type) const { return type == types_[index]; }
+
     [[noreturn]] static void fail(const std::string& what) { throw std::invalid_argument(what); }
 
   private:

@@ -7,6 +7,7 @@
 #include "network.h"
 #include "objective.h"
 #include "optimizers.h"
+#include "rows.h"
 
 namespace {
 
@@ -36,7 +37,7 @@ void clip(Network& network, float longest) {
 
 void train(const Arguments& given) {
     enum { LAYERS, PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, WEIGHT, ADJUSTMENT,
-           PARTNERS, MIXING, CHOICES, NUMBERS, COEFFICIENTS, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS, COUNT };
+           PARTNERS, MIXING, CHOICES, NUMBERS, COEFFICIENTS, STANDARDISATION, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS, COUNT };
     given.require_count(COUNT);
     const auto* choices = given.integers(CHOICES, {4});
     const int batch_size = choices[0];
@@ -47,10 +48,10 @@ void train(const Arguments& given) {
     if (mining < Mining::NONE || mining > Mining::RATIO) Arguments::fail("an unknown mining");
     if (optimizer < OptimizerKind::ADAMW || optimizer > OptimizerKind::ADAM) Arguments::fail("an unknown optimizer");
 
-    const auto* features = given.floats(FEATURES, {ANY, ANY});
-    const std::int64_t rows = given.size(FEATURES, 0);
+    Rows features(given, FEATURES, STANDARDISATION);
+    const std::int64_t rows = features.count;
     const auto* rows_of_layers = given.integers(LAYERS, {ANY, ROW_NUMBERS});
-    Network network(rows_of_layers, given.size(LAYERS, 0), given.size(FEATURES, 1), batch_size);
+    Network network(rows_of_layers, given.size(LAYERS, 0), features.columns, batch_size);
     const int classes = network.classes();
     network.read(given.floats(PARAMETERS, {network.size()}), &Parameters::values);
     network.read(given.floats(FIRST_MOMENT, {network.size()}), &Parameters::first_moment);
@@ -89,12 +90,12 @@ void train(const Arguments& given) {
         const auto* batch = plan + step * batch_size;
         const int examples = int(std::min<std::int64_t>(batch_size, planned - step * batch_size));
         for (int n = 0; n < examples; ++n) {
-            network.put(n, features + batch[n] * given.size(FEATURES, 1));
+            network.put(n, features[batch[n]]);
             labels_of_batch[n] = labels[batch[n]];
             weights_of_batch[n] = weight[batch[n]];
             if (!mixes) continue;
             const auto place = step * batch_size + n;
-            network.mix(n, of_features[place], features + partners[place] * given.size(FEATURES, 1));
+            network.mix(n, of_features[place], features[partners[place]]);
             labels_of_partners[n] = labels[partners[place]];
             const float share = of_features[planned + place];
             weights_of_batch[n] *= share;
@@ -166,7 +167,8 @@ extern "C" {
 // Arguments: layers (L, 9) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
 // plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), adjustment (3, C), partners (n,) int32 and
 // mixing (2, n) of features and of labels, choices (batch size, mining, optimizer, whether it mixes) int32, numbers (7,),
-// coefficients (3 or 2, S); new parameters, first_moment, second_moment (P,), the mean training loss (1,).
+// coefficients (3 or 2, S), standardisation (2, F) where features are uint8; new parameters, first_moment, second_moment
+// (P,), the mean training loss (1,).
 int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(train, count, values, ranks, shapes, types);
 }

@@ -9,10 +9,12 @@ from typing import TypeGuard
 
 import numpy as np
 
+from lossfleet.runners.images.pixels import Features
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.training.native import translation
 from lossfleet.runners.training.native.build import obstacle
 from lossfleet.runners.training.native.call import Call
+from lossfleet.runners.training.native.examples import Examples
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, mixture
 from lossfleet.runners.training.shape import CellShape, FleetShape
@@ -20,6 +22,8 @@ from lossfleet.runners.training.slots import Slots
 
 # The places of the arguments that change from epoch to epoch.
 PLAN, MASKS, CLASS_WEIGHT, PARTNERS, MIXING, COEFFICIENTS = 6, 7, 8, 11, 12, 15
+# A multiple of those that the core takes at once.
+PREDICTED_ROWS = 4096
 # In the place of what is not there.
 NO_PARTNERS, NO_MIXING = np.zeros(1, np.int32), np.ones((2, 1), np.float32)
 
@@ -47,26 +51,28 @@ class Member:
         self.remembered = self.parameters
         self.loss = np.zeros(1, np.float32)
         self._coefficients = translation.coefficients(shape, replicate)
+        self._examples = Examples.of(replicate)
         state = (self.parameters, np.zeros_like(self.parameters), np.zeros_like(self.parameters))
         self._call = Call("train_epoch", *self._inputs(state), *state, self.loss)
 
     def _inputs(self, state: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-        weights = self.replicate.weights
+        examples = self._examples
         return [
             self.layers,
             *state,
-            np.ascontiguousarray(self.replicate.features, np.float32),
-            np.ascontiguousarray(self.replicate.labels, np.int32),
+            examples.features,
+            examples.labels,
             self._plan(0),
             np.ones((1, 1, 1), np.float32),
             self.replicate.given["class_weight"],
-            np.ones(len(self.replicate.labels), np.float32) if weights is None else weights,
+            examples.weights,
             translation.adjustment(self.shape, self.replicate),
             NO_PARTNERS,
             NO_MIXING,
             translation.choices(self.shape),
             translation.numbers(self.shape, self.replicate),
             self._coefficients[0],
+            examples.standardisation,
         ]
 
     def train_epoch(self, epoch: int) -> float:
@@ -76,24 +82,28 @@ class Member:
         self._call.set(CLASS_WEIGHT, self.replicate.given_at(epoch)["class_weight"])
         if self.shape.mixes:
             mixed = mixture(self.replicate, epoch)
-            self._call.set(PARTNERS, mixed.partners)
+            self._call.set(PARTNERS, self._examples.places(mixed.partners))
             self._call.set(MIXING, mixed.shares)
         self._call.set(COEFFICIENTS, self._coefficients[epoch])
         self._call()
         return float(self.loss[0])
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
+    def logits(self, features: Features) -> np.ndarray:
         """Logits (C, N) of features (N, F)."""
-        found = np.empty((self.shape.classes, len(features)), np.float32)
-        Call("predict_logits", self.layers, self.parameters, np.ascontiguousarray(features), found)()
-        return found
+        pieces = []
+        # Of images so many are float32 at a time.
+        for first in range(0, len(features), PREDICTED_ROWS):
+            rows = np.ascontiguousarray(features[first : first + PREDICTED_ROWS])
+            pieces.append(np.empty((self.shape.classes, len(rows)), np.float32))
+            Call("predict_logits", self.layers, self.parameters, rows, pieces[-1])()
+        return np.concatenate(pieces, axis=1)
 
     def stock_parameters(self) -> list[Parameters]:
         """The parameters of each layer, in its stock form."""
         return translation.stock_parameters(self.parameters, self.replicate.initial)
 
     def _plan(self, epoch: int) -> np.ndarray:
-        return np.ascontiguousarray(self.replicate.plan[epoch], np.int32)
+        return self._examples.places(self.replicate.plan[epoch])
 
 
 class NativeFleet(Slots):
