@@ -316,7 +316,7 @@ WRONG = {
     "type": (4, np.zeros((ROWS, FEATURES)), "argument 4 is of float64; expected float32"),
     "rank": (4, np.zeros(ROWS, np.float32), r"expected \(any, any\)"),
     "features": (4, np.zeros((ROWS, FEATURES + 1), np.float32), "layer 0 does not fit the one before it"),
-    "layer": (0, told(12, FEATURES, FEATURES), "an unknown kind of layer"),
+    "layer": (0, told(13, FEATURES, FEATURES), "an unknown kind of layer"),
     "empty layer": (0, told(0, FEATURES, 0), "a size of 0"),
     "no parameters": (0, told(1, FEATURES, FEATURES), "no layer has parameters"),
     "an image as logits": (0, after_image(6, 7, 1, 7, 1, 3, 1), "the logits are an image"),
