@@ -37,7 +37,8 @@ void clip(Network& network, float longest) {
 
 void train(const Arguments& given) {
     enum { LAYERS, PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, WEIGHT, ADJUSTMENT,
-           PARTNERS, MIXING, CHOICES, NUMBERS, COEFFICIENTS, STANDARDISATION, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS, COUNT };
+           PARTNERS, MIXING, CHOICES, NUMBERS, COEFFICIENTS, STANDARDISATION, NEW_PARAMETERS, NEW_FIRST_MOMENT, NEW_SECOND_MOMENT, LOSS,
+           COUNT };
     given.require_count(COUNT);
     const auto* choices = given.integers(CHOICES, {4});
     const int batch_size = choices[0];
