@@ -149,7 +149,7 @@ def _there(path: str | None, expected: str) -> Path:
 def _digest(stamps: tuple[Stamp, ...]) -> str:
     content = hashlib.sha256()
     for path, name, size, _ in stamps:
-        content.update(f"{name}\0{size}\0".encode())
+        content.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
         with open(path, "rb") as file:
             while block := file.read(BLOCK_BYTES):
                 content.update(block)

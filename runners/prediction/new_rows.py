@@ -14,6 +14,7 @@ from lossfleet.runners.portable.model import raw_columns
 from lossfleet.runners.prediction.stored import is_plain_number
 from lossfleet.runners.tables.profile import as_numbers
 from lossfleet.runners.tables.reading import Settings, TableFile, as_text, open_table_file
+from lossfleet.runners.tables.report import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ def open_rows(path: Path, names: Sequence[str], settings: Settings) -> TableFile
         if name not in known:
             raise UserError(
                 what=f"{path.name} has no column {name!r}",
-                expected=f"the columns {', '.join(names)}",
+                expected=f"the columns {shortened(names)}",
                 hint=suggest(name, file.names),
             )
     return file

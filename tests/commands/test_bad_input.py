@@ -240,6 +240,11 @@ ROWS = [
     ("sweep pruner.startup_trials=3", "pruner.startup_trials", "did you mean pruner.n_startup_trials?"),
     # settings of a table where there is none, or too few of them
     ("sweep data=csv", "no data.path", "data.path=table.csv"),
+    ("sweep data=images", "data=images has no data.path", "data=images data.path=FOLDER"),
+    ("sweep data=npz data.path=a.npz", "no such file or folder", "working directory"),
+    ("sweep data=npz data.path=s3://b/a.npz", "an address", "download it first"),
+    ("sweep data=images data.path=a data.channels=2", "data.channels is 2", "data.channels=1"),
+    ("sweep data=idx data.path=a data.size=0", "data.size is 0", "data.size="),
     ("sweep data=csv data.path=t.csv", "no data.target", "data.target=label"),
     ("sweep data=wine data.path=t.csv", "there is no setting data.path", "write data=csv"),
     ("sweep data=csv data.path=t.csv data.target=y", "no such file", "working directory"),

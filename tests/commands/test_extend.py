@@ -92,7 +92,7 @@ def test_the_sweep_of_images_runs_and_keeps_a_model(tmp_path):
     (folder,) = (tmp_path / "run").glob("studies/*/models/ce")
     model, images = read_model(folder), open_dataset(choose("data", "digits"))
     assert model.description["layers"][0] == {"kind": "image", "shape": [1, 8, 8]}
-    predicted = model.predict(images.features)["class"].to_numpy()
+    predicted = model.predict_images(np.asarray(images.features))["class"].to_numpy()
     # Chance is a tenth.
     assert (predicted == np.array(images.class_names)[images.labels]).mean() > 0.3
 
