@@ -18,7 +18,7 @@ from lossfleet.runners.records import EngineRecord, Record, TrialRecord
 from lossfleet.runners.training.build import build_slots
 from lossfleet.runners.training.fleet import EVALUATED_ROWS
 from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
-from lossfleet.runners.training.native.fleet import trains_natively
+from lossfleet.runners.training.native.fleet import CORE_ROWS, trains_natively
 from lossfleet.runners.training.native.translation import unknown
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
@@ -253,11 +253,12 @@ class LocalEngine:
             return build_slots(
                 shape, native=False, slots=slots or replicates, pages=1, page_rows=1, evaluation_rows=1
             )
+        native = self._is_native(shape)
         if slots is None:
             slots = number_of_slots(
                 shape,
                 replicates=replicates,
-                evaluated_rows=min(evaluation_rows, EVALUATED_ROWS),
+                evaluated_rows=min(evaluation_rows, CORE_ROWS if native else EVALUATED_ROWS),
             )
         page_rows = train_rows
         if any(may_make_rows(study) for study in studies):
@@ -272,7 +273,7 @@ class LocalEngine:
         )
         return build_slots(
             shape,
-            native=self._is_native(shape),
+            native=native,
             slots=slots,
             pages=pages,
             page_rows=page_rows,

@@ -14,6 +14,8 @@ from lossfleet.runners.images.pixels import StandardisedImages
 from lossfleet.runners.training.native.fleet import NativeFleet
 from lossfleet.runners.training.replicate import Replicate, ReplicateFactory, Rows
 from lossfleet.runners.training.solo import train_solo
+from lossfleet.sweeps.planning.compose import run_sweeper
+from lossfleet.sweeps.running.local import LocalEngine
 
 ROWS, SHAPE = 101, (3, 8, 8)
 
@@ -84,3 +86,17 @@ def test_a_sampler_that_makes_rows_makes_them_of_images(made):
     assert isinstance(each.features, np.ndarray)
     originals = np.asarray(each.split.train_features)
     np.testing.assert_array_equal(each.features[: len(originals)], originals)
+
+
+def test_the_core_has_slots_where_a_graph_has_no_memory(monkeypatch):
+    """It evaluates few images at once, so that their activations do not decide how many slots there are."""
+    plans: list = []
+    for native in ("on", "off"):
+        run_sweeper(["strategy=ce", "data=digits", "model=cnn", f"engine.native={native}"], plans.append)
+    factory = ReplicateFactory.of(plans[0].studies[0].config)
+    monkeypatch.setattr("lossfleet.sweeps.running.slots.memory", lambda: 100 * 2**20)
+    slots = []
+    for plan in plans:
+        engine = LocalEngine(plan, factory, lambda *records: None)
+        slots.append(engine._fleet(engine._shapes[0]).slots)
+    assert slots[0] > 2 * slots[1]

@@ -22,8 +22,8 @@ from lossfleet.runners.training.slots import Slots
 
 # The places of the arguments that change from epoch to epoch.
 PLAN, MASKS, CLASS_WEIGHT, PARTNERS, MIXING, COEFFICIENTS = 6, 7, 8, 11, 12, 15
-# A multiple of those that the core takes at once.
-PREDICTED_ROWS = 4096
+# As many as the core evaluates at once, EVALUATED_ROWS in core.cpp, and a multiple that it is given at once.
+CORE_ROWS, PREDICTED_ROWS = 64, 4096
 # In the place of what is not there.
 NO_PARTNERS, NO_MIXING = np.zeros(1, np.int32), np.ones((2, 1), np.float32)
 
