@@ -270,9 +270,13 @@ class LocalEngine:
             epochs=self.plan.budget.epochs,
             fleets=len({self._homes.get(own, own) for own in self._shapes}),
         )
+        native = self._is_native(shape)
+        if shape.augments and not native:
+            # Each network has a page for what an epoch makes of its images.
+            slots = max(1, min(slots, pages // shape.members))
         return build_slots(
             shape,
-            native=self._is_native(shape),
+            native=native,
             slots=slots,
             pages=pages,
             page_rows=page_rows,
