@@ -115,7 +115,7 @@ def curves(each: Replicate, *, native: bool) -> Curves:
     rows = len(each.split.validation_labels)
     # A graph fleet has a page a slot for augmented rows whatever is asked for.
     slots = build_slots(shape, native=native, slots=2, pages=1 + native, page_rows=1, evaluation_rows=rows)
-    company = replicate(each.config, seed=8)
+    company = weighed(replicate(each.config, seed=8))
     slots.enter(0, company)
     assert slots.has_room(each.rows_key)
     slots.leave(0)
@@ -125,7 +125,7 @@ def curves(each: Replicate, *, native: bool) -> Curves:
 @pytest.mark.parametrize("name", CASES)
 def test_engines_train_on_the_same_images(name):
     made, engines = CASES[name]
-    each = replicate(made, seed=5, split=1)
+    each = weighed(replicate(made, seed=5, split=1))
     expected = solo_curves(each)
     for native in engines:
         for found, curve in zip(curves(each, native=native), expected, strict=True):
@@ -134,7 +134,7 @@ def test_engines_train_on_the_same_images(name):
 
 def test_augmentation_changes_what_is_learnt_and_not_what_is_evaluated():
     made = images(model=mlp(5))
-    plain, each = (replicate(replace(made, augmentation=part), seed=5) for part in (NONE, STANDARD))
+    plain, each = (weighed(replicate(replace(made, augmentation=part), seed=5)) for part in (NONE, STANDARD))
     for part in ("validation", "test"):
         features = (np.asarray(getattr(one.split, f"{part}_features")) for one in (plain, each))
         np.testing.assert_array_equal(*features)
