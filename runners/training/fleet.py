@@ -95,7 +95,7 @@ class Fleet(Slots):
 
     def has_room(self, key: Key) -> bool:
         """See Slots."""
-        return self.shape.augments or self._pool.has_room(key, self._row_sets())
+        return self._pool.has_room(key, self._row_sets())
 
     def enter(self, slot: int, replicate: Replicate) -> None:
         """See Slots."""
@@ -138,7 +138,7 @@ class Fleet(Slots):
         labels = self._pool.labels[plan]
         weight = self._class_weight[np.arange(self.slots)[:, None], labels] * self._valid
         if self.shape.objective.weighs:
-            weight = weight * self._weights(now)
+            weight = weight * self._weights()
         mixing = self._mixing(now, weight) if self.shape.mixes else ()
         *self._state, losses = self._call(
             self._train_epoch,
@@ -286,11 +286,11 @@ class Fleet(Slots):
         weight *= of_label
         return partners, labels, weights * (1 - of_label), of_features
 
-    def _weights(self, now: list[Replicate | None]) -> np.ndarray:
+    def _weights(self) -> np.ndarray:
         """The weight (S, K, B) of each example of this epoch, 1 in free slots."""
         shape = self.shape
         weights = np.ones((self.slots, shape.steps * shape.batch_size), np.float32)
-        for slot, occupant in enumerate(now):
+        for slot, occupant in enumerate(self.occupants):
             if occupant is not None and occupant.weights is not None:
                 weights[slot, : shape.train_rows] = occupant.weights[occupant.plan[self.epochs[slot]]]
         return weights.reshape(self.slots, shape.steps, shape.batch_size).transpose(1, 0, 2)

@@ -155,6 +155,12 @@ def test_each_strength_moves_images_as_it_says_and_nothing_else():
     mirrored = found(flip=0.3)[:, 1, 1]
     assert set(np.round(mirrored, 5)) == {-1, 1}
     assert abs((mirrored < 0).mean() - 0.3) < 0.05
+    # They are drawn apart from each other.
+    all_at_once = found(flip=0.5, rotate=30.0, crop=0.4)
+    scale = np.hypot(all_at_once[:, 0, 0], all_at_once[:, 0, 1])
+    angle = np.arctan2(all_at_once[:, 0, 1], all_at_once[:, 0, 0])
+    drawn = np.stack([scale, angle, np.sign(all_at_once[:, 1, 1])])
+    np.testing.assert_allclose(np.corrcoef(drawn), np.eye(3), atol=0.1)
 
 
 def check_uniform(found: np.ndarray, least: float, most: float) -> None:
@@ -217,6 +223,7 @@ MAPS, SQUARES, BRIGHTNESS = np.zeros((2, 6), np.float32), np.zeros((2, 4), np.in
         (0, IMAGES.astype(np.int32), "argument 0 is of int32; expected float32"),
         (1, MAPS[:1], r"argument 1 has shape \(1, 6\); expected \(2, 6\)"),
         (2, SQUARES + np.int32([0, 0, 4, 1]), "a square beyond its image"),
+        (2, SQUARES + np.int32([0, 0, 1, 5]), "a square beyond its image"),
         (2, SQUARES - np.int32([0, 1, 0, 0]), "a square beyond its image"),
         (3, BRIGHTNESS[:1], "argument 3 has shape"),
         (4, IMAGES[..., :3].copy(), "argument 4 has shape"),
@@ -227,6 +234,16 @@ def test_the_core_refuses_what_does_not_fit(place, array, message):
     arguments[place] = array
     with pytest.raises(ValueError, match=message):
         Call("augment_images", *arguments)()
+
+
+@BOTH
+def test_an_image_is_made_of_itself_alone(transform):
+    shape = (5, 3, 6, 4)
+    images, numbers = np.full(shape, np.nan, np.float32), numbers_of(shape)
+    images[2] = 1
+    found = transform(images, affine_maps(**numbers), np.zeros((5, 4), int), np.zeros(5))
+    np.testing.assert_array_equal(found[2], images[2])
+    assert np.isnan(found[[0, 1, 3, 4]]).all()
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e38])
