@@ -19,6 +19,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "loss": frozenset({"logits", "labels", "class_weight", "class_counts", "class_prior", "valid"}),
     "mining": frozenset({"losses", "labels", "valid"}),
     "mixing": frozenset({"labels", "partner_labels", "class_counts", "random"}),
+    "augmentation": frozenset({"images", "random"}),
     "sampler": frozenset({"features", "labels", "categories", "draws", "random", "random_state"}),
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),

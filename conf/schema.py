@@ -162,6 +162,7 @@ class Config:
     mining: Part = part_field("mining", "none")
     sampler: Part = part_field("sampler", "shuffle")
     mixing: Part = part_field("mixing", "none")
+    augmentation: Part = part_field("augmentation", "none")
     defer: float = setting(float, 0.0, at_least=0, at_most=1, example="0.8")
     model: Part = part_field("model", "mlp")
     second_stage: Part = part_field("second_stage", "none")
@@ -291,7 +292,7 @@ PART_GROUPS = tuple(each.name for each in fields(Config) if "group" in each.meta
 UNSAID = {
     "rare": "refuse",
     "members": 1,
-    "second_stage": {"name": "none", "_target_": None},
+    **{group: {"name": "none", "_target_": None} for group in ("second_stage", "augmentation")},
     "clip_norm": None,
     "checkpoint": "last",
 }

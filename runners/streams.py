@@ -19,6 +19,7 @@ class Stream(IntEnum):
     SHUFFLE = 7
     MIXING = 8
     MEMBERS = 9
+    AUGMENTATION = 10
 
 
 def seed_sequence(stream: Stream, *key: int) -> np.random.SeedSequence:

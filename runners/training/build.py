@@ -83,4 +83,4 @@ def head_shape(shape: FleetShape | CellShape) -> FleetShape:
     assert isinstance(stage, Retraining)
     assert isinstance(shape, FleetShape)
     layers, features = stage.trained(shape.layers), stage.inputs(shape.layers, shape.features)
-    return replace(shape, features=features, layers=layers, second_stage=None, mixes=False)
+    return replace(shape, features=features, layers=layers, second_stage=None, mixes=False, augments=False)

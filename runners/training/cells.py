@@ -17,6 +17,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from lossfleet.runners.models.dropout import dropout_seeds
 from lossfleet.runners.models.stacked import to_tensor
+from lossfleet.runners.training.epoch_rows import at_epoch
 from lossfleet.runners.training.fleet import EVALUATED_ROWS
 from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import StackedObjective, at_step, clipping_factor, unstack
@@ -237,6 +238,7 @@ class Cells(Slots):
 
     def _inputs(self, slot: int, replicate: Replicate) -> tuple[Tensor, ...]:
         shape, epoch = self.shape, int(self.epochs[slot])
+        replicate = at_epoch(replicate, epoch)
         order = replicate.plan[epoch]
         places = np.arange(shape.steps * shape.batch_size)
         # A ragged last batch is filled with examples that count nothing: batch normalisation sees real rows.

@@ -22,6 +22,7 @@ from lossfleet.runners.models.stacked import (
     stock_parameters,
     to_tensor,
 )
+from lossfleet.runners.training.epoch_rows import at_epoch
 from lossfleet.runners.training.fusion import compiling
 from lossfleet.runners.training.graphs import Predict, TrainEpoch
 from lossfleet.runners.training.pool import Key, Pool
@@ -58,7 +59,8 @@ class Fleet(Slots):
         Args:
             shape: what all replicates have in common.
             slots: K.
-            pages: of how many distinct sets of training rows there may be replicates at a time.
+            pages: of how many distinct sets of training rows there may be replicates at a time; where every epoch has
+                rows of its own there is one a slot.
             page_rows: the most rows that such a set has.
             evaluation_rows: the most rows that a validation or test part has.
             evaluation_step: parts of up to so many rows more or less are evaluated in one graph.
@@ -68,7 +70,11 @@ class Fleet(Slots):
         self.model = StackedModel(shape.layers, shape.features, slots)
         self._train_epoch = TrainEpoch(shape, self.model, slots)
         self._predict = Predict(StackedModel(shape.layers, shape.features, slots, trains=False))
-        self._pool = Pool(pages=pages, page_rows=page_rows, features=shape.features)
+        self._pool = Pool(
+            pages=slots if shape.augments else pages,
+            page_rows=shape.train_rows if shape.augments else page_rows,
+            features=shape.features,
+        )
         self._evaluation_pool = Pool(
             pages=len(PARTS) * pages, page_rows=evaluation_rows, features=shape.features
         )
@@ -94,9 +100,10 @@ class Fleet(Slots):
     def enter(self, slot: int, replicate: Replicate) -> None:
         """See Slots."""
         self.require_free(slot)
-        self._offsets[slot] = self._pool.add(
-            replicate.rows_key, np.asarray(replicate.features), replicate.labels, self._row_sets()
-        )
+        if not self.shape.augments:
+            self._offsets[slot] = self._pool.add(
+                replicate.rows_key, np.asarray(replicate.features), replicate.labels, self._row_sets()
+            )
         self.occupants[slot] = replicate
         self.epochs[slot] = 0
         self._give(slot, replicate, 0)
@@ -126,12 +133,13 @@ class Fleet(Slots):
         for slot, occupant in enumerate(self.occupants):
             if occupant is not None and 0 < self.epochs[slot] == deferred_epochs(occupant.config):
                 self._give(slot, occupant, int(self.epochs[slot]))
-        plan = self._plan()
+        now = self._rows_now()
+        plan = self._plan(now)
         labels = self._pool.labels[plan]
         weight = self._class_weight[np.arange(self.slots)[:, None], labels] * self._valid
         if self.shape.objective.weighs:
             weight = weight * self._weights()
-        mixing = self._mixing(weight) if self.shape.mixes else ()
+        mixing = self._mixing(now, weight) if self.shape.mixes else ()
         *self._state, losses = self._call(
             self._train_epoch,
             Tensor(0, ms.int32),
@@ -234,25 +242,35 @@ class Fleet(Slots):
                 learning_rate[:, slot] = self._learning_rates[slot][self.epochs[slot]]
         return self.shape.optimizer.packed(learning_rate, self._weight_decay, step)
 
-    def _plan(self) -> np.ndarray:
+    def _rows_now(self) -> list[Replicate | None]:
+        """The replicate in each slot with the rows of this epoch; augmented ones are put where the slot has its own."""
+        now: list[Replicate | None] = [None] * self.slots
+        for slot in self.taken_slots():
+            now[slot] = found = at_epoch(self._occupant(slot), int(self.epochs[slot]))
+            if self.shape.augments:
+                self._offsets[slot] = self._pool.write(slot, np.asarray(found.features), found.labels)
+        return now
+
+    def _plan(self, now: list[Replicate | None]) -> np.ndarray:
         """The pool rows (S, K, B) of this epoch; free slots and places behind a ragged batch take row 0."""
         shape = self.shape
         plan = np.zeros((self.slots, shape.steps * shape.batch_size), np.int32)
-        for slot, occupant in enumerate(self.occupants):
+        for slot, occupant in enumerate(now):
             if occupant is not None:
                 plan[slot, : shape.train_rows] = occupant.plan[self.epochs[slot]] + self._offsets[slot]
         return plan.reshape(self.slots, shape.steps, shape.batch_size).transpose(1, 0, 2)
 
-    def _mixing(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _mixing(self, now: list[Replicate | None], weight: np.ndarray) -> tuple[np.ndarray, ...]:
         """The partners of this epoch's draws, their labels and shares, and what the draws keep, each (S, K, B).
 
         Args:
+            now: the replicates with the rows of this epoch.
             weight: (S, K, B), what the draws count in their batches, of which their own shares are left.
         """
         shape = self.shape
         partners = np.zeros((self.slots, shape.steps * shape.batch_size), np.int32)
         shares, weights = np.ones((2, *partners.shape), np.float32), np.ones(partners.shape, np.float32)
-        for slot, occupant in enumerate(self.occupants):
+        for slot, occupant in enumerate(now):
             if occupant is not None:
                 mixed = mixture(occupant, int(self.epochs[slot]))
                 partners[slot, : shape.train_rows] = mixed.partners + self._offsets[slot]

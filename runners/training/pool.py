@@ -49,11 +49,16 @@ class Pool:
             if len(labels) > self.page_rows:
                 raise ValueError(f"a page has {self.page_rows} rows; expected room for {len(labels)}")
             page = self._free_page(in_use)
-            first = page * self.page_rows
-            self._features[first : first + len(labels)] = with_ones(features)
-            self.labels[first : first + len(labels)] = labels
+            self.write(page, features, labels)
             self._page_of[key] = page
         return self._page_of[key] * self.page_rows
+
+    def write(self, page: int, features: np.ndarray, labels: np.ndarray) -> int:
+        """Put rows (n, F) and labels (n,) on a page, whatever it has; returns the first of them in the pool."""
+        first = page * self.page_rows
+        self._features[first : first + len(labels)] = with_ones(features)
+        self.labels[first : first + len(labels)] = labels
+        return first
 
     def _free_page(self, in_use: Collection[Key]) -> int:
         if len(self._page_of) < self.pages:

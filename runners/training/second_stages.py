@@ -201,7 +201,7 @@ def first_replicate(replicate: Replicate, stage: Retraining) -> Replicate:
 def second_replicate(
     replicate: Replicate, stage: Retraining, rows: Rows, layers: Sequence[Layer]
 ) -> Replicate:
-    """The second stage of a replicate, in the epochs behind the first; its examples are not mixed.
+    """The second stage of a replicate, in the epochs behind the first; its examples are neither mixed nor augmented.
 
     Args:
         replicate: of both stages.
@@ -215,6 +215,7 @@ def second_replicate(
         _alone(replicate.config, epochs),
         sampler=named_part("sampler", "class_balanced"),
         mixing=named_part("mixing", "none"),
+        augmentation=named_part("augmentation", "none"),
         defer=0.0,
     )
     assert replicate.layers is not None

@@ -19,7 +19,8 @@ from lossfleet.runners.training.second_stages import SecondStage, second_stage_o
 class Shape:
     """What shapes the graph of an epoch, whatever the model, and what is around it.
 
-    train_rows are those that a network draws in an epoch; members, and a second stage, are around its graph.
+    train_rows are those that a network draws in an epoch; members, a second stage, and whether each epoch has rows of
+    its own, are around its graph.
     """
 
     features: int
@@ -29,6 +30,7 @@ class Shape:
     optimizer: Optimizer
     objective: Objective
     mixes: bool
+    augments: bool
     members: int
     second_stage: SecondStage | None
     clips: bool
@@ -73,6 +75,7 @@ def shape_of(
         "train_rows": draws_of_member(train_rows, config.members),
         "batch_size": config.batch_size,
         "mixes": config.mixing.target is not None,
+        "augments": config.augmentation.target is not None,
         "members": config.members,
         "second_stage": second_stage_of(config),
         "clips": config.clip_norm is not None,

@@ -21,6 +21,7 @@ from lossfleet.runners.models.export import MeanOfMembers
 from lossfleet.runners.models.layers import Dropout
 from lossfleet.runners.models.stock import StockModel
 from lossfleet.runners.training.ensembles import members_of
+from lossfleet.runners.training.epoch_rows import at_epoch
 from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.replicate import (
     Mixture,
@@ -154,16 +155,17 @@ def _train(replicate: Replicate, cell: nn.Cell) -> Iterator[Progress]:
     seeds = dropout_seeds(cell)
     progress = Progress(cell)
     cell.set_train(True)
-    for epoch, order in enumerate(replicate.plan):
+    for epoch in range(len(replicate.plan)):
+        now = at_epoch(replicate, epoch)
         losses = []
         loss_of_batch = batch_loss(replicate.config, replicate.given_at(epoch))
-        mixed = None if replicate.config.mixing.target is None else mixture(replicate, epoch)
+        mixed = None if replicate.config.mixing.target is None else mixture(now, epoch)
         seeds_of_epoch = seeds_of_dropouts(replicate, epoch, len(seeds))
-        for step, (rows, masks) in enumerate(_batches(replicate, order, epoch)):
+        for step, (rows, masks) in enumerate(_batches(now, epoch)):
             ops.assign(optimizer.param_groups[0]["lr"], Tensor(rates[epoch, step], ms.float32))
             for seed, value in zip(seeds, seeds_of_epoch[step], strict=True):
                 ops.assign(seed, Tensor(value, ms.int32))
-            loss, gradients = value_and_gradient(*_batch(replicate, rows, mixed, step), *masks)
+            loss, gradients = value_and_gradient(*_batch(now, rows, mixed, step), *masks)
             if replicate.config.clip_norm is not None:
                 gradients = ops.clip_by_global_norm(gradients, replicate.config.clip_norm)
             optimizer(gradients)
@@ -245,14 +247,12 @@ def batch_loss(config: Config, given: Mapping[str, np.ndarray]) -> Callable[...,
     return loss_of_batch
 
 
-def _batches(
-    replicate: Replicate, order: np.ndarray, epoch: int
-) -> Iterator[tuple[np.ndarray, tuple[tuple[Tensor, ...], ...]]]:
+def _batches(replicate: Replicate, epoch: int) -> Iterator[tuple[np.ndarray, tuple[tuple[Tensor, ...], ...]]]:
     """The rows of each batch, and the dropout masks (B, width) of its layers if there are any."""
     batch_size = replicate.config.batch_size
     drops = replicate.layers is not None and any(isinstance(layer, Dropout) for layer in replicate.layers)
     by_layer = dropout_masks(replicate, epoch) if drops else []
     for step in range(replicate.steps):
-        rows = order[step * batch_size : (step + 1) * batch_size]
+        rows = replicate.plan[epoch, step * batch_size : (step + 1) * batch_size]
         masks = tuple(Tensor(np.ascontiguousarray(mask[step][:, : len(rows)].T)) for mask in by_layer)
         yield rows, (masks,) if masks else ()

@@ -34,7 +34,7 @@ def check_parts(plan: Plan) -> None:
 
 
 def check_users_parts(studies: Sequence[Study]) -> None:
-    """Tries the parts that are not lossfleet's own, and models of images; where there are none it costs nothing.
+    """Tries the parts that are not lossfleet's own or want images; where there are none it costs nothing.
 
     Raises:
         UserError: see `check_parts`.
@@ -47,6 +47,7 @@ def check_users_parts(studies: Sequence[Study]) -> None:
     if not parts:
         return
     # Late: where nothing is tried no data is needed here.
+    from lossfleet.runners.training.epoch_rows import try_augmentation
     from lossfleet.runners.training.replicate import ReplicateFactory
 
     split = ReplicateFactory.of(config).split(config.budget.search_seeds[0], 0)
@@ -55,6 +56,8 @@ def check_users_parts(studies: Sequence[Study]) -> None:
             _try_sampler(part, split, config.budget.search_seeds[0])
         elif part.group == "schedule":
             _try_schedule(part)
+        elif part.group == "augmentation":
+            try_augmentation(part, split, config.data.label)
     if any(part.group in COMPILED for part in parts):
         _try_compiled(parts, split)
 
@@ -64,7 +67,11 @@ def tried_parts(study: Study) -> Iterator[Part]:
     for group in PART_GROUPS:
         options = study.variants.get(group) or {"": getattr(study.config, group)}
         for part in options.values():
-            if part.is_users or (group == "model" and "features" not in part.inputs()):
+            if (
+                part.is_users
+                or "images" in part.inputs()
+                or (group == "model" and "features" not in part.inputs())
+            ):
                 yield part
 
 

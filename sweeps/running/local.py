@@ -263,14 +263,18 @@ class LocalEngine:
         page_rows = train_rows
         if any(may_make_rows(study) for study in studies):
             page_rows = 2 * train_rows + len(split.class_counts) * largest_class
+        # In a graph each network has a page for what an epoch makes of its images.
+        own_pages = shape.augments and not native
         pages = number_of_pages(
             shape,
-            slots=slots,
+            slots=slots * shape.members if own_pages else slots,
             page_rows=page_rows,
             evaluation_rows=evaluation_rows,
             epochs=self.plan.budget.epochs,
             fleets=len({self._homes.get(own, own) for own in self._shapes}),
         )
+        if own_pages:
+            slots = max(1, pages // shape.members)
         return build_slots(
             shape,
             native=native,

@@ -117,6 +117,7 @@ ROWS = [
     ("sweep sampler=smote,oversampel", "oversampel", "did you mean oversample?"),
     ("sweep loss=foca", "foca", "did you mean focal?"),
     ("sweep model=mpl", "mpl", "did you mean mlp?"),
+    ("sweep augmentation=standard data=wine", "beside data=wine, whose rows are no images", "write augmentation=none"),
     ("sweep model=cnn data=wine", "given examples of 13 features", "choose model=mlp"),
     ("sweep optimizer=sgdd", "sgdd", "did you mean sgd?"),
     ("sweep search=tpee", "tpee", "did you mean tpe?"),

@@ -42,7 +42,7 @@ def test_a_file_names_a_target_that_loads_and_settings_that_it_takes(folder, gro
         part = made(group, values)
         assert part.name == file.stem
         if part.target is None:
-            assert group in ("mining", "mixing", "second_stage")
+            assert group in ("mining", "mixing", "augmentation", "second_stage")
             assert part.settings == {}
             return
         assert callable(part.load())

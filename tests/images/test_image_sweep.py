@@ -23,7 +23,7 @@ SWEEPS = [words[1:] for words in COMMANDS if words[0] == "sweep"]
 COUNTS = {"blight": 12, "healthy": 24}
 TINY = (
     *("strategy=ce", "budget.trials=2", "budget.replicates=1", "budget.epochs=3", "budget.rungs=1"),
-    *("budget.final_replicates=2", "references=[dummy]", "keep.members=2"),
+    *("budget.final_replicates=2", "references=[dummy]", "keep.members=2", "augmentation=standard"),
 )
 
 

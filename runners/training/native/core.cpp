@@ -1,9 +1,10 @@
-// One member of a fleet: an epoch of its training, and its logits. Both are custom operators of MindSpore (kind "aot"),
-// and functions that anyone can call with the same arguments.
+// One member of a fleet: an epoch of its training, and its logits, and the images of an epoch. All are custom operators of
+// MindSpore (kind "aot"), and functions that anyone can call with the same arguments.
 #include <algorithm>
 #include <exception>
 
 #include "arguments.h"
+#include "augmentation.h"
 #include "network.h"
 #include "objective.h"
 #include "optimizers.h"
@@ -177,6 +178,13 @@ int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, con
 // Arguments: layers (L, 9) int32, parameters (P,), features (rows, F); logits (C, rows).
 int predict_logits(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(predict, count, values, ranks, shapes, types);
+}
+
+// Arguments: images (N, channels, height, width), maps (N, 6) from (row, column) of an augmented image to those of its
+// source, both from the middle, squares (N, 4) int32 that become 0: top, left, bottom, right, brightness (N,); augmented
+// images.
+int augment_images(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
+    return guarded(augment, count, values, ranks, shapes, types);
 }
 
 // Why the last call of this thread returned 1.

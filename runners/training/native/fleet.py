@@ -11,6 +11,7 @@ import numpy as np
 
 from lossfleet.runners.images.pixels import Features
 from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.training.epoch_rows import at_epoch
 from lossfleet.runners.training.native import translation
 from lossfleet.runners.training.native.build import obstacle
 from lossfleet.runners.training.native.call import Call
@@ -21,7 +22,8 @@ from lossfleet.runners.training.shape import CellShape, FleetShape
 from lossfleet.runners.training.slots import Slots
 
 # The places of the arguments that change from epoch to epoch.
-PLAN, MASKS, CLASS_WEIGHT, PARTNERS, MIXING, COEFFICIENTS = 6, 7, 8, 11, 12, 15
+FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, WEIGHT = 4, 5, 6, 7, 8, 9
+PARTNERS, MIXING, COEFFICIENTS, STANDARDISATION = 11, 12, 15, 16
 # As many as the core evaluates at once, EVALUATED_ROWS in core.cpp, and a multiple that it is given at once.
 CORE_ROWS, PREDICTED_ROWS = 64, 4096
 # In the place of what is not there.
@@ -62,7 +64,7 @@ class Member:
             *state,
             examples.features,
             examples.labels,
-            self._plan(0),
+            examples.places(self.replicate.plan[0]),
             np.ones((1, 1, 1), np.float32),
             self.replicate.given["class_weight"],
             examples.weights,
@@ -77,16 +79,30 @@ class Member:
 
     def train_epoch(self, epoch: int) -> float:
         """Train for an epoch, counted from 0; returns the mean training loss."""
-        self._call.set(PLAN, self._plan(epoch))
+        now, examples = at_epoch(self.replicate, epoch), self._examples
+        if self.shape.augments:
+            examples = Examples.of(now)
+            self._give(examples)
+        self._call.set(PLAN, examples.places(now.plan[epoch]))
         self._call.set(MASKS, translation.masks(self.shape, self.replicate, epoch))
         self._call.set(CLASS_WEIGHT, self.replicate.given_at(epoch)["class_weight"])
         if self.shape.mixes:
-            mixed = mixture(self.replicate, epoch)
-            self._call.set(PARTNERS, self._examples.places(mixed.partners))
+            mixed = mixture(now, epoch)
+            self._call.set(PARTNERS, examples.places(mixed.partners))
             self._call.set(MIXING, mixed.shares)
         self._call.set(COEFFICIENTS, self._coefficients[epoch])
         self._call()
+        if self.shape.augments:
+            # Else the images of this epoch would stay until the next.
+            self._give(self._examples)
         return float(self.loss[0])
+
+    def _give(self, examples: Examples) -> None:
+        """Puts other examples in the place of those that the core is given."""
+        self._call.set(FEATURES, examples.features)
+        self._call.set(LABELS, examples.labels)
+        self._call.set(WEIGHT, examples.weights)
+        self._call.set(STANDARDISATION, examples.standardisation)
 
     def logits(self, features: Features) -> np.ndarray:
         """Logits (C, N) of features (N, F)."""
@@ -101,9 +117,6 @@ class Member:
     def stock_parameters(self) -> list[Parameters]:
         """The parameters of each layer, in its stock form."""
         return translation.stock_parameters(self.parameters, self.replicate.initial)
-
-    def _plan(self, epoch: int) -> np.ndarray:
-        return self._examples.places(self.replicate.plan[epoch])
 
 
 class NativeFleet(Slots):
