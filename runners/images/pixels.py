@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -42,6 +42,11 @@ class Images:
         """(N, F)."""
         return len(self.rows), prod(self.image_shape)
 
+    @property
+    def has_bytes(self) -> bool:
+        """Whether pixels are bytes."""
+        return self.pixels.dtype == np.uint8
+
     def take(self, rows: np.ndarray) -> Images:
         """Some of the images."""
         return replace(self, rows=self.rows[rows])
@@ -72,7 +77,7 @@ class Images:
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """The mean (C,) and the standard deviation (C,) of the pixels of each channel, float64."""
         count = len(self) * self.shape[1] // self.image_shape[0]
-        if self.pixels.dtype == np.uint8:
+        if self.has_bytes:
             # Both sums are exact.
             mean = sum(each.sum(axis=(0, 2), dtype=np.int64) for each in self._by_channel()) / count
             squares = (np.square(each, dtype=np.uint16) for each in self._by_channel())
@@ -127,6 +132,11 @@ class StandardisedImages:
 
 # Of a part of a split: of tables and of images.
 Features: TypeAlias = np.ndarray | StandardisedImages
+
+
+def has_shared_bytes(features: Features) -> TypeGuard[StandardisedImages]:
+    """Whether features are images of bytes, which the native core takes as they are, so that all splits share them."""
+    return isinstance(features, StandardisedImages) and features.images.has_bytes
 
 
 def standardised(parts: Sequence[Images]) -> list[StandardisedImages]:

@@ -223,7 +223,8 @@ def drawn_plan(config: Config, split: Split, rows: Rows, *, seed: int) -> np.nda
             )
         )
     if first < epochs:
-        features, labels = rows.features[offset:], rows.labels[offset:]
+        # A piece of images would be numbers at once.
+        features, labels = rows.features[offset:] if offset else rows.features, rows.labels[offset:]
         plan = index_plan(config.sampler, split.draws, features, labels, seed=seed, epochs=epochs - first)
         plans.append(plan + np.int32(offset))
     return np.concatenate(plans)

@@ -239,7 +239,7 @@ def outputs(layers: Sequence[Layer], network: Sequence[Parameters], features: Fe
     take twenty times as long to begin, and a quarter of the time for a convolution.
     """
     starts = range(0, len(features), ROWS_AT_ONCE)
-    pieces = [features[start : start + ROWS_AT_ONCE] for start in starts]
+    pieces = (features[start : start + ROWS_AT_ONCE] for start in starts)
     kinds = layer_kinds(layers)
     if kinds is not None and not any(isinstance(layer, Image) for layer in layers):
         weights = layer_weights(layers, [network])

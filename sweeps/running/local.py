@@ -14,6 +14,7 @@ import numpy as np
 
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.encoding import encoded_columns
+from lossfleet.runners.images.pixels import has_shared_bytes
 from lossfleet.runners.records import EngineRecord, Record, TrialRecord
 from lossfleet.runners.training.build import build_slots
 from lossfleet.runners.training.fleet import EVALUATED_ROWS
@@ -260,8 +261,8 @@ class LocalEngine:
                 replicates=replicates,
                 evaluated_rows=min(evaluation_rows, CORE_ROWS if native else EVALUATED_ROWS),
             )
-        page_rows = train_rows
-        if any(may_make_rows(study) for study in studies):
+        page_rows, makes_rows = train_rows, any(may_make_rows(study) for study in studies)
+        if makes_rows:
             page_rows = 2 * train_rows + len(split.class_counts) * largest_class
         # In a graph each network has a page for what an epoch makes of its images.
         own_pages = shape.augments and not native
@@ -272,6 +273,7 @@ class LocalEngine:
             evaluation_rows=evaluation_rows,
             epochs=self.plan.budget.epochs,
             fleets=len({self._homes.get(own, own) for own in self._shapes}),
+            shares_features=native and not makes_rows and has_shared_bytes(split.train_features),
         )
         if own_pages:
             slots = max(1, pages // shape.members)

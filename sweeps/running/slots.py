@@ -45,7 +45,14 @@ def bytes_of_slot(shape: FleetShape, evaluated_rows: int) -> int:
 
 
 def number_of_pages(
-    shape: FleetShape, *, slots: int, page_rows: int, evaluation_rows: int, epochs: int, fleets: int
+    shape: FleetShape,
+    *,
+    slots: int,
+    page_rows: int,
+    evaluation_rows: int,
+    epochs: int,
+    fleets: int,
+    shares_features: bool = False,
 ) -> int:
     """Of how many splits a fleet can have replicates at a time: of one a slot, unless memory is too small.
 
@@ -56,8 +63,10 @@ def number_of_pages(
         evaluation_rows: the most rows of a validation or test part.
         epochs: of a replicate; so many times its training rows are in its plan.
         fleets: that share the memory of this process.
+        shares_features: whether all splits have the same features in memory, as those of images that train natively.
     """
     # The split itself, and its rows in the fleet's pools.
-    numbers = (shape.train_rows + page_rows + 4 * evaluation_rows) * (shape.features + 2)
+    own = 2 if shares_features else shape.features + 2
+    numbers = (shape.train_rows + page_rows + 4 * evaluation_rows) * own
     bytes_of_split = 4 * (numbers + epochs * shape.train_rows)
     return max(1, min(slots, int(SHARE_FOR_SPLITS * memory() / fleets) // bytes_of_split))

@@ -11,6 +11,7 @@ from replicate_runs import config, fill, shape_of_replicate
 
 from lossfleet.conf.parts import named_part
 from lossfleet.runners.images.pixels import StandardisedImages
+from lossfleet.runners.training.native.examples import Examples
 from lossfleet.runners.training.native.fleet import NativeFleet
 from lossfleet.runners.training.replicate import Replicate, ReplicateFactory, Rows
 from lossfleet.runners.training.solo import train_solo
@@ -100,3 +101,15 @@ def test_the_core_has_slots_where_a_graph_has_no_memory(monkeypatch):
         engine = LocalEngine(plan, factory, lambda *records: None)
         slots.append(engine._fleet(engine._shapes[0]).slots)
     assert slots[0] > 2 * slots[1]
+
+
+def test_a_replicate_copies_no_images(made, monkeypatch):
+    def copied(*arguments: object) -> None:
+        raise AssertionError("pixels became numbers before a batch was trained on")
+
+    monkeypatch.setattr(StandardisedImages, "__getitem__", copied)
+    monkeypatch.setattr(StandardisedImages, "__array__", copied)
+    each = made()
+    member = Examples.of(each)
+    assert np.shares_memory(member.features, each.features.images.pixels)
+    assert each.split.nbytes < each.features.images.pixels.nbytes

@@ -54,6 +54,8 @@ def test_a_large_table_has_replicates_of_as_many_splits_as_fit_into_memory(monke
     assert pages(220_000) == 5
     assert pages(220_000, fleets=2) == 2
     assert pages(220_000_000) == 1
+    # Of images that all splits share there are 4.4 million numbers in the place of 50.
+    assert pages(220_000, shares_features=True) == 16
 
 
 def test_a_sweep_finds_the_same_natively_and_with_memory_for_one_split(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossfleet.runners.images.pixels import StandardisedImages
+from lossfleet.runners.images.pixels import has_shared_bytes
 from lossfleet.runners.training.replicate import Replicate
 
 # In the place of what only bytes need.
@@ -33,7 +33,7 @@ class Examples:
         features, weights = replicate.features, replicate.weights
         labels = np.ascontiguousarray(replicate.labels, np.int32)
         weights = np.ones(len(labels), np.float32) if weights is None else weights
-        if not isinstance(features, StandardisedImages) or features.images.pixels.dtype != np.uint8:
+        if not has_shared_bytes(features):
             return cls(np.ascontiguousarray(features, np.float32), labels, weights, NO_STANDARDISATION, None)
         pixels, rows = features.images.pixels, features.images.rows.astype(np.int32)
         of_all = np.zeros(len(pixels), np.int32), np.zeros(len(pixels), np.float32)
