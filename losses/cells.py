@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from mindspore import Tensor, nn, ops
 
 from lossfleet.losses.checks import check_number, check_reduction
-from lossfleet.losses.class_values import ClassValues, class_weight
+from lossfleet.losses.class_values import ClassValues, class_values, class_weight
 from lossfleet.losses.mining import hard_example_mask, hard_example_mask_ratio
 from lossfleet.losses.reductions import reduce_losses
 from lossfleet.losses.sigmoid import sigmoid_focal_loss
@@ -249,12 +250,13 @@ class SigmoidFocalLoss(nn.Cell):
         -alpha_t (1 - p_t)^gamma log p_t
 
     Args:
-        alpha: weight of label 1 in [0, 1], that of label 0 being 1 - alpha. None: no weights.
+        alpha: weight of label 1 in [0, 1], that of label 0 being 1 - alpha; or one for each label (C,), a list, array
+            or Tensor, the labels being on axis 1. None: no weights.
         gamma: at least 0.
         reduction: "mean" (over the elements), "sum" or "none".
 
     Inputs:
-        logits: any shape, float.
+        logits: any shape, float; (N, C, ...) if alpha is (C,).
         labels: the shape of logits; 0 or 1, or in [0, 1].
 
     Outputs:
@@ -267,9 +269,15 @@ class SigmoidFocalLoss(nn.Cell):
         Lin et al. 2017, Focal loss for dense object detection, arXiv 1708.02002.
     """
 
-    def __init__(self, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
+    def __init__(
+        self, alpha: float | ClassValues | None = 0.25, gamma: float = 2.0, reduction: str = "mean"
+    ) -> None:
         super().__init__()
-        if alpha is not None:
+        self.alpha_of_label: Tensor | None = None
+        if isinstance(alpha, Tensor | np.ndarray | list | tuple):
+            self.alpha_of_label, alpha = class_values("alpha", alpha), None
+            check_number("alpha", self.alpha_of_label, self.alpha_of_label.shape, 0.0, 1.0, False)
+        elif alpha is not None:
             check_number("alpha", alpha, (), 0.0, 1.0, False)
         check_number("gamma", gamma, (), 0.0, None, False)
         check_reduction(reduction)
@@ -278,6 +286,13 @@ class SigmoidFocalLoss(nn.Cell):
         self.reduction = reduction
 
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return reduce_losses(
-            sigmoid_focal_loss(logits, labels, gamma=self.gamma, alpha=self.alpha), self.reduction
-        )
+        alpha = self.alpha
+        if self.alpha_of_label is not None:
+            if logits.ndim < 2 or logits.shape[1] != self.alpha_of_label.shape[0]:
+                raise ValueError(
+                    f"alpha has shape {self.alpha_of_label.shape}; expected one number for each label on axis 1 of "
+                    f"logits {logits.shape}"
+                )
+            alpha = ops.broadcast_to(self.alpha_of_label, logits.shape[:2])
+        losses = sigmoid_focal_loss(logits, labels, gamma=self.gamma, alpha=alpha)
+        return reduce_losses(losses, self.reduction)

@@ -144,6 +144,23 @@ def test_sigmoid_focal_loss(reduction):
     np.testing.assert_allclose(value.asnumpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("trailing", [(), (LENGTH,)])
+def test_a_sigmoid_focal_loss_with_a_weight_for_each_label(trailing):
+    logits, _ = make((N, CLASSES, *trailing))
+    labels = (logits > 0.3).astype(np.float32)
+    alpha = [0.1, *np.linspace(0.3, 0.9, CLASSES - 1)]
+    found = losses.SigmoidFocalLoss(alpha=alpha, reduction="none")(Tensor(logits), Tensor(labels)).asnumpy()
+    for label, each in enumerate(alpha):
+        expected = oracle.sigmoid_focal(logits[:, label], labels[:, label], gamma=2.0, alpha=each)
+        np.testing.assert_allclose(found[:, label], expected, rtol=1e-5)
+    with pytest.raises(
+        ValueError, match=rf"alpha has shape \({CLASSES - 1},\); expected one number for each"
+    ):
+        losses.SigmoidFocalLoss(alpha=alpha[1:])(Tensor(logits), Tensor(labels))
+    with pytest.raises(ValueError, match="alpha"):
+        losses.SigmoidFocalLoss(alpha=[0.5, 1.5])
+
+
 def test_ohem_around_any_unreduced_loss():
     logits, labels = make((N, 2, LENGTH))
     values = oracle.softmax_focal(logits, labels, gamma=2.0).ravel()
@@ -162,7 +179,7 @@ CELLS = {
     "CrossEntropyLoss": lambda: losses.CrossEntropyLoss(Tensor(WEIGHT), label_smoothing=0.1),
     "WeightedCrossEntropyLoss": lambda: losses.WeightedCrossEntropyLoss(Tensor(WEIGHT)),
     "OHEMLoss": lambda: losses.OHEMLoss(losses.FocalLoss(reduction="none"), keep=0.5),
-    "SigmoidFocalLoss": lambda: losses.SigmoidFocalLoss(),
+    "SigmoidFocalLoss": lambda: losses.SigmoidFocalLoss(alpha=[0.25] * CLASSES),
 }
 
 
