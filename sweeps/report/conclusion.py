@@ -7,6 +7,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from lossfleet.runners.training.replicate import ReplicateFactory
     from lossfleet.sweeps.comparison.frame import Comparison
+    from lossfleet.sweeps.report.figures.sheets import Sheet
     from lossfleet.sweeps.report.importance import ColumnImportance
 
 
@@ -80,11 +82,13 @@ def conclude(
     write_confusions(confusions, table["class_names"].iloc[0], folder / CONFUSION)
     mistakes = write_mistakes(records, comparison, factory, folder)
     columns = column_importance(records, comparison, table["search_metric"].iloc[0], factory.dataset)
-    draw_figures(table, comparison, folder / "figures", note=mistakes, columns=columns)
+    line, wrong = (None, None) if mistakes is None else mistakes
+    sheets = partial(sheets_of, records, comparison, factory, wrong)
+    draw_figures(table, comparison, folder / "figures", note=line, columns=columns, sheets=sheets)
     if columns is not None:
         print(columns.sentence())
-    if mistakes is not None:
-        print(mistakes)
+    if line is not None:
+        print(line)
     return EndRecord(
         "FINISHED",
         time.time(),
@@ -95,6 +99,31 @@ def conclude(
         winner=comparison.winner,
         best=comparison.best,
     )
+
+
+def sheets_of(
+    records: Iterable[Record],
+    comparison: Comparison,
+    factory: ReplicateFactory,
+    mistakes: pd.DataFrame | None,
+) -> list[Sheet]:
+    """The sheets of images of a sweep; none of a table."""
+    from lossfleet.conf.schema import Config
+    from lossfleet.runners.images.pixels import Images
+    from lossfleet.sweeps.report.figures.sheets import augmented_examples, examples_of, mistakes_of
+
+    dataset, best = factory.dataset, comparison.table.iloc[0]
+    if not isinstance(dataset.features, Images):
+        return []
+    sheets = [examples_of(dataset)]
+    finals = [each for each in records if isinstance(each, TrialRecord) and each.stage == "final"]
+    own = [each for each in finals if each.strategy == best["strategy"] and each.state == "COMPLETE"]
+    config = Config.from_dict(own[-1].config)
+    if config.augmentation.target is not None:
+        split = factory.split(*config.budget.final_pairs()[0])
+        sheets.append(augmented_examples(config.augmentation, split, dataset.class_names))
+    wrong = None if mistakes is None else mistakes_of(dataset, mistakes, best["strategy"])
+    return sheets if wrong is None else [*sheets, wrong]
 
 
 def confusions_of(records: Iterable[Record]) -> dict[str, np.ndarray]:
@@ -160,6 +189,7 @@ def draw_figures(
     together: bool = False,
     note: str | None = None,
     columns: ColumnImportance | None = None,
+    sheets: Callable[[], Sequence[Sheet]] = tuple,
 ) -> None:
     """Draw the figures of a sweep, or what shows several together; where that fails, the result is there still.
 
@@ -170,6 +200,7 @@ def draw_figures(
         together: whether to draw what shows several sweeps, and only that.
         note: what the page says before the figures.
         columns: what they matter to the best strategy, where that is known.
+        sheets: makes those of images.
     """
     # The result is to be seen before they are drawn, also where the output is a pipe.
     sys.stdout.flush()
@@ -179,7 +210,7 @@ def draw_figures(
         if together:
             write_gallery(draw_curve(table, comparison), folder)
         else:
-            write_figures(table, folder, comparison, note, columns)
+            write_figures(table, folder, comparison, note, columns, sheets())
     except Exception as error:
         print(
             f"lossfleet: warning: there are no figures ({type(error).__name__}: {error}); once that is mended "

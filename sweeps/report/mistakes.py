@@ -27,7 +27,7 @@ FEWEST_TESTS = 2
 
 def write_mistakes(
     records: Iterable[Record], comparison: Comparison, factory: ReplicateFactory, folder: Path
-) -> str | None:
+) -> tuple[str, pd.DataFrame] | None:
     """Write the rows that the final replicates of the best strategy get wrong, see `mistakes_table`.
 
     Args:
@@ -37,7 +37,7 @@ def write_mistakes(
         folder: of the sweep.
 
     Returns:
-        A line that says where they are; None where the records have none, as those of earlier versions.
+        A line that says where they are, and the table; None where the records have none, as those of earlier versions.
     """
     file = folder / MISTAKES
     best = comparison.table.iloc[0]
@@ -61,7 +61,8 @@ def write_mistakes(
         if always
         else ""
     )
-    return f"Mistakes: {file} has the {len(table)} test rows that {best['strategy']} gets wrong{first}"
+    line = f"Mistakes: {file} has the {len(table)} test rows that {best['strategy']} gets wrong{first}"
+    return line, table
 
 
 def mistakes_table(replicates: Sequence[ReplicateRecord], dataset: Dataset, shares: Shares) -> pd.DataFrame:
@@ -77,7 +78,7 @@ def mistakes_table(replicates: Sequence[ReplicateRecord], dataset: Dataset, shar
         many test parts it was (`tested`), in how many of them it was `wrong`, the mean `probability` of the wrong class
         there, `always` where it was wrong in all of at least two, then its columns, with `column` before a name that is
         one of these; of images none, and `file` where each has one. Those that are always wrong come first, then by
-        probability.
+        probability. Its index says which rows of the data set they are.
     """
     import pandas as pd
 
@@ -111,7 +112,7 @@ def mistakes_table(replicates: Sequence[ReplicateRecord], dataset: Dataset, shar
         columns = dataset.features.iloc[positions].reset_index(drop=True)
     columns.columns = [f"column {name}" if name in table else name for name in columns]
     order = table.sort_values(["always", "probability"], ascending=False, kind="stable").index
-    return pd.concat([table, columns], axis=1).loc[order].reset_index(drop=True)
+    return pd.concat([table, columns], axis=1).loc[order].set_axis(positions[order])
 
 
 def final_replicates(records: Iterable[Record], comparison: Comparison) -> list[ReplicateRecord]:

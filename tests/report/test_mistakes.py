@@ -58,7 +58,7 @@ def test_the_table_is_what_a_hand_counts(animals, tmp_path):
     ]
     names = ["row", "class", "taken_for", "tested", "wrong", "probability", "always", "size", "column class"]
     assert list(table) == names
-    line = write_mistakes(records, BEST, SimpleNamespace(dataset=animals, shares=SHARES), tmp_path)
+    line, _ = write_mistakes(records, BEST, SimpleNamespace(dataset=animals, shares=SHARES), tmp_path)
     assert (
         "the 4 test rows that focal gets wrong, first the 2 that every split which tests them gets wrong"
         in line
@@ -143,10 +143,10 @@ def test_replicates_that_were_cut_off_are_told_once(tmp_path, capsys):
     dataset = factory("wine").dataset
     full = [[row % len(dataset.labels), 0, 0.5] for row in range(MOST_MISTAKES)]
     other = [replace(each, trial=1) for each in finals([], [], [])]
-    line = write_mistakes([*finals(full, None, full), *other], BEST, factory("wine"), tmp_path)
+    line, _ = write_mistakes([*finals(full, None, full), *other], BEST, factory("wine"), tmp_path)
     assert capsys.readouterr().err.count("2,000 most confident") == 1
     assert f"the {len(dataset.labels)} test rows that focal gets wrong" in line
-    line = write_mistakes(finals([[5, 1, 0.9]]), BEST, factory("wine"), tmp_path)
+    line, _ = write_mistakes(finals([[5, 1, 0.9]]), BEST, factory("wine"), tmp_path)
     assert line.endswith("the 1 test rows that focal gets wrong")
     assert capsys.readouterr().err == ""
     assert len(pd.read_csv(tmp_path / "mistakes.csv")) == 1

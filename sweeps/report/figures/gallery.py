@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,14 @@ from lossfleet.sweeps.report.figures import predictions, scores, searches
 from lossfleet.sweeps.report.figures.columns import important_columns
 from lossfleet.sweeps.report.figures.data import by_ratio
 from lossfleet.sweeps.report.figures.letters import tell_numbers
-from lossfleet.sweeps.report.figures.marks import Drawn, Figure, Gallery, looks
+from lossfleet.sweeps.report.figures.marks import Drawn, DrawnSheet, Figure, Gallery, looks
 from lossfleet.sweeps.report.figures.source import NothingToShow, Source
 from lossfleet.sweeps.report.importance import ColumnImportance
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lossfleet.sweeps.report.figures.sheets import Sheet
 
 # In the order of the page; the file of a figure has its name.
 FIGURES: dict[str, Callable[[Source], Figure]] = {
@@ -91,9 +93,13 @@ def write_figures(
     comparison: Comparison | None = None,
     note: str | None = None,
     columns: ColumnImportance | None = None,
+    sheets: Sequence[Sheet] = (),
 ) -> list[Path]:
-    """Draws the figures and writes them, see `draw_gallery` and `write_gallery`."""
-    return write_gallery(draw_gallery(frame, comparison, columns), folder, note)
+    """Draws the figures and sheets and writes them, see `draw_gallery` and `write_gallery`."""
+    gallery = draw_gallery(frame, comparison, columns)
+    for sheet in sheets:
+        gallery.sheets.append(DrawnSheet(sheet.name, sheet.title, sheet.caption, sheet.png(gallery.numbers)))
+    return write_gallery(gallery, folder, note)
 
 
 def write_gallery(gallery: Gallery, folder: Path, note: str | None = None) -> list[Path]:
@@ -115,6 +121,9 @@ def write_gallery(gallery: Gallery, folder: Path, note: str | None = None) -> li
     for drawn in gallery.drawn:
         paths.append(folder / f"{drawn.figure.name}.png")
         paths[-1].write_bytes(drawn.png)
+    for sheet in gallery.sheets:
+        paths.append(folder / f"{sheet.name}.png")
+        paths[-1].write_bytes(sheet.png)
     # The PNG files lie beside the page.
     write_page(folder / PAGE, title=f"Figures: {gallery.title}", gallery=gallery, note=note, stills=False)
     return [*paths, folder / PAGE]

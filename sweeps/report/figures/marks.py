@@ -183,6 +183,16 @@ class Drawn:
 
 
 @dataclass(frozen=True, eq=False)
+class DrawnSheet:
+    """Images to look at, below a title, as PNG alone."""
+
+    name: str
+    title: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True, eq=False)
 class Gallery:
     """The figures that were drawn, and a line for each that was left out; the title names the data.
 
@@ -193,6 +203,7 @@ class Gallery:
     drawn: list[Drawn]
     left_out: list[str]
     numbers: dict[str, str] = field(default_factory=dict)
+    sheets: list[DrawnSheet] = field(default_factory=list)
 
 
 def looks(strategies: Iterable[str]) -> dict[str, Look]:

@@ -1,0 +1,96 @@
+"""Sheets of images: which images they have, where, and that the page has them."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+from figures_frame import figures_frame
+from image_files import brought, write_folder
+from PIL import Image
+
+from lossfleet.conf.parts import named_part
+from lossfleet.runners.data.loading import open_dataset
+from lossfleet.runners.data.parts import Shares
+from lossfleet.runners.data.splits import make_split
+from lossfleet.sweeps.report import figures
+from lossfleet.sweeps.report.figures.sheets import (
+    MOST_IMAGES,
+    Sheet,
+    augmented_examples,
+    canvas_of,
+    examples_of,
+    mistakes_of,
+)
+
+COUNTS = {"blight": 7, "healthy": 17, "rust": 11}
+
+
+def test_examples_are_images_of_their_class(tmp_path):
+    write_folder(tmp_path / "leaves", COUNTS)
+    dataset = open_dataset(brought("images", tmp_path / "leaves"))
+    sheet = examples_of(dataset)
+    assert [label for label, _ in sheet.rows] == ["blight\n7", "rust\n11", "healthy\n17"]
+    assert [len(images) for _, images in sheet.rows] == [7, MOST_IMAGES, MOST_IMAGES]
+    pixels = np.asarray(dataset.features).reshape(-1, 3, 7, 5)
+    for label, images in sheet.rows:
+        own = pixels[dataset.labels == dataset.class_names.index(label.split("\n")[0])]
+        for image in images:
+            assert (own == image).all((1, 2, 3)).sum() == 1
+    assert [label for label, _ in examples_of(dataset).rows] == [label for label, _ in sheet.rows]
+
+
+def test_mistakes_are_those_of_a_pair_of_classes_by_confidence(tmp_path):
+    write_folder(tmp_path / "leaves", COUNTS)
+    dataset = open_dataset(brought("images", tmp_path / "leaves"))
+    table = pd.DataFrame(
+        {
+            "class": ["rust", "blight", "rust"],
+            "taken_for": ["healthy", "rust", "healthy"],
+            "probability": [0.6, 0.9, 0.8],
+        },
+        index=[3, 20, 5],
+    )
+    sheet = mistakes_of(dataset, table, "focal")
+    assert [label for label, _ in sheet.rows] == ["rust\nfor healthy: 2", "blight\nfor rust: 1"]
+    pixels = np.asarray(dataset.features).reshape(-1, 3, 7, 5)
+    np.testing.assert_array_equal(sheet.rows[0][1], pixels[[5, 3]])
+    np.testing.assert_array_equal(sheet.rows[1][1], pixels[[20]])
+    assert mistakes_of(dataset, table[:0], "focal") is None
+
+
+def test_the_first_of_augmented_images_is_as_it_is(tmp_path):
+    write_folder(tmp_path / "leaves", COUNTS)
+    dataset = open_dataset(brought("images", tmp_path / "leaves"))
+    split = make_split(dataset, Shares(0.2, 0.2), seed=0, split=0)
+    off = dict.fromkeys(("shift", "rotate", "crop"), 0.0)
+    # Brightness alone adds the same to all pixels of an image.
+    part = named_part("augmentation", "standard", brightness=0.3, **off)
+    sheet = augmented_examples(part, split, dataset.class_names)
+    pixels = np.asarray(dataset.features).reshape(-1, 3, 7, 5)
+    for _, images in sheet.rows:
+        assert (pixels == images[0]).all((1, 2, 3)).sum() == 1
+        added = images[1:].astype(int) - images[0]
+        inside = (images[1:] > 0) & (images[1:] < 255)
+        assert all(np.ptp(each[own]) <= 30 for each, own in zip(added, inside, strict=True))
+        assert np.abs(added[inside]).max() > 1
+
+
+def test_a_sheet_is_drawn_and_on_the_page(tmp_path):
+    rows = [("cat", np.full((2, 1, 8, 8), 7, np.uint8)), ("狗", np.full((1, 1, 8, 8), 250, np.uint8))]
+    canvas = canvas_of([images for _, images in rows])
+    assert canvas.shape == (18, 18, 3)
+    assert (canvas[:8, :8] == 7).all()
+    assert (canvas[9:17, :8] == 250).all()
+    assert (canvas[9:17, 9:] == 255).all()
+    numbers: dict[str, str] = {}
+    sheet = Sheet("examples", "Examples <1>", "Two classes.", rows)
+    picture = np.asarray(Image.open(io.BytesIO(sheet.png(numbers))).convert("L"))
+    assert (picture == 7).sum() > (picture == 250).sum() > 1000
+    paths = figures.write_figures(figures_frame(), tmp_path, sheets=[sheet])
+    assert tmp_path / "examples.png" in paths
+    page = (tmp_path / "figures.html").read_text()
+    assert "Examples &lt;1&gt;" in page
+    assert re.search('<img class="sheet" alt="Examples [^"]*" src="data:image/png;base64,', page)
