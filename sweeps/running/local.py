@@ -89,8 +89,10 @@ class FleetQueue:
         return losses
 
     def compile_seconds(self) -> float:
-        """What the first epoch took beyond a usual one."""
-        return self.seconds[0] - float(np.median(self.seconds[1:])) if len(self.seconds) > 1 else 0.0
+        """What the first epoch took beyond a usual one; nothing where it took less."""
+        if len(self.seconds) < 2:
+            return 0.0
+        return max(0.0, self.seconds[0] - float(np.median(self.seconds[1:])))
 
     def free(self, slot: int) -> None:
         """Take the run out of a slot."""
