@@ -51,7 +51,7 @@ def test_a_signal_ends_a_sweep_cleanly(number, processes, moment, tmp_path):
     assert process.returncode == 128 + number
     assert "Traceback" not in errors
     assert errors.endswith(f"this continues: {shlex.join(('lossfleet', *arguments))}\n")
-    assert not any(is_running(pid) for pid in started)
+    assert wait_until(lambda: not any(is_running(pid) for pid in started))
     end = Journal(tmp_path / "studies" / "tiny" / "records.jsonl").read()[-1]
     assert isinstance(end, EndRecord)
     assert end.state == "KILLED"
