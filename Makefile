@@ -15,7 +15,7 @@ ui: $(VENV)/installed
 	$(BIN)/lossfleet ui
 
 test: system $(VENV)/installed-dev check
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # Sweeps killed at 50 random moments; LOSSFLEET_KILL_SEED=... repeats the moments that it prints.
 soak: $(VENV)/installed-dev
