@@ -6,12 +6,37 @@ weights they are those of one member for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 NORM_EPSILON = np.float32(1e-5)
+
+
+def network(
+    layers: Sequence[str | Mapping[str, Any]], weights: Mapping[str, np.ndarray], features: np.ndarray
+) -> np.ndarray:
+    """What all layers make of features (N, F), for each member: (members, N, outputs) float32.
+
+    Args:
+        layers: as `forward` has each.
+        weights: `<n>.weight` and `<n>.bias` of layer n, if it has any.
+        features: float32.
+    """
+    outputs = features[None]
+    for place, layer in enumerate(layers):
+        weight, bias = (weights.get(f"{place}.{name}") for name in ("weight", "bias"))
+        outputs = forward(layer, weight, bias, outputs)
+    return outputs
+
+
+def log_of_mean(logits: np.ndarray) -> np.ndarray:
+    """The logarithm of the mean probabilities (K, N, C) that networks with logits (K, M, N, C) give, float32."""
+    logits = logits.astype(np.float64)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities = (powers / powers.sum(axis=-1, keepdims=True)).mean(axis=1)
+    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)).astype(np.float32)
 
 
 def forward(

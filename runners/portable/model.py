@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from .cells import COMMA, date_part, dates_of, folded, numbers_of
-from .layers import forward
+from .layers import log_of_mean, network
 from .texts import text_features
 
 FORMAT = 4
@@ -236,10 +236,7 @@ class Model:
         return logits
 
     def _forward(self, block: np.ndarray) -> np.ndarray:
-        outputs = block[None]
-        for place, layer in enumerate(self.description["layers"]):
-            weight, bias = (self.weights.get(f"{place}.{name}") for name in ("weight", "bias"))
-            outputs = forward(layer, weight, bias, outputs)
+        outputs = network(self.description["layers"], self.weights, block)
         networks = self.description.get("networks", 1)
         if networks > 1:
             outputs = log_of_mean(outputs.reshape(-1, networks, *outputs.shape[1:]))
@@ -317,14 +314,6 @@ class Model:
         )
         table.insert(0, "class", predicted)
         return table
-
-
-def log_of_mean(logits: np.ndarray) -> np.ndarray:
-    """The logarithm of the mean probabilities (K, N, C) that networks with logits (K, M, N, C) give, float32."""
-    logits = logits.astype(np.float64)
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities = (powers / powers.sum(axis=-1, keepdims=True)).mean(axis=1)
-    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)).astype(np.float32)
 
 
 class _PyFunc:

@@ -34,28 +34,18 @@ def build_slots(
     Raises:
         UserError: a second stage cannot work on the model.
     """
+    rooms = {
+        "pages": pages,
+        "page_rows": page_rows,
+        "evaluation_rows": evaluation_rows,
+        "evaluation_step": evaluation_step,
+    }
     if shape.members > 1:
-        single = build_slots(
-            replace(shape, members=1),
-            native=native,
-            slots=slots * shape.members,
-            pages=pages,
-            page_rows=page_rows,
-            evaluation_rows=evaluation_rows,
-            evaluation_step=evaluation_step,
-        )
-        return Ensembles(single, shape.members)
+        one = replace(shape, members=1)
+        return Ensembles(build_slots(one, native=native, slots=slots * shape.members, **rooms), shape.members)
     if shape.second_stage is not None:
         shape.second_stage.check(shape.layers if isinstance(shape, FleetShape) else None)
-        first = build_slots(
-            replace(shape, second_stage=None),
-            native=native,
-            slots=slots,
-            pages=pages,
-            page_rows=page_rows,
-            evaluation_rows=evaluation_rows,
-            evaluation_step=evaluation_step,
-        )
+        first = build_slots(replace(shape, second_stage=None), native=native, slots=slots, **rooms)
         if not isinstance(shape.second_stage, Retraining):
             return RescaledSlots(first)
         # What the first stage makes of the rows is each replicate's own.
@@ -67,14 +57,7 @@ def build_slots(
         return Cells(shape, slots=slots)
     if native:
         return NativeFleet(shape, slots=slots, row_sets=pages)
-    return Fleet(
-        shape,
-        slots=slots,
-        pages=pages,
-        page_rows=page_rows,
-        evaluation_rows=evaluation_rows,
-        evaluation_step=evaluation_step,
-    )
+    return Fleet(shape, slots=slots, **rooms)
 
 
 def head_shape(shape: FleetShape | CellShape) -> FleetShape:

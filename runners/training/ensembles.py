@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
 
 from lossfleet.runners.models.initial import Parameters, initial_parameters
+from lossfleet.runners.portable.layers import log_of_mean
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, draws_of_member, member_seeds
 from lossfleet.runners.training.slots import Slots
@@ -34,17 +34,6 @@ def members_of(replicate: Replicate) -> list[Replicate]:
             )
         )
     return found
-
-
-def mean_of_members(logits: np.ndarray, axis: int) -> np.ndarray:
-    """The logarithm of the mean of the members' probabilities, float32: logits of the ensemble.
-
-    Args:
-        logits: (M, C, ...).
-        axis: of the members; the classes are on the next one.
-    """
-    log_probabilities = log_softmax(logits.astype(np.float64), axis=axis + 1)
-    return (logsumexp(log_probabilities, axis=axis) - np.log(logits.shape[axis])).astype(np.float32)
 
 
 class Ensembles(Slots):
@@ -88,12 +77,11 @@ class Ensembles(Slots):
         self, part: str, slots: Collection[int] | None = None, shuffled: tuple[int, ...] = ()
     ) -> np.ndarray:
         """See Slots."""
-        asked = self.taken_slots() if slots is None else slots
+        asked = self.taken_slots() if slots is None else list(slots)
         found = self.single.logits(part, [own for slot in asked for own in self._own(slot)], shuffled)
         by_slot = found.reshape(self.slots, self.members, *found.shape[1:])
         logits = np.zeros((self.slots, *found.shape[1:]), np.float32)
-        for slot in asked:
-            logits[slot] = mean_of_members(by_slot[slot], axis=0)
+        logits[asked] = log_of_mean(by_slot[asked].swapaxes(2, 3)).swapaxes(1, 2)
         return logits
 
     def remember(self, slots: Collection[int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -20,8 +20,8 @@ from lossfleet.runners.models.images import Image
 from lossfleet.runners.models.initial import Parameters, initial_parameters
 from lossfleet.runners.models.layers import Dense, Layer, Scale, shapes
 from lossfleet.runners.models.stock import StockModel
-from lossfleet.runners.models.weights import Kind, layer_kinds, layer_weights
-from lossfleet.runners.portable.layers import forward
+from lossfleet.runners.models.weights import layer_kinds, layer_weights
+from lossfleet.runners.portable import layers as portable
 from lossfleet.runners.training.replicate import Replicate, Rows
 
 # A part of the training rows goes through the body at once.
@@ -198,16 +198,13 @@ def first_replicate(replicate: Replicate, stage: Retraining) -> Replicate:
     return replace(replicate, config=_alone(replicate.config, epochs), plan=replicate.plan[:epochs])
 
 
-def second_replicate(
-    replicate: Replicate, stage: Retraining, rows: Rows, layers: Sequence[Layer]
-) -> Replicate:
+def second_replicate(replicate: Replicate, stage: Retraining, features: Features) -> Replicate:
     """The second stage of a replicate, in the epochs behind the first; its examples are neither mixed nor augmented.
 
     Args:
         replicate: of both stages.
         stage: its second.
-        rows: training rows, or what the first stage makes of them.
-        layers: that are trained on them, from new parameters; they take (M, F) of which F is that of the rows.
+        features: of the training rows, or what the first stage makes of them.
     """
     epochs = replicate.config.budget.epochs
     epochs -= stage.first_epochs(epochs)
@@ -219,7 +216,13 @@ def second_replicate(
         defer=0.0,
     )
     assert replicate.layers is not None
-    inputs = stage.inputs(replicate.layers, replicate.features.shape[1])
+    layers, inputs = (
+        stage.trained(replicate.layers),
+        stage.inputs(replicate.layers, replicate.features.shape[1]),
+    )
+    split = replicate.split
+    weights = None if split.train_weights is None else split.train_weights.astype(np.float32)
+    rows = Rows(features, split.train_labels, weights)
     seed, draws = replicate.random_seed, replicate.plan.shape[1]
     return replace(
         replicate,
@@ -227,7 +230,7 @@ def second_replicate(
         rows=rows,
         rows_key=(rows,),
         plan=index_plan(config.sampler, draws, rows.features, rows.labels, seed=seed, epochs=epochs),
-        layers=tuple(layers),
+        layers=layers,
         initial=tuple(initial_parameters(layers, inputs, seed=seed)),
     )
 
@@ -243,18 +246,10 @@ def outputs(layers: Sequence[Layer], network: Sequence[Parameters], features: Fe
     kinds = layer_kinds(layers)
     if kinds is not None and not any(isinstance(layer, Image) for layer in layers):
         weights = layer_weights(layers, [network])
-        return np.concatenate([_in_numpy(kinds, weights, piece) for piece in pieces])
+        return np.concatenate([portable.network(kinds, weights, piece)[0] for piece in pieces])
     model = StockModel(layers)
     model.load(network)
     return np.concatenate([model(Tensor(piece)).asnumpy() for piece in pieces])
-
-
-def _in_numpy(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-    computed = rows[None]
-    for place, kind in enumerate(kinds):
-        weight, bias = (weights.get(f"{place}.{name}") for name in ("weight", "bias"))
-        computed = forward(kind, weight, bias, computed)
-    return computed[0]
 
 
 def _alone(config: Config, epochs: int) -> Config:

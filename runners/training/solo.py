@@ -26,7 +26,6 @@ from lossfleet.runners.training.objective import Objective
 from lossfleet.runners.training.replicate import (
     Mixture,
     Replicate,
-    Rows,
     dropout_masks,
     learning_rates,
     mixture,
@@ -126,10 +125,7 @@ def _train_stages(replicate: Replicate, stage: Retraining, cell: nn.Cell) -> Ite
     assert replicate.layers is not None
     for progress in _train(first_replicate(replicate, stage), cell):
         yield progress
-    split = replicate.split
-    weights = None if split.train_weights is None else split.train_weights.astype(np.float32)
-    rows = Rows(split.train_features, split.train_labels, weights)
-    second = second_replicate(replicate, stage, rows, stage.trained(replicate.layers))
+    second = second_replicate(replicate, stage, replicate.split.train_features)
     head = initial_cell(second)
     whole = FrozenBody(cell, stage.kept(replicate.layers), head)
     for of_second in _train(second, whole):

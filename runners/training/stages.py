@@ -8,7 +8,7 @@ import numpy as np
 
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.training.pool import Key
-from lossfleet.runners.training.replicate import Replicate, Rows
+from lossfleet.runners.training.replicate import Replicate
 from lossfleet.runners.training.second_stages import (
     first_replicate,
     outputs,
@@ -33,7 +33,6 @@ class RescaledSlots(Slots):
 
     def enter(self, slot: int, replicate: Replicate) -> None:
         """See Slots."""
-        rescaling_of(replicate).check(replicate.layers)
         self.plain.enter(slot, replicate)
 
     def leave(self, slot: int) -> None:
@@ -92,9 +91,7 @@ class TwoStages(Slots):
     def enter(self, slot: int, replicate: Replicate) -> None:
         """See Slots."""
         self.require_free(slot)
-        stage = retraining_of(replicate)
-        stage.check(replicate.layers)
-        self.first.enter(slot, first_replicate(replicate, stage))
+        self.first.enter(slot, first_replicate(replicate, retraining_of(replicate)))
         self.occupants[slot] = replicate
         self.epochs[slot] = 0
 
@@ -121,14 +118,13 @@ class TwoStages(Slots):
 
     def _begin_second(self, slot: int, replicate: Replicate) -> None:
         """Move a replicate to its second stage: its rows are what its first one makes of the training rows."""
-        stage, split, layers = retraining_of(replicate), replicate.split, replicate.layers
+        stage, layers = retraining_of(replicate), replicate.layers
         assert layers is not None
         (network,) = self.first.networks(slot)
         self.first.leave(slot)
         kept = stage.kept(layers)
-        weights = None if split.train_weights is None else split.train_weights.astype(np.float32)
-        rows = Rows(outputs(layers[:kept], network[:kept], split.train_features), split.train_labels, weights)
-        self.second.enter(slot, second_replicate(replicate, stage, rows, stage.trained(layers)))
+        features = outputs(layers[:kept], network[:kept], replicate.split.train_features)
+        self.second.enter(slot, second_replicate(replicate, stage, features))
         self._networks[slot] = network
 
     def logits(

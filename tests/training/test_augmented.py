@@ -153,7 +153,7 @@ def test_a_second_stage_trains_on_images_as_they_are():
     stage = retraining_of(each)
     first = first_replicate(each, stage)
     assert not np.array_equal(at_epoch(first, 0).features, each.features[each.plan[0]])
-    second = second_replicate(each, stage, each.rows, stage.trained(each.layers))
+    second = second_replicate(each, stage, each.split.train_features)
     assert at_epoch(second, 0) is second
 
 
