@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfleet.runners.images.parts import TEST, TRAINING, VALIDATION
 from lossfleet.runners.images.pixels import Images
 from lossfleet.runners.tables.report import Reading, shortened
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 PAGE_BLOCKS_CLASSES = ("text", "horizontal_line", "graphic", "vertical_line", "picture")
 # The file rounds eccen, to within 0.004 of length/height where it is right.
 ECCEN_TOLERANCE = 0.01
-__all__ = ("TEST", "TRAINING", "VALIDATION", "Dataset")
 
 
 @dataclass(frozen=True, eq=False)

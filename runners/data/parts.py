@@ -10,7 +10,8 @@ import numpy as np
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.evaluations import Evaluation
-from lossfleet.runners.data.builtin import TEST, TRAINING, VALIDATION, Dataset
+from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.images.parts import TEST, TRAINING, VALIDATION
 from lossfleet.runners.streams import Stream, seed_sequence
 
 PART_NAMES = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}

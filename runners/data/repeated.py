@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfleet.runners.data.builtin import TRAINING, Dataset
+from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.images.parts import TRAINING
 from lossfleet.runners.images.pixels import Images
 from lossfleet.runners.tables.report import rows_of
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.data.builtin import TEST, TRAINING, VALIDATION, Dataset
+from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.categories import Categories
 from lossfleet.runners.data.encoding import categories_of, encode
 from lossfleet.runners.data.parts import (
@@ -21,6 +21,7 @@ from lossfleet.runners.data.parts import (
     given_parts,
     held_out_counts,
 )
+from lossfleet.runners.images.parts import TEST, TRAINING, VALIDATION
 from lossfleet.runners.images.pixels import Features, StandardisedImages
 
 # Of classes, in a message.

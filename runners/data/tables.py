@@ -16,11 +16,12 @@ import numpy as np
 
 from lossfleet.conf.datasets import ASIDES, WEIGHT
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.runners.data.builtin import TEST, TRAINING, Dataset
+from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.leaks import possible_leaks
 from lossfleet.runners.data.table_asides import Aside, check_complete
 from lossfleet.runners.data.table_target import Target
 from lossfleet.runners.data.table_weights import Weights, weighed
+from lossfleet.runners.images.parts import TEST, TRAINING
 from lossfleet.runners.tables.columns import Column
 from lossfleet.runners.tables.faults import Faults
 from lossfleet.runners.tables.features import Features

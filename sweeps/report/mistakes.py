@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfleet.runners.data.builtin import TEST, Dataset
+from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.parts import Shares, draw_parts
+from lossfleet.runners.images.parts import TEST
 from lossfleet.runners.images.pixels import Images
 from lossfleet.runners.metrics.evaluation import MOST_MISTAKES
 from lossfleet.runners.records import MISTAKES, Record, ReplicateRecord

@@ -13,9 +13,9 @@ from PIL.ExifTags import Base
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import choose
-from lossfleet.runners.data.builtin import TEST, TRAINING, VALIDATION
 from lossfleet.runners.data.loading import described, open_dataset
 from lossfleet.runners.images import decoding, store
+from lossfleet.runners.images.parts import TEST, TRAINING, VALIDATION
 from lossfleet.runners.portable.images import read_header, read_pixels
 
 COUNTS = {"rust": 5, "blight": 7, "healthy": 11}

@@ -14,10 +14,11 @@ from sweeps_here import sweep_here
 from table_files import write
 
 from lossfleet.conf.schema import choose
-from lossfleet.runners.data.builtin import TEST, TRAINING, VALIDATION, Dataset
+from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import Shares
 from lossfleet.runners.data.splits import make_split
+from lossfleet.runners.images.parts import TEST, TRAINING, VALIDATION
 from lossfleet.runners.metrics.evaluation import MOST_MISTAKES, mistakes
 from lossfleet.runners.records import ReplicateRecord, decode_record, encode_record
 from lossfleet.sweeps.report.conclusion import conclude
