@@ -121,18 +121,9 @@ def image_grouped(network: str, size: int, models: int) -> Epoch:
     from torch import nn
     from torch.nn import functional
 
-    channels, halving = NETWORKS[network]
-    stride, pixels, layers = (2 if halving == "stride" else 1), size, []
-    for inputs, outputs in pairwise((1, *channels)):
-        layers += [
-            nn.Conv2d(models * inputs, models * outputs, 3, stride, 1, groups=models),
-            nn.ReLU(),
-        ]
-        if halving == "max_pool":
-            layers.append(nn.MaxPool2d(2))
-        pixels = -(-pixels // 2) if halving == "stride" else pixels // 2
-    head = nn.Conv2d(models * channels[-1], models * CLASSES, pixels, groups=models)
-    model = nn.Sequential(*layers, head)
+    body, channels, pixels = torch_body(network, size, models)
+    head = nn.Conv2d(models * channels, models * CLASSES, pixels, groups=models)
+    model = nn.Sequential(*body, head)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)
     features, labels = (torch.from_numpy(each) for each in examples(size))
     images = features.reshape(IMAGES, 1, size, size).expand(IMAGES, models, size, size)
@@ -155,14 +146,22 @@ def torch_network(network: str, size: int) -> Any:
     """The network in PyTorch's layers."""
     from torch import nn
 
+    body, channels, pixels = torch_body(network, size)
+    return nn.Sequential(*body, nn.Flatten(), nn.Linear(channels * pixels**2, CLASSES))
+
+
+def torch_body(network: str, size: int, models: int = 1) -> tuple[list[Any], int, int]:
+    """What is before the head, the models as groups; how many channels of how many rows and columns each gives."""
+    from torch import nn
+
     channels, halving = NETWORKS[network]
     stride, pixels, layers = (2 if halving == "stride" else 1), size, []
     for inputs, outputs in pairwise((1, *channels)):
-        layers += [nn.Conv2d(inputs, outputs, 3, stride, 1), nn.ReLU()]
+        layers += [nn.Conv2d(models * inputs, models * outputs, 3, stride, 1, groups=models), nn.ReLU()]
         if halving == "max_pool":
             layers.append(nn.MaxPool2d(2))
         pixels = -(-pixels // 2) if halving == "stride" else pixels // 2
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * pixels**2, CLASSES))
+    return layers, channels[-1], pixels
 
 
 FORMS = {
