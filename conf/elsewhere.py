@@ -54,6 +54,13 @@ WITHOUT = {
         "write decision=threshold with decision.metric or decision.at_least: it is fitted, not given",
     ),
 }
+# Values of a setting, by the word that others have for them, with what to write instead.
+VALUES = {
+    "model.normalisation": dict.fromkeys(
+        ("batch", "batch_norm", "batchnorm", "bn"),
+        "write model.normalisation=group, which does not depend on what else is in a batch",
+    ),
+}
 # Files of a group, by the word that others have for them; one with an equals sign belongs into another group.
 FILES = {
     "strategy": {
@@ -93,7 +100,8 @@ FILES = {
     "model": {
         **dict.fromkeys(("linear", "logreg", "softmax"), "logistic"),
         **dict.fromkeys(("nn", "dnn", "net"), "mlp"),
-        **dict.fromkeys(("resnet", "conv"), "cnn"),
+        **dict.fromkeys(("conv", "lenet"), "cnn"),
+        **dict.fromkeys(("resnet", "resnet18", "resnet20"), "resnet_tiny"),
         **dict.fromkeys(
             ("xgboost", "xgb", "lightgbm", "catboost", "gbm"), "references=[hist_gradient_boosting]"
         ),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from lossfleet.conf.elsewhere import VALUES
 from lossfleet.conf.errors import UserError, gathering, raise_gathered, suggest
 from lossfleet.conf.named_classes import as_class, by_class
 
@@ -128,7 +129,7 @@ class Rule:
 
     def _error(self, what: str, path: str, value: Any) -> UserError:
         if self.choices and isinstance(value, str):
-            hint = suggest(value, self.choices)
+            hint = VALUES.get(path, {}).get(value) or suggest(value, self.choices)
         elif self.many and self.kind is str and isinstance(value, str):
             hint = f"write {path}=[{value}]"
         else:

@@ -14,6 +14,7 @@ from lossfleet.runners.models.images import (
     MaxPool,
 )
 from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU
+from lossfleet.runners.models.shortcuts import Shortcut
 
 CLASSES = 11
 # Odd sizes, both kernels and strides, channels that are no multiple of four, what has no weights first and last.
@@ -47,6 +48,12 @@ IMAGE_MODELS: dict[str, list[Layer]] = {
             Dense(5, CLASSES),
         ),
     ],
+    # Within each other, past dropouts, of an odd size, of more channels, of an image that no parameters come before.
+    "shortcuts": [
+        *(Image(2, 7, 5), Dropout(0.2), Convolution(2, 3), Shortcut(2), ReLU()),
+        *(Convolution(3, 5, stride=2), ReLU(), Dropout(0.3), Convolution(5, 5), Shortcut(3), Shortcut(6)),
+        *(ReLU(), Flatten(), Dense(60, CLASSES)),
+    ],
 }
 
 
@@ -73,6 +80,13 @@ def image_layer(layer: Layer, x: np.ndarray, arrays: tuple[np.ndarray, ...]) -> 
             gain, shift = (each.astype(float)[:, None, None] for each in arrays)
             return gain * normal.reshape(x.shape) + shift
     raise AssertionError(f"{layer} has no definition here")
+
+
+def shortcut(x: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+    """The sum with every pixel, or every second one, of an earlier image, whose further channels are 0."""
+    step = -(-earlier.shape[2] // x.shape[2])
+    outside = [(0, 0), (0, x.shape[1] - earlier.shape[1]), (0, 0), (0, 0)]
+    return x + np.pad(earlier[:, :, ::step, ::step], outside)
 
 
 def windows(x: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from lossfleet.conf.parts import Part
 from lossfleet.runners.models.dropout import seed_dropouts
 from lossfleet.runners.models.images import Flatten, GlobalAverage
 from lossfleet.runners.models.layers import GELU, Dropout, Layer, shapes, told, trained_widths
+from lossfleet.runners.models.shortcuts import check_shortcuts
 
 # Their stacked forms need, or make, the row of ones, which logits are without.
 NOT_ON_LOGITS = (Dropout, GELU, Flatten, GlobalAverage)
@@ -45,7 +46,8 @@ def build_layers(
             "a list of lossfleet.runners.models.layers.Layer, or in _target_ a class of nn.Cell",
         )
     try:
-        *_, outputs = shapes(made, features)
+        *inputs, outputs = shapes(made, features)
+        check_shortcuts(made, inputs)
     except ValueError as error:
         raise _no_model(model, str(error), "layers that fit each other") from error
     if outputs != (classes,):

@@ -54,12 +54,7 @@ def cnn(
     Raises:
         UserError: examples are no images, the images are too small to be halved so often, or the kernel is even.
     """
-    if len(input_shape) != 3:
-        raise UserError(
-            what=f"model=cnn is given examples of {prod(input_shape)} features",
-            expected="images: data whose image_shape says (channels, height, width)",
-            hint="choose model=mlp",
-        )
+    refuse_rows("cnn", input_shape)
     if kernel == 4:
         raise UserError(
             what="model.kernel is 4",
@@ -76,9 +71,7 @@ def cnn(
     layers: list[Layer] = [Image(*input_shape)]
     for inputs, outputs in pairwise((input_shape[0], *channels)):
         layers.append(Convolution(inputs, outputs, kernel, 2 if halving == "stride" else 1))
-        if normalisation == "group":
-            layers.append(GroupNorm(outputs // gcd(outputs, CHANNELS_OF_A_GROUP), outputs))
-        layers.append(ReLU())
+        layers += [*normalising(normalisation, outputs), ReLU()]
         if halving != "stride":
             layers.append(MaxPool() if halving == "max_pool" else AveragePool())
     layers.append(Flatten() if head == "flatten" else GlobalAverage())
@@ -86,3 +79,24 @@ def cnn(
     if dropout > 0:
         layers.append(Dropout(dropout))
     return [*layers, Dense(units, classes, "glorot")]
+
+
+def refuse_rows(model: str, input_shape: tuple[int, ...]) -> None:
+    """Raises UserError where the examples of a model of images are rows of numbers."""
+    if len(input_shape) != 3:
+        raise UserError(
+            what=f"model={model} is given examples of {prod(input_shape)} features",
+            expected="images: data whose image_shape says (channels, height, width)",
+            hint="choose model=mlp",
+        )
+
+
+def normalising(normalisation: Literal["none", "group"], channels: int) -> list[Layer]:
+    """The layer that normalises images of so many channels, in a list, which `none` leaves empty.
+
+    Batch normalisation is none of them: a member would depend on which examples are in a batch with it, and its
+    running statistics on the order in which it is evaluated.
+    """
+    if normalisation == "none":
+        return []
+    return [GroupNorm(channels // gcd(channels, CHANNELS_OF_A_GROUP), channels)]

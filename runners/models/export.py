@@ -11,6 +11,7 @@ from mindspore import Tensor, nn, ops
 
 from lossfleet.runners.models.images import Image
 from lossfleet.runners.models.layers import Dense, Layer, LayerNorm
+from lossfleet.runners.models.stock import StockModel
 from lossfleet.runners.models.weights import Kind, layers_of
 
 
@@ -43,19 +44,19 @@ class MeanOfMembers(nn.Cell):
         return ops.log(total / self.networks)
 
 
-def stock_members(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray]) -> list[nn.SequentialCell]:
-    """The members on stock layers, such as `nn.Dense` and `nn.ReLU`, in an `nn.SequentialCell`.
+def stock_members(kinds: Sequence[Kind], weights: Mapping[str, np.ndarray]) -> list[StockModel]:
+    """The members on stock layers, such as `nn.Dense` and `nn.ReLU`.
 
     Args:
         kinds, weights: as `lossfleet.runners.models.weights` has them.
     """
     members = []
     for member in range(len(next(iter(weights.values())))):
-        layers = [layer.stock() for layer in layers_of(kinds, weights)]
-        for place, layer in enumerate(layers):
-            for name, parameter in zip(("weight", "bias"), layer.trainable_params(), strict=False):
+        model = StockModel(layers_of(kinds, weights))
+        for place, cell in enumerate(model.cell_list):
+            for name, parameter in zip(("weight", "bias"), cell.trainable_params(), strict=False):
                 parameter.set_data(Tensor(weights[f"{place}.{name}"][member]))
-        members.append(nn.SequentialCell(layers))
+        members.append(model)
     return members
 
 

@@ -10,6 +10,7 @@ from mindspore import Tensor, nn, ops
 
 from lossfleet.runners.models.initial import Parameters, initial_parameters
 from lossfleet.runners.models.layers import Dropout, Layer, dropouts
+from lossfleet.runners.models.shortcuts import sources, without_dropout
 
 
 class StackedModel(nn.Cell):
@@ -26,18 +27,15 @@ class StackedModel(nn.Cell):
 
     def __init__(self, layers: Sequence[Layer], features: int, members: int, *, trains: bool = True) -> None:
         super().__init__()
-        blocks = stacked_blocks(layers, initial_parameters(layers, features, seed=0))
-        used = [
-            (layer, block)
-            for layer, block in zip(layers, blocks, strict=True)
-            if trains or not isinstance(layer, Dropout)
-        ]
-        self.has_weights = tuple(block is not None for _, block in used)
-        self.layers = nn.CellList(
-            [layer.stacked(is_first=n == 0 and self.has_weights[0]) for n, (layer, _) in enumerate(used)]
-        )
-        self.drops = tuple(isinstance(layer, Dropout) for layer, _ in used)
         self.mask_slices = mask_slices(layers, features)
+        layers = layers if trains else without_dropout(layers)
+        blocks = stacked_blocks(layers, initial_parameters(layers, features, seed=0))
+        self.has_weights = tuple(block is not None for block in blocks)
+        self.layers = nn.CellList(
+            [layer.stacked(is_first=n == 0 and self.has_weights[0]) for n, layer in enumerate(layers)]
+        )
+        self.drops = tuple(isinstance(layer, Dropout) for layer in layers)
+        self.sources = sources(layers)
         shapes = [block.shape for block in blocks if block is not None]
         self.slices = tuple(pairwise([0, *np.cumsum([rows * columns for rows, columns in shapes]).tolist()]))
         self.split = Split(tuple((members, rows, columns) for rows, columns in shapes), self.slices)
@@ -58,9 +56,14 @@ class StackedModel(nn.Cell):
         weights = self.split(parameters)
         # Transposing costs time: a first layer with weights multiplies by the examples as they are.
         outputs = examples if self.has_weights[0] else ops.transpose(examples, (0, 2, 1))
+        inputs: tuple[Tensor, ...] = ()
         block, dropout = 0, 0
         for index in range(len(self.layers)):
-            if self.has_weights[index]:
+            inputs += (outputs,)
+            source = self.sources[index]
+            if source is not None:
+                outputs = self.layers[index](outputs, inputs[source])
+            elif self.has_weights[index]:
                 outputs = self.layers[index](weights[block], outputs)
                 block += 1
             elif self.drops[index]:

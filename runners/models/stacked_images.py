@@ -68,6 +68,30 @@ class StackedGroupNorm(nn.Cell):
         return gain * normal + shift
 
 
+class AddEarlier(nn.Cell):
+    """Images plus earlier ones, which may have fewer channels, and twice as many rows and columns.
+
+    Both are (B, channels, height, width), or with K behind B.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A slice with a stride has no gradient on a CPU.
+        self.every_second = nn.AvgPool2d(1, 2)
+
+    def construct(self, images: Tensor, earlier: Tensor) -> Tensor:
+        total, added = ops.reshape(images, (-1,) + images.shape[-3:]), ops.reshape(earlier, (-1,) + earlier.shape[-3:])
+        if earlier.shape[-2:] != images.shape[-2:]:
+            added = self.every_second(added)
+        channels = earlier.shape[-3]
+        if channels < images.shape[-3]:
+            # Filling up by ops.pad has a wrong gradient within a loop (MindSpore 2.10).
+            total = ops.concat((total[:, :channels] + added, total[:, channels:]), 1)
+        else:
+            total = total + added
+        return ops.reshape(total, (-1,) + images.shape[1:])
+
+
 class StackedGlobalAverage(nn.Cell):
     """The mean of each channel of images (B, K, channels, height, width), (K, channels + 1, B), the last row ones."""
 

@@ -19,6 +19,7 @@ from lossfleet.runners.models.images import (
 )
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU, Scale
+from lossfleet.runners.models.shortcuts import Shortcut, without_dropout
 
 # A kind, or a mapping with it and what its weights do not tell; as JSON has it.
 Kind = str | dict[str, Any]
@@ -35,6 +36,7 @@ KINDS: dict[type[Layer], Callable[[Any], Kind]] = {
     GroupNorm: lambda layer: {"kind": "group_norm", "groups": layer.groups},
     GlobalAverage: lambda layer: "global_average",
     Flatten: lambda layer: "flatten",
+    Shortcut: lambda layer: {"kind": "shortcut", "layers": layer.layers},
 }
 # Of a kind, its numbers and its first member's weights.
 LAYERS: dict[str, Callable[..., Layer]] = {
@@ -52,12 +54,13 @@ LAYERS: dict[str, Callable[..., Layer]] = {
     "group_norm": lambda weight, groups: GroupNorm(groups, len(weight)),
     "global_average": GlobalAverage,
     "flatten": Flatten,
+    "shortcut": Shortcut,
 }
 
 
 def layer_kinds(layers: Sequence[Layer]) -> list[Kind] | None:
     """The layers that predict, Dropout left out; None where one is of a class that is not lossfleet's."""
-    used = [layer for layer in layers if not isinstance(layer, Dropout)]
+    used = without_dropout(layers)
     if any(type(layer) not in KINDS for layer in used):
         return None
     return [KINDS[type(layer)](layer) for layer in used]

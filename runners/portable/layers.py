@@ -20,14 +20,18 @@ def network(
     """What all layers make of features (N, F), for each member: (members, N, outputs) float32.
 
     Args:
-        layers: as `forward` has each.
+        layers: of each its kind, or a mapping with `kind` and its numbers, as `model.json` has it.
         weights: `<n>.weight` and `<n>.bias` of layer n, if it has any.
         features: float32.
     """
-    outputs = features[None]
-    for place, layer in enumerate(layers):
+    told = [{"kind": layer} if isinstance(layer, str) else layer for layer in layers]
+    sources = [place - layer["layers"] if layer["kind"] == "shortcut" else None for place, layer in enumerate(told)]
+    outputs, kept = features[None], {}
+    for place, (layer, source) in enumerate(zip(told, sources, strict=True)):
+        if place in sources:
+            kept[place] = outputs
         weight, bias = (weights.get(f"{place}.{name}") for name in ("weight", "bias"))
-        outputs = forward(layer, weight, bias, outputs)
+        outputs = shortcut(outputs, kept[source]) if source is not None else forward(layer, weight, bias, outputs)
     return outputs
 
 
@@ -40,16 +44,16 @@ def log_of_mean(logits: np.ndarray) -> np.ndarray:
 
 
 def forward(
-    layer: str | Mapping[str, Any], weight: np.ndarray | None, bias: np.ndarray | None, outputs: np.ndarray
+    layer: Mapping[str, Any], weight: np.ndarray | None, bias: np.ndarray | None, outputs: np.ndarray
 ) -> np.ndarray:
-    """What a layer makes of the outputs of the one before it.
+    """What a layer makes of the outputs of the one before it; it is no shortcut.
 
     Args:
-        layer: its kind, or a mapping with `kind` and its numbers, as `model.json` has it.
+        layer: a mapping with `kind` and its numbers.
         weight, bias: of the members, None where it has none; of a normalisation gain and shift.
         outputs: float32.
     """
-    numbers = {"kind": layer} if isinstance(layer, str) else dict(layer)
+    numbers = dict(layer)
     kind = numbers.pop("kind")
     if weight is None:
         return PLAIN[kind](outputs, **numbers)
@@ -120,6 +124,14 @@ def max_pool(x: np.ndarray) -> np.ndarray:
 def average_pool(x: np.ndarray) -> np.ndarray:
     a, b, c, d = windows(x)
     return ((a + b) + (c + d)) / 4
+
+
+def shortcut(x: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+    """x plus an earlier image, of whose pixels every second one is taken where it has more."""
+    step = 1 if earlier.shape[3:] == x.shape[3:] else 2
+    channels = earlier.shape[2]
+    added = x[:, :, :channels] + earlier[:, :, :, ::step, ::step]
+    return np.concatenate([added, x[:, :, channels:]], axis=2)
 
 
 PLAIN: dict[str, Callable[..., np.ndarray]] = {

@@ -22,10 +22,10 @@ from .cells import COMMA, date_part, dates_of, folded, numbers_of
 from .layers import log_of_mean, network
 from .texts import text_features
 
-FORMAT = 4
-# Those of the first one say less of their columns; before the third all layers are dense or ReLU, and before the fourth
-# each pixel of an image is a column of its own.
-FORMATS = (1, 2, 3, FORMAT)
+FORMAT = 5
+# Those of the first one say less of their columns; before the third all layers are dense or ReLU, before the fourth
+# each pixel of an image is a column of its own, and before the fifth there are no shortcuts.
+FORMATS = (1, 2, 3, 4, FORMAT)
 DESCRIPTION_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"
 THRESHOLD, COSTS = "threshold", "costs"
 # The kind of column that stands for all pixels of an image.

@@ -56,20 +56,18 @@ class Progress:
 
 
 class FrozenBody(nn.Cell):
-    """The first layers of a model, which stay as they are, and a head that is trained."""
+    """Layers that stay as they are, and a head that is trained."""
 
-    def __init__(self, model: StockModel, kept: int, head: nn.Cell) -> None:
+    def __init__(self, body: StockModel, head: nn.Cell) -> None:
         super().__init__()
-        self.body = model.layers[:kept]
+        self.body = body
         self.head = head
         for parameter in self.body.get_parameters():
             parameter.requires_grad = False
 
     def construct(self, examples: Tensor) -> Tensor:
         """Logits; dropout is off."""
-        for layer in self.body:
-            examples = layer(examples)
-        return self.head(ops.stop_gradient(examples))
+        return self.head(ops.stop_gradient(self.body(examples)))
 
 
 class RescaledLogits(nn.Cell):
@@ -82,8 +80,8 @@ class RescaledLogits(nn.Cell):
 
     def construct(self, examples: Tensor) -> Tensor:
         """Logits."""
-        weight, bias = (each.asnumpy() for each in self.model.layers[-1].trainable_params())
-        return self.model(examples) / Tensor(self.stage.divisors((weight, bias)).astype(np.float32))
+        divisors = self.stage.divisors(self.model.parameters_by_layer()[-1])
+        return self.model(examples) / Tensor(divisors.astype(np.float32))
 
 
 def train_solo(replicate: Replicate, cell: nn.Cell | None = None) -> Iterator[Progress]:
@@ -126,8 +124,10 @@ def _train_stages(replicate: Replicate, stage: Retraining, cell: nn.Cell) -> Ite
     for progress in _train(first_replicate(replicate, stage), cell):
         yield progress
     second = second_replicate(replicate, stage, replicate.split.train_features)
-    head = initial_cell(second)
-    whole = FrozenBody(cell, stage.kept(replicate.layers), head)
+    kept = stage.kept(replicate.layers)
+    body = StockModel(replicate.layers[:kept])
+    body.load(cell.parameters_by_layer()[:kept])
+    whole = FrozenBody(body, initial_cell(second))
     for of_second in _train(second, whole):
         yield Progress(whole, [*progress.training_loss, *of_second.training_loss])
 

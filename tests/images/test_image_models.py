@@ -152,8 +152,8 @@ def test_a_kept_model_reads_images_without_lossfleet(tmp_path, model):
 import sys
 sys.path.insert(0, {str(tmp_path / "model/code")!r})
 from pathlib import Path
-from lossfleet_model_4.images import read_pixels
-from lossfleet_model_4.model import Model
+from lossfleet_model_5.images import read_pixels
+from lossfleet_model_5.model import Model
 model = Model(Path({str(tmp_path / "model/data")!r}))
 assert "PIL" not in sys.modules
 print(model.predict_images(read_pixels(Path({str(file)!r}), model.encoder.image_shape).reshape(1, -1)).iloc[0, 1])

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from image_layers import convolution, windows
+from image_layers import convolution, image_layer, shortcut, windows
 from mindspore import Tensor
 
 from lossfleet.conf.parts import Part, named_part, part_names
 from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
 from lossfleet.runners.models.build import build_cell, build_layers
+from lossfleet.runners.models.images import GroupNorm
 from lossfleet.runners.models.initial import initial_parameters
 from lossfleet.runners.models.stacked import StackedModel, flatten_parameters, to_tensor, with_ones
 from lossfleet.runners.models.stock import StockModel
@@ -292,14 +293,31 @@ def convolutional(examples: np.ndarray, parameters: list[tuple[np.ndarray, ...]]
     return images.reshape(len(images), -1) @ weight.T + bias
 
 
+def residual(examples: np.ndarray, parameters: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+    *body, (weight, bias) = parameters
+    left = iter(body)
+
+    def normalised(images: np.ndarray, stride: int) -> np.ndarray:
+        found = convolution(images, *next(left), stride)
+        channels = found.shape[1]
+        return image_layer(GroupNorm(channels // 4, channels), found, next(left))
+
+    images = np.maximum(normalised(examples.reshape(-1, *IMAGE_SHAPES["resnet_tiny"]), 1), 0)
+    for stride in (1, 2, 2):
+        change = normalised(np.maximum(normalised(images, stride), 0), 1)
+        images = np.maximum(shortcut(change, images), 0)
+    return images.mean((2, 3)) @ weight.T + bias
+
+
 MODELS = {
     "mlp": perceptron(0.0),
     "logistic": perceptron(0.0),
     "leaky": perceptron(0.1),
     "cnn": convolutional,
+    "resnet_tiny": residual,
 }
 # Of models that take images alone.
-IMAGE_SHAPES = {"cnn": (2, 7, 5)}
+IMAGE_SHAPES = dict.fromkeys(("cnn", "resnet_tiny"), (2, 7, 5))
 # These are cells: MindSpore says what they are, and they are not stacked.
 CELLS = {"net"}
 

@@ -11,6 +11,7 @@ from test_layers import MODELS, features_of, forward, members_of, normal
 
 from lossfleet.runners.models.export import stock_members
 from lossfleet.runners.models.layers import Dropout
+from lossfleet.runners.models.shortcuts import without_dropout
 from lossfleet.runners.models.weights import KINDS, layer_kinds, layer_weights, layers_of
 from lossfleet.runners.portable import layers as portable
 from lossfleet.runners.training.native.translation import LAYERS
@@ -26,10 +27,7 @@ def test_kept_weights_give_the_logits_of_each_member_without_mindspore(name):
     kinds = json.loads(json.dumps(layer_kinds(layers)))
     weights = layer_weights(layers, members)
     assert {each.dtype for each in weights.values()} == {np.dtype(np.float32)}
-    outputs = examples[None]
-    for place, kind in enumerate(kinds):
-        weight, bias = (weights.get(f"{place}.{each}") for each in ("weight", "bias"))
-        outputs = portable.forward(kind, weight, bias, outputs)
+    outputs = portable.network(kinds, weights, examples)
     assert outputs.dtype == np.float32
     stock = stock_members(kinds, weights)
     for k, member in enumerate(members):
@@ -44,7 +42,7 @@ def test_what_a_kept_model_says_of_its_layers_gives_them_again(name):
     layers = MODELS[name]
     weights = layer_weights(layers, members_of(layers))
     found = layers_of(layer_kinds(layers), weights)
-    expected = [layer for layer in layers if not isinstance(layer, Dropout)]
+    expected = without_dropout(layers)
     # But for how its weights began.
     assert list(map(repr, found)) == [repr(each).replace("glorot", "he") for each in expected]
 

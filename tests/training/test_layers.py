@@ -9,7 +9,7 @@ from math import prod
 import mindspore as ms
 import numpy as np
 import pytest
-from image_layers import IMAGE_MODELS, image_layer
+from image_layers import IMAGE_MODELS, image_layer, shortcut
 from mindspore import Tensor, nn
 
 from lossfleet.conf.errors import UserError
@@ -29,6 +29,7 @@ from lossfleet.runners.models.layers import (
     trained_widths,
 )
 from lossfleet.runners.models.mlp import mlp
+from lossfleet.runners.models.shortcuts import Shortcut
 from lossfleet.runners.models.stacked import (
     StackedModel,
     flatten_parameters,
@@ -111,8 +112,12 @@ def forward(
 ) -> np.ndarray:
     """Logits (B, C) in float64."""
     outputs, left = examples.astype(np.float64), list(masks)
+    inputs: list[np.ndarray] = []
     for layer, arrays in zip(layers, parameters, strict=True):
-        if isinstance(layer, (Image, ImageLayer)):
+        inputs.append(outputs)
+        if isinstance(layer, Shortcut):
+            outputs = shortcut(outputs, inputs[-1 - layer.layers])
+        elif isinstance(layer, (Image, ImageLayer)):
             outputs = image_layer(layer, outputs, arrays)
         elif isinstance(layer, Dense):
             weight, bias = (each.astype(np.float64) for each in arrays)
@@ -120,7 +125,7 @@ def forward(
         elif isinstance(layer, ReLU):
             outputs = np.maximum(outputs, 0)
         elif isinstance(layer, GELU):
-            outputs *= (1 + np.tanh(np.sqrt(2 / np.pi) * (outputs + 0.044715 * outputs**3))) / 2
+            outputs = outputs * (1 + np.tanh(np.sqrt(2 / np.pi) * (outputs + 0.044715 * outputs**3))) / 2
         elif isinstance(layer, Scale):
             outputs = outputs * arrays[0].astype(np.float64)
         elif isinstance(layer, LayerNorm):

@@ -95,7 +95,7 @@ def epoch_inputs(
 
 def told(kind: int, inputs: int, outputs: int, *of_image: int) -> np.ndarray:
     """A layer as the core is told of it."""
-    return np.array([[kind, inputs, outputs, *of_image, *[0] * (6 - len(of_image))]], np.int32)
+    return np.array([[kind, inputs, outputs, *of_image, *[0] * (7 - len(of_image))]], np.int32)
 
 
 def called(inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -310,6 +310,11 @@ def after_image(kind: int, outputs: int, *of_image: int) -> np.ndarray:
     return np.concatenate([told(5, FEATURES, FEATURES), told(kind, FEATURES, outputs, *of_image)])
 
 
+def shortcut(past: int, *, source: tuple[int, ...] = (1, 7, 1), own: tuple[int, ...] = (1, 7, 1)) -> np.ndarray:
+    """A shortcut that takes such an image, behind a layer that takes such another one."""
+    return np.concatenate([after_image(1, 7, *source), told(13, 7, 7, *own, 0, 0, 0, past)])
+
+
 WRONG = {
     "parameters": (1, np.zeros(7, np.float32), r"argument 1 has shape \(7\); expected \(\d+\)"),
     "labels": (5, np.full(ROWS, CLASSES, np.int32), f"a label of {CLASSES}"),
@@ -319,7 +324,7 @@ WRONG = {
     "type": (4, np.zeros((ROWS, FEATURES)), "argument 4 is of float64; expected float32"),
     "rank": (4, np.zeros(ROWS, np.float32), r"expected \(any, any\)"),
     "features": (4, np.zeros((ROWS, FEATURES + 1), np.float32), "layer 0 does not fit the one before it"),
-    "layer": (0, told(13, FEATURES, FEATURES), "an unknown kind of layer"),
+    "layer": (0, told(14, FEATURES, FEATURES), "an unknown kind of layer"),
     "empty layer": (0, told(0, FEATURES, 0), "a size of 0"),
     "no parameters": (0, told(1, FEATURES, FEATURES), "no layer has parameters"),
     "an image as logits": (0, after_image(6, 7, 1, 7, 1, 3, 1), "the logits are an image"),
@@ -331,6 +336,12 @@ WRONG = {
     "size of an image": (0, after_image(6, 7, -1, -7, 1, 3, 1), "a size of -1"),
     "another image": (0, after_image(6, 7, 1, 2, 3, 3, 1), "layer 1 does not fit the one before it"),
     "image": (0, told(6, FEATURES, 7, 1, 7, 1, 3, 1), "layer 0 does not fit the one before it"),
+    "shortcut past none": (0, shortcut(0), "a shortcut past 0 layers"),
+    "shortcut past too many": (0, shortcut(3), "a shortcut past 3 layers"),
+    "shortcut of a row": (0, shortcut(2), "a size of 0"),
+    "shortcut of no image": (0, shortcut(1, source=(3, 7, 1)), "layer 2 adds what does not fit"),
+    "shortcut of more channels": (0, shortcut(1, source=(7, 1, 1)), "layer 2 adds what does not fit"),
+    "shortcut of other rows": (0, shortcut(1, own=(7, 1, 1)), "layer 2 adds what does not fit"),
     "batch": (13, np.array([0, 0, 1, 0], np.int32), "a batch of 0"),
     "mining": (13, np.array([ROWS, 3, 1, 0], np.int32), "an unknown mining"),
     "optimizer": (13, np.array([ROWS, 0, 4, 0], np.int32), "an unknown optimizer"),

@@ -166,7 +166,7 @@ extern "C" {
 
 // Layers are rows of int32, LayerRow in network.h.
 //
-// Arguments: layers (L, 9) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
+// Arguments: layers (L, 10) int32, parameters, first_moment, second_moment (P,), features (rows, F), labels (rows,) int32,
 // plan (n,) int32, masks (S, units, B), class_weight (C,), weight (rows,), adjustment (3, C), partners (n,) int32 and
 // mixing (2, n) of features and of labels, choices (batch size, mining, optimizer, whether it mixes) int32, numbers (7,),
 // coefficients (3 or 2, S), standardisation (2, F) where features are uint8; new parameters, first_moment, second_moment
@@ -175,7 +175,7 @@ int train_epoch(int count, void** values, int* ranks, std::int64_t** shapes, con
     return guarded(train, count, values, ranks, shapes, types);
 }
 
-// Arguments: layers (L, 9) int32, parameters (P,), features (rows, F); logits (C, rows).
+// Arguments: layers (L, 10) int32, parameters (P,), features (rows, F); logits (C, rows).
 int predict_logits(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(predict, count, values, ranks, shapes, types);
 }

@@ -3,6 +3,7 @@
 // and its slopes are zero.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "arguments.h"
@@ -193,6 +194,48 @@ struct GlobalAverage : Layer {
                 for (int pixel = 0; pixel < pixels; ++pixel) *to++ = slope;
             }
         }
+    }
+};
+
+// y = x, to which an earlier image is added: one of no more channels, of as many pixels or of which every second row and
+// column is taken.
+struct Shortcut : Layer {
+    const ImageSize from, to;
+    const int step;
+
+    Shortcut(ImageSize from, ImageSize to)
+        : Layer(int(to.units()), int(to.units())), from(from), to(to),
+          step(from.height == to.height && from.width == to.width ? 1 : 2) {}
+
+    void forward(const Matrix& x, Matrix& y, int examples) override { copy(x, y, examples); }
+
+    void backward(const Matrix&, const Matrix&, const Matrix& dy, Matrix* dx, int examples) override {
+        if (dx) copy(dy, *dx, examples);
+    }
+
+    void add(const Matrix& earlier, Matrix& y, int examples) const {
+        each(examples, [&](int row, int of_earlier, int of_y) { vectors(y, row)[of_y] += vectors(earlier, row)[of_earlier]; });
+    }
+
+    // The slopes by the earlier image get those by y.
+    void add_slopes(const Matrix& dy, Matrix& slopes, int examples) const {
+        each(examples, [&](int row, int of_earlier, int of_y) { vectors(slopes, row)[of_earlier] += vectors(dy, row)[of_y]; });
+    }
+
+  private:
+    void copy(const Matrix& x, Matrix& y, int examples) const {
+        for (int row = 0; row < rows_of(examples, WIDTH); ++row) std::copy_n(x[row], inputs * WIDTH, y[row]);
+    }
+
+    // Applies `function` to each row, and to the places of a pixel of the earlier image and of that which it is added to.
+    template <typename Function>
+    void each(int examples, Function function) const {
+        for (int row = 0; row < rows_of(examples, WIDTH); ++row)
+            for (int channel = 0; channel < from.channels; ++channel)
+                for (int line = 0; line < to.height; ++line)
+                    for (int column = 0; column < to.width; ++column)
+                        function(row, (channel * from.height + step * line) * from.width + step * column,
+                                 (channel * to.height + line) * to.width + column);
     }
 };
 

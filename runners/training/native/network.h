@@ -23,12 +23,14 @@ enum class LayerKind : std::int32_t {
     GROUP_NORMALISATION = 9,
     GLOBAL_AVERAGE = 10,
     FLATTEN = 11,
-    SCALE = 12
+    SCALE = 12,
+    SHORTCUT = 13
 };
 
-// A layer as a call tells it; behind its outputs is what it needs where it takes images, else zeros.
+// A layer as a call tells it; behind its outputs is what it needs where it takes images, else zeros. A shortcut is past so
+// many layers.
 struct LayerRow {
-    std::int32_t kind, inputs, outputs, channels, height, width, kernel, stride, groups;
+    std::int32_t kind, inputs, outputs, channels, height, width, kernel, stride, groups, past;
 
     ImageSize image() const { return {channels, height, width}; }
 };
@@ -41,6 +43,12 @@ struct Network {
     const int features;
     std::vector<std::unique_ptr<Layer>> layers;
     std::vector<Dropout*> dropouts;
+    // Where the image comes from that a layer adds, and the layer.
+    struct Past {
+        std::size_t source, place;
+        Shortcut* shortcut;
+    };
+    std::vector<Past> shortcuts;
     // Before each layer, and behind the last.
     std::vector<Matrix> activations, slopes;
     // The first layer that has parameters: no slopes are wanted before it.
@@ -54,14 +62,14 @@ struct Network {
         add_matrices(most_examples, width, lanes);
         for (const LayerRow* row = rows; row != rows + count; ++row) {
             const auto kind = LayerKind(row->kind);
-            if (kind < LayerKind::DENSE || kind > LayerKind::SCALE) Arguments::fail("an unknown kind of layer");
+            if (kind < LayerKind::DENSE || kind > LayerKind::SHORTCUT) Arguments::fail("an unknown kind of layer");
             if (is_of_images(kind))
                 for (const int size : {row->channels, row->height, row->width}) checked_size(size);
             const bool fits = row->inputs == width && (!is_of_images(kind) || row->image().units() == width);
             if (!fits || takes_images(kind, lanes) != (lanes > 1))
                 Arguments::fail("layer " + std::to_string(row - rows) + " does not fit the one before it");
             checked_size(row->outputs);
-            layers.push_back(made(*row, lanes, most_examples));
+            layers.push_back(kind == LayerKind::SHORTCUT ? made_shortcut(rows, row) : made(*row, lanes, most_examples));
             if (row->outputs != layers.back()->outputs) Arguments::fail("a layer is told of other outputs than it has");
             width = row->outputs;
             lanes = gives_images(kind, lanes) ? WIDTH : 1;
@@ -112,14 +120,22 @@ struct Network {
 
     // The logits (examples, classes) of the examples that were put into the batch.
     const Matrix& forward(int examples) {
-        for (std::size_t n = 0; n < layers.size(); ++n) layers[n]->forward(activations[n], activations[n + 1], examples);
+        for (std::size_t n = 0; n < layers.size(); ++n) {
+            layers[n]->forward(activations[n], activations[n + 1], examples);
+            for (const Past& each : shortcuts)
+                if (each.place == n) each.shortcut->add(activations[each.source], activations[n + 1], examples);
+        }
         return activations.back();
     }
 
     // From the slopes by the logits, slopes.back(), to the gradient of all parameters.
     void backward(int examples) {
-        for (std::size_t n = layers.size(); n-- > first;)
+        for (std::size_t n = layers.size(); n-- > first;) {
             layers[n]->backward(activations[n], activations[n + 1], slopes[n + 1], n > first ? &slopes[n] : nullptr, examples);
+            // Now that the layer has written its slopes, to which those by the shortcuts come.
+            for (const Past& each : shortcuts)
+                if (each.source == n && n > first) each.shortcut->add_slopes(slopes[each.place + 1], slopes[n], examples);
+        }
     }
 
   private:
@@ -128,13 +144,15 @@ struct Network {
         for (auto* matrices : {&activations, &slopes}) matrices->emplace_back(rows_of(most_examples, lanes), width * lanes);
     }
 
-    static bool is_of_images(LayerKind kind) { return kind > LayerKind::IMAGE && kind <= LayerKind::FLATTEN; }
+    static bool is_of_images(LayerKind kind) {
+        return (kind > LayerKind::IMAGE && kind <= LayerKind::FLATTEN) || kind == LayerKind::SHORTCUT;
+    }
     static bool takes_images(LayerKind kind, int lanes) {
         const bool takes_any = kind == LayerKind::RELU || kind == LayerKind::GELU || kind == LayerKind::DROPOUT;
         return takes_any ? lanes > 1 : is_of_images(kind);
     }
     static bool gives_images(LayerKind kind, int lanes) {
-        return kind == LayerKind::IMAGE || (lanes > 1 && kind < LayerKind::GLOBAL_AVERAGE);
+        return kind == LayerKind::IMAGE || (lanes > 1 && kind != LayerKind::GLOBAL_AVERAGE && kind != LayerKind::FLATTEN);
     }
 
     static int checked_size(std::int64_t size) {
@@ -161,8 +179,23 @@ struct Network {
             case LayerKind::GLOBAL_AVERAGE: return std::make_unique<GlobalAverage>(image);
             case LayerKind::FLATTEN: return std::make_unique<Flatten>(inputs);
             case LayerKind::SCALE: return std::make_unique<Scale>(inputs);
+            case LayerKind::SHORTCUT: break;
         }
         Arguments::fail("an unknown kind of layer");
+    }
+
+    // rows: of all layers; row: its own.
+    std::unique_ptr<Layer> made_shortcut(const LayerRow* rows, const LayerRow* row) {
+        const std::int64_t place = row - rows, source = place - row->past;
+        if (row->past < 1 || source < 0) Arguments::fail("a shortcut past " + std::to_string(row->past) + " layers");
+        const ImageSize to = row->image(), from = rows[source].image();
+        for (const int size : {from.channels, from.height, from.width}) checked_size(size);
+        const auto fits = [&](int step) { return halved(from.height, step) == to.height && halved(from.width, step) == to.width; };
+        if (activations[source].columns != from.units() * WIDTH || from.channels > to.channels || !(fits(1) || fits(2)))
+            Arguments::fail("layer " + std::to_string(place) + " adds what does not fit");
+        auto shortcut = std::make_unique<Shortcut>(from, to);
+        shortcuts.push_back({std::size_t(source), std::size_t(place), shortcut.get()});
+        return shortcut;
     }
 
     static std::unique_ptr<Layer> made_convolution(const LayerRow& row) {

@@ -22,6 +22,7 @@ from lossfleet.runners.models.images import (
 )
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU, Scale, shapes
+from lossfleet.runners.models.shortcuts import Shortcut
 from lossfleet.runners.optimizers.adam import Adam
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.optimizer import Optimizer
@@ -33,7 +34,7 @@ from lossfleet.runners.training.shape import FleetShape
 # The numbers of network.h and objective.h. A class of the user's that derives from one of these is another one.
 LAYERS: dict[type[Layer], int] = {
     **{Dense: 0, ReLU: 1, GELU: 2, LayerNorm: 3, Dropout: 4, Image: 5, Convolution: 6, MaxPool: 7},
-    **{AveragePool: 8, GroupNorm: 9, GlobalAverage: 10, Flatten: 11, Scale: 12},
+    **{AveragePool: 8, GroupNorm: 9, GlobalAverage: 10, Flatten: 11, Scale: 12, Shortcut: 13},
 }
 # With the numbers that a member may have of its own: the core computes the most general one.
 LOSSES = {stacked_focal: {"gamma"}, poly1_loss: {"gamma", "epsilon", "label_smoothing"}}
@@ -64,13 +65,14 @@ def _unknown_objective(objective: Objective) -> str | None:
 
 
 def layer_rows(layers: Sequence[Layer], features: int) -> np.ndarray:
-    """What the core is told of each layer, (L, 9) int32: LayerRow in network.h."""
+    """What the core is told of each layer, (L, 10) int32: LayerRow in network.h."""
     rows = []
     for layer, (inputs, outputs) in zip(layers, pairwise(shapes(layers, features)), strict=True):
         image = inputs if len(inputs) == 3 else (0, 0, 0)
         kernel, stride = (layer.kernel, layer.stride) if isinstance(layer, Convolution) else (0, 0)
         groups = layer.groups if isinstance(layer, GroupNorm) else 0
-        rows.append((LAYERS[type(layer)], prod(inputs), prod(outputs), *image, kernel, stride, groups))
+        past = layer.layers if isinstance(layer, Shortcut) else 0
+        rows.append((LAYERS[type(layer)], prod(inputs), prod(outputs), *image, kernel, stride, groups, past))
     return np.array(rows, np.int32)
 
 
