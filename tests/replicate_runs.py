@@ -12,7 +12,7 @@ from lossfleet.conf.schema import Budget, Config, choose
 from lossfleet.runners.metrics.classification import classification_metrics, softmax
 from lossfleet.runners.models.images import Convolution, Flatten, GroupNorm, Image, MaxPool
 from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNorm, ReLU
-from lossfleet.runners.models.resnet_tiny import resnet_tiny
+from lossfleet.runners.models.shortcuts import Shortcut
 from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.fleet import Fleet
 from lossfleet.runners.training.native.fleet import NativeFleet
@@ -47,13 +47,14 @@ def image(features: int, classes: int) -> list[Layer]:
     """Of breast_cancer's 30 features as an image, and of no data else."""
     return [
         *(Image(1, 6, 5), Convolution(1, 4), GroupNorm(2, 4), ReLU(), MaxPool(), Dropout(0.2)),
-        *(Convolution(4, 6, kernel=5, stride=2), GELU(), Flatten(), Dense(12, classes, "glorot")),
+        *(
+            Convolution(4, 6, kernel=5, stride=2),
+            Shortcut(2),
+            GELU(),
+            Flatten(),
+            Dense(12, classes, "glorot"),
+        ),
     ]
-
-
-def residual(features: int, classes: int) -> list[Layer]:
-    """Of the same images."""
-    return resnet_tiny((1, 6, 5), classes, channels=(3, 5), dropout=0.2)
 
 
 def adamw(lr: float = 3e-3, **settings: Any) -> Part:

@@ -53,7 +53,12 @@ def resnet_tiny(
         )
     inputs = channels[0]
     layers: list[Layer] = [
-        *(Image(*input_shape), Convolution(input_shape[0], inputs), *normalising(normalisation, inputs), ReLU())
+        *(
+            Image(*input_shape),
+            Convolution(input_shape[0], inputs),
+            *normalising(normalisation, inputs),
+            ReLU(),
+        )
     ]
     for stage, outputs in enumerate(channels):
         for block in range(blocks):

@@ -53,7 +53,7 @@ def check_shortcuts(layers: Sequence[Layer], shapes: Sequence[tuple[int, ...]]) 
         layers: the model.
         shapes: of an example before each layer.
     """
-    for place, (layer, source) in enumerate(zip(layers, sources(layers), strict=True)):
+    for place, source in enumerate(sources(layers)):
         if source is None:
             continue
         name = f"Shortcut({place - source})"
@@ -71,10 +71,10 @@ def check_shortcuts(layers: Sequence[Layer], shapes: Sequence[tuple[int, ...]]) 
 def without_dropout(layers: Sequence[Layer]) -> list[Layer]:
     """The layers that predict; a shortcut past a dropout is past one layer less."""
     found: list[Layer] = []
-    for place, (layer, source) in enumerate(zip(layers, sources(layers), strict=True)):
-        if source is not None:
-            dropped = sum(isinstance(each, Dropout) for each in layers[source:place])
-            found.append(replace(layer, layers=place - source - dropped))
+    for place, layer in enumerate(layers):
+        if isinstance(layer, Shortcut):
+            past = layers[place - layer.layers : place]
+            found.append(replace(layer, layers=sum(not isinstance(each, Dropout) for each in past)))
         elif not isinstance(layer, Dropout):
             found.append(layer)
     return found

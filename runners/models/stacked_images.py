@@ -80,7 +80,10 @@ class AddEarlier(nn.Cell):
         self.every_second = nn.AvgPool2d(1, 2)
 
     def construct(self, images: Tensor, earlier: Tensor) -> Tensor:
-        total, added = ops.reshape(images, (-1,) + images.shape[-3:]), ops.reshape(earlier, (-1,) + earlier.shape[-3:])
+        total, added = (
+            ops.reshape(images, (-1,) + images.shape[-3:]),
+            ops.reshape(earlier, (-1,) + earlier.shape[-3:]),
+        )
         if earlier.shape[-2:] != images.shape[-2:]:
             added = self.every_second(added)
         channels = earlier.shape[-3]

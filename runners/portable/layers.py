@@ -24,14 +24,19 @@ def network(
         weights: `<n>.weight` and `<n>.bias` of layer n, if it has any.
         features: float32.
     """
-    told = [{"kind": layer} if isinstance(layer, str) else layer for layer in layers]
-    sources = [place - layer["layers"] if layer["kind"] == "shortcut" else None for place, layer in enumerate(told)]
+    told: list[Mapping[str, Any]] = [{"kind": each} if isinstance(each, str) else each for each in layers]
+    sources = {
+        place: place - layer["layers"] for place, layer in enumerate(told) if layer["kind"] == "shortcut"
+    }
     outputs, kept = features[None], {}
-    for place, (layer, source) in enumerate(zip(told, sources, strict=True)):
-        if place in sources:
+    for place, layer in enumerate(told):
+        if place in sources.values():
             kept[place] = outputs
-        weight, bias = (weights.get(f"{place}.{name}") for name in ("weight", "bias"))
-        outputs = shortcut(outputs, kept[source]) if source is not None else forward(layer, weight, bias, outputs)
+        if place in sources:
+            outputs = shortcut(outputs, kept[sources[place]])
+        else:
+            weight, bias = (weights.get(f"{place}.{name}") for name in ("weight", "bias"))
+            outputs = forward(layer, weight, bias, outputs)
     return outputs
 
 

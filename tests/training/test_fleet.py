@@ -94,9 +94,6 @@ MEMBERS = {
     "layers of images": config(
         focal(1.0), data=TUMOURS, model=Part("model", "image", "replicate_runs.image")
     ),
-    "a residual network": config(
-        focal(1.0), data=TUMOURS, model=Part("model", "residual", "replicate_runs.residual")
-    ),
     "dropout": config(focal(1.0), model=mlp(13, 11, dropout=0.3)),
     "dropout of another rate": config(focal(1.0), model=mlp(13, 11, dropout=0.1)),
     "sgd with momentum": config(focal(1.0), optimizer=sgd(momentum=0.8)),
@@ -146,7 +143,7 @@ def fleet_of(shape: FleetShape, slots: int) -> dict[Key, Curves]:
 
 
 # Some in a wider fleet too.
-WIDER = ("ohem by ratio", "dropout", "a residual network")
+WIDER = ("ohem by ratio", "dropout", "layers of images")
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,9 @@ def after_image(kind: int, outputs: int, *of_image: int) -> np.ndarray:
     return np.concatenate([told(5, FEATURES, FEATURES), told(kind, FEATURES, outputs, *of_image)])
 
 
-def shortcut(past: int, *, source: tuple[int, ...] = (1, 7, 1), own: tuple[int, ...] = (1, 7, 1)) -> np.ndarray:
+def shortcut(
+    past: int, *, source: tuple[int, ...] = (1, 7, 1), own: tuple[int, ...] = (1, 7, 1)
+) -> np.ndarray:
     """A shortcut that takes such an image, behind a layer that takes such another one."""
     return np.concatenate([after_image(1, 7, *source), told(13, 7, 7, *own, 0, 0, 0, past)])
 
