@@ -119,6 +119,8 @@ ROWS = [
     ("sweep model=mpl", "mpl", "did you mean mlp?"),
     ("sweep augmentation=standard data=wine", "beside data=wine, whose rows are no images", "write augmentation=none"),
     ("sweep model=cnn data=wine", "given examples of 13 features", "choose model=mlp"),
+    ("sweep model=resnet18 data=digits", "resnet18", "did you mean model=resnet_tiny?"),
+    ("sweep model=cnn data=digits model.normalisation=batch", "'batch'", "write model.normalisation=group"),
     ("sweep optimizer=sgdd", "sgdd", "did you mean sgd?"),
     ("sweep search=tpee", "tpee", "did you mean tpe?"),
     ("sweep pruner=medain", "medain", "did you mean median?"),

@@ -1,4 +1,4 @@
-"""The small convolutional network: its layers, and what it refuses."""
+"""The small convolutional and residual networks: their layers, and what they refuse."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from lossfleet.runners.models.images import (
     MaxPool,
 )
 from lossfleet.runners.models.layers import Dense, Dropout, ReLU, shapes
+from lossfleet.runners.models.resnet_tiny import resnet_tiny
+from lossfleet.runners.models.shortcuts import Shortcut, check_shortcuts
 from lossfleet.runners.training.native.translation import unknown
 from lossfleet.runners.training.shape import FleetShape, shape_of
 
@@ -58,22 +60,73 @@ def test_it_leads_from_any_image_to_the_classes(channels, halving):
         assert shapes(layers, prod(shape))[-1] == (CLASSES,)
 
 
+def test_a_residual_network_has_the_layers_of_its_settings():
+    first, second = (
+        [
+            *(
+                Convolution(n, 8, stride=s),
+                GroupNorm(2, 8),
+                ReLU(),
+                Convolution(8, 8),
+                GroupNorm(2, 8),
+                Shortcut(5),
+                ReLU(),
+            )
+        ]
+        for n, s in ((4, 2), (8, 1))
+    )
+    assert resnet_tiny(SHAPE, CLASSES, channels=(4, 8), blocks=2)[-16:] == [
+        *(*first, *second, GlobalAverage(), Dense(8, CLASSES, "glorot")),
+    ]
+    assert resnet_tiny(SHAPE, CLASSES, channels=(5,), normalisation="none", dropout=0.1) == [
+        *(
+            Image(*SHAPE),
+            Convolution(3, 5),
+            ReLU(),
+            Convolution(5, 5),
+            ReLU(),
+            Convolution(5, 5),
+            Shortcut(3),
+            ReLU(),
+        ),
+        *(GlobalAverage(), Dropout(0.1), Dense(5, CLASSES, "glorot")),
+    ]
+
+
+@pytest.mark.parametrize("channels", [(2,), (4, 4, 12)])
+@pytest.mark.parametrize("shape", [SHAPE, (1, 1, 1), (2, 17, 1)])
+def test_a_residual_network_takes_any_image(shape, channels):
+    layers = resnet_tiny(shape, CLASSES, channels=channels, blocks=2)
+    *inputs, outputs = shapes(layers, prod(shape))
+    check_shortcuts(layers, inputs)
+    assert outputs == (CLASSES,)
+
+
 @pytest.mark.parametrize(
-    ("settings", "image_shape", "message"),
+    ("model", "settings", "image_shape", "message"),
     [
-        ({}, None, "given examples of 1764 features; expected images: .*; choose model=mlp"),
-        ({"kernel": 4}, SHAPE, r"model\.kernel is 4; expected 3 or 5"),
-        ({"channels": (1, 2, 3, 4, 5)}, SHAPE, "28 x 21 5 times; expected at least 32 rows and columns"),
+        ("cnn", {}, None, "given examples of 1764 features; expected images: .*; choose model=mlp"),
+        ("cnn", {"kernel": 4}, SHAPE, r"model\.kernel is 4; expected 3 or 5"),
+        (
+            "cnn",
+            {"channels": (1, 2, 3, 4, 5)},
+            SHAPE,
+            "28 x 21 5 times; expected at least 32 rows and columns",
+        ),
+        ("resnet_tiny", {}, None, "model=resnet_tiny is given examples of 1764 features"),
+        ("resnet_tiny", {"channels": (16, 8)}, SHAPE, r"is \[16, 8\]; .*; write model\.channels=\[8,16\]"),
+        ("resnet_tiny", {"channels": ()}, SHAPE, r"is \[\]; .*; write model\.channels=\[8,16\]"),
     ],
 )
-def test_what_it_cannot_take_is_refused(settings: dict[str, Any], image_shape, message):
+def test_what_they_cannot_take_is_refused(model, settings: dict[str, Any], image_shape, message):
     with pytest.raises(UserError, match=message):
-        build_layers(named_part("model", "cnn", **settings), prod(SHAPE), CLASSES, image_shape)
+        build_layers(named_part("model", model, **settings), prod(SHAPE), CLASSES, image_shape)
 
 
-def test_the_core_knows_it():
+@pytest.mark.parametrize("model", ["cnn", "resnet_tiny"])
+def test_the_core_knows_them(model):
     shape = shape_of(
-        config(model=named_part("model", "cnn")),
+        config(model=named_part("model", model)),
         features=prod(SHAPE),
         classes=CLASSES,
         train_rows=11,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, nn
 from test_layers import MODELS, features_of, forward, members_of, normal
 
-from lossfleet.runners.models.export import stock_members
+from lossfleet.runners.models.export import export_members, stock_members
 from lossfleet.runners.models.layers import Dropout
 from lossfleet.runners.models.shortcuts import without_dropout
 from lossfleet.runners.models.weights import KINDS, layer_kinds, layer_weights, layers_of
@@ -50,3 +51,14 @@ def test_what_a_kept_model_says_of_its_layers_gives_them_again(name):
 def test_every_layer_of_the_core_can_be_kept():
     assert {*LAYERS} == {*KINDS, Dropout}
     assert {type(layer) for layers in MODELS.values() for layer in layers} == {*LAYERS}
+
+
+def test_a_graph_with_shortcuts_takes_any_number_of_rows(tmp_path):
+    layers = MODELS["shortcuts"]
+    kinds, weights = layer_kinds(layers), layer_weights(layers, members_of(layers)[:1])
+    export_members(kinds, weights, tmp_path / "graph.mindir")
+    graph = nn.GraphCell(ms.load(str(tmp_path / "graph.mindir")))
+    for rows in (ROWS, 3):
+        examples = normal(rows, features_of(layers), seed=3)
+        expected = portable.network(kinds, weights, examples)[0]
+        np.testing.assert_allclose(graph(Tensor(examples)).asnumpy(), expected, rtol=1e-5, atol=1e-5)

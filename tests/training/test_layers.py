@@ -310,6 +310,27 @@ def flat_logits(features: int, classes: int) -> list[Layer]:
     return [Image(features, 1, 1), Convolution(features, classes), Flatten()]
 
 
+def far_shortcut(features: int, classes: int) -> list[Layer]:
+    return [Image(1, 7, 1), Convolution(1, 1), Shortcut(3), Flatten(), Dense(7, classes)]
+
+
+def shortcut_of_a_row(features: int, classes: int) -> list[Layer]:
+    return [Image(1, 7, 1), Convolution(1, 1), Shortcut(2), Flatten(), Dense(7, classes)]
+
+
+def shortcut_to_fewer_channels(features: int, classes: int) -> list[Layer]:
+    return [Image(1, 7, 1), Convolution(1, 3), Convolution(3, 2), Shortcut(1), Flatten(), Dense(14, classes)]
+
+
+def shortcut_past_two_halvings(features: int, classes: int) -> list[Layer]:
+    halving = Convolution(1, 1, stride=2)
+    return [Image(1, 7, 1), halving, halving, Shortcut(2), Flatten(), Dense(2, classes)]
+
+
+def shortcut_between_rows(features: int, classes: int) -> list[Layer]:
+    return [Dense(features, features), ReLU(), Shortcut(1), Dense(features, classes)]
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -324,6 +345,14 @@ def flat_logits(features: int, classes: int) -> list[Layer]:
         (dense_of_images, r"Dense\(21, 7\) comes after an image of 3 x 7 x 1; expected 21"),
         (pooled_away, "MaxPool comes after an image of 1 x 7 x 1; expected at least 2 rows and columns"),
         (flat_logits, "has Flatten on its logits"),
+        (far_shortcut, r"Shortcut\(3\) comes after 2 layers; expected a number from 1 to 2"),
+        (
+            shortcut_of_a_row,
+            r"Shortcut\(2\) adds 7 outputs to an image of 1 x 7 x 1; expected at most as many",
+        ),
+        (shortcut_to_fewer_channels, r"Shortcut\(1\) adds an image of 3 x 7 x 1 to an image of 2 x 7 x 1"),
+        (shortcut_past_two_halvings, r"Shortcut\(2\) adds an image of 1 x 7 x 1 to an image of 1 x 2 x 1"),
+        (shortcut_between_rows, "Shortcut comes after 7 outputs; expected an image"),
         (unfit_norm, r"LayerNorm\(13\) comes after 7 outputs; expected 13"),
     ],
 )

@@ -210,7 +210,7 @@ def test_an_ensemble_diverges_with_any_of_its_members():
 def test_images_are_retrained_behind_their_convolutions():
     made = config(
         data="digits",
-        model=named_part("model", "cnn", channels=(3,)),
+        model=named_part("model", "resnet_tiny", channels=(3,)),
         batch_size=256,
         second_stage=stage("crt", share=0.5),
     )
