@@ -1,4 +1,4 @@
-"""Peers that train small convolutional networks: lossfleet's native core and three forms in PyTorch.
+"""Peers that train small convolutional networks: lossfleet's native core and four forms in PyTorch.
 
 The work of a model: 512 grey images of 10 classes, batches of 64, AdamW, focal loss. A peer's name is its form, its
 network and the size of the images, as in `image_native-pool-28`.
@@ -142,6 +142,36 @@ def image_grouped(network: str, size: int, models: int) -> Epoch:
     return epoch
 
 
+def image_vmap(network: str, size: int, models: int) -> Epoch:
+    """PyTorch with one network's function mapped over the models' parameters, which lie side by side."""
+    import torch
+    from torch.func import functional_call, grad, stack_module_state, vmap
+    from torch.nn import functional
+
+    features, labels = (torch.from_numpy(each) for each in examples(size))
+    images, labels = features.reshape(IMAGES, 1, size, size), labels.long()
+    made = [torch_network(network, size) for _ in range(models)]
+    stacked, _ = stack_module_state(made)
+    optimizer = torch.optim.AdamW(stacked.values(), lr=RATE, fused=True)
+    # The same memory, of which PyTorch's other derivatives see nothing.
+    parameters = {name: each.detach() for name, each in stacked.items()}
+
+    def loss(own: dict[str, Any], batch: Any, of_batch: Any) -> Any:
+        losses = functional.cross_entropy(functional_call(made[0], own, (batch,)), of_batch, reduction="none")
+        return ((1 - torch.exp(-losses)) ** GAMMA * losses).mean()
+
+    gradients = vmap(grad(loss), in_dims=(0, None, None))
+
+    def epoch() -> None:
+        for start in range(0, IMAGES, BATCH):
+            rows = slice(start, start + BATCH)
+            for name, gradient in gradients(parameters, images[rows], labels[rows]).items():
+                stacked[name].grad = gradient
+            optimizer.step()
+
+    return epoch
+
+
 def torch_network(network: str, size: int) -> Any:
     """The network in PyTorch's layers."""
     from torch import nn
@@ -165,7 +195,8 @@ def torch_body(network: str, size: int, models: int = 1) -> tuple[list[Any], int
 
 
 FORMS = {
-    each.__name__: each for each in (image_native, image_eager, image_eager_channels_last, image_grouped)
+    each.__name__: each
+    for each in (image_native, image_eager, image_eager_channels_last, image_grouped, image_vmap)
 }
 
 

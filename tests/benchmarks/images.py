@@ -1,4 +1,4 @@
-"""Milliseconds a step of a small convolutional network: the native core beside three forms in PyTorch."""
+"""Milliseconds a step of a small convolutional network: the native core beside four forms in PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.benchmarks.image_peers import BATCH, IMAGES, NETWORKS, SIZES, STEPS
 from tests.benchmarks.kernel import PAUSE
 from tests.benchmarks.measure import HAS_TORCH, NO_TORCH, Report, median, peers
 
-TORCH = ("image_eager", "image_eager_channels_last", "image_grouped") if HAS_TORCH else ()
+TORCH = ("image_eager", "image_eager_channels_last", "image_grouped", "image_vmap") if HAS_TORCH else ()
 
 
 def run(quick: bool) -> list[Report]:
@@ -42,6 +42,7 @@ def run(quick: bool) -> list[Report]:
                 "PyTorch eager": ms["image_eager"],
                 "channels last": ms["image_eager_channels_last"],
                 "grouped": ms["image_grouped"],
+                "vmap": ms["image_vmap"],
                 "PyTorch's best / native": best / ms["image_native"],
             }
         rows.append(columns)
