@@ -39,7 +39,11 @@ POSITIONAL = {"loss": 2}
 # A loss that takes `class_weight` has the settings of this too: how class weights follow from class counts.
 CLASS_WEIGHTS = "lossfleet.losses.weights.class_weights"
 # Settings that a target was given later, at the value of before, which is not stored: sweeps keep their names.
-LATER: dict[str, dict[str, Any]] = {"lossfleet.runners.optimizers.schedules.constant": {"warmup": 0.0}}
+LATER: dict[str, dict[str, Any]] = {
+    "lossfleet.runners.optimizers.schedules.constant": {"warmup": 0.0},
+    "lossfleet.runners.data.images.read_npz": {"names": None},
+    "lossfleet.runners.data.images.read_idx": {"names": None},
+}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from annotated_types import Ge, Le
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
+from lossfleet.conf.rules import show
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.subsets import limited
 from lossfleet.runners.images import arrays, fer2013, idx, npz
@@ -30,7 +31,7 @@ from lossfleet.runners.images.sources import (
 )
 from lossfleet.runners.images.store import stored
 from lossfleet.runners.tables.faults import Faults
-from lossfleet.runners.tables.report import Reading
+from lossfleet.runners.tables.report import Reading, shortened
 
 Positive = Annotated[int, Ge(1)]
 # Pixels that another version of this has kept are read again.
@@ -90,15 +91,16 @@ def read_npz(
     size: Positive | None = None,
     channels: Annotated[int, Ge(1), Le(3)] | None = None,
     limit: Positive | None = None,
+    names: tuple[str, ...] | None = None,
 ) -> Dataset:
     """The arrays of `data=npz`: the parts of MedMNIST, or X and y; rows of numbers are features e0, e1 and so on.
 
     Classes are numbered from the largest to the smallest, so that with two of them alpha weighs the rare one.
 
-    Args: as `read_images` has them.
+    Args: as `read_images` has them; names are those of the classes, in the order of their numbers in the file.
 
     Raises:
-        UserError: a file that cannot be used.
+        UserError: a file that cannot be used, or other names than there are classes.
     """
     source = file_source(path, "an archive that numpy.savez writes")
 
@@ -109,23 +111,32 @@ def read_npz(
         return Pictures(images, archive.labels, archive.names, (*archive.said, *said), parts=archive.parts)
 
     if npz.has_rows(source.path):
-        return _embeddings(source, size, channels, limit)
-    return _dataset(source, {"size": size, "channels": channels}, read, limit)
+        return _embeddings(source, size, channels, limit, names)
+    return _dataset(source, {"size": size, "channels": channels}, read, limit, names=names)
 
 
-def read_idx(path: str | None, size: Positive | None = None, limit: Positive | None = None) -> Dataset:
+def read_idx(
+    path: str | None,
+    size: Positive | None = None,
+    limit: Positive | None = None,
+    names: tuple[str, ...] | None = None,
+) -> Dataset:
     """The files of `data=idx`, those of MNIST and its kin; the test part is that of t10k.
 
     Classes are numbered from the largest to the smallest, equal ones by number.
 
-    Args: as `read_images` has them; path is of the folder, or of the file of training images.
+    Args: as `read_npz` has them; path is of the folder, or of the file of training images.
 
     Raises:
-        UserError: files that cannot be used.
+        UserError: files that cannot be used, or other names than there are classes.
     """
     source = idx_source(path)
     return _dataset(
-        source, {"size": size}, lambda allocate: _idx_pictures(source, allocate, size, None), limit
+        source,
+        {"size": size},
+        lambda allocate: _idx_pictures(source, allocate, size, None),
+        limit,
+        names=names,
     )
 
 
@@ -211,7 +222,9 @@ def _idx_pictures(
     )
 
 
-def _embeddings(source: Source, size: int | None, channels: int | None, limit: int | None) -> Dataset:
+def _embeddings(
+    source: Source, size: int | None, channels: int | None, limit: int | None, names: Sequence[str] | None
+) -> Dataset:
     import pandas as pd
 
     if size is not None or channels is not None:
@@ -233,7 +246,7 @@ def _embeddings(source: Source, size: int | None, channels: int | None, limit: i
         parts=archive.parts,
     )
     said = (*archive.said, f"{len(columns)} features {columns[0]} to {columns[-1]}")
-    return _numbered(limited(_told(dataset, said, "rows"), limit), in_order=False)
+    return _numbered(limited(_told(_renamed(dataset, names), said, "rows"), limit), in_order=False)
 
 
 def _dataset(
@@ -243,6 +256,7 @@ def _dataset(
     limit: int | None,
     *,
     in_order: bool = False,
+    names: Sequence[str] | None = None,
 ) -> Dataset:
     """The data set of pictures, which are read unless they are kept.
 
@@ -252,6 +266,7 @@ def _dataset(
         read: makes them.
         limit: of rows.
         in_order: whether classes stay in the order of their names; else they are numbered by size.
+        names: as `_renamed` has them.
     """
     content = [VERSION, version("pillow"), read.__qualname__, source.digest, dict(settings)]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
@@ -269,13 +284,36 @@ def _dataset(
     )
     if pictures.parts is None and in_order:
         dataset = replace(dataset, notes=(*dataset.notes, "no parts are given: they are drawn"))
-    return _numbered(limited(_told(dataset, pictures.said, "images"), limit), in_order=in_order)
+    dataset = _told(_renamed(dataset, names), pictures.said, "images")
+    return _numbered(limited(dataset, limit), in_order=in_order)
 
 
 def _told(dataset: Dataset, said: tuple[str, ...], noun: str) -> Dataset:
     """The data set with what was read of its files."""
     reading = Reading(len(dataset.labels), said, columns={}, specs={}, order=(), example={}, noun=noun)
     return replace(dataset, reading=reading)
+
+
+def _renamed(dataset: Dataset, names: Sequence[str] | None) -> Dataset:
+    """The data set with these names of the classes that it has, in their order; None leaves them.
+
+    Raises:
+        UserError: there are fewer or more, or two are equal.
+    """
+    if names is None:
+        return dataset
+    own = list(dataset.class_names)
+    present = np.flatnonzero(dataset.class_counts)
+    if not len(present) == len(names) == len(set(names)):
+        numbers = shortened([own[label] for label in present])
+        raise UserError(
+            what=f"data.names is {show(list(names))}",
+            expected=f"{len(present)} different names, of the classes {numbers}",
+            hint="write one for each, in this order, or leave data.names out",
+        )
+    for label, name in zip(present, names, strict=True):
+        own[label] = name
+    return replace(dataset, class_names=tuple(own))
 
 
 def _numbered(dataset: Dataset, *, in_order: bool) -> Dataset:

@@ -180,6 +180,18 @@ def test_the_parts_of_medmnist(tmp_path, channels):
     np.testing.assert_array_equal(dataset.parts, np.repeat([TRAINING, VALIDATION, TEST], [23, 11, 13]))
     assert dataset.class_names == ("0", "1", "2")
     assert dataset.labels[:4].tolist() == [0, 1, 2, 0]
+    named = open_dataset(brought("npz", tmp_path / "blood.npz", names=("basophil", "eosinophil", "platelet")))
+    assert named.class_names == ("basophil", "eosinophil", "platelet")
+    np.testing.assert_array_equal(named.labels, dataset.labels)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c", "d"), ("a", "b", "a")])
+def test_names_of_other_classes_are_refused(tmp_path, names):
+    medmnist(tmp_path / "blood.npz")
+    with pytest.raises(
+        UserError, match=r"data\.names is \['a', .*expected 3 different names, of the classes 0, 1, 2"
+    ):
+        open_dataset(brought("npz", tmp_path / "blood.npz", names=names))
 
 
 def test_x_and_y_of_images_and_of_embeddings(tmp_path):
@@ -192,6 +204,10 @@ def test_x_and_y_of_images_and_of_embeddings(tmp_path):
     np.testing.assert_array_equal(np.asarray(dataset.features), floats.reshape(40, -1).astype(np.float32))
     rows = random.normal(size=(40, 9))
     np.savez(tmp_path / "b.npz", x=rows, y=np.arange(40) % 2 == 0)
+    assert open_dataset(brought("npz", tmp_path / "b.npz", names=("odd", "even"))).class_names == (
+        "odd",
+        "even",
+    )
     dataset = open_dataset(brought("npz", tmp_path / "b.npz"))
     assert dataset.image_shape is None
     assert list(dataset.features) == [f"e{place}" for place in range(9)]
@@ -210,6 +226,8 @@ def test_the_files_of_mnist(tmp_path, packed):
     dataset = open_dataset(brought("idx", tmp_path))
     np.testing.assert_array_equal(np.asarray(dataset.features), images.reshape(29, -1))
     assert dataset.class_names == ("8", "3")
+    # By number, of those that are there.
+    assert open_dataset(brought("idx", tmp_path, names=("three", "eight"))).class_names == ("eight", "three")
     np.testing.assert_array_equal(dataset.labels, labels == 3)
     np.testing.assert_array_equal(dataset.parts, [TRAINING] * 17 + [TEST] * 12)
     file = open_dataset(brought("idx", tmp_path / f"train-images-idx3-ubyte{packed}", size=3))
