@@ -192,7 +192,7 @@ def test_an_unknown_decision_is_refused(tmp_path, changes, decision, known):
         (lambda data: (data / "model.json").write_text('{"format": 1, "cla'), "model.json cannot be read"),
         (
             lambda data: other_format(data / "model.json"),
-            "format 7; expected one of the formats 1, 2, 3, 4; .*0.2.0",
+            "format 7; expected one of the formats 1, 2, 3, 4, 5; .*0.2.0",
         ),
     ],
 )
