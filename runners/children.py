@@ -62,12 +62,13 @@ def run_within(seconds: float, command: Sequence[str]) -> subprocess.CompletedPr
     process = subprocess.Popen(
         command, stdin=silent, stdout=silent, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    try:
-        _, errors = process.communicate(timeout=seconds)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    # Its end closes the pipe and waits for the process.
+    with process:
+        try:
+            _, errors = process.communicate(timeout=seconds)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     return subprocess.CompletedProcess(command, process.returncode, stderr=errors)
 
 

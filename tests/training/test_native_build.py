@@ -100,6 +100,13 @@ def test_a_compiler_that_does_not_end_is_an_obstacle(tmp_path, count, monkeypatc
     assert list((tmp_path / "cache" / "lossfleet").glob("native-*")) == []
 
 
+def test_a_compiler_that_cannot_be_started_is_an_obstacle(tmp_path, count, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / build.COMPILER).write_bytes(b"\x7fELF")
+    (tmp_path / build.COMPILER).chmod(0o755)
+    assert build.obstacle() == "g++ cannot be started (Exec format error)"
+
+
 def test_what_is_no_library_is_an_obstacle(tmp_path, count):
     put_compiler(tmp_path)
     assert "native-" in build.obstacle()

@@ -113,10 +113,12 @@ def compile_core(command: Sequence[str]) -> None:
     """Run the compiler.
 
     Raises:
-        NoCore: it fails, or does not come to an end.
+        NoCore: it cannot be started, fails, or does not come to an end.
     """
     try:
         done = run_within(SECONDS_TO_COMPILE, command)
+    except OSError as error:
+        raise NoCore(f"{COMPILER} cannot be started ({error.strerror})") from error
     except subprocess.TimeoutExpired:
         raise NoCore(f"{COMPILER} has not compiled the core within {SECONDS_TO_COMPILE} s") from None
     if done.returncode != 0:
