@@ -20,7 +20,9 @@ GIVEN: dict[str, frozenset[str]] = {
     "mining": frozenset({"losses", "labels", "valid"}),
     "mixing": frozenset({"labels", "partner_labels", "class_counts", "random"}),
     "augmentation": frozenset({"images", "random"}),
-    "sampler": frozenset({"features", "labels", "categories", "draws", "random", "random_state"}),
+    "sampler": frozenset(
+        {"features", "labels", "categories", "class_names", "draws", "random", "random_state"}
+    ),
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),
     "metric": frozenset(

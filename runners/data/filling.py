@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Annotated
 
@@ -32,31 +32,40 @@ def tell_once(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def neighbors_within(labels: np.ndarray, goals: Mapping[int, int], neighbors: int) -> int:
+def named(labels: Iterable[int], class_names: Sequence[str]) -> str:
+    """Classes in a message: by their names, by their numbers where they have none."""
+    return ", ".join(repr(class_names[label]) if class_names else str(label) for label in labels)
+
+
+def neighbors_within(
+    labels: np.ndarray, goals: Mapping[int, int], neighbors: int, class_names: Sequence[str]
+) -> int:
     """How many neighbours every class that is filled up has, at most `neighbors`."""
     counts = {label: int(np.count_nonzero(labels == label)) for label in goals}
     rarest = min(counts, key=counts.__getitem__)
-    smallest = counts[rarest]
+    smallest, name = counts[rarest], named([rarest], class_names)
     if smallest < 2:
         raise UserError(
-            what=f"SMOTE cannot interpolate within class {rarest}, which has {smallest} training row",
+            what=f"SMOTE cannot interpolate within class {name}, which has {smallest} training row",
             expected="at least 2 rows a class",
             hint="write for example sampler=oversample",
         )
     lowered = min(neighbors, smallest - 1)
     if lowered < neighbors:
         tell_once(
-            f"sampler.neighbors lowered from {neighbors} to {lowered}: class {rarest} has {smallest} training rows"
+            f"sampler.neighbors lowered from {neighbors} to {lowered}: class {name} has {smallest} training rows"
         )
     return lowered
 
 
-def tell_untouched(name: str, goals: Iterable[int], filled: Container[int]) -> None:
+def tell_untouched(
+    name: str, goals: Iterable[int], filled: Container[int], class_names: Sequence[str]
+) -> None:
     """Say which of the classes to be filled up were not."""
-    untouched = [str(label) for label in goals if label not in filled]
+    untouched = [label for label in goals if label not in filled]
     if untouched:
         several = len(untouched) > 1
         tell_once(
-            f"sampler={name} leaves class{'es' if several else ''} {', '.join(untouched)} as "
+            f"sampler={name} leaves class{'es' if several else ''} {named(untouched, class_names)} as "
             f"{'they are' if several else 'it is'}: too few of the rows are near those of other classes"
         )

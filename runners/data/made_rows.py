@@ -4,6 +4,7 @@ Each names of what a sampler is given, beside `features` and `labels`,
 
 - categories: the features that are no quantities, None where all are: rows between two others have the category of the
   nearer one, and those of SMOTE the most frequent one among neighbours, so that every row is one that could be read;
+- class_names: for what is told of classes;
 - random_state: an integer that decides where the rows lie.
 
 `ratio` fills each class up to that share of the largest one; classes that have as much stay as they are. Features
@@ -13,7 +14,7 @@ made of categories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ def smote(
     labels: np.ndarray,
     *,
     categories: Categories | None = None,
+    class_names: Sequence[str] = (),
     random_state: int,
     neighbors: Annotated[int, Ge(1)] = 5,
     ratio: Ratio = 1.0,
@@ -49,6 +51,7 @@ def smote(
         features: (N, F).
         labels: (N,) int.
         categories: the features that are no quantities.
+        class_names: for what is told; without them classes are numbers.
         random_state: decides where the points lie.
         neighbors: at least 1.
         ratio: in (0, 1], 1 for classes of equal size.
@@ -65,7 +68,7 @@ def smote(
     if not goals:
         return features, labels
     settings = {"sampling_strategy": goals, "random_state": random_state}
-    settings["k_neighbors"] = neighbors_within(labels, goals, neighbors)
+    settings["k_neighbors"] = neighbors_within(labels, goals, neighbors, class_names)
     if categories is None:
         from imblearn.over_sampling import SMOTE
 
@@ -78,6 +81,7 @@ def smotenc(
     labels: np.ndarray,
     *,
     categories: Categories | None = None,
+    class_names: Sequence[str] = (),
     random_state: int,
     neighbors: Annotated[int, Ge(1)] = 5,
     ratio: Ratio = 1.0,
@@ -94,6 +98,7 @@ def smotenc(
         features,
         labels,
         categories=categories,
+        class_names=class_names,
         random_state=random_state,
         neighbors=neighbors,
         ratio=ratio,
@@ -105,6 +110,7 @@ def borderline_smote(
     labels: np.ndarray,
     *,
     categories: Categories | None = None,
+    class_names: Sequence[str] = (),
     random_state: int,
     neighbors: Annotated[int, Ge(1)] = 5,
     ratio: Ratio = 1.0,
@@ -125,11 +131,11 @@ def borderline_smote(
     sampler = BorderlineSMOTE(
         sampling_strategy=goals,
         random_state=random_state,
-        k_neighbors=neighbors_within(labels, goals, neighbors),
+        k_neighbors=neighbors_within(labels, goals, neighbors, class_names),
         m_neighbors=min(NEIGHBORS_OF_ALL, len(labels) - 1),
     )
     made, made_labels = sampler.fit_resample(features, labels)
-    tell_untouched("borderline_smote", goals, sampler.in_danger_indices)
+    tell_untouched("borderline_smote", goals, sampler.in_danger_indices, class_names)
     return _whole("borderline_smote", made, features, categories), made_labels
 
 
@@ -138,6 +144,7 @@ def adasyn(
     labels: np.ndarray,
     *,
     categories: Categories | None = None,
+    class_names: Sequence[str] = (),
     random_state: int,
     neighbors: Annotated[int, Ge(1)] = 5,
     ratio: Ratio = 1.0,
@@ -156,7 +163,10 @@ def adasyn(
     goals = filled_up(labels, ratio)
     if not goals:
         return features, labels
-    settings = {"random_state": random_state, "n_neighbors": neighbors_within(labels, goals, neighbors)}
+    settings = {
+        "random_state": random_state,
+        "n_neighbors": neighbors_within(labels, goals, neighbors, class_names),
+    }
 
     def made(goals: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
         return ADASYN(sampling_strategy=goals, **settings).fit_resample(features, labels)
@@ -173,7 +183,7 @@ def adasyn(
         rows, made_labels = made(goals)
     except (RuntimeError, ValueError):
         possible = {label: goal for label, goal in goals.items() if not makes_none(label)}
-        tell_untouched("adasyn", goals, possible)
+        tell_untouched("adasyn", goals, possible, class_names)
         rows, made_labels = made(possible)
     return _whole("adasyn", rows, features, categories), made_labels
 
@@ -183,6 +193,7 @@ def smote_tomek(
     labels: np.ndarray,
     *,
     categories: Categories | None = None,
+    class_names: Sequence[str] = (),
     random_state: int,
     neighbors: Annotated[int, Ge(1)] = 5,
     ratio: Ratio = 1.0,
@@ -199,6 +210,7 @@ def smote_tomek(
         features,
         labels,
         categories=categories,
+        class_names=class_names,
         random_state=random_state,
         neighbors=neighbors,
         ratio=ratio,
@@ -211,6 +223,7 @@ def smote_enn(
     labels: np.ndarray,
     *,
     categories: Categories | None = None,
+    class_names: Sequence[str] = (),
     random_state: int,
     neighbors: Annotated[int, Ge(1)] = 5,
     ratio: Ratio = 1.0,
@@ -228,6 +241,7 @@ def smote_enn(
         features,
         labels,
         categories=categories,
+        class_names=class_names,
         random_state=random_state,
         neighbors=neighbors,
         ratio=ratio,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part
 from lossfleet.conf.targets import reason_of
 from lossfleet.runners import streams
+from lossfleet.runners.data.filling import named
 from lossfleet.runners.streams import Stream
 
 
@@ -48,11 +50,14 @@ def resampled(sampler: Part, features: np.ndarray, labels: np.ndarray, seed: int
     return rows, getattr(estimator, "sample_indices_", None)
 
 
-def check_classes(sampler: Part, labels: np.ndarray, resampled: np.ndarray) -> None:
+def check_classes(
+    sampler: Part, labels: np.ndarray, resampled: np.ndarray, class_names: Sequence[str]
+) -> None:
+    """Raises UserError where a class has no row any more."""
     lost = sorted(set(np.unique(labels)) - set(np.unique(resampled)))
     if lost:
         raise UserError(
-            what=f"sampler={sampler.name} leaves no row of class {', '.join(map(str, lost))} of {len(labels)} rows",
+            what=f"sampler={sampler.name} leaves no row of class {named(lost, class_names)} of {len(labels)} rows",
             expected="rows of every class",
             hint="write for example sampler=oversample",
         )

@@ -8,7 +8,8 @@ compared at equal budgets. A sampler is a function of the labels and of what it 
 - random_state: an integer of the stream RESAMPLE, which chooses or makes the examples.
 
 One that names `features` returns new rows, features and labels, instead of indices; each of them is drawn once a
-round. It may name `categories` too, the features that are no quantities. Both streams depend on the seed alone.
+round. It may name `categories` too, the features that are no quantities, and `class_names` for what it says. Both
+streams depend on the seed alone.
 
 A sampler may be a class of imbalanced-learn's kind as well, with `fit_resample`: the rows that it selects are drawn
 once a round, or those that it makes.
@@ -16,6 +17,7 @@ once a round, or those that it makes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -65,6 +67,7 @@ def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[Features, 
             features=features,
             labels=labels,
             categories=split.categories,
+            class_names=split.class_names,
             random=streams.generator(Stream.PLAN, seed),
             random_state=streams.random_state(Stream.RESAMPLE, seed),
         )
@@ -77,7 +80,7 @@ def training_rows(sampler: Part, split: Split, *, seed: int) -> tuple[Features, 
         raise _wrong(
             sampler, f"the labels {np.unique(made_labels)}", f"labels in 0..{len(split.class_counts) - 1}"
         )
-    check_classes(sampler, labels, made_labels)
+    check_classes(sampler, labels, made_labels, split.class_names)
     if sampler.is_estimator and split.categories is not None:
         made = split.categories.whole(made, like=features)
     return made.astype(np.float32, copy=False), made_labels.astype(np.int32, copy=False)
@@ -118,7 +121,14 @@ def weighted_rows(
 
 
 def index_plan(
-    sampler: Part, split_n: int, features: Features, labels: np.ndarray, *, seed: int, epochs: int
+    sampler: Part,
+    split_n: int,
+    features: Features,
+    labels: np.ndarray,
+    *,
+    seed: int,
+    epochs: int,
+    class_names: Sequence[str] = (),
 ) -> np.ndarray:
     """The examples to draw, epoch by epoch.
 
@@ -128,6 +138,7 @@ def index_plan(
         features, labels: (M, F) and (M,) int, the rows that `training_rows` returned.
         seed: integer of at least 0.
         epochs: at least 1.
+        class_names: for errors; without them classes are numbers.
 
     Returns:
         (epochs, split_n) int32, indices into `training_rows`.
@@ -141,7 +152,7 @@ def index_plan(
         plan = shuffle(labels, draws=draws, random=random)
     elif sampler.is_estimator:
         _, selected = resampled(sampler, np.asarray(features), labels, seed)
-        check_classes(sampler, labels, labels[selected])
+        check_classes(sampler, labels, labels[selected], class_names)
         plan = _permutations(selected, draws, random)
     else:
         state = streams.random_state(Stream.RESAMPLE, seed)

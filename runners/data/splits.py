@@ -39,6 +39,7 @@ class Split:
     examples as the training part has, or has about, where whole groups go into a part. test_rows: those of the data
     set that the test part has, (n,) int64. pool_rows: how many rows all test parts are drawn from, None for the whole
     data set. image_shape: that of the data set. categories: the features that are no quantities, None for none.
+    class_names: those of the data set, for what is told of classes.
     """
 
     train_features: Features
@@ -57,6 +58,7 @@ class Split:
     test_weights: np.ndarray | None = None
     image_shape: tuple[int, int, int] | None = None
     categories: Categories | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def weighted_counts(self) -> np.ndarray:
@@ -129,6 +131,7 @@ def make_split(
         test_weights=weights_of(dataset, parts[TEST]),
         image_shape=dataset.image_shape,
         categories=categories_of(dataset.features),
+        class_names=dataset.class_names,
     )
 
 

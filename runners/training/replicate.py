@@ -225,7 +225,15 @@ def drawn_plan(config: Config, split: Split, rows: Rows, *, seed: int) -> np.nda
     if first < epochs:
         # A piece of images would be numbers at once.
         features, labels = rows.features[offset:] if offset else rows.features, rows.labels[offset:]
-        plan = index_plan(config.sampler, split.draws, features, labels, seed=seed, epochs=epochs - first)
+        plan = index_plan(
+            config.sampler,
+            split.draws,
+            features,
+            labels,
+            seed=seed,
+            epochs=epochs - first,
+            class_names=split.class_names,
+        )
         plans.append(plan + np.int32(offset))
     return np.concatenate(plans)
 

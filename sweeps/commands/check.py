@@ -116,7 +116,7 @@ def _try_sampler(sampler: Part, split: Split, seed: int) -> None:
     from lossfleet.runners.data.samplers import index_plan, weighted_rows
 
     features, labels, _ = weighted_rows(sampler, split, seed=seed)
-    index_plan(sampler, split.draws, features, labels, seed=seed, epochs=1)
+    index_plan(sampler, split.draws, features, labels, seed=seed, epochs=1, class_names=split.class_names)
 
 
 def _try_schedule(schedule: Part) -> None:

@@ -178,6 +178,7 @@ def whole_split(
         train_weights=weights_of(dataset, rows),
         image_shape=dataset.image_shape,
         categories=categories,
+        class_names=dataset.class_names,
     )
 
 

@@ -116,12 +116,16 @@ def test_shares_of_a_class_size_are_exact():
     assert np.bincount(made).tolist() == [100, 55]
 
 
-def split_like(labels: np.ndarray, features: np.ndarray | None = None) -> Split:
+def split_like(
+    labels: np.ndarray, features: np.ndarray | None = None, class_names: tuple[str, ...] = ()
+) -> Split:
     if features is None:
         features = np.random.default_rng(0).normal(size=(len(labels), 2)).astype(np.float32)
     nothing = features[:0], labels[:0], features[:0], labels[:0], np.arange(0)
     counts = np.bincount(labels)
-    return Split(features, labels, *nothing, counts, int(counts.argmin()), len(labels))
+    return Split(
+        features, labels, *nothing, counts, int(counts.argmin()), len(labels), class_names=class_names
+    )
 
 
 # ---- categories and missing numbers ------------------------------------------------------------------------------
@@ -256,11 +260,12 @@ def test_classes_that_lie_apart_stay_as_they_are_and_are_told(name, capsys):
     labels = np.repeat([0, 1, 2], [61, 23, 31]).astype(np.int32)
     features = np.random.default_rng(0).normal(size=(115, 2)).astype(np.float32)
     features[labels == 1] += 100
-    _, made = training_rows(named_part("sampler", name), split_like(labels, features), seed=SEED)
+    split = split_like(labels, features, ("text", "graphic", "line"))
+    _, made = training_rows(named_part("sampler", name), split, seed=SEED)
     counts = np.bincount(made)
     assert counts[:2].tolist() == [61, 23]
     assert counts[2] > 50
-    assert f"sampler={name} leaves class 1 as it is" in capsys.readouterr().err
+    assert f"sampler={name} leaves class 'graphic' as it is" in capsys.readouterr().err
 
 
 @every_maker

@@ -89,7 +89,7 @@ class Loses:
             "sampler=theirs fails: ",
         ),
         (("imblearn.over_sampling.SMOTE", ("k_neighbors", 0)), "k_neighbors"),
-        (("their_samplers.Loses", ("keep", 1)), "leaves no row of class 1, 2"),
+        (("their_samplers.Loses", ("keep", 1)), "leaves no row of class 'b', 'c'"),
         (("their_samplers.NoSampler",), "a class without fit_resample"),
     ],
 )
