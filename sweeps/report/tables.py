@@ -53,12 +53,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table to read; the first column names the rows. Below a rule are the rows of the references, if any."""
+    """A table to read; the first column names the rows. Below a rule are the rows of the references, if any.
+
+    So many of the last columns as `optional` says may be left out where there is no room.
+    """
 
     title: str
     header: list[str]
     rows: list[list[Cell]]
     below: int = 0
+    optional: int = 0
 
     @property
     def rule(self) -> int | None:
@@ -70,9 +74,39 @@ class Grid:
         """Characters in a line where nothing is broken."""
         return sum(max(len(name), self.longest(index)) + 1 for index, name in enumerate(self.header))
 
+    @property
+    def least_width(self) -> int:
+        """Characters in a line where headers and long texts are broken, and names are not."""
+        return sum(self.least(index) + 1 for index in range(len(self.header))) - 1
+
+    def least(self, index: int) -> int:
+        """Characters of a column where rather its header is broken; of the first one where no name is."""
+        if index == 0:
+            # What heads a block has its line to itself, and may be broken.
+            names = (row[0].text for row in self.rows if any(cell.text for cell in row[1:]))
+            return max(map(len, (self.header[0], *names)))
+        words = [min(len(word), LONGEST_NUMBER) for word in self.header[index].split()]
+        return max(min(self.longest(index), LONGEST_NUMBER), *words, 0)
+
     def longest(self, index: int) -> int:
         """Characters of a column's longest cell."""
         return max(len(row[index].text) + row[index].beaten for row in self.rows)
+
+    def without_deviations(self, index: int) -> Grid:
+        """The table with the means alone in a column."""
+        rows = [
+            [
+                replace(cell, text=cell.text.partition(" ±")[0]) if place == index else cell
+                for place, cell in each
+            ]
+            for each in map(enumerate, self.rows)
+        ]
+        return replace(self, rows=rows)
+
+    def without_last_column(self) -> Grid:
+        """The table without its last column."""
+        rows = [row[:-1] for row in self.rows]
+        return replace(self, header=self.header[:-1], rows=rows, optional=self.optional - 1)
 
     @property
     def has_marks(self) -> bool:
@@ -160,14 +194,14 @@ def print_table(comparison: Comparison) -> None:
     # Rich's own has no line between rows.
     lines = box.Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
     style: dict[str, Any] = {"box": lines, "show_edge": False, "padding": 0}
-    for grid in grids(comparison):
-        is_narrow = grid.width > console.width
+    for whole in grids(comparison):
+        grid, lost = fitted(whole, console.width)
         # As Text, since square brackets in a string are rich's markup.
         title = Text(grid.title) if grid.title else None
         table = Table(title=title, title_justify="left", **style)
         for index, name in enumerate(grid.header):
-            # A name is broken rather than cut off.
-            table.add_column(Text(name), width=_width(grid, index) if is_narrow else None, overflow="fold")
+            # A name that is longer than a line is broken rather than cut off.
+            table.add_column(Text(name), width=_width(grid, index, console.width), overflow="fold")
         for number, row in enumerate(grid.rows):
             if number == grid.rule:
                 table.add_section()
@@ -175,8 +209,29 @@ def print_table(comparison: Comparison) -> None:
         console.print(table)
         if grid.has_marks:
             console.print(Text(NOTE, style="dim"))
+        if lost:
+            console.print(Text(lost, style="dim"))
         console.print()
     console.print(Text(comparison.sentence))
+
+
+def fitted(grid: Grid, width: int) -> tuple[Grid, str]:
+    """A table within a width with its names whole, and what it lost for that, in a line.
+
+    Columns behind the second lose their deviations, the last ones first; then optional ones are left out.
+    """
+    bare: list[str] = []
+    left_out: list[str] = []
+    for index in range(len(grid.header) - 1, 1, -1):
+        shorter = grid.without_deviations(index)
+        if grid.least_width > width and shorter != grid:
+            grid = shorter
+            bare.insert(0, grid.header[index])
+    while grid.least_width > width and grid.optional:
+        left_out.insert(0, grid.header[-1])
+        grid = grid.without_last_column()
+    lost = [f"the deviations of {name}" for name in bare if name not in left_out] + left_out
+    return grid, f"without room in {width} columns: {', '.join(lost)}" if lost else ""
 
 
 def escape_markdown(text: str) -> str:
@@ -219,7 +274,7 @@ def _scores(table: pd.DataFrame, comparison: Comparison) -> Grid:
         below = _score_rows(own, comparison.metrics, has_interval)
     # What is bold is the best strategy.
     below = [[replace(cell, best=False) for cell in row] for row in below]
-    return Grid(thinned(table), header, rows + below, len(below))
+    return Grid(thinned(table), header, rows + below, len(below), optional=len(comparison.metrics) - 1)
 
 
 def thinned(table: pd.DataFrame) -> str:
@@ -337,12 +392,11 @@ def _terminal_cell(cell: Cell) -> Any:
     return Text(_marked(cell, str, "{}"), style="bold" if cell.best else "")
 
 
-def _width(grid: Grid, index: int) -> int | None:
-    """The width of a column of numbers, so that rather its header is broken; None for names and long texts."""
-    longest = grid.longest(index)
-    if index == 0 or longest > LONGEST_NUMBER:
+def _width(grid: Grid, index: int, width: int) -> int | None:
+    """The width of a column where the table is narrow; None where it is wide, and for texts that have to be broken."""
+    if grid.width <= width or (index == 0 and grid.least_width > width):
         return None
-    return max(longest, *(min(len(word), LONGEST_NUMBER) for word in grid.header[index].split()), 0)
+    return grid.least(index) if index == 0 or grid.longest(index) <= LONGEST_NUMBER else None
 
 
 def _latex_row(cells: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ import math
 import re
 
 import pandas as pd
+import pytest
 
 from lossfleet.sweeps.comparison.frame import SHOWN, Comparison
 from lossfleet.sweeps.report.tables import (
@@ -193,3 +194,31 @@ def test_the_default_table_fits_into_80_columns(capsys, monkeypatch):
     (row,) = (line for line in lines if line.startswith("resampling") and "±" in line)
     assert row.split("resampling")[1].count("0.912 ±0.022") == len(SHOWN)
     assert "0.912 ±0.022* -0.62 to -0.20 0.912" in row
+
+
+@pytest.mark.parametrize(
+    ("letters", "lost"),
+    [
+        (12, []),
+        (18, ["the deviations of test macro f1", "the deviations of test macro average precision"]),
+        (
+            30,
+            [
+                "the deviations of test corrected balanced accuracy",
+                "the deviations of test macro f1",
+                SHOWN[3],
+            ],
+        ),
+        (50, SHOWN[1:]),
+    ],
+)
+def test_names_stay_whole_where_columns_give_way(letters, lost, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "hist_gradient_boosting_of_mine"[:letters].ljust(letters, "x")
+    print_table(Comparison(SHOWN, table(strategies=(name, "ce", "focal")), "", pd.DataFrame()))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith(name) for line in lines) == 2
+    told = re.search(r"without room in 80 columns: (.*?)\n\n", "\n".join(lines), re.DOTALL)
+    found = told[1].replace("\n", " ").replace("  ", " ").split(", ") if told else []
+    assert found == [each.replace("_", " ") for each in lost]
