@@ -60,6 +60,11 @@ class Images:
         for start in range(0, len(self.rows), BLOCK_ROWS):
             yield self.pixels[self.rows[start : start + BLOCK_ROWS]]
 
+    def extremes(self) -> tuple[float, float]:
+        """The least and the largest of all pixels."""
+        found = [(float(block.min()), float(block.max())) for block in self.blocks()]
+        return min(least for least, _ in found), max(largest for _, largest in found)
+
     def digest(self) -> bytes:
         """Of all pixels."""
         content = hashlib.sha256(repr((self.image_shape, str(self.pixels.dtype))).encode())

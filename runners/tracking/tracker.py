@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossfleet.runners.records import CONFUSION, MISTAKES, ContinuationRecord, EndRecord, SweepRecord
+from lossfleet.runners.records import (
+    CONFUSION,
+    EXAMPLES_FILE,
+    FIGURES,
+    MISTAKES,
+    ContinuationRecord,
+    EndRecord,
+    SweepRecord,
+)
 from lossfleet.runners.tracking.database import insert_runs, make_store, open_engine
 from lossfleet.runners.tracking.models.registry import register_models
 from lossfleet.runners.tracking.rows import mlflow_name
@@ -36,7 +44,6 @@ METRICS_A_CALL = 1000
 PARAMS_A_CALL = 100
 # What the folder of a sweep has for the artifacts of its run.
 CONFIG = "config.yaml"
-FIGURES = "figures"
 # What was read of a table of the user's.
 DATA = "data.txt"
 
@@ -98,6 +105,12 @@ class Tracker:
         for name, value in continued_tags(continuations).items():
             self._client.set_tag(self._sweep_id, name, value)
         self._client.log_inputs(self._sweep_id, datasets=[_dataset_input(sweep)])
+
+    def log_examples(self, folder: Path) -> None:
+        """The sheet of examples in the folder of the sweep, if there is one, as an artifact before its end."""
+        file = folder / FIGURES / EXAMPLES_FILE
+        if file.exists() and self._reaches_artifacts():
+            self._client.log_artifact(self._sweep_id, str(file), FIGURES)
 
     def write(self, runs: list[Run]) -> int:
         """Writes ended runs, parents before their children; those that MLflow has are skipped.

@@ -180,6 +180,7 @@ def mirror(folder: Path, uri: str, experiment: str, ending: threading.Event) -> 
             if tracker is None and tree.sweep is not None:
                 tracker = Tracker(uri, experiment, tree.sweep)
                 tracker.open_sweep(tree.sweep, tree.continuations)
+                tracker.log_examples(folder)
             if tracker is not None:
                 sent += tracker.write(waiting)
                 waiting.clear()

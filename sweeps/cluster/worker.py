@@ -128,6 +128,7 @@ def finish_sweep(
             folder,
             factory,
             compared=lambda found: keeper.order(found.best, found.sentence, records),
+            kept=lambda: keeper.wait(records),
         )
         keeper.finish(records)
     except (UserError, Failure) as error:

@@ -32,6 +32,7 @@ class Keeper:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._order: Order | None = None
+        self._is_done = False
         self._best = ""
 
     def start_ahead(self) -> None:
@@ -58,16 +59,23 @@ class Keeper:
             self._order = Order(tuple(missing), name, plan.keep.members, verdict)
             self._send(self._order)
 
-    def finish(self, records: Sequence[Record]) -> None:
-        """Have the models that were ordered, and say where they are, or why they are not."""
-        if self._order is None:
+    def wait(self, records: Sequence[Record]) -> None:
+        """Have the models that were ordered, as far as they can be made."""
+        if self._order is None or self._is_done:
             return
+        self._is_done = True
         if self._process is None:
             problem = attempt(self._order, records, self._dataset, self._folder)
             if problem:
                 print(problem, file=sys.stderr)
         else:
             self._process.wait()
+
+    def finish(self, records: Sequence[Record]) -> None:
+        """Have the models that were ordered, and say where they are, or why they are not."""
+        self.wait(records)
+        if self._order is None:
+            return
         for strategy in self._order.strategies:
             target = self._folder / MODELS / strategy
             if is_kept(self._order, records, target):

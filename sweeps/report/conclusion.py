@@ -15,6 +15,7 @@ from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.evaluations import Evaluation
 from lossfleet.runners.records import (
     CONFUSION,
+    FIGURES,
     JOURNAL_FILE,
     ContinuationRecord,
     EndRecord,
@@ -41,6 +42,7 @@ def conclude(
     factory: ReplicateFactory,
     *,
     compared: Callable[[Comparison], None] | None = None,
+    kept: Callable[[], None] | None = None,
 ) -> EndRecord:
     """Compare the final evaluations, print the table, the sentence and what failed, and draw the figures.
 
@@ -49,6 +51,7 @@ def conclude(
         folder: of the sweep.
         factory: of the sweep.
         compared: is told of the comparison before the figures are drawn, which takes seconds.
+        kept: comes back when the models are there that are to be kept.
 
     Raises:
         UserError: no trial of any strategy was completed, and all diverged.
@@ -57,6 +60,7 @@ def conclude(
     from lossfleet.sweeps.comparison.frame import frame_from_records
     from lossfleet.sweeps.comparison.front import front_members
     from lossfleet.sweeps.comparison.summary import summary
+    from lossfleet.sweeps.report.images import sheets_of
     from lossfleet.sweeps.report.importance import column_importance
     from lossfleet.sweeps.report.mistakes import write_mistakes
     from lossfleet.sweeps.report.tables import markdown_table, print_table
@@ -83,8 +87,8 @@ def conclude(
     mistakes = write_mistakes(records, comparison, factory, folder)
     columns = column_importance(records, comparison, table["search_metric"].iloc[0], factory.dataset)
     line, wrong = (None, None) if mistakes is None else mistakes
-    sheets = partial(sheets_of, records, comparison, factory, wrong)
-    draw_figures(table, comparison, folder / "figures", note=line, columns=columns, sheets=sheets)
+    sheets = partial(sheets_of, records, comparison, factory, wrong, folder, kept)
+    draw_figures(table, comparison, folder / FIGURES, note=line, columns=columns, sheets=sheets)
     if columns is not None:
         print(columns.sentence())
     if line is not None:
@@ -99,31 +103,6 @@ def conclude(
         winner=comparison.winner,
         best=comparison.best,
     )
-
-
-def sheets_of(
-    records: Iterable[Record],
-    comparison: Comparison,
-    factory: ReplicateFactory,
-    mistakes: pd.DataFrame | None,
-) -> list[Sheet]:
-    """The sheets of images of a sweep; none of a table."""
-    from lossfleet.conf.schema import Config
-    from lossfleet.runners.images.pixels import Images
-    from lossfleet.sweeps.report.figures.sheets import augmented_examples, examples_of, mistakes_of
-
-    dataset, best = factory.dataset, comparison.table.iloc[0]
-    if not isinstance(dataset.features, Images):
-        return []
-    sheets = [examples_of(dataset)]
-    finals = [each for each in records if isinstance(each, TrialRecord) and each.stage == "final"]
-    own = [each for each in finals if each.strategy == best["strategy"] and each.state == "COMPLETE"]
-    config = Config.from_dict(own[-1].config)
-    if config.augmentation.target is not None:
-        split = factory.split(*config.budget.final_pairs()[0])
-        sheets.append(augmented_examples(config.augmentation, split, dataset.class_names))
-    wrong = None if mistakes is None else mistakes_of(dataset, mistakes, best["strategy"])
-    return sheets if wrong is None else [*sheets, wrong]
 
 
 def confusions_of(records: Iterable[Record]) -> dict[str, np.ndarray]:
@@ -189,7 +168,7 @@ def draw_figures(
     together: bool = False,
     note: str | None = None,
     columns: ColumnImportance | None = None,
-    sheets: Callable[[], Sequence[Sheet]] = tuple,
+    sheets: Callable[[], Iterable[Sheet]] = tuple,
 ) -> None:
     """Draw the figures of a sweep, or what shows several together; where that fails, the result is there still.
 
@@ -210,7 +189,7 @@ def draw_figures(
         if together:
             write_gallery(draw_curve(table, comparison), folder)
         else:
-            write_figures(table, folder, comparison, note, columns, sheets())
+            write_figures(table, folder, comparison, note, columns, sheets)
     except Exception as error:
         print(
             f"lossfleet: warning: there are no figures ({type(error).__name__}: {error}); once that is mended "

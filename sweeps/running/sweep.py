@@ -27,6 +27,7 @@ from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.keeping.keeper import Keeper
 from lossfleet.sweeps.planning.plan import Plan, total_trials
 from lossfleet.sweeps.report.conclusion import conclude, import_conclusion
+from lossfleet.sweeps.report.images import draw_examples
 from lossfleet.sweeps.report.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.running.folder import (
     STUDIES,
@@ -115,6 +116,7 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
         )
     elif (continued := continuation(records, plan)) is not None:
         journal.append(continued)
+    draw_examples(factory.dataset, folder)
     writer = None
     keeper = Keeper(plan, factory.dataset, folder)
     end = EndRecord("FAILED", time.time(), "", "")
@@ -127,7 +129,11 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
             references.wait()
         ended = journal.read()
         end = conclude(
-            ended, folder, factory, compared=lambda found: keeper.order(found.best, found.sentence, ended)
+            ended,
+            folder,
+            factory,
+            compared=lambda found: keeper.order(found.best, found.sentence, ended),
+            kept=lambda: keeper.wait(ended),
         )
         keeper.finish(ended)
         for remark in remarks(plan, journal.read()):

@@ -68,7 +68,7 @@ def test_the_first_of_augmented_images_is_as_it_is(tmp_path):
     off = dict.fromkeys(("shift", "rotate", "crop"), 0.0)
     # Brightness alone adds the same to all pixels of an image.
     part = named_part("augmentation", "standard", brightness=0.3, **off)
-    sheet = augmented_examples(part, split, dataset.class_names)
+    sheet = augmented_examples(part, split, dataset)
     pixels = np.asarray(dataset.features).reshape(-1, 3, 7, 5)
     for _, images in sheet.rows:
         assert (pixels == images[0]).all((1, 2, 3)).sum() == 1
@@ -89,7 +89,7 @@ def test_a_sheet_is_drawn_and_on_the_page(tmp_path):
     sheet = Sheet("examples", "Examples <1>", "Two classes.", rows)
     picture = np.asarray(Image.open(io.BytesIO(sheet.png(numbers))).convert("L"))
     assert (picture == 7).sum() > (picture == 250).sum() > 1000
-    paths = figures.write_figures(figures_frame(), tmp_path, sheets=[sheet])
+    paths = figures.write_figures(figures_frame(), tmp_path, sheets=lambda: [sheet])
     assert tmp_path / "examples.png" in paths
     page = (tmp_path / "figures.html").read_text()
     assert "Examples &lt;1&gt;" in page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -93,11 +93,11 @@ def write_figures(
     comparison: Comparison | None = None,
     note: str | None = None,
     columns: ColumnImportance | None = None,
-    sheets: Sequence[Sheet] = (),
+    sheets: Callable[[], Iterable[Sheet]] = tuple,
 ) -> list[Path]:
-    """Draws the figures and sheets and writes them, see `draw_gallery` and `write_gallery`."""
+    """Draws the figures and then sheets, and writes them, see `draw_gallery` and `write_gallery`."""
     gallery = draw_gallery(frame, comparison, columns)
-    for sheet in sheets:
+    for sheet in sheets():
         gallery.sheets.append(DrawnSheet(sheet.name, sheet.title, sheet.caption, sheet.png(gallery.numbers)))
     return write_gallery(gallery, folder, note)
 

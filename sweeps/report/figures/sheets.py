@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from lossfleet.runners.data.splits import Split
 
-# Images of a row, rows of a sheet, and the pixels that stay empty between two images.
-MOST_IMAGES, MOST_ROWS, GAP = 10, 12, 1
-# Inches of an image, and of the words before a row.
-IMAGE_SIDE, WORDS = 0.55, 1.9
+# Images of a row, rows of a sheet.
+MOST_IMAGES, MOST_ROWS = 10, 12
+# In pixels of the screen: about so long is the longer side of an image, and so much stays empty between two of them,
+# beside the words, and at most for the words.
+IMAGE_SIDE, GAP, MARGIN, MOST_WORDS = 64, 6, 8, 600
+DPI, FONT_SIZE = 120, 8
 EXAMPLES, AUGMENTATION, MISTAKES = "examples", "augmentation", "mistakes"
 
 
@@ -37,62 +39,104 @@ class Sheet:
     rows: Sequence[tuple[str, np.ndarray]]
 
     def png(self, numbers: dict[str, str]) -> bytes:
-        """The sheet as a PNG file; `numbers` as `lettered` has them."""
+        """The sheet as a PNG file, a pixel of an image a square of whole pixels; `numbers` as `lettered` has them."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.image import imsave
 
         canvas = canvas_of([images for _, images in self.rows])
-        height = canvas.shape[0] / len(self.rows)
+        height, width = canvas.shape[:2]
         words, fonts = lettered([label for label, _ in self.rows], numbers)
-        inches = IMAGE_SIDE * canvas.shape[1] / height, IMAGE_SIDE * len(self.rows)
-        figure = Figure(figsize=(WORDS + inches[0], inches[1]), dpi=120)
-        FigureCanvasAgg(figure)
-        axes = figure.add_axes((WORDS / (WORDS + inches[0]), 0, inches[0] / (WORDS + inches[0]), 1))
-        axes.imshow(canvas, interpolation="nearest", aspect="auto")
-        axes.set_xticks([])
-        places = (np.arange(len(words)) + 0.5) * height - 0.5
-        axes.set_yticks(places, words, fontfamily=fonts, fontsize=8)
-        axes.tick_params(length=0)
-        axes.set_frame_on(False)
+        figure = Figure(figsize=((MOST_WORDS + width) / DPI, height / DPI), dpi=DPI)
+        drawing = FigureCanvasAgg(figure)
+        right, row = (MOST_WORDS - MARGIN) / (MOST_WORDS + width), (height - GAP) / len(words)
+        for place, text in enumerate(words):
+            figure.text(
+                right,
+                1 - ((place + 0.5) * row + GAP / 2) / height,
+                text,
+                ha="right",
+                va="center",
+                fontfamily=fonts,
+                fontsize=FONT_SIZE,
+            )
+        drawing.draw()
+        sheet = np.array(drawing.buffer_rgba())[:height, : MOST_WORDS + width, :3]
+        sheet[:, MOST_WORDS:] = canvas
+        first = int((sheet < 255).any(axis=(0, 2)).argmax())
         file = io.BytesIO()
-        figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.05)
+        imsave(file, np.ascontiguousarray(sheet[:, max(first - MARGIN, 0) :]), format="png")
         return file.getvalue()
+
+
+class Shades(NamedTuple):
+    """The numbers that are drawn black and white."""
+
+    black: float
+    white: float
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Shades:
+        """Those of a data set of images: white is its largest number, black 0, or of others than bytes the least."""
+        assert isinstance(dataset.features, Images)
+        least, largest = dataset.features.extremes()
+        return cls(0 if dataset.features.has_bytes else least, largest)
+
+    def drawn(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels as uint8 to be looked at."""
+        shares = (pixels.astype(np.float64) - self.black) / max(self.white - self.black, 1e-12)
+        return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
 
 
 def canvas_of(rows: Sequence[np.ndarray]) -> np.ndarray:
     """Rows of images (n, channels, height, width) uint8 as one picture (height, width, 3), white where none is."""
-    _, _, height, width = rows[0].shape
+    enlarged = [_in_size(images) for images in rows]
+    _, height, width, _ = enlarged[0].shape
     across = max(map(len, rows))
-    canvas = np.full((len(rows) * (height + GAP), across * (width + GAP), 3), 255, np.uint8)
-    for row, images in enumerate(rows):
+    canvas = np.full((GAP + len(rows) * (height + GAP), across * (width + GAP), 3), 255, np.uint8)
+    for row, images in enumerate(enlarged):
         for column, image in enumerate(images):
-            top, left = row * (height + GAP), column * (width + GAP)
-            # Grey images fill the three colours.
-            canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+            top, left = GAP + row * (height + GAP), column * (width + GAP)
+            canvas[top : top + height, left : left + width] = image
     return canvas
+
+
+def _in_size(images: np.ndarray) -> np.ndarray:
+    """Images (n, channels, height, width) as (n, height, width, 3), the longer side about IMAGE_SIDE long.
+
+    A pixel becomes a square of whole pixels, or a square of pixels their mean. Grey is in all three colours.
+    """
+    height, width = images.shape[2:]
+    coloured = np.broadcast_to(images, (len(images), 3, height, width)).transpose(0, 2, 3, 1)
+    larger = round(IMAGE_SIDE / max(height, width))
+    smaller = min(round(max(height, width) / IMAGE_SIDE), height, width)
+    if smaller < 2:
+        return coloured.repeat(max(1, larger), axis=1).repeat(max(1, larger), axis=2)
+    down, right = height // smaller, width // smaller
+    squares = coloured[:, : down * smaller, : right * smaller].reshape(-1, down, smaller, right, smaller, 3)
+    return np.rint(squares.mean(axis=(2, 4))).astype(np.uint8)
 
 
 def examples_of(dataset: Dataset) -> Sheet:
     """Some images of each class, the same ones every time, the rarest classes first."""
-    random = generator(Stream.SPLIT, 0)
+    random, shades = generator(Stream.SPLIT, 0), Shades.of(dataset)
     rows = []
     for label in np.argsort(dataset.class_counts, kind="stable")[:MOST_ROWS]:
         own = random.permutation(np.flatnonzero(dataset.labels == label))[:MOST_IMAGES]
-        rows.append(
-            (f"{dataset.class_names[label]}\n{dataset.class_counts[label]:,}", pixels_of(dataset, own))
-        )
+        words = f"{dataset.class_names[label]}\n{dataset.class_counts[label]:,}"
+        rows.append((words, shades.drawn(pixels_of(dataset, own))))
     caption = f"{dataset.name}: up to {MOST_IMAGES} images of each class, the rarest classes first."
     return Sheet(EXAMPLES, "Examples", caption, rows)
 
 
-def augmented_examples(augmentation: Part, split: Split, class_names: Sequence[str]) -> Sheet:
+def augmented_examples(augmentation: Part, split: Split, dataset: Dataset) -> Sheet:
     """A training image of each class, and what an augmentation makes of it."""
     from lossfleet.runners.training.epoch_rows import augmented
 
     features, shape = split.train_features, split.image_shape
     assert isinstance(features, StandardisedImages)
     assert shape is not None
-    random = generator(Stream.AUGMENTATION, 0)
+    random, shades = generator(Stream.AUGMENTATION, 0), Shades.of(dataset)
     rows = []
     for label in np.argsort(split.class_counts, kind="stable")[:MOST_ROWS]:
         row = np.flatnonzero(split.train_labels == label)[:1]
@@ -100,8 +144,8 @@ def augmented_examples(augmentation: Part, split: Split, class_names: Sequence[s
         numbers = np.concatenate([features[row], made])
         # A channel that does not vary has the factor 0.
         factor = np.where(features.factor > 0, features.factor, 1)
-        pixels = np.clip(np.rint(numbers / factor + features.mean), 0, 255).astype(np.uint8)
-        rows.append((class_names[label], pixels.reshape(-1, *shape)))
+        pixels = (numbers / factor + features.mean).reshape(-1, *shape)
+        rows.append((dataset.class_names[label], shades.drawn(pixels)))
     caption = (
         f"Each first image is as it is, the others are what augmentation={augmentation.name} makes of it."
     )
@@ -116,11 +160,12 @@ def mistakes_of(dataset: Dataset, table: pd.DataFrame, strategy: str) -> Sheet |
         table: as `mistakes_table` gives it, its index the rows of the data set.
         strategy: that made them.
     """
-    rows = []
+    rows, shades = [], Shades.of(dataset)
     pairs = table.groupby(["class", "taken_for"], sort=False)
     for (name, other), own in sorted(pairs, key=lambda pair: len(pair[1]), reverse=True)[:MOST_ROWS]:
         first = own.sort_values("probability", ascending=False, kind="stable").index[:MOST_IMAGES]
-        rows.append((f"{name}\nfor {other}: {len(own)}", pixels_of(dataset, first.to_numpy())))
+        images = shades.drawn(pixels_of(dataset, first.to_numpy()))
+        rows.append((f"{name}\nfor {other}: {len(own)}", images))
     if not rows:
         return None
     caption = (
@@ -131,10 +176,6 @@ def mistakes_of(dataset: Dataset, table: pd.DataFrame, strategy: str) -> Sheet |
 
 
 def pixels_of(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Images of a data set, (n, channels, height, width) uint8; other numbers than bytes are stretched to them."""
+    """Images of a data set as it has them, (n, channels, height, width)."""
     assert isinstance(dataset.features, Images)
-    pixels = np.asarray(dataset.features.take(rows))
-    if pixels.dtype != np.uint8:
-        least, largest = pixels.min(), pixels.max()
-        pixels = np.rint(255 * (pixels - least) / max(largest - least, 1e-12)).astype(np.uint8)
-    return pixels.reshape(-1, *dataset.features.image_shape)
+    return np.asarray(dataset.features.take(rows)).reshape(-1, *dataset.features.image_shape)
