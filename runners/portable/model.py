@@ -322,9 +322,18 @@ class _PyFunc:
     def __init__(self, model: Model) -> None:
         self.model = model
 
-    def predict(self, rows: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Class and probabilities; the parameter `decision` takes another rule than the model's."""
-        table = self.model.predict(rows, decision=(params or {}).get("decision") or None)
+    def predict(
+        self, rows: pd.DataFrame | np.ndarray, params: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Class and probabilities of rows of a table, or of images (N, channels, height, width).
+
+        The parameter `decision` takes another rule than the model's.
+        """
+        decision = (params or {}).get("decision") or None
+        if isinstance(rows, np.ndarray):
+            table = self.model.predict_images(rows.reshape(len(rows), -1), decision=decision)
+        else:
+            table = self.model.predict(rows, decision=decision)
         # As text: a category says less to who reads the answer.
         return table.assign(**{"class": table["class"].astype(str)})
 

@@ -25,8 +25,8 @@ def describe_columns(features: pd.DataFrame | Images) -> list[dict[str, Any]]:
         For each column, in their order, its `name`, `kind` and `has_gaps`, as JSON has it. A number has `median`,
         `mean` and `factor`, 1 / standard deviation, or 0 where the column does not vary; words have those that
         there are, `words`, in alphabetical order; text has what `fit_text` says of it. Images are one entry of the kind
-        `pixels`, for all columns of pixels, with their `shape` (channels, height, width), and `mean` and `factor` of
-        each channel.
+        `pixels`, for all columns of pixels, with their `shape` (channels, height, width), the `dtype` of pixels, and
+        `mean` and `factor` of each channel.
     """
     if isinstance(features, Images):
         mean, factor = (each.tolist() for each in mean_and_factor(features))
@@ -35,6 +35,7 @@ def describe_columns(features: pd.DataFrame | Images) -> list[dict[str, Any]]:
             "kind": "pixels",
             "has_gaps": False,
             "shape": list(features.image_shape),
+            "dtype": str(features.pixels.dtype),
         }
         return [described | {"mean": mean, "factor": factor}]
     return [_described(str(name), cells) for name, cells in features.items()]

@@ -69,10 +69,8 @@ def write_model(
     code = Path(str(portable.__file__)).parent
     shutil.copytree(code, new / CODE / LOADER, ignore=shutil.ignore_patterns("__pycache__"))
     (new / CARD).write_text(card, encoding="utf-8")
-    split = json.loads(example.head(EXAMPLE_ROWS).to_json(orient="split", index=False))
-    _write_json(new / EXAMPLE, split)
-    _write_json(new / SERVING_EXAMPLE, {"dataframe_split": split})
-    _write_environment(new, has_pixels=any(column["kind"] == PIXELS for column in description["columns"]))
+    _write_examples(new, description, example.head(EXAMPLE_ROWS))
+    _write_environment(new, has_pixels=images_of(description) is not None)
     _write_mlmodel(new / MODEL_FILE, description)
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
@@ -104,15 +102,8 @@ def as_user_error(error: ModelError) -> UserError:
 
 
 def signature(description: Mapping[str, Any]) -> dict[str, str]:
-    """MLflow's signature of a model: what columns it takes and gives, as `MLmodel` has it."""
-    inputs = [
-        {
-            "type": "double" if is_plain_number(column) else "string",
-            "name": name,
-            "required": True,
-        }
-        for name, column in raw_columns(description["columns"]).items()
-    ]
+    """MLflow's signature of a model: what columns or images it takes and what it gives, as `MLmodel` has it."""
+    inputs = _inputs(description)
     outputs = [{"type": "string", "name": "class", "required": True}]
     outputs += [
         {"type": "double", "name": f"probability_{name}", "required": True} for name in description["classes"]
@@ -121,9 +112,44 @@ def signature(description: Mapping[str, Any]) -> dict[str, str]:
     return {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": json.dumps(params)}
 
 
+def images_of(description: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a model says of the images that it takes; None where it takes tables."""
+    first = description["columns"][0]
+    return first if first["kind"] == PIXELS else None
+
+
 def is_plain_number(column: Mapping[str, Any]) -> bool:
     """Whether cells of a column are numbers as programs write them."""
     return column["kind"] in ("number", PIXELS) and not column.keys() & {"of", "decimal", "missing"}
+
+
+def _inputs(description: Mapping[str, Any]) -> list[dict[str, Any]]:
+    images = images_of(description)
+    if images is not None:
+        tensor = {"dtype": images["dtype"], "shape": [-1, *images["shape"]]}
+        return [{"type": "tensor", "tensor-spec": tensor}]
+    return [
+        {
+            "type": "double" if is_plain_number(column) else "string",
+            "name": name,
+            "required": True,
+        }
+        for name, column in raw_columns(description["columns"]).items()
+    ]
+
+
+def _write_examples(folder: Path, description: Mapping[str, Any], rows: pd.DataFrame) -> None:
+    """Rows as MLflow's example and as a request: a table, or nested lists of pixels."""
+    images = images_of(description)
+    if images is None:
+        split = json.loads(rows.to_json(orient="split", index=False))
+        _write_json(folder / EXAMPLE, split)
+        _write_json(folder / SERVING_EXAMPLE, {"dataframe_split": split})
+    else:
+        pixels = rows.to_numpy().astype(images["dtype"]).reshape(-1, *images["shape"]).tolist()
+        # A line for each pixel would be many.
+        _write_json(folder / EXAMPLE, pixels, indent=None)
+        _write_json(folder / SERVING_EXAMPLE, {"inputs": pixels}, indent=None)
 
 
 def _write_mlmodel(file: Path, description: Mapping[str, Any]) -> None:
@@ -139,8 +165,11 @@ def _write_mlmodel(file: Path, description: Mapping[str, Any]) -> None:
     example = {
         "artifact_path": EXAMPLE,
         "serving_input_path": SERVING_EXAMPLE,
-        "type": "dataframe",
-        "pandas_orient": "split",
+        **(
+            {"type": "dataframe", "pandas_orient": "split"}
+            if images_of(description) is None
+            else {"type": "ndarray"}
+        ),
     }
     model = {
         "flavors": {"python_function": flavor},
@@ -171,5 +200,5 @@ def _write_environment(folder: Path, *, has_pixels: bool) -> None:
     (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False))
 
 
-def _write_json(file: Path, value: Any) -> None:
-    file.write_text(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
+def _write_json(file: Path, value: Any, indent: int | None = 1) -> None:
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False), encoding="utf-8")

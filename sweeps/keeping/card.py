@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lossfleet.sweeps.keeping.expectation import PREFIXES, interval_within_scale
@@ -87,20 +87,7 @@ def model_card(description: Mapping[str, Any]) -> str:
             "",
             "## How to call it",
             "",
-            "```",
-            f"lossfleet predict {name} rows.csv --output predictions.csv",
-            f"lossfleet serve {name} --port 5001",
-            "```",
-            "",
-            "```python",
-            "import mlflow, pandas",
-            "",
-            f'model = mlflow.pyfunc.load_model("models:/{name}@champion")',
-            'model.predict(pandas.read_csv("rows.csv"))',
-            'model.predict(pandas.read_csv("rows.csv"), params={"decision": "prior"})',
-            "```",
-            "",
-            f"Columns: {', '.join(_column(column) for column in description['columns'])}.",
+            *_calls(name, description["columns"]),
             "",
         ]
     )
@@ -120,10 +107,33 @@ def _score(metric: str, expected: Mapping[str, Mapping[str, float | None]]) -> s
     return f"{mean:.3f}" if interval is None else f"{mean:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
 
 
+def _calls(name: str, columns: Sequence[Mapping[str, Any]]) -> list[str]:
+    if columns[0]["kind"] == "pixels":
+        shape = ", ".join(map(str, columns[0]["shape"]))
+        files, module, rows = "photos", "numpy", "images"
+        taken = f"`images` is an array (N, {shape}) of {columns[0]['dtype']}."
+    else:
+        files, module, rows = "rows.csv", "pandas", 'pandas.read_csv("rows.csv")'
+        taken = f"Columns: {', '.join(map(_column, columns))}."
+    return [
+        "```",
+        f"lossfleet predict {name} {files} --output predictions.csv",
+        f"lossfleet serve {name} --port 5001",
+        "```",
+        "",
+        "```python",
+        f"import mlflow, {module}",
+        "",
+        f'model = mlflow.pyfunc.load_model("models:/{name}@champion")',
+        f"model.predict({rows})",
+        f'model.predict({rows}, params={{"decision": "prior"}})',
+        "```",
+        "",
+        taken,
+    ]
+
+
 def _column(column: Mapping[str, Any]) -> str:
-    if column["kind"] == "pixels":
-        channels, height, width = column["shape"]
-        return f"`{column['name']}_CHANNEL_ROW_COLUMN` (the pixels of {channels} x {height} x {width})"
     kind = "a number" if column["kind"] == "number" else f"one of {len(column['words'])} categories"
     return f"`{column['name']}` ({kind}{', may be missing' if column['has_gaps'] else ''})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -165,3 +166,28 @@ assert not any(name.split(".")[0] in ("lossfleet", "mindspore") for name in sys.
     assert done.returncode == 0, done.stderr
     expect = expected(model, pixels.transpose(2, 0, 1)[None])[0, 0]
     assert float(done.stdout) == pytest.approx(expect, abs=1e-5)
+
+
+def test_mlflow_takes_arrays_of_one_signature(tmp_path, model):
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.pyfunc.scoring_server import infer_and_parse_data
+
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    (taken,) = loaded.metadata.signature.inputs.inputs
+    assert (taken.type, taken.shape) == (np.uint8, (-1, *SHAPE))
+    images = np.asarray(trained_images()).reshape(-1, *SHAPE)
+    answer = loaded.predict(images)
+    np.testing.assert_allclose(probabilities(answer), expected(model, images), atol=1e-5)
+    prior = loaded.predict(images, params={"decision": "prior"})
+    assert (
+        prior["class"].tolist()
+        == model.predict_images(images.reshape(31, -1), decision="prior")["class"].tolist()
+    )
+    # The example, and what a server makes of a request.
+    example = loaded.metadata.load_input_example(str(tmp_path / "model"))
+    request = json.loads((tmp_path / "model/serving_input_example.json").read_text())
+    for few in (example, infer_and_parse_data(request, loaded.metadata.get_input_schema())):
+        pd.testing.assert_frame_equal(loaded.predict(few), answer[:2])
+    with pytest.raises(MlflowException, match="does not match expected shape"):
+        loaded.predict(images.transpose(0, 2, 3, 1))
