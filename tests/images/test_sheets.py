@@ -7,20 +7,25 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 from figures_frame import figures_frame
 from image_files import brought, write_folder
 from PIL import Image
 
 from lossfleet.conf.parts import named_part
+from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import Shares
 from lossfleet.runners.data.splits import make_split
+from lossfleet.runners.images.pixels import Images
 from lossfleet.sweeps.report import figures
 from lossfleet.sweeps.report.figures.sheets import (
+    GAP,
     MOST_IMAGES,
     Sheet,
     augmented_examples,
     canvas_of,
+    coloured,
     examples_of,
     mistakes_of,
 )
@@ -78,17 +83,61 @@ def test_the_first_of_augmented_images_is_as_it_is(tmp_path):
         assert np.abs(added[inside]).max() > 1
 
 
+def test_dark_bytes_and_small_numbers_are_drawn_from_black_to_white(tmp_path):
+    dark = np.random.default_rng(0).integers(0, 17, (10, 1, 4, 4), np.uint8)
+    dark[0, 0, 0, :2] = 0, 16
+    for array in (dark, dark / 64 - 0.125):
+        dataset = dataset_of(array)
+        drawn = np.concatenate([images for _, images in examples_of(dataset).rows])
+        assert (drawn.min(), drawn.max()) == (0, 255)
+        expected = np.rint(dark / 16 * 255).astype(np.uint8)
+        assert all((expected == image).all((1, 2, 3)).any() for image in drawn)
+    split = make_split(dataset, Shares(0.2, 0.2), seed=0, split=0)
+    sheet = augmented_examples(named_part("augmentation", "standard"), split, dataset)
+    first = [images[0] for _, images in sheet.rows]
+    assert all((np.abs(expected.astype(int) - image) <= 1).all((1, 2, 3)).any() for image in first)
+
+
+def dataset_of(array: np.ndarray) -> Dataset:
+    return Dataset("toy", Images.of(array), np.arange(len(array)) % 2, ("a", "b"), (), "")
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "drawn"),
+    [(8, 8, (64, 64)), (20, 30, (40, 60)), (70, 40, (70, 40)), (224, 101, (56, 25))],
+)
+def test_images_are_drawn_in_whole_pixels_of_about_one_size(height, width, drawn):
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, height, width), np.uint8)
+    canvas = canvas_of([images, images[:1]])
+    down, right = drawn
+    assert canvas.shape == (GAP + 2 * (down + GAP), 2 * (right + GAP), 3)
+    first = canvas[GAP : GAP + down, :right].transpose(2, 0, 1)
+    if down >= height:
+        expected = images[0].repeat(down // height, axis=1).repeat(right // width, axis=2)
+    else:
+        blocks = images[0][:, :, : 4 * right].reshape(3, down, 4, right, 4)
+        expected = np.rint(blocks.mean((2, 4)))
+    np.testing.assert_array_equal(first, expected)
+    assert (canvas[GAP + down + GAP :, right:] == 255).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_other_images_than_of_three_colours_are_grey(channels):
+    images = np.random.default_rng(0).integers(0, 256, (2, channels, 4, 3), np.uint8)
+    mean = np.rint(images.mean(1, keepdims=True))
+    np.testing.assert_array_equal(coloured(images), np.repeat(mean, 3, axis=1))
+
+
 def test_a_sheet_is_drawn_and_on_the_page(tmp_path):
     rows = [("cat", np.full((2, 1, 8, 8), 7, np.uint8)), ("狗", np.full((1, 1, 8, 8), 250, np.uint8))]
-    canvas = canvas_of([images for _, images in rows])
-    assert canvas.shape == (18, 18, 3)
-    assert (canvas[:8, :8] == 7).all()
-    assert (canvas[9:17, :8] == 250).all()
-    assert (canvas[9:17, 9:] == 255).all()
     numbers: dict[str, str] = {}
     sheet = Sheet("examples", "Examples <1>", "Two classes.", rows)
     picture = np.asarray(Image.open(io.BytesIO(sheet.png(numbers))).convert("L"))
-    assert (picture == 7).sum() > (picture == 250).sum() > 1000
+    assert (picture[GAP : GAP + 64, -2 * (64 + GAP) : -GAP - 64 - GAP] == 7).all()
+    assert (picture[-GAP - 64 : -GAP, -2 * (64 + GAP) : -GAP - 64 - GAP] == 250).all()
+    # The words stand before them, and nothing is cut off.
+    assert (picture[:, :5] == 255).all()
+    assert (picture[GAP : GAP + 64, : -2 * (64 + GAP)] < 128).any()
     paths = figures.write_figures(figures_frame(), tmp_path, sheets=lambda: [sheet])
     assert tmp_path / "examples.png" in paths
     page = (tmp_path / "figures.html").read_text()

@@ -10,7 +10,7 @@ import numpy as np
 
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.sweeps.report.figures.marks import VIRIDIS
-from lossfleet.sweeps.report.figures.sheets import Shades, Sheet, pixels_of
+from lossfleet.sweeps.report.figures.sheets import Shades, Sheet, coloured, pixels_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +111,7 @@ def occlusion_of(dataset: Dataset, table: pd.DataFrame, model: Model, strategy: 
     rows = []
     for image, found, name, other in zip(pixels, maps, worst["class"], worst["taken_for"], strict=True):
         said = f"kept model: {model.classes[found.label]} {found.probability:.2f}\ncovered: {found.least:.2f}"
-        whole, covered = (_coloured(shades.drawn(each)) for each in (image, found.covered))
+        whole, covered = coloured(shades.drawn(np.stack([image, found.covered])))
         images = np.stack([whole, over(whole, found.falls, largest), covered])
         rows.append((f"{name} taken for {other}\n{said}", images))
     caption = (
@@ -130,7 +130,3 @@ def over(image: np.ndarray, falls: np.ndarray, largest: float) -> np.ndarray:
     map_ = np.stack([np.interp(shares, range(len(VIRIDIS)), channel) for channel in colours.T])
     grey = image.mean(axis=0)
     return np.rint(SHARE_OF_MAP * map_ + (1 - SHARE_OF_MAP) * grey).astype(np.uint8)
-
-
-def _coloured(image: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(image, (3, *image.shape[1:]))

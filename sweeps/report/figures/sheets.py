@@ -101,19 +101,26 @@ def canvas_of(rows: Sequence[np.ndarray]) -> np.ndarray:
     return canvas
 
 
+def coloured(images: np.ndarray) -> np.ndarray:
+    """Images (n, channels, height, width) uint8 as (n, 3, height, width): without three channels their mean, grey."""
+    if images.shape[1] != 3:
+        images = np.rint(images.mean(axis=1, keepdims=True)).astype(np.uint8)
+    return np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
+
+
 def _in_size(images: np.ndarray) -> np.ndarray:
     """Images (n, channels, height, width) as (n, height, width, 3), the longer side about IMAGE_SIDE long.
 
-    A pixel becomes a square of whole pixels, or a square of pixels their mean. Grey is in all three colours.
+    A pixel becomes a square of whole pixels, or a square of pixels their mean.
     """
     height, width = images.shape[2:]
-    coloured = np.broadcast_to(images, (len(images), 3, height, width)).transpose(0, 2, 3, 1)
+    shown = coloured(images).transpose(0, 2, 3, 1)
     larger = round(IMAGE_SIDE / max(height, width))
     smaller = min(round(max(height, width) / IMAGE_SIDE), height, width)
     if smaller < 2:
-        return coloured.repeat(max(1, larger), axis=1).repeat(max(1, larger), axis=2)
+        return shown.repeat(max(1, larger), axis=1).repeat(max(1, larger), axis=2)
     down, right = height // smaller, width // smaller
-    squares = coloured[:, : down * smaller, : right * smaller].reshape(-1, down, smaller, right, smaller, 3)
+    squares = shown[:, : down * smaller, : right * smaller].reshape(-1, down, smaller, right, smaller, 3)
     return np.rint(squares.mean(axis=(2, 4))).astype(np.uint8)
 
 
