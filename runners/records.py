@@ -20,8 +20,9 @@ JOURNAL_FILE = "records.jsonl"
 CONFUSION = "confusion"
 # And of the strategy ahead the rows that it gets wrong.
 MISTAKES = "mistakes.csv"
-# And the figures, of which that of the images is there from the start.
+# And the figures with the page that shows them all; of images, examples are there from the start.
 FIGURES = "figures"
+PAGE = "figures.html"
 EXAMPLES_FILE = "examples.png"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"

@@ -12,6 +12,7 @@ from lossfleet.runners.records import (
     EXAMPLES_FILE,
     FIGURES,
     MISTAKES,
+    PAGE,
     ContinuationRecord,
     EndRecord,
     SweepRecord,
@@ -149,7 +150,7 @@ class Tracker:
             return
         self._mark_front(front_keys(self._sweep, end))
         tags = end_tags(
-            end, has_figures=(folder / FIGURES).is_dir(), has_mistakes=(folder / MISTAKES).exists()
+            end, has_figures=(folder / FIGURES / PAGE).exists(), has_mistakes=(folder / MISTAKES).exists()
         )
         for name, value in tags.items():
             self._client.set_tag(self._sweep_id, name, value)

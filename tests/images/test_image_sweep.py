@@ -67,6 +67,8 @@ def test_a_sweep_of_the_page_is_run_and_its_model_classifies(folder, monkeypatch
     assert "leaves: 36 images; 28 x 28 pixels, resized from 15 x 20, colour" in told
     assert "classes (2): healthy 24, blight 12; the rarest is blight" in told
     (sweep,) = (folder / "studies").iterdir()
+    # Not at the end, where no figures are drawn here.
+    assert [each.name for each in (sweep / "figures").iterdir()] == ["examples.png"]
     assert sweep.name == ran.sweep
     mistakes = pd.read_csv(sweep / "mistakes.csv")
     assert list(mistakes) == ["file", "class", "taken_for", "tested", "wrong", "probability", "always"]

@@ -122,6 +122,11 @@ def test_why_there_are_no_maps_is_said(tmp_path, capsys):
     final = SimpleNamespace(strategy="focal", trial=3)
     assert report._occlusion(dataset(3), mistakes(3), final, tmp_path, None) is None
     assert capsys.readouterr().err == "there are no occlusion maps, as no model of focal is kept\n"
+    # Nor is one of another final evaluation its model.
+    (tmp_path / "models/focal/data").mkdir(parents=True)
+    (tmp_path / "models/focal/data/model.json").write_text('{"made": {"trial": 2}}')
+    assert report._occlusion(dataset(3), mistakes(3), final, tmp_path, None) is None
+    assert "as no model of focal is kept" in capsys.readouterr().err
     large = np.zeros((1, 1, 1, MOST_PIXELS + 1), np.uint8)
     images = Dataset("toy", Images.of(large), np.zeros(1, int), ("a",), (), "")
     assert report._occlusion(images, mistakes(1), final, tmp_path, None) is None

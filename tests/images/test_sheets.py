@@ -13,7 +13,7 @@ from image_files import brought, write_folder
 from PIL import Image
 
 from lossfleet.conf.parts import named_part
-from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.data.builtin import Dataset, wine
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import Shares
 from lossfleet.runners.data.splits import make_split
@@ -29,6 +29,7 @@ from lossfleet.sweeps.report.figures.sheets import (
     examples_of,
     mistakes_of,
 )
+from lossfleet.sweeps.report.images import draw_examples
 
 COUNTS = {"blight": 7, "healthy": 17, "rust": 11}
 
@@ -143,3 +144,13 @@ def test_a_sheet_is_drawn_and_on_the_page(tmp_path):
     page = (tmp_path / "figures.html").read_text()
     assert "Examples &lt;1&gt;" in page
     assert re.search('<img class="sheet" alt="Examples [^"]*" src="data:image/png;base64,', page)
+
+
+def test_examples_are_there_before_training_and_none_of_a_table(tmp_path, capsys):
+    made = dataset_of(np.zeros((4, 1, 8, 8), np.uint8))
+    draw_examples(made, tmp_path)
+    file = tmp_path / "figures/examples.png"
+    assert capsys.readouterr().err == f"{file} has examples of each class\n"
+    assert file.read_bytes() == examples_of(made).png({})
+    draw_examples(wine(), tmp_path / "table")
+    assert not (tmp_path / "table").exists()

@@ -503,7 +503,8 @@ def test_deleted_and_foreign_runs_are_no_hindrance(uri, workdir):
 
 def test_the_sweep_run_names_its_winner_and_its_figures(uri, workdir):
     (workdir / "first" / "figures").mkdir(parents=True)
-    (workdir / "first" / "figures" / "history.png").write_bytes(b"a figure")
+    for name in ("figures.html", "history.png"):
+        (workdir / "first" / "figures" / name).write_bytes(b"a figure")
     ended = replace(sweep_records.end(), winner="focal", metrics={"test_macro_f1.focal": 0.875})
     mirror(workdir / "first", uri, [*sweep_records.sweep()[:-1], ended])
     run = by_name(uri)["first"]
@@ -512,7 +513,19 @@ def test_the_sweep_run_names_its_winner_and_its_figures(uri, workdir):
     assert "`figures.html`" in run.data.tags["mlflow.note.content"]
     client = MlflowClient(uri)
     found = client.list_artifacts(run.info.run_id, "figures")
-    assert [artifact.path for artifact in found] == ["figures/history.png"]
+    assert [artifact.path for artifact in found] == ["figures/figures.html", "figures/history.png"]
+
+
+def test_a_sweep_has_its_examples_before_its_end(uri, workdir, monkeypatch):
+    (workdir / "first" / "figures").mkdir(parents=True)
+    (workdir / "first" / "figures" / "examples.png").write_bytes(b"examples")
+    monkeypatch.setattr(Tracker, "_log_artifacts", lambda *_: None)
+    mirror(workdir / "first", uri, sweep_records.sweep())
+    run = by_name(uri)["first"]
+    found = MlflowClient(uri).list_artifacts(run.info.run_id, "figures")
+    assert [artifact.path for artifact in found] == ["figures/examples.png"]
+    # They alone are not what the page would show.
+    assert "`figures.html`" not in run.data.tags["mlflow.note.content"]
 
 
 def test_the_sweep_run_has_the_mistakes_and_says_so(uri, workdir):

@@ -11,6 +11,7 @@ import sqlite3
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forks import ForkedCommand
 from postgres import free_port
@@ -19,7 +20,9 @@ from whole_sweeps import succeed, wait_until
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 SECONDS = 90
 SWEEP = (
-    "data=breast_cancer",
+    "data=npz",
+    "data.path=leaves.npz",
+    "augmentation=standard",
     "strategy=focal",
     "loss.gamma=interval(0,5)",
     "loss.alpha=interval(0.1,0.9)",
@@ -29,8 +32,11 @@ SWEEP = (
     "budget.rungs=1",
     "budget.final_replicates=2",
     "name=small",
-    "keep=none",
+    "references=[]",
+    "keep.members=2",
 )
+# As the page has them.
+SHEETS = ("examples", "augmentation", "mistakes", "occlusion")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run")
 OPTIONS += ("disable-background-networking", "disable-component-update", "disable-sync")
@@ -38,8 +44,12 @@ OPTIONS += ("disable-background-networking", "disable-component-update", "disabl
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A finished sweep."""
+    """A finished sweep of images that are not easily told apart."""
     made = tmp_path_factory.mktemp("ui")
+    random = np.random.default_rng(0)
+    pixels, labels = random.normal(120, 40, (90, 12, 12)), np.repeat(["healthy", "rust"], [60, 30])
+    pixels[labels == "rust", 3:7, 3:7] += 40
+    np.savez(made / "leaves.npz", X=pixels.clip(0, 255).astype(np.uint8), y=labels)
     succeed(made, "sweep", *SWEEP, figures=True)
     return made
 
@@ -52,7 +62,7 @@ def served(folder):
     try:
         shown = wait_until(lambda: "charts: " in server.printed.read_text(), server, pause=0.2)
         assert shown, server.errors.read_text()
-        trials, charts = re.findall(r"(?:breast_cancer|charts): (\S+)", server.printed.read_text())
+        trials, charts = re.findall(r"(?:leaves-\w+|charts): (\S+)", server.printed.read_text())
         yield trials, charts
     finally:
         server.end()
@@ -131,11 +141,28 @@ def test_a_sweep_says_what_it_found_and_has_its_figures(page, address):
     keep(page, "sweep")
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_text("figures", exact=True).click()
-    page.get_by_text("history.png", exact=True).click()
-    image = page.locator("img[src^='blob:'], img[src*='history.png']").first
-    image.wait_for()
-    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
-    keep(page, "figure")
+    for name in ("history", "occlusion"):
+        page.get_by_text(f"{name}.png", exact=True).click()
+        image = page.locator(f"img[src^='blob:'], img[src*='{name}.png']").first
+        image.wait_for()
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+        keep(page, f"figure-{name}")
+
+
+def test_the_page_of_figures_shows_every_sheet_with_its_legend(page, folder):
+    page.goto((folder / "studies/small/figures/figures.html").as_uri())
+    ARTIFACTS.mkdir(exist_ok=True)
+    found = page.locator("figure:has(img.sheet)")
+    assert found.evaluate_all("figures => figures.map(figure => figure.id)") == list(SHEETS)
+    for name in SHEETS:
+        figure = page.locator(f"#{name}")
+        image = figure.locator("img")
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+        assert image.bounding_box()["width"] <= figure.bounding_box()["width"]
+        assert len(figure.locator("figcaption").inner_text()) > 40
+        figure.screenshot(path=ARTIFACTS / f"sheet-{name}.png")
+    # And whatever else is a picture.
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
 
 
 def views(folder) -> dict[str, dict]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lossfleet.runners.records import PAGE
 from lossfleet.sweeps.comparison.blocks import WITH, in_order
 from lossfleet.sweeps.comparison.frame import Comparison
 from lossfleet.sweeps.comparison.nested import join_outer_parts
@@ -37,7 +38,6 @@ FIGURES: dict[str, Callable[[Source], Figure]] = {
     "precision_recall": predictions.precision_recall,
     "reliability": predictions.reliability,
 }
-PAGE = "figures.html"
 
 
 def draw_gallery(
