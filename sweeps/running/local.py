@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -29,7 +30,7 @@ from lossfleet.sweeps.report.speed import Stopwatch
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring import measure
 from lossfleet.sweeps.running.size import choose_native, fleet_shapes, fuses_kernels, may_make_rows
-from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots
+from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots, slots_with_images
 
 # A final evaluation is asked what it depends on for so many columns, one after the other.
 MOST_COLUMNS = 50
@@ -263,6 +264,8 @@ class LocalEngine:
                 replicates=replicates,
                 evaluated_rows=min(evaluation_rows, CORE_ROWS if native else EVALUATED_ROWS),
             )
+        if native and shape.augments:
+            slots = slots_with_images(shape, slots=slots, threads=len(os.sched_getaffinity(0)))
         page_rows, makes_rows = train_rows, any(may_make_rows(study) for study in studies)
         if makes_rows:
             page_rows = 2 * train_rows + len(split.class_counts) * largest_class

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lossfleet.conf.parts import Part
+from lossfleet.runners.data.splits import Split
+from lossfleet.runners.environment import memory
 from lossfleet.runners.records import JOURNAL_FILE, Journal, Record, ReferenceRecord
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running.interrupts import uninterrupted
@@ -18,6 +20,9 @@ from lossfleet.sweeps.running.processes import at_work_in, start_with
 # Training goes first, but a process that waits for its end would make the sweep longer; and no library starts threads
 # on the cores that train.
 NICENESS = 5
+# Of images as numbers scikit-learn's own take up to so many bytes for each of a training part (gradient boosting, as
+# measured), and may take this share of the memory.
+BYTES_OF_A_NUMBER, SHARE_OF_MEMORY = 17, 0.25
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -81,6 +86,9 @@ def fit_references(plan: Plan, folder: Path) -> None:
 
     journal = Journal(folder / JOURNAL_FILE)
     factory = ReplicateFactory.of(plan.studies[0].config)
+    if (reason := too_large(factory.split(*plan.budget.final_pairs()[0]))) is not None:
+        print(f"the references are left out: {reason}", file=sys.stderr, flush=True)
+        return
     is_weighed = factory.dataset.weights is not None
     for reference in missing_references(plan, journal.read()):
         if is_weighed and not takes_weights(reference):
@@ -96,6 +104,20 @@ def fit_references(plan: Plan, folder: Path) -> None:
                 f"the reference {reference.name} is left out: it {record.reason}", file=sys.stderr, flush=True
             )
     journal.close()
+
+
+def too_large(split: Split) -> str | None:
+    """Why the images of a split are too many for references, which take numbers, not bytes; None where they are not."""
+    if split.image_shape is None:
+        return None
+    rows, features = split.train_features.shape
+    needed, there_is = BYTES_OF_A_NUMBER * rows * features, SHARE_OF_MEMORY * memory()
+    if needed <= there_is:
+        return None
+    return (
+        f"{rows:,} images as numbers would take up to {needed / 1e9:.1f} GB, and a quarter of the memory is "
+        f"{there_is / 1e9:.1f} GB; data.size or data.limit has less"
+    )
 
 
 def main() -> None:

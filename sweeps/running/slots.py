@@ -31,6 +31,18 @@ def number_of_slots(shape: FleetShape, *, replicates: int, evaluated_rows: int) 
     return max(1, min(replicates, min(MOST_SLOTS, fitting) // shape.members))
 
 
+def slots_with_images(shape: FleetShape, *, slots: int, threads: int) -> int:
+    """As many of a native fleet's slots as have memory for an epoch of augmented images; all where each thread has it.
+
+    Args:
+        shape: of the fleet; it augments.
+        slots: that it would have.
+        threads: that train a slot each, and have its epoch of images meanwhile.
+    """
+    fitting = int(SHARE_OF_MEMORY * memory() // (4 * shape.train_rows * shape.features))
+    return slots if fitting >= threads else max(1, min(slots, fitting))
+
+
 def bytes_of_slot(shape: FleetShape, evaluated_rows: int) -> int:
     """The memory that a network's slot takes, in bytes: parameters, activations, and the rows of its second stage."""
     parameters = len(trainable(shape.layers, shape.features))

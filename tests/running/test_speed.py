@@ -15,7 +15,7 @@ from lossfleet.runners.training.shape import FleetShape, shape_of
 from lossfleet.sweeps.commands.cli import main
 from lossfleet.sweeps.report.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.running import local, slots
-from lossfleet.sweeps.running.slots import bytes_of_slot, number_of_pages, number_of_slots
+from lossfleet.sweeps.running.slots import bytes_of_slot, number_of_pages, number_of_slots, slots_with_images
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -56,6 +56,18 @@ def test_a_large_table_has_replicates_of_as_many_splits_as_fit_into_memory(monke
     assert pages(220_000_000) == 1
     # Of images that all splits share there are 4.4 million numbers in the place of 50.
     assert pages(220_000, shares_features=True) == 16
+
+
+def test_augmented_images_of_few_slots_fit_into_a_small_memory(monkeypatch):
+    # An epoch of 10,000 images of 48 x 48 is 92 MB.
+    images = replace(SHAPE, features=48 * 48, train_rows=10_000)
+
+    def found(memory: float, threads: int) -> int:
+        monkeypatch.setattr(slots, "memory", lambda: int(memory))
+        return slots_with_images(images, slots=24, threads=threads)
+
+    assert [found(1e9, threads) for threads in (1, 2, 3, 64)] == [24, 24, 2, 2]
+    assert [found(memory, 64) for memory in (1e12, 9e9, 1e6)] == [24, 24, 1]
 
 
 def test_a_sweep_finds_the_same_natively_and_with_memory_for_one_split(tmp_path, monkeypatch, capsys):

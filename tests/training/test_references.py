@@ -22,6 +22,7 @@ from lossfleet.runners.training.references import check_estimator, evaluate_refe
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.comparison.frame import frame_from_records
 from lossfleet.sweeps.planning.compose import run_sweeper
+from lossfleet.sweeps.running import references
 from lossfleet.sweeps.running.references import fit_references, missing_references
 
 PAIRS = [(100, 1000), (101, 1001)]
@@ -123,3 +124,21 @@ def test_only_what_the_journal_lacks_is_fitted(tmp_path):
     fit_references(plan, tmp_path)
     assert journal.read() == records
     assert [each.name for each in missing_references(plan, records[1:])] == ["dummy"]
+
+
+def test_references_that_would_take_too_much_memory_are_left_out(tmp_path, monkeypatch, capsys):
+    plans: list = []
+    for data in ("digits", "wine"):
+        run_sweeper(
+            [f"data={data}", "strategy=ce", "budget.final_replicates=2", "references=[dummy]"], plans.append
+        )
+    # Less than either data set takes, and tables are in memory anyway.
+    monkeypatch.setattr(references, "memory", lambda: 4_000)
+    for plan in plans:
+        fit_references(plan, tmp_path / plan.data.label)
+    assert capsys.readouterr().err == (
+        "the references are left out: 1,079 images as numbers would take up to 0.0 GB, and a quarter of the memory is "
+        "0.0 GB; data.size or data.limit has less\n"
+    )
+    assert not (tmp_path / "digits").exists()
+    assert len(Journal(tmp_path / "wine/records.jsonl").read()) == 1
