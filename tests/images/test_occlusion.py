@@ -130,4 +130,4 @@ def test_why_there_are_no_maps_is_said(tmp_path, capsys):
     large = np.zeros((1, 1, 1, MOST_PIXELS + 1), np.uint8)
     images = Dataset("toy", Images.of(large), np.zeros(1, int), ("a",), (), "")
     assert report._occlusion(images, mistakes(1), final, tmp_path, None) is None
-    assert "of images of more than 16,384 pixels" in capsys.readouterr().err
+    assert "of images of more than 4,096 pixels" in capsys.readouterr().err

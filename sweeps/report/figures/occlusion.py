@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 OCCLUSION = "occlusion"
 MOST_IMAGES = 10
-# Of an image; larger ones would take minutes.
-MOST_PIXELS = 128 * 128
+# Of an image; of 96 x 96 ten take half a minute of a core and a gigabyte.
+MOST_PIXELS = 64 * 64
 # Of an image's shorter side, and of the square's side.
 SQUARE, STEP = 1 / 4, 1 / 3
 # Of a picture of a map, the rest being the image itself.
