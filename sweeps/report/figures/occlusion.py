@@ -120,7 +120,7 @@ def occlusion_of(dataset: Dataset, table: pd.DataFrame, model: Model, strategy: 
         "where a square of the mean pixel covers the image, from violet, not at all, to yellow, by "
         f"{largest:.2f}. Then the image covered where that matters most."
     )
-    return Sheet(OCCLUSION, "Occlusion", caption, rows)
+    return Sheet(OCCLUSION, "Occlusion maps", caption, rows)
 
 
 def over(image: np.ndarray, falls: np.ndarray, largest: float) -> np.ndarray:
