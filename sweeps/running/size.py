@@ -42,20 +42,27 @@ def fuses_kernels(plan: Plan, factory: ReplicateFactory) -> bool:
     Raises:
         UserError: the user wants it and this machine cannot.
     """
-    check_fusion(plan)
+    check_fusion(plan, factory)
     if plan.fleet.fused is None:
-        return planned_steps(plan, factory) >= STEPS_WORTH_FUSING and obstacle() is None
+        return planned_steps(plan, factory) >= STEPS_WORTH_FUSING and unfusible(factory) is None
     return plan.fleet.fused
 
 
-def check_fusion(plan: Plan) -> None:
-    """Raises UserError where the user wants fused kernels and this machine cannot compile them."""
-    if plan.fleet.fused and (reason := obstacle()) is not None:
+def check_fusion(plan: Plan, factory: ReplicateFactory) -> None:
+    """Raises UserError where the user wants fused kernels and they cannot be compiled here."""
+    if plan.fleet.fused and (reason := unfusible(factory)) is not None:
         raise UserError(
             what=f"fleet.fused is true, but {reason}",
-            expected="a machine that can compile kernels",
+            expected="rows of numbers, and a machine that can compile kernels",
             hint="mend that, or leave fleet.fused out: training is slower and otherwise the same",
         )
+
+
+def unfusible(factory: ReplicateFactory) -> str | None:
+    """Why kernels of graphs on this data cannot be fused, or None if they can."""
+    if factory.dataset.image_shape is not None:
+        return "MindSpore's compiler of fused kernels hangs on layers of images"
+    return obstacle()
 
 
 def choose_native(plan: Plan) -> Plan:
@@ -92,7 +99,7 @@ def unfused_remark(plan: Plan, factory: ReplicateFactory) -> str | None:
         or planned_steps(plan, factory) < STEPS_WORTH_FUSING
     ):
         return None
-    reason = obstacle()
+    reason = unfusible(factory)
     return (
         None if reason is None else f"training takes up to twice as long, as kernels are not fused: {reason}"
     )

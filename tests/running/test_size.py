@@ -91,6 +91,12 @@ def test_kernels_are_fused_where_there_is_much_to_train_and_the_machine_can(monk
     assert not fuses_kernels(small, ReplicateFactory(small.data))
     forced = plan(*SMALL, "fleet.fused=true")
     assert fuses_kernels(forced, ReplicateFactory(forced.data))
+    # MindSpore's compiler would not come to an end.
+    images = plan("data=digits", "model=cnn", "engine.native=off")
+    assert not fuses_kernels(images, ReplicateFactory(images.data))
+    forced_images = plan("data=digits", "model=cnn", "fleet.fused=true")
+    with pytest.raises(UserError, match=r"fleet.fused is true, but .* hangs on layers of images"):
+        fuses_kernels(forced_images, ReplicateFactory(forced_images.data))
     kept = plan("fleet.fused=false")
     assert not fuses_kernels(kept, ReplicateFactory(kept.data))
     graphs = plan("engine.native=off")
