@@ -61,9 +61,9 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
             asked, another process runs this sweep, or its name stands for another configuration.
         Failure: the folder cannot be written, a training process died twice, or no trial was completed.
     """
-    asked, plan = plan, choose_native(plan)
     factory = ReplicateFactory.of(plan.studies[0].config)
     check_fusion(plan, factory)
+    asked, plan = plan, choose_native(plan)
     split = factory.split(plan.budget.search_seeds[0], 0)
     tell_notes(plan.data, factory.dataset, split)
     tell_small_classes(factory.dataset, split)

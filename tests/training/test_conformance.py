@@ -377,6 +377,7 @@ def test_a_sampler_draws_the_classes_as_it_says(name):
         train_features=(random.normal(size=(len(labels), 2)) + 100 * labels[:, None]).astype(np.float32),
         train_labels=labels,
         categories=None,
+        class_names=(),
         class_counts=COUNTS,
         rarest_class=int(COUNTS.argmin()),
     )
