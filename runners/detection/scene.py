@@ -40,3 +40,20 @@ class Scenes:
         """(C,) int64: the objects of each class."""
         labels = np.concatenate([np.zeros(0, np.int32), *self.labels])
         return np.bincount(labels, minlength=len(self.class_names))
+
+
+@dataclass(frozen=True, eq=False)
+class SceneSet:
+    """Scenes and what is told of them.
+
+    Fields: name; scenes; said, what they are, in words; notes, what was left out or made otherwise; parts (N,) int8 of
+    `TRAINING`, `VALIDATION` and `TEST`, None where nothing gives them; photographs, the name of each source, empty
+    where they have none.
+    """
+
+    name: str
+    scenes: Scenes
+    said: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    parts: np.ndarray | None = None
+    photographs: tuple[str, ...] = ()
