@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's, that can be told apart by everyone.
 RIGHT, WRONG, MISSED = "#009e73", "#d55e00", "#f0e442"
-CAPTION = "Green boxes are found, with their scores; orange ones are found and not there; dashed ones are missed."  # Pixels of a letter, of a line, and of a dash and the gap behind it.
+CAPTION = (
+    "Green boxes are found, with their scores; orange ones are found and not there; dashed ones are missed."
+)
+# Pixels of a letter, of a line, and of a dash and the gap behind it.
 LETTER, LINE, DASH = 12, 2, 5
 
 

@@ -83,6 +83,8 @@ CASES = {
     "found in the other image": ([[(A, 0)], []], [[], [(A, 0, 0.9)]], (0, 0, 0)),
     # Right for 7 of 10 thresholds, .5 to .8.
     "shifted": ([[(A, 0)]], [[(SHIFTED, 0, 0.9)]], (0.7, 1, 1)),
+    # For 5, .5 to .7.
+    "shifted by more": ([[(A, 0)]], [[((1, 1, 8.2, 11), 0, 0.9)]], (0.5, 1, 0)),
     "a duplicate below": ([[(A, 0)]], [[(A, 0, 0.9), (SHIFTED, 0, 0.8)]], (1, 1, 1)),
     # The surer one takes the object to .8, the duplicate is wrong then; above it is the first that is right.
     "a duplicate above": ([[(A, 0)]], [[(SHIFTED, 0, 0.9), (A, 0, 0.8)]], ((7 + 3 / 2) / 10, 1, 1)),

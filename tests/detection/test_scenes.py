@@ -121,7 +121,13 @@ def test_clutter_adds_pieces_that_cover_little_of_the_digits(plain_canvas: int) 
         np.testing.assert_array_equal(without.scenes.boxes[place], cluttered.scenes.boxes[place])
     changed = without.scenes.images != cluttered.scenes.images
     assert changed.any(axis=(1, 2, 3)).mean() > 0.9
-    assert changed.mean() > 0.03
+    inside = [
+        changed[place, 0, y1:y2, x1:x2].mean()
+        for place, boxes in enumerate(without.scenes.boxes)
+        for x1, y1, x2, y2 in boxes.astype(int)
+    ]
+    assert changed.mean() > 0.05
+    assert np.mean(inside) < 0.01
 
 
 def test_scenes_are_taken_by_index() -> None:
