@@ -40,9 +40,9 @@ class DetectionLoss:
         (sum of FL over the classes of the anchors that count
             + box_weight * sum of smooth L1 over the four deltas of the positives) / max(1, P)
 
-    FL = -alpha_t (1 - p_t)^gamma log p_t, with alpha_t = alpha for a class that is there and 1 - alpha for others, 1 for
-    both where alpha is None; gamma 0 is alpha-balanced cross-entropy. Without mining all anchors count but the ignored
-    ones. Every strategy is divided by the same number, so that none has another learning rate.
+    FL = -alpha_t (1 - p_t)^gamma log p_t, with alpha_t = alpha for a class that is there and 1 - alpha for others, 1
+    for both where alpha is None; gamma 0 is alpha-balanced cross-entropy. Without mining all anchors count but the
+    ignored ones. Every strategy is divided by the same number, so that none has another learning rate.
 
     Smooth L1 of a difference d is d^2 / (2 beta) for |d| < beta and |d| - beta / 2 beyond; 1/9 is Detectron's choice.
     """

@@ -12,6 +12,8 @@ from lossfleet.losses.detection import nms_mask
 from lossfleet.losses.mining import hard_example_mask_ratio, highest
 from lossfleet.losses.sigmoid import sigmoid_focal_loss
 from lossfleet.runners.detection.anchors import IGNORED
+from lossfleet.runners.detection.decoding import detections
+from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.training import Training, standardisation
@@ -190,6 +192,11 @@ class SoloDetector:
             found.append((logits.asnumpy(), deltas.asnumpy()))
         logits, deltas = zip(*found, strict=True)
         return np.concatenate(logits), np.concatenate(deltas)
+
+    def detect(self, images: np.ndarray) -> list[Detections]:
+        """The objects found in each of images (N, channels, height, width) uint8."""
+        network = self.training.network
+        return detections(*self.predict(images), self._anchors, network.image_shape)
 
     def parameters(self) -> list[Parameters]:
         """The parameters of each convolution."""

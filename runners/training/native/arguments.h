@@ -35,8 +35,8 @@ class Arguments {
         return static_cast<const std::int32_t*>(checked(index, shape, "int32"));
     }
 
-    const std::uint8_t* bytes(int index, const std::vector<std::int64_t>& shape) const {
-        return static_cast<const std::uint8_t*>(checked(index, shape, "uint8"));
+    std::uint8_t* bytes(int index, const std::vector<std::int64_t>& shape) const {
+        return static_cast<std::uint8_t*>(checked(index, shape, "uint8"));
     }
     bool is_of(int index, const std::string& type) const { return type == types_[index]; }
 

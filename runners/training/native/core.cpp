@@ -5,6 +5,7 @@
 
 #include "arguments.h"
 #include "augmentation.h"
+#include "boxes.h"
 #include "detection.h"
 #include "network.h"
 #include "objective.h"
@@ -202,6 +203,12 @@ int train_detector_epoch(int count, void** values, int* ranks, std::int64_t** sh
 // (N, A, 4).
 int predict_detector_images(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(predict_detector, count, values, ranks, shapes, types);
+}
+
+// Arguments: boxes (D, 4) and labels (D,) int32 of images, of each the best first, starts (N + 1,) int32, how much a box may
+// overlap a better one of its label (1,); whether a box is kept (D,) uint8.
+int suppress_boxes(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
+    return guarded(suppress, count, values, ranks, shapes, types);
 }
 
 // Why the last call of this thread returned 1.

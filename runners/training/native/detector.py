@@ -9,6 +9,8 @@ from math import prod
 
 import numpy as np
 
+from lossfleet.runners.detection.decoding import detections
+from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.models.initial import Parameters
@@ -80,6 +82,13 @@ class NativeDetector:
         )()
         return logits, deltas
 
+    def detect(self, images: np.ndarray) -> list[Detections]:
+        """The objects found in each of images (N, channels, height, width) uint8."""
+        network = self.training.network
+        return detections(
+            *self.predict(images), network.anchor_boxes, network.image_shape, suppression=suppress_natively
+        )
+
     def parameters(self) -> list[Parameters]:
         """The parameters of each convolution."""
         return stock_parameters(self._parameters.copy(), self.training.initial)
@@ -105,6 +114,17 @@ def told(network: RetinaNet) -> np.ndarray:
         ],
         np.int32,
     )
+
+
+def suppress_natively(
+    boxes: np.ndarray, labels: np.ndarray, starts: np.ndarray, iou_threshold: float
+) -> np.ndarray:
+    """A Suppression by the core."""
+    kept = np.zeros(len(boxes), np.uint8)
+    if len(boxes):
+        limit = np.array([iou_threshold], np.float32)
+        Call("suppress_boxes", np.ascontiguousarray(boxes, np.float32), labels, starts, limit, kept)()
+    return kept.astype(bool)
 
 
 def train_epochs(

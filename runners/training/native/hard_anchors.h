@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "boxes.h"
 #include "images.h"
 #include "objective.h"
 
@@ -18,18 +19,6 @@ struct MiningNumbers {
     float iou_threshold, examples, negatives_per_positive;
 
     bool mines() const { return examples > 0.0f || negatives_per_positive > 0.0f; }
-};
-
-struct Box {
-    float left, top, right, bottom;
-
-    float area() const { return (right - left) * (bottom - top); }
-    float overlap(const Box& other) const {
-        const float width = std::min(right, other.right) - std::max(left, other.left);
-        const float height = std::min(bottom, other.bottom) - std::max(top, other.top);
-        if (!(width > 0.0f && height > 0.0f)) return 0.0f;
-        return width * height / (area() + other.area() - width * height);
-    }
 };
 
 struct HardAnchors {
