@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def suppress_in_numpy(
 ) -> np.ndarray:
     """A Suppression that needs no compiler."""
     kept = np.zeros(len(boxes), bool)
-    for first, end in zip(starts, starts[1:], strict=False):
+    for first, end in pairwise(starts):
         own = slice(first, end)
         falling = -np.arange(end - first)
         kept[first + suppress_by_class(boxes[own], falling, labels[own], iou_threshold=iou_threshold)] = True
@@ -59,7 +60,7 @@ def detections(
     starts = np.searchsorted(image, np.arange(len(logits) + 1)).astype(np.int32)
     kept = suppression(boxes, label, starts, IOU_THRESHOLD)
     found = []
-    for first, end in zip(starts, starts[1:], strict=False):
+    for first, end in pairwise(starts):
         own = first + np.flatnonzero(kept[first:end])[:MOST_GIVEN]
         found.append(Detections(boxes[own], 1 / (1 + np.exp(-logit[own])), label[own]))
     return found
