@@ -78,14 +78,14 @@ def suppress_by_class(
     boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, *, iou_threshold: float
 ) -> np.ndarray:
     """`suppress`, where boxes of different labels (D,) leave each other alone."""
-    left = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(left):
-        best, left = left[0], left[1:]
-        kept.append(best)
-        overlaps = iou(boxes[best : best + 1], boxes[left])[0] > iou_threshold
-        left = left[~(overlaps & (labels[left] == labels[best]))]
-    return np.array(kept, np.int64)
+    order = np.argsort(-scores, kind="stable")
+    boxes, labels = boxes[order], labels[order]
+    suppressed = (iou(boxes, boxes) > iou_threshold) & (labels[:, None] == labels)
+    is_kept = np.ones(len(order), bool)
+    for place in range(len(order)):
+        if is_kept[place]:
+            is_kept[place + 1 :] &= ~suppressed[place, place + 1 :]
+    return order[is_kept]
 
 
 def _centres(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

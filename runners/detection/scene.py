@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,17 @@ class Scenes:
         """(C,) int64: the objects of each class."""
         labels = np.concatenate([np.zeros(0, np.int32), *self.labels])
         return np.bincount(labels, minlength=len(self.class_names))
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that change with any pixel, box, label, source or name."""
+        content = hashlib.sha256(repr((self.images.shape, self.class_names)).encode())
+        content.update(np.ascontiguousarray(self.images).data)
+        # How many are in each image belongs to it.
+        content.update(np.array([len(each) for each in self.labels], np.int64).data)
+        for each in (*self.boxes, *self.labels, self.sources):
+            content.update(each.tobytes())
+        return content.hexdigest()[:8]
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,7 +157,7 @@ def test_a_tool_that_counts_pixels_from_0_is_noticed(folder: Path) -> None:
     np.testing.assert_allclose(made.scenes.boxes[1], np.array([[4, 5, 9, 9]]) * 3)
     assert made.said[0] == "Pascal VOC's XML in 2 files, its pixels counted from 0"
     assert made.scenes.class_names == ("car", "tree")
-    assert made.notes == ("images without annotations left out (1): deep/b.png",)
+    assert made.notes == ("images left out that have no annotations (1): deep/b.png",)
 
 
 def test_all_faults_are_told_at_once_by_file_and_box_or_left_out(folder: Path) -> None:
@@ -200,7 +200,7 @@ def test_all_faults_are_told_at_once_by_file_and_box_or_left_out(folder: Path) -
     assert made.notes == (
         f"photographs left out (2): {expected[0]}, {expected[-1]}",
         f"boxes left out (5): {', '.join(expected[1:-1])}",
-        "images without annotations left out (2): c.png, deep/b.png",
+        "images left out that have no annotations (2): c.png, deep/b.png",
         "1 of 2 boxes clipped at the edges of their photographs",
     )
 
@@ -320,3 +320,14 @@ def test_names_of_files_start_from_a_folder_and_must_be_one(folder: Path, tmp_pa
         read_boxes(str(table))
     with pytest.raises(UserError, match="there is no such file or folder"):
         read_boxes(str(tmp_path / "nowhere"))
+
+
+def test_a_photograph_is_there_once(folder: Path) -> None:
+    (folder / "z.png").write_bytes((folder / "a.png").read_bytes())
+    made = read_boxes(str(write_table(folder, IMAGES | {"z.png": [((1, 1, 30, 30), "bus")]}, {})))
+    assert made.scenes.class_names == ("tree", "car")
+    assert made.photographs == ("a.png", "c.png", "deep/b.png")
+    assert made.scenes.class_counts.tolist() == [3, 1]
+    assert made.notes[0] == (
+        "photographs left out that repeat another exactly, which would leak across parts (1): z.png repeats a.png"
+    )

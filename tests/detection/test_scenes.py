@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -138,6 +140,31 @@ def test_scenes_are_taken_by_index() -> None:
     np.testing.assert_array_equal(some.labels[2], made.labels[2])
     assert some.sources.tolist() == [4, 2, 2]
     assert len(some) == 3
+
+
+@pytest.mark.parametrize("field", ["images", "boxes", "labels", "class_names", "sources"])
+def test_the_digest_changes_with_every_field(field: str) -> None:
+    made, same = (make_scenes(images=30, density=3).scenes for _ in range(2))
+    assert made.digest == same.digest
+    changed = {
+        "images": same.images ^ (np.arange(30) == 7)[:, None, None, None].astype(np.uint8),
+        "boxes": (same.boxes[0] + 1, *same.boxes[1:]),
+        "labels": (same.labels[0] ^ 1, *same.labels[1:]),
+        "class_names": ("null", *same.class_names[1:]),
+        "sources": same.sources[::-1],
+    }
+    assert len(same.labels[0]) > 0
+    assert replace(same, **{field: changed[field]}).digest != made.digest
+
+
+def test_the_digest_changes_where_a_box_moves_to_the_next_image() -> None:
+    made = make_scenes(images=2, density=3).scenes
+    boxes, labels = np.concatenate(made.boxes), np.concatenate(made.labels)
+    digests = {
+        replace(made, boxes=(boxes[:count], boxes[count:]), labels=(labels[:count], labels[count:])).digest
+        for count in range(len(boxes) + 1)
+    }
+    assert len(digests) == len(boxes) + 1 > 2
 
 
 def test_scenes_without_a_digit_are_refused() -> None:

@@ -47,13 +47,14 @@ class Unusable:
 
     def __init__(self, faults: Faults, broken: str) -> None:
         self.faults = faults
+        # Its reasons, by a line's first words.
         self.left_out: dict[str, list[str]] = defaultdict(list)
         self._is_skipped = broken == SKIP
 
     def add(self, kind: str, what: str, expected: str, mend: str) -> None:
         """Something of a kind: `boxes`, `photographs` or `files`."""
         if self._is_skipped:
-            self.left_out[kind].append(what)
+            self.left_out[f"{kind} left out"].append(what)
             return
         with self.faults.collected():
             raise fault(what, expected, mend)

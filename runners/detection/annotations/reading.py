@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
@@ -25,6 +26,8 @@ from lossfleet.runners.tables.report import shortened
 
 # Boxes with a shorter side can hardly be found.
 SHORTEST = 4
+REPEATED = "photographs left out that repeat another exactly, which would leak across parts"
+UNNAMED = "images left out that have no annotations"
 
 
 def read_boxes(
@@ -66,9 +69,8 @@ def read_boxes(
         if each is not None
     ]
     unusable.faults.tell()
-    names = tuple(classes) if classes else _by_size(photographs)
     channels = channels or (1 if all(each.header.is_grey for each in photographs) else 3)
-    work = partial(_cut, names=names, tile=tile, overlap=overlap, size=size, channels=channels)
+    work = partial(_cut, tile=tile, overlap=overlap, size=size, channels=channels)
     done = in_threads(attempt(work), photographs)
     cuts = []
     for photograph, result in zip(photographs, done, strict=True):
@@ -77,6 +79,8 @@ def read_boxes(
         else:
             cuts.append(result)
     unusable.faults.tell()
+    cuts, repeated = _without_repeated(cuts)
+    names = tuple(classes) if classes else _by_size([each.photograph for each in cuts])
     if not any(len(each) for cut in cuts for each in cut.boxes):
         raise UserError(
             what=f"{where.name} has no box that can be used",
@@ -88,7 +92,7 @@ def read_boxes(
         _scenes(cuts, names),
         (*found.said, *_said(cuts, tile, size, channels)),
         (
-            *_left_out(unusable, found.others),
+            *_left_out({**unusable.left_out, REPEATED: repeated, UNNAMED: found.others}),
             *_changed(cuts, size),
             *changes([each.photograph.header for each in cuts], is_grey=channels == 1),
         ),
@@ -99,13 +103,17 @@ def read_boxes(
 
 @dataclass(frozen=True, eq=False)
 class _Cut:
-    """Fields: photograph; images (n, channels, size, size) cut from it; boxes and labels of each, as `Scenes` has them;
-    clipped, how many boxes are so at the edges of tiles."""
+    """Squares of a photograph.
+
+    Fields: photograph; digest of its pixels; images (n, channels, size, size); boxes of each, as `Scenes` has them, and
+    objects, which of the photograph's they are; clipped, how many boxes are so at the edges of tiles.
+    """
 
     photograph: Checked
+    digest: bytes
     images: np.ndarray
     boxes: list[np.ndarray]
-    labels: list[np.ndarray]
+    objects: list[np.ndarray]
     clipped: int
 
 
@@ -115,9 +123,7 @@ def _by_size(photographs: Sequence[Checked]) -> tuple[str, ...]:
     return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
 
 
-def _cut(
-    photograph: Checked, *, names: Sequence[str], tile: int | None, overlap: float, size: int, channels: int
-) -> _Cut:
+def _cut(photograph: Checked, *, tile: int | None, overlap: float, size: int, channels: int) -> _Cut:
     """The squares of a photograph.
 
     Raises:
@@ -125,23 +131,39 @@ def _cut(
     """
     header = photograph.header
     pixels = read_pixels(photograph.path, (channels, header.height, header.width))
-    labels = np.array([names.index(name) for name in photograph.classes], np.int32)
     squares = windows(header.height, header.width, tile, overlap)
-    objects = [inside(photograph.boxes, window, size) for window in squares]
+    objects, boxes, clipped = zip(
+        *(inside(photograph.boxes, window, size) for window in squares), strict=True
+    )
     return _Cut(
         photograph,
+        hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest(),
         np.stack([cut(pixels, window, size) for window in squares]),
-        [boxes for _, boxes, _ in objects],
-        [labels[kept] for kept, _, _ in objects],
-        sum(clipped for _, _, clipped in objects),
+        list(boxes),
+        list(objects),
+        sum(clipped),
     )
+
+
+def _without_repeated(cuts: Sequence[_Cut]) -> tuple[list[_Cut], list[str]]:
+    """Those of photographs that no earlier one equals, and what is said of the rest."""
+    first: dict[bytes, _Cut] = {}
+    repeated = []
+    for each in cuts:
+        if first.setdefault(each.digest, each) is not each:
+            repeated.append(f"{each.photograph.name} repeats {first[each.digest].photograph.name}")
+    return list(first.values()), repeated
 
 
 def _scenes(cuts: Sequence[_Cut], names: tuple[str, ...]) -> Scenes:
     return Scenes(
         np.concatenate([each.images for each in cuts]),
         tuple(boxes for each in cuts for boxes in each.boxes),
-        tuple(labels for each in cuts for labels in each.labels),
+        tuple(
+            np.array([names.index(each.photograph.classes[place]) for place in objects], np.int32)
+            for each in cuts
+            for objects in each.objects
+        ),
         names,
         np.repeat(np.arange(len(cuts)), [len(each.images) for each in cuts]),
     )
@@ -167,10 +189,9 @@ def _said(cuts: Sequence[_Cut], tile: int | None, size: int, channels: int) -> l
     ]
 
 
-def _left_out(unusable: Unusable, others: Sequence[str]) -> list[str]:
+def _left_out(reasons: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each kind of what was left out."""
-    reasons = {**unusable.left_out, "images without annotations": list(others)}
-    return [f"{kind} left out ({len(own):,}): {shortened(own)}" for kind, own in reasons.items() if own]
+    return [f"{kind} ({len(own):,}): {shortened(own)}" for kind, own in reasons.items() if own]
 
 
 def _changed(cuts: Sequence[_Cut], size: int) -> list[str]:
