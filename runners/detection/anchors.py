@@ -61,10 +61,10 @@ def match(
 
     An anchor learns the box that it overlaps most, the first of equal ones, if their IoU is at least `positive`; it is
     background where all are below `ignored`, and left out in between. Besides, each box has an anchor of its own: its
-    best, by falling IoU where several boxes want the same one. The paper does not say so, codes do: its own (Detectron's
-    `roi_data/retinanet.py`) where that IoU is at least `ignored`, torchvision and MMDetection always, as here. Without
-    it a box that no anchor overlaps by half is background to the loss and counts in the metric, so that the anchors'
-    shapes would be compared rather than the losses.
+    best, by falling IoU where several boxes want the same one. The paper does not say so, codes do: Detectron, which is
+    the paper's, where that IoU is at least `ignored`, torchvision and MMDetection always, as here. Without it a box
+    that no anchor overlaps by half is background to the loss and counts in the metric, so that the anchors' shapes
+    would be compared rather than the losses.
 
     Returns:
         (A,) int32: the index of a box, `BACKGROUND` or `IGNORED`.
