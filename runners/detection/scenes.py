@@ -37,7 +37,7 @@ Box = tuple[int, int, int, int]
 
 
 def make_scenes(
-    images: Annotated[int, Ge(1)] = 2000,
+    images: Annotated[int, Ge(1)] = 5000,
     size: Annotated[int, Ge(32)] = 64,
     density: Count = 2.0,
     classes: Annotated[int, Ge(1), Le(10)] = 10,

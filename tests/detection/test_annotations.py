@@ -318,6 +318,9 @@ def test_names_of_files_start_from_a_folder_and_must_be_one(folder: Path, tmp_pa
         UserError, match=r"row 1 names b, and there are photos/deep/b\.png, photos/deeper/b\.png"
     ):
         read_boxes(str(table))
+    # The one that the name leads to is none of several.
+    write_photograph(folder / "b.png", 32, 32, 8)
+    assert read_boxes(str(table), folder=str(folder)).photographs == ("b.png",)
     with pytest.raises(UserError, match="there is no such file or folder"):
         read_boxes(str(tmp_path / "nowhere"))
 
