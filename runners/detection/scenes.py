@@ -52,7 +52,7 @@ def make_scenes(
     made.
 
     Args:
-        images: the scenes, at least as many as there are `SOURCES`.
+        images: the scenes.
         size: height and width, in pixels.
         density: digits in 64 x 64 pixels, the mean of a Poisson distribution: some scenes have none.
         classes: the digits from 0 on.
