@@ -10,6 +10,8 @@ from typing import Any
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.detection.annotations.photographs import Photograph, Photographs
 
+# Of a bbox, which NaN and infinity do not come up to.
+LARGEST = 1e9
 EXPECTED = "COCO's JSON with images, annotations and categories"
 
 
@@ -21,11 +23,13 @@ def read_coco(path: Path, photographs: Photographs) -> None:
         UserError: the file is none.
     """
     content = _loaded(path)
-    images = {image.get("id"): image for image in content["images"]}
-    categories = {each.get("id"): str(each.get("name")) for each in content["categories"]}
+    images = _by_id(path, "image", content["images"], "file_name")
+    categories = {
+        key: each["name"] for key, each in _by_id(path, "category", content["categories"], "name").items()
+    }
     by_image: dict[Any, Photograph | None] = {}
     for number, (key, image) in enumerate(images.items(), start=1):
-        photograph = photographs.named(str(image.get("file_name")), f"{path.name} image {number}")
+        photograph = photographs.named(image["file_name"], f"{path.name} image {number}")
         by_image[key] = photograph
         height, width = image.get("height"), image.get("width")
         if photograph is not None and isinstance(height, int) and isinstance(width, int):
@@ -56,7 +60,9 @@ def _is_usable(
 ) -> bool:
     bbox = annotation.get("bbox")
     has_numbers = (
-        isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(each, int | float) for each in bbox)
+        isinstance(bbox, list)
+        and len(bbox) == 4
+        and all(isinstance(each, int | float) and abs(each) < LARGEST for each in bbox)
     )
     reasons = {
         f"has the image_id {annotation.get('image_id')!r}, which no image has": _is_key(
@@ -76,6 +82,25 @@ def _is_usable(
             "correct it",
         )
     return not wrong
+
+
+def _by_id(path: Path, kind: str, records: list[dict[str, Any]], name: str) -> dict[Any, dict[str, Any]]:
+    """The records by their ids.
+
+    Raises:
+        UserError: one has no id of its own, or no name.
+    """
+    by_id: dict[Any, dict[str, Any]] = {}
+    for number, each in enumerate(records, start=1):
+        key = each.get("id")
+        if not isinstance(key, int | str) or key in by_id or not isinstance(each.get(name), str):
+            raise UserError(
+                what=f"{path.name} {kind} {number} has the id {key!r} and the {name} {each.get(name)!r}",
+                expected=f"an id that no other {kind} has, and a {name}",
+                hint="correct it",
+            )
+        by_id[key] = each
+    return by_id
 
 
 def _is_key(value: object, known: Mapping[Any, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +108,8 @@ class Photographs:
 
     def _find(self, name: str, place: str) -> Photograph | None:
         names = (name, *(name + ending for ending in ENDINGS))
-        from_here = [self._folder / each for each in names if (self._folder / each).is_file()]
+        # Path.is_file fails at names that no file can have.
+        from_here = [self._folder / each for each in names if os.path.isfile(self._folder / each)]
         anywhere = next((found for each in names if (found := self._by_name.get(Path(each).name))), [])
         found = from_here[:1] or anywhere
         if len(found) == 1:

@@ -29,7 +29,7 @@ def read_voc(paths: Sequence[Path], photographs: Photographs) -> None:
         if root is None or not photograph:
             continue
         height, width = (_number(root, f"size/{side}") for side in ("height", "width"))
-        if height > 0 and width > 0:
+        if 0 < height < math.inf and 0 < width < math.inf:
             photograph.size = int(height), int(width)
         for number, each in enumerate(root.iterfind("object"), start=1):
             x1, y1, x2, y2 = (_number(each, f"bndbox/{corner}") for corner in CORNERS)
