@@ -53,3 +53,12 @@ def faces_row(emotion: object, pixels: np.ndarray, usage: str) -> str:
 def brought(name: str, path: Path, **settings: object) -> Data:
     """A choice of images."""
     return choose("data", name, path=str(path), **settings)
+
+
+def write_clothes(folder: Path) -> None:
+    """Files as Fashion-MNIST has them, with noise in the place of clothes."""
+    random = np.random.default_rng(0)
+    for part, count in (("train", 3000), ("t10k", 100)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", random.integers(0, 256, (count, 28, 28), np.uint8))
+        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels)

@@ -102,7 +102,7 @@ def check_complete(storage: str, uri: str) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-def wait_for(condition, what: str, seconds: float = 400) -> None:
+def wait_for(condition, what: str, seconds: float = 900) -> None:
     """Wait until something holds."""
     until = time.monotonic() + seconds
     while not condition():

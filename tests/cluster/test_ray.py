@@ -76,7 +76,7 @@ def test_a_sweep_on_two_nodes_outlives_one_node_and_the_driver(cluster, tmp_path
         storage = server.url("optuna")
         places = (f"engine.address={ray_cluster.address}", f"engine.storage={storage}", f"tracking.uri={uri}")
         # In graphs and for many epochs, so that it outlasts the machine that is killed.
-        long = ("budget.epochs=100", "engine.native=off")
+        long = ("budget.epochs=30", "engine.native=off")
         sweep = ("sweep", *SMALL, FAST, "engine=ray", *long, *places)
         folder = folder_with(tmp_path / "user")
         driver = subprocess.Popen([LOSSFLEET, *sweep], cwd=folder, stderr=subprocess.PIPE, text=True)

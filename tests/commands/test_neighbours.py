@@ -18,8 +18,8 @@ from whole_sweeps import with_store
 from lossfleet.runners.records import Journal, ReferenceRecord, ReplicateRecord, TrialRecord
 
 SWEEP = (
-    *("sweep", "experiment=quick", "strategy=ce,focal", "references=[logistic]"),
-    *("fleet.processes=2", "name=small"),
+    *("sweep", "experiment=quick", "strategy=ce,focal", "references=[logistic]", "name=small"),
+    *("budget.trials=2", "budget.epochs=2", "budget.rungs=1", "keep=none"),
 )
 
 
@@ -57,7 +57,7 @@ def runs_in(folder: Path) -> int:
 def folder(tmp_path_factory):
     """A folder with such files, in which a sweep was run."""
     folder = folder_with(tmp_path_factory.mktemp("user"))
-    run(folder, *SWEEP)
+    run(folder, *SWEEP, "fleet.processes=2")
     return folder
 
 
@@ -121,5 +121,5 @@ def test_a_worker_trains_a_shared_sweep(tmp_path):
 def test_the_folder_may_be_on_pythons_path(tmp_path):
     """There it hides what we import, as the user says, but not what is ours."""
     folder = folder_with(tmp_path, OURS)
-    run(folder, *SWEEP, "keep=none", PYTHONPATH=".")
+    run(folder, *SWEEP, PYTHONPATH=".")
     check_runs(folder)

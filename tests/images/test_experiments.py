@@ -8,12 +8,13 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-from image_files import faces_row, write_idx
+from image_files import faces_row, write_clothes
 from sweeps_here import sweep_here
 
 from lossfleet.sweeps.planning.compose import run_sweeper
 
-PAGE = (Path(__file__).parents[2] / "docs/images.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, FINDINGS = ((DOCS / name).read_text() for name in ("images.md", "findings.md"))
 FASHION, FACES = (
     shlex.split(line)[2:] for line in re.findall(r"^(lossfleet sweep experiment=.*)$", PAGE, re.MULTILINE)
 )
@@ -23,18 +24,28 @@ SHARE_OF_FACES = 40
 
 
 def test_clothes_of_three_long_tails_are_planned(tmp_path):
-    random = np.random.default_rng(0)
-    for part, count in (("train", 3000), ("t10k", 100)):
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        images = random.integers(0, 256, (count, 28, 28), np.uint8)
-        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", images)
-        write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", labels)
+    write_clothes(tmp_path)
     plans: list = []
     run_sweeper([*FASHION, f"data.path={tmp_path}"], plans.append)
     assert [plan.studies[0].config.data.long_tail for plan in plans] == [10, 50, 100]
     assert [study.strategy for study in plans[0].studies] == [
         *("ce", "focal", "weighted_ce", "logit_adjusted", "ldam_drw")
     ]
+
+
+def test_commands_of_the_findings_are_planned(tmp_path):
+    write_clothes(tmp_path)
+    commands = [
+        shlex.split(line)[2:] for line in re.findall(r"^(lossfleet sweep .*)$", FINDINGS, re.MULTILINE)
+    ]
+    assert len(commands) == 5
+    for command in commands:
+        plans: list = []
+        path = [f"data.path={tmp_path}"] if "experiment=fashion_mnist_lt" in command else []
+        run_sweeper([*command, *path], plans.append)
+        if "loss.tau=0" in command:
+            (focal,) = (study for study in plans[0].studies if study.strategy == "focal")
+            assert "loss.tau" not in [each.name for each in focal.space]
 
 
 def test_faces_go_from_the_file_to_a_verdict(tmp_path, monkeypatch, capsys):

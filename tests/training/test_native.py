@@ -39,6 +39,16 @@ from lossfleet.runners.training.replicate import Replicate
 
 ROWS = 23
 MININGS = {"none": (0, 0.0), "fraction": (1, 0.4), "ratio": (2, 0.7)}
+FAMILY: list[dict[str, Any]] = [
+    {"epsilon": 2.5},
+    {"epsilon": -0.5, "gamma": 1.5, "mining": "fraction"},
+    {"smoothing": 0.2},
+    {"smoothing": 0.3, "gamma": 1.5, "epsilon": 1.0, "mining": "ratio"},
+    {"adjusts": True},
+    {"adjusts": True, "smoothing": 0.2, "gamma": 0.5, "mining": "fraction"},
+    {"mixes": True},
+    {"mixes": True, "adjusts": True, "gamma": 2.0, "smoothing": 0.1},
+]
 
 
 def epoch_inputs(
@@ -138,20 +148,7 @@ def test_loss_and_gradient_are_those_of_the_definition(name, gamma, mining):
     check_against_the_definition(MODELS[name], epoch_inputs(MODELS[name], gamma=gamma, mining=mining))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"epsilon": 2.5},
-        {"epsilon": -0.5, "gamma": 1.5, "mining": "fraction"},
-        {"smoothing": 0.2},
-        {"smoothing": 0.3, "gamma": 1.5, "epsilon": 1.0, "mining": "ratio"},
-        {"adjusts": True},
-        {"adjusts": True, "smoothing": 0.2, "gamma": 0.5, "mining": "fraction"},
-        {"mixes": True},
-        {"mixes": True, "adjusts": True, "gamma": 2.0, "smoothing": 0.1},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("settings", FAMILY, ids=str)
 def test_a_loss_of_the_family_is_its_definition(settings):
     layers = MODELS["two hidden"]
     check_against_the_definition(layers, epoch_inputs(layers, **settings))
