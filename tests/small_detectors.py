@@ -22,7 +22,7 @@ NETWORK = RetinaNet(
     (2, 22, 27), 3, Anchors((4, 8), (6.0, 12.0), (1.0, 1.3)), body=(5, 6, 7), width=5, prior=0.2
 )
 # Two blocks of the core's, the second with empty places.
-IMAGES, BATCH, EPOCHS = 11, 11, 3
+IMAGES, BATCH, EPOCHS = 11, 11, 2
 LOSSES = {
     "focal": DetectionLoss(gamma=1.5, alpha=0.3, box_weight=0.7),
     "cross-entropy": DetectionLoss(gamma=0.0, alpha=None, beta=1.0),
@@ -53,7 +53,7 @@ def noise(network: RetinaNet = NETWORK, images: int = IMAGES, seed: int = 0) -> 
 
 
 def training(loss: DetectionLoss, network: RetinaNet = NETWORK, seed: int = 0) -> Training:
-    """Three epochs on noise by AdamW, from parameters whose biases are random too."""
+    """Two epochs on noise by AdamW, from parameters whose biases are random too."""
     random, scenes = np.random.default_rng(seed + 100), noise(network, seed=seed)
     initial = [
         tuple((each + random.normal(0, 0.2, each.shape)).astype(np.float32) for each in own)

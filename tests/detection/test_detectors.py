@@ -101,7 +101,7 @@ def test_the_losses_keep_different_anchors() -> None:
     assert counts["ratio"] != counts["ratio after suppression"]
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", ["focal", "hardest after suppression", "ratio"])
 def test_native_training_is_solo_training(name: str) -> None:
     check_trainings(smaller_batches(training(LOSSES[name]), 9))
 

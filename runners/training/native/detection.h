@@ -39,7 +39,7 @@ struct MatchedAnchors {
 inline void step_all(Detector& detector, OptimizerKind optimizer, const float* of_optimizer, float longest, const float* coefficients, std::int64_t steps) {
     float square = 0.0f;
     for (Shared& each : detector.parameters) {
-        each.take_sum();
+        each.end_gradient();
         square += square_of_norm(each.own());
     }
     const float norm = std::sqrt(square);
@@ -91,7 +91,11 @@ inline void train_detector(const Arguments& given) {
         const int size = int(std::min<std::int64_t>(batch_size, planned - step * batch_size));
         int positives = 0;
         for (int n = 0; n < size; ++n) positives += matched.positives(batch[n]);
-        for (Shared& each : detector.parameters) each.spread();
+        for (Shared& each : detector.parameters) {
+            each.spread();
+            each.begin_gradient();
+        }
+        const float divisor = float(std::max(positives, 1));
         for (int first = 0; first < size; first += WIDTH) {
             const int taken = std::min(WIDTH, size - first);
             loss.clear();
@@ -102,8 +106,10 @@ inline void train_detector(const Arguments& given) {
                     loss.put(detector, lane, matched.matched[2 * n], matched.matched[2 * n + 1], matched.deltas + 4 * n);
             }
             detector.forward();
-            loss(detector, taken, float(std::max(positives, 1)), totals);
-            detector.backward();
+            totals[0] += loss.of_classes(detector, taken, divisor);
+            detector.backward_classes();
+            totals[1] += loss.of_boxes(detector, divisor);
+            detector.backward_body();
         }
         step_all(detector, optimizer, numbers + OF_LOSS, numbers[OF_LOSS + 2], coefficients + step, steps);
     }
@@ -115,9 +121,9 @@ inline void train_detector(const Arguments& given) {
 }
 
 // Writes the numbers of an image, `of_anchor` of each anchor, in the order level, row, column, anchor of the place.
-inline void write_anchors(const Detector& detector, std::vector<Stage> Level::*head, int of_anchor, int lane, float* to) {
+inline void write_anchors(const Detector& detector, Head Level::*head, int of_anchor, int lane, float* to) {
     for (const Level& level : detector.levels) {
-        const float* from = (level.*head).back().y[0] + lane;
+        const float* from = (level.*head).last().y[0] + lane;
         const int pixels = level.size().pixels(), channels = of_anchor * detector.anchors_of_place;
         for (int pixel = 0; pixel < pixels; ++pixel)
             for (int channel = 0; channel < channels; ++channel) *to++ = from[(channel * pixels + pixel) * WIDTH];
@@ -140,6 +146,7 @@ inline void predict_detector(const Arguments& given) {
         const int taken = int(std::min<std::int64_t>(WIDTH, images.count - first));
         for (int lane = 0; lane < taken; ++lane) detector.put(lane, images[first + lane]);
         detector.forward();
+        detector.forward_boxes();
         for (int lane = 0; lane < taken; ++lane) {
             write_anchors(detector, &Level::classes, classes, lane, logits + (first + lane) * anchors * classes);
             write_anchors(detector, &Level::boxes, 4, lane, deltas + (first + lane) * anchors * 4);

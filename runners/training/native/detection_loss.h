@@ -25,6 +25,11 @@ struct DetectionNumbers {
 // IGNORED.
 struct Matched {
     int lane, pixel, label;
+};
+
+// An anchor on an object: which site of the box head, and the deltas that it is to learn.
+struct Object {
+    int site, anchor;
     const float* deltas;
 };
 
@@ -41,43 +46,73 @@ struct DetectionLoss {
     // Forgets the images before.
     void clear() {
         for (auto& each : by_plane_) each.clear();
+        objects_.clear();
+        sites_.clear();
         if (hard_) hard_->clear();
     }
 
-    // An anchor that is not background.
+    // An anchor that is not background; those of a place come one after the other.
     void put(const Detector& detector, int lane, int anchor, int label, const float* deltas) {
         const int place = anchor / of_place_;
         int level = int(detector.levels.size()) - 1;
         while (detector.levels[level].first_place > place) --level;
-        by_plane_[level * of_place_ + anchor % of_place_].push_back(
-            {lane, place - detector.levels[level].first_place, label, deltas});
+        const int pixel = place - detector.levels[level].first_place;
+        by_plane_[level * of_place_ + anchor % of_place_].push_back({lane, pixel, label});
         if (hard_) hard_->labels[lane][anchor] = label;
+        if (label == IGNORED) return;
+        const Site site{lane, level, pixel};
+        if (sites_.empty() || !(sites_.back() == site)) sites_.push_back(site);
+        objects_.push_back({int(sites_.size()) - 1, anchor % of_place_, deltas});
     }
 
-    // Adds the losses of the classes and of the boxes of the first `images` of the WIDTH images to `totals`, and writes
-    // the slopes by logits and deltas. All are divided by `divisor`.
-    void operator()(Detector& detector, int images, float divisor, double* totals) {
+    // The losses of the classes of the first `images` of the WIDTH images, divided by `divisor`; writes the slopes by all
+    // logits.
+    double of_classes(Detector& detector, int images, float divisor) {
+        double total = 0.0;
         for_planes(detector, [&](Level& level, int anchor, const std::vector<Matched>& matched) {
             for (int c = 0; c < detector.classes; ++c)
-                totals[0] += of_class(level, anchor, c, detector.classes, matched, images, 1.0f / divisor);
-            of_boxes(level, anchor, matched, 1.0f / divisor, totals[1]);
+                total += of_class(level, anchor, c, detector.classes, matched, images, 1.0f / divisor);
         });
-        if (!hard_) return;
-        totals[0] += hard_->choose(images);
+        if (!hard_) return total;
+        total = hard_->choose(images);
         for_planes(detector, [&](Level& level, int anchor, const std::vector<Matched>&) {
+            const Vector* counts = vectors(hard_->counts, 0) + level.first_place * of_place_ + anchor;
             for (int c = 0; c < detector.classes; ++c) {
-                Vector* slopes = plane(level.logits().dy, level, anchor * detector.classes + c);
-                const Vector* counts = vectors(hard_->counts, 0) + level.first_place * of_place_ + anchor;
+                Vector* slopes = plane(level.classes.last().dy, level, anchor * detector.classes + c);
                 // Times 0, so that a NaN is seen that mining leaves out.
                 for (int pixel = 0; pixel < level.size().pixels(); ++pixel) slopes[pixel] *= counts[pixel * of_place_];
             }
         });
+        return total;
+    }
+
+    // The losses of the boxes, divided by `divisor`; adds the slopes by the levels.
+    double of_boxes(Detector& detector, float divisor) {
+        const float weight = numbers.box_weight / divisor;
+        Stage& last = detector.sites->head.last();
+        double total = 0.0;
+        auto object = objects_.begin();
+        for (int first = 0; first < int(sites_.size()); first += WIDTH) {
+            const int count = std::min(WIDTH, int(sites_.size()) - first);
+            detector.sites->forward(detector.levels, &sites_[first], count);
+            std::memset(last.dy[0], 0, last.dy.bytes());
+            for (; object != objects_.end() && object->site < first + count; ++object)
+                for (int k = 0; k < 4; ++k) {
+                    const int n = (4 * object->anchor + k) * WIDTH + object->site - first;
+                    total += weight * smooth(last.y[0][n] - object->deltas[k], last.dy[0][n]);
+                    last.dy[0][n] *= weight;
+                }
+            detector.sites->backward(detector.levels, &sites_[first], count);
+        }
+        return total;
     }
 
   private:
     const int of_place_;
     // By level and anchor of the place.
     std::vector<std::vector<Matched>> by_plane_;
+    std::vector<Site> sites_;
+    std::vector<Object> objects_;
     // The losses of a class at one anchor of all places of a level.
     Matrix plane_;
     std::unique_ptr<HardAnchors> hard_;
@@ -106,8 +141,8 @@ struct DetectionLoss {
     // The sum of the losses of a class, which mining is given besides.
     double of_class(Level& level, int anchor, int c, int classes, const std::vector<Matched>& matched, int images, float share) {
         const int channel = anchor * classes + c, pixels = level.size().pixels();
-        const float* logits = reinterpret_cast<const float*>(plane(level.logits().y, level, channel));
-        float *slopes = reinterpret_cast<float*>(plane(level.logits().dy, level, channel)), *losses = plane_[0];
+        const float* logits = reinterpret_cast<const float*>(plane(level.classes.last().y, level, channel));
+        float *slopes = reinterpret_cast<float*>(plane(level.classes.last().dy, level, channel)), *losses = plane_[0];
         const float gamma = numbers.gamma, weight = share * numbers.negative_weight;
 #pragma GCC ivdep
         for (int n = 0; n < pixels * WIDTH; ++n) of_logit(logits[n], gamma, weight, losses[n], slopes[n]);
@@ -129,22 +164,10 @@ struct DetectionLoss {
     }
 
     // Of the difference d of a delta: d^2 / (2 beta) up to beta, behind it |d| - beta / 2.
-    void of_boxes(Level& level, int anchor, const std::vector<Matched>& matched, float share, double& total) const {
-        const int pixels = level.size().pixels();
-        const float weight = share * numbers.box_weight;
-        const float* deltas = level.deltas().y[0];
-        float* slopes = level.deltas().dy[0];
-        const int first = 4 * anchor * pixels * WIDTH;
-        std::memset(slopes + first, 0, 4 * pixels * sizeof(Vector));
-        for (const Matched& each : matched) {
-            if (each.label == IGNORED) continue;
-            for (int k = 0; k < 4; ++k) {
-                const int n = first + (k * pixels + each.pixel) * WIDTH + each.lane;
-                const float d = deltas[n] - each.deltas[k], size = std::fabs(d);
-                const bool is_near = size < numbers.beta;
-                total += weight * (is_near ? 0.5f * d * d / numbers.beta : size - 0.5f * numbers.beta);
-                slopes[n] = weight * (is_near ? d / numbers.beta : std::copysign(1.0f, d));
-            }
-        }
+    float smooth(float d, float& slope) const {
+        const float size = std::fabs(d);
+        const bool is_near = size < numbers.beta;
+        slope = is_near ? d / numbers.beta : std::copysign(1.0f, d);
+        return is_near ? 0.5f * d * d / numbers.beta : size - 0.5f * numbers.beta;
     }
 };

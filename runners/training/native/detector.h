@@ -6,91 +6,12 @@
 #include <vector>
 
 #include "arguments.h"
-#include "convolution.h"
-#include "images.h"
-#include "layers.h"
+#include "stages.h"
+#include "site_head.h"
 
 // A detector as a call tells it; behind these numbers come the channels of its body.
 struct DetectorRow {
     std::int32_t channels, height, width, levels, pyramid, depth, anchors, classes;
-};
-
-// A convolution of WIDTH images with its outputs, which may be rectified, and the slopes by them.
-struct Stage {
-    std::unique_ptr<Layer> convolution;
-    ImageSize to;
-    bool is_rectified;
-    Matrix y, dy;
-
-    template <int KERNEL>
-    static Stage made(ImageSize from, int channels, int step, bool is_rectified) {
-        auto convolution = std::make_unique<Convolution<KERNEL>>(from, channels, step);
-        const ImageSize to = convolution->to;
-        const int numbers = int(to.units()) * WIDTH;
-        return {std::move(convolution), to, is_rectified, Matrix(1, numbers), Matrix(1, numbers)};
-    }
-
-    Parameters& parameters() const { return *convolution->parameters(); }
-
-    void forward(const Matrix& x) {
-        convolution->forward(x, y, WIDTH);
-        if (!is_rectified) return;
-        float* values = y[0];
-        // NaN stays NaN.
-        for (int n = 0; n < y.columns; ++n) values[n] = values[n] < 0.0f ? 0.0f : values[n];
-    }
-
-    // From dy to the gradient of its parameters, and to the slopes by x unless dx is null.
-    void backward(const Matrix& x, Matrix* dx) {
-        if (is_rectified) {
-            const float* values = y[0];
-            float* slopes = dy[0];
-#pragma GCC ivdep
-            for (int n = 0; n < y.columns; ++n) slopes[n] = values[n] > 0.0f ? slopes[n] : 0.0f;
-        }
-        convolution->backward(x, y, dy, dx, WIDTH);
-    }
-};
-
-inline void add(float* to, const float* from, int count) {
-#pragma GCC ivdep
-    for (int n = 0; n < count; ++n) to[n] += from[n];
-}
-
-// Parameters that convolutions of several levels share: those of the first count, the others follow.
-struct Shared {
-    std::vector<Parameters*> of_levels;
-    // The gradient over several calls of `backward`.
-    Matrix sum;
-
-    explicit Shared(std::vector<Parameters*> of_levels)
-        : of_levels(std::move(of_levels)), sum(own().values.rows, own().values.columns) {}
-
-    Parameters& own() const { return *of_levels.front(); }
-
-    void spread() {
-        for (Parameters* each : of_levels)
-            if (each != &own()) std::memcpy(each->values[0], own().values[0], sum.bytes());
-    }
-    void add_gradients() {
-        for (const Parameters* each : of_levels) add(sum[0], each->gradient[0], sum.rows * sum.stride);
-    }
-    // Makes the sum the gradient, and begins another one.
-    void take_sum() {
-        std::swap(sum, own().gradient);
-        std::memset(sum[0], 0, sum.bytes());
-    }
-};
-
-// A level of the pyramid: where its places lie among those of an image, and its stages.
-struct Level {
-    int first_place;
-    Stage lateral;
-    std::vector<Stage> classes, boxes;
-
-    const ImageSize& size() const { return lateral.to; }
-    Stage& logits() { return classes.back(); }
-    Stage& deltas() { return boxes.back(); }
 };
 
 struct Detector {
@@ -102,35 +23,38 @@ struct Detector {
     std::vector<Stage> body;
     // The finest first.
     std::vector<Level> levels;
+    // The box head where there are objects; the levels' own are for prediction.
+    std::unique_ptr<SiteHead> sites;
+    // Body, pyramid, class head, box head.
     std::vector<Shared> parameters;
     int places = 0;
 
     // numbers: a DetectorRow and the channels of the body, count in all.
     Detector(const std::int32_t* numbers, std::int64_t count)
         : anchors_of_place(checked(numbers, count).anchors), classes(checked(numbers, count).classes),
-          images(1, int(size_of(checked(numbers, count)).units()) * WIDTH), scratch(1, largest(numbers, count) * WIDTH) {
+          images(1, int(size_of(checked(numbers, count)).units()) * WIDTH), scratch(1, 1) {
         const DetectorRow& told = checked(numbers, count);
         ImageSize size = size_of(told);
         for (const auto* channels = numbers + OF_ROW; channels != numbers + count; ++channels) {
-            body.push_back(Stage::made<3>(size, *channels, 2, true));
-            size = body.back().to;
+            const ImageSize to{*channels, halved(size.height, 2), halved(size.width, 2)};
+            body.push_back(Stage::made<3>(size, to, 2, true));
+            size = to;
         }
         first = int(body.size()) - told.levels;
-        for (int level = 0; level < told.levels; ++level) {
-            Stage lateral = Stage::made<1>(body[first + level].to, told.pyramid, 1, false);
-            const ImageSize of_level = lateral.to;
-            levels.push_back({places, std::move(lateral), head(of_level, told.depth, anchors_of_place * classes),
-                              head(of_level, told.depth, anchors_of_place * 4)});
+        scratch = Matrix(1, body[first].dy.columns);
+        for (int n = first; n < int(body.size()); ++n) {
+            const ImageSize of_level{told.pyramid, body[n].to.height, body[n].to.width};
+            levels.push_back({places, Stage::made<1>(body[n].to, of_level, 1, false),
+                              Head(of_level, told.depth, anchors_of_place * classes),
+                              Head(of_level, told.depth, anchors_of_place * 4)});
             places += of_level.pixels();
+            if (body[n].dy.columns > scratch.columns) scratch = Matrix(1, body[n].dy.columns);
         }
-        for (Stage& stage : body) parameters.emplace_back(std::vector{&stage.parameters()});
-        for (Level& level : levels) parameters.emplace_back(std::vector{&level.lateral.parameters()});
-        for (auto stages : {&Level::classes, &Level::boxes})
-            for (int n = 0; n <= told.depth; ++n) {
-                std::vector<Parameters*> of_levels;
-                for (Level& level : levels) of_levels.push_back(&(level.*stages)[n].parameters());
-                parameters.emplace_back(std::move(of_levels));
-            }
+        sites = std::make_unique<SiteHead>(told.pyramid, told.depth, anchors_of_place * 4);
+        for (Stage& stage : body) parameters.emplace_back(std::vector{&stage});
+        for (Level& level : levels) parameters.emplace_back(std::vector{&level.lateral});
+        for (int n = 0; n <= told.depth; ++n) share(&Level::classes, n, nullptr);
+        for (int n = 0; n <= told.depth; ++n) share(&Level::boxes, n, &sites->head.stages[n]);
     }
 
     int anchors() const { return places * anchors_of_place; }
@@ -139,7 +63,7 @@ struct Detector {
     // How many parameters there are, without the places that fill up rows.
     std::int64_t size() const {
         std::int64_t total = 0;
-        for (const Shared& each : parameters) total += std::int64_t(each.sum.rows) * each.sum.columns;
+        for (const Shared& each : parameters) total += std::int64_t(each.own().values.rows) * each.own().values.columns;
         return total;
     }
 
@@ -164,7 +88,7 @@ struct Detector {
         for (int unit = 0; unit < units(); ++unit) to[unit * WIDTH] = image[unit];
     }
 
-    // The logits and deltas of all levels.
+    // The pyramid and the logits of all levels.
     void forward() {
         const Matrix* x = &images;
         for (Stage& stage : body) {
@@ -175,35 +99,29 @@ struct Detector {
             levels[n].lateral.forward(body[first + n].y);
             if (n + 1 < int(levels.size())) add_doubled(levels[n].lateral, levels[n + 1].lateral);
         }
-        for (Level& level : levels)
-            for (auto* stages : {&level.classes, &level.boxes}) {
-                const Matrix* from = &level.lateral.y;
-                for (Stage& stage : *stages) {
-                    stage.forward(*from);
-                    from = &stage.y;
-                }
-            }
+        for (Level& level : levels) level.classes.forward(level.lateral.y);
+    }
+    // The deltas of all anchors.
+    void forward_boxes() {
+        for (Level& level : levels) level.boxes.forward(level.lateral.y);
     }
 
-    // From the slopes by the logits and deltas of all levels to the gradient, which is added to the sums.
-    void backward() {
-        for (std::size_t n = 0; n < levels.size(); ++n) {
-            Level& level = levels[n];
-            backward_of_head(level.classes, level.lateral, level.lateral.dy);
-            backward_of_head(level.boxes, level.lateral, scratch);
-            add(level.lateral.dy[0], scratch[0], level.lateral.dy.columns);
-            if (n) add_halved(level.lateral, levels[n - 1].lateral);
-        }
+    // From the slopes by the logits to those by the pyramid, to which `sites` adds others.
+    void backward_classes() {
+        for (Level& level : levels) level.classes.backward(level.lateral.y, level.lateral.dy);
+    }
+    // From the slopes by the pyramid on.
+    void backward_body() {
+        for (std::size_t n = 1; n < levels.size(); ++n) add_halved(levels[n].lateral, levels[n - 1].lateral);
         for (int n = int(body.size()); n-- > 0;) {
             Stage& stage = body[n];
             if (n >= first) {
                 const bool is_last = n + 1 == int(body.size());
                 levels[n - first].lateral.backward(stage.y, is_last ? &stage.dy : &scratch);
-                if (!is_last) add(stage.dy[0], scratch[0], stage.dy.columns);
+                if (!is_last) add(stage.dy, scratch);
             }
             stage.backward(n ? body[n - 1].y : images, n ? &body[n - 1].dy : nullptr);
         }
-        for (Shared& each : parameters) each.add_gradients();
     }
 
   private:
@@ -213,6 +131,13 @@ struct Detector {
     Matrix scratch;
     // The stage of the body that the finest level takes.
     int first;
+
+    void share(Head Level::*head, int stage, Stage* more) {
+        std::vector<Stage*> stages;
+        for (Level& level : levels) stages.push_back(&(level.*head).stages[stage]);
+        if (more) stages.push_back(more);
+        parameters.emplace_back(stages);
+    }
 
     static ImageSize size_of(const DetectorRow& told) { return {told.channels, told.height, told.width}; }
 
@@ -224,7 +149,7 @@ struct Detector {
                 Arguments::fail("a size of " + std::to_string(numbers[n]));
         const auto& told = *reinterpret_cast<const DetectorRow*>(numbers);
         if (told.levels > count - OF_ROW) Arguments::fail("more levels than stages of the body");
-        if (told.depth > 64) Arguments::fail("a head of " + std::to_string(told.depth) + " convolutions");
+        if (told.depth > 16) Arguments::fail("a head of " + std::to_string(told.depth) + " convolutions");
         std::int64_t height = told.height, width = told.width, most = size_of(told).units();
         for (std::int64_t n = OF_ROW; n < count; ++n) {
             height = halved(int(height), 2);
@@ -239,28 +164,11 @@ struct Detector {
         return told;
     }
 
-    // The most numbers of an image between two layers that slopes are added by.
-    static int largest(const std::int32_t* numbers, std::int64_t count) {
-        const DetectorRow& told = checked(numbers, count);
-        int height = told.height, width = told.width, most = 0;
-        for (std::int64_t n = OF_ROW; n < count; ++n) {
-            height = halved(height, 2);
-            width = halved(width, 2);
-            if (count - n <= told.levels) most = std::max(most, std::max(numbers[n], told.pyramid) * height * width);
-        }
-        return most;
-    }
-
-    static std::vector<Stage> head(ImageSize size, int depth, int outputs) {
-        std::vector<Stage> stages;
-        for (int n = 0; n < depth; ++n) stages.push_back(Stage::made<3>(size, size.channels, 1, true));
-        stages.push_back(Stage::made<3>(size, outputs, 1, false));
-        return stages;
-    }
-
-    static void backward_of_head(std::vector<Stage>& stages, const Stage& lateral, Matrix& dx) {
-        for (std::size_t n = stages.size(); n-- > 0;)
-            stages[n].backward(n ? stages[n - 1].y : lateral.y, n ? &stages[n - 1].dy : &dx);
+    static void add(Matrix& to, const Matrix& from) {
+        float* sums = to[0];
+        const float* added = from[0];
+#pragma GCC ivdep
+        for (int n = 0; n < to.columns; ++n) sums[n] += added[n];
     }
 
     // Applies `pair` to each pixel of the finer level and that of the coarser one which it lies in.
