@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 
 from lossfleet.runners.detection.boxes import area
 from lossfleet.runners.detection.detections import Detections
@@ -40,16 +41,37 @@ def averages(precision: np.ndarray, class_names: Sequence[str]) -> dict[str, flo
 
     Reference: Lin et al. 2014, arXiv 1405.0312; cocodataset.org/#detection-eval.
     """
-    # NaN along the axis of classes alone.
-    own = precision.mean(axis=1)
-    with_objects = own[:, ~np.isnan(own[0])]
-    by_threshold = with_objects.mean(axis=1) if with_objects.size else np.full(len(own), np.nan)
+    of_classes = class_average_precisions(precision)
     return {
-        "ap": float(by_threshold.mean()),
-        "ap50": float(by_threshold[0]),
-        "ap75": float(by_threshold[5]),
-        **{f"ap_{name}": float(each) for name, each in zip(class_names, own.mean(axis=0), strict=True)},
+        "ap": mean_average_precision(precision),
+        "ap50": mean_average_precision(precision, iou=0.5),
+        "ap75": mean_average_precision(precision, iou=0.75),
+        **{f"ap_{name}": float(each) for name, each in zip(class_names, of_classes, strict=True)},
     }
+
+
+def mean_average_precision(
+    precision_curves: np.ndarray, iou: Annotated[float, Interval(ge=0.5, le=0.95)] | None = None
+) -> float:
+    """The mean of precision over recalls and classes with objects; NaN without any object.
+
+    Args:
+        precision_curves: as `precision_at_recall` gives them.
+        iou: the threshold, the nearest of `IOU_THRESHOLDS`; None for the mean over all.
+    """
+    own = precision_curves if iou is None else precision_curves[[np.abs(IOU_THRESHOLDS - iou).argmin()]]
+    # NaN along the axis of classes alone.
+    with_objects = own[:, :, ~np.isnan(own[0, 0])]
+    return float(with_objects.mean()) if with_objects.size else np.nan
+
+
+def class_average_precisions(precision_curves: np.ndarray) -> np.ndarray:
+    """The mean of precision over thresholds and recalls, (C,); NaN for a class without an object.
+
+    Args:
+        precision_curves: as `precision_at_recall` gives them.
+    """
+    return precision_curves.mean(axis=(0, 1))
 
 
 def precision_at_recall(found: Sequence[Detections], scenes: Scenes) -> np.ndarray:

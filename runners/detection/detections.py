@@ -20,3 +20,23 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def to_lists(self) -> tuple[list[list[float]], list[float], list[int]]:
+        """Boxes to a tenth of a pixel, scores to three digits, and labels, as JSON has them."""
+        return (
+            np.round(self.boxes.astype(float), 1).tolist(),
+            np.round(self.scores.astype(float), 3).tolist(),
+            self.labels.tolist(),
+        )
+
+    @classmethod
+    def from_lists(cls, boxes: list[list[float]], scores: list[float], labels: list[int]) -> Detections:
+        """What `to_lists` has given."""
+        return cls(
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array(scores, np.float32),
+            np.array(labels, np.int32),
+        )
+
+
+NOTHING = Detections.from_lists([], [], [])

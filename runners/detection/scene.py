@@ -52,20 +52,3 @@ class Scenes:
         for each in (*self.boxes, *self.labels, self.sources):
             content.update(each.tobytes())
         return content.hexdigest()[:8]
-
-
-@dataclass(frozen=True, eq=False)
-class SceneSet:
-    """Scenes and what is told of them.
-
-    Fields: name; scenes; said, what they are, in words; notes, what was left out or made otherwise; parts (N,) int8 of
-    `TRAINING`, `VALIDATION` and `TEST`, None where nothing gives them; photographs, the name of each source, empty
-    where they have none.
-    """
-
-    name: str
-    scenes: Scenes
-    said: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    parts: np.ndarray | None = None
-    photographs: tuple[str, ...] = ()

@@ -11,7 +11,8 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.detection.scene import Scenes, SceneSet
+from lossfleet.runners.detection.dataset import SceneDataset, scene_dataset
+from lossfleet.runners.detection.scene import Scenes
 from lossfleet.runners.streams import Stream, generator
 
 # Pixels that digits, which are 8 x 8, are enlarged to.
@@ -44,7 +45,7 @@ def make_scenes(
     imbalance: Annotated[float, Ge(1)] = 1.0,
     clutter: Count = 6.0,
     seed: Annotated[int, Ge(0)] = 0,
-) -> SceneSet:
+) -> SceneDataset:
     """The scenes of `data=scenes`: digits of several sizes on a canvas with texture, noise and pieces of other digits.
 
     A pixel is ink where the digit covers at least an eighth of it, and others stay as they are: a box has all pixels
@@ -111,7 +112,9 @@ def make_scenes(
         f"{count:,} digits of {classes} classes",
         f"{empty:,} scenes without any",
     )
-    return SceneSet("scenes", scenes, said, tuple(notes))
+    return scene_dataset(
+        "scenes", scenes, source="scikit-learn's digits, pasted on a canvas", said=said, notes=notes
+    )
 
 
 @dataclass(frozen=True, eq=False)

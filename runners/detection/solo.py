@@ -202,6 +202,10 @@ class SoloDetector:
         """The parameters of each convolution."""
         return self.cell.parameters()
 
+    def load(self, parameters: Sequence[Parameters]) -> None:
+        """Takes the parameters of each convolution; to look at images, not to train on."""
+        self.cell.load(parameters)
+
     def _images(self, images: np.ndarray) -> Tensor:
         mean, factor = self._standardisation.reshape(2, *images.shape[1:])
         return Tensor((images - mean) * factor)

@@ -115,11 +115,16 @@ def with_data(composer: Composer, request: Request) -> Request:
     from lossfleet.runners.data.loading import described, open_dataset, tell_notes
     from lossfleet.runners.data.parts import Shares
     from lossfleet.runners.data.splits import check_split
+    from lossfleet.runners.detection.dataset import SceneDataset
+    from lossfleet.runners.detection.splits import make_scene_split
 
     data = described(data)
     dataset = open_dataset(data)
     try:
-        check_split(dataset, Shares.of(data, config.evaluation), data.long_tail)
+        if isinstance(dataset, SceneDataset):
+            make_scene_split(dataset, Shares.of(data, config.evaluation), seed=0, split=0)
+        else:
+            check_split(dataset, Shares.of(data, config.evaluation), data.long_tail)
     except UserError:
         # What was left out may be why.
         tell_notes(data, dataset)

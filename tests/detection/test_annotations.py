@@ -36,7 +36,7 @@ def test_every_format_says_the_same(folder: Path, kind: str, named: str) -> None
     path = FORMATS[kind](folder, IMAGES, SIZES)
     made = read_boxes(str(folder if named == "folder" else path), size=32)
     scenes = made.scenes
-    assert made.photographs == ("a.png", "c.png", "deep/b.png")
+    assert tuple(dict.fromkeys(made.file_names)) == ("a.png", "c.png", "deep/b.png")
     assert scenes.class_names == ("tree", "car")
     assert scenes.images.shape == (3, 3, 32, 32)
     assert scenes.sources.tolist() == [0, 1, 2]
@@ -52,7 +52,7 @@ def test_every_format_says_the_same(folder: Path, kind: str, named: str) -> None
         "them larger",
     )
     assert made.parts is None
-    assert made.said[1:] == (
+    assert made.reading.said[1:] == (
         "3 photographs",
         "resized to 32 x 32",
         "colour",
@@ -107,7 +107,7 @@ def test_tiles_have_the_pixels_and_the_boxes_of_their_place(tmp_path: Path) -> N
     mean = np.rint(small.mean(axis=(1, 2)))
     np.testing.assert_array_equal(scenes.images[6][:, 20:], np.broadcast_to(mean[:, None, None], (3, 12, 32)))
     assert made.notes == ("2 of 4 boxes clipped at the edges of their tiles",)
-    assert "2 photographs in 7 tiles of 32 x 32 pixels" in made.said
+    assert "2 photographs in 7 tiles of 32 x 32 pixels" in made.reading.said
 
 
 def test_without_overlap_each_object_is_in_one_tile_and_resized_with_it(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_without_overlap_each_object_is_in_one_tile_and_resized_with_it(tmp_path
         np.testing.assert_allclose(own, np.clip(here - [x, y, x, y], 0, 64) / 2)
     overlapping = read_boxes(str(table), tile=64, overlap=0.5, size=32)
     assert len(overlapping.scenes) == 9
-    assert f"50 boxes, {sum(map(len, overlapping.scenes.boxes))} in tiles" in overlapping.said
+    assert f"50 boxes, {sum(map(len, overlapping.scenes.boxes))} in tiles" in overlapping.reading.said
     assert sum(map(len, overlapping.scenes.boxes)) > 80
 
 
@@ -136,11 +136,11 @@ def test_folders_of_parts_are_the_parts(tmp_path: Path) -> None:
     write_coco(tmp_path / "train", {"a.png": [((1, 1, 9, 9), "t")]}, {"a.png": (32, 48)})
     write_voc(tmp_path / "test", {"a.png": [((2, 2, 9, 9), "t")]}, {"a.png": (32, 48)})
     made = read_boxes(str(tmp_path), tile=32, size=32)
-    assert made.photographs == ("test/a.png", "train/a.png")
+    assert tuple(dict.fromkeys(made.file_names)) == ("test/a.png", "train/a.png")
     assert made.parts is not None
     assert made.parts.tolist() == [TEST] * 2 + [TRAINING] * 2
     assert made.scenes.sources.tolist() == [0, 0, 1, 1]
-    assert made.said[:2] == (
+    assert made.reading.said[:2] == (
         "test: Pascal VOC's XML in a.xml, its pixels counted from 1",
         "train: COCO's JSON in annotations.json",
     )
@@ -155,7 +155,7 @@ def test_a_tool_that_counts_pixels_from_0_is_noticed(folder: Path) -> None:
     # As they stand: `write_voc` adds 1.
     np.testing.assert_allclose(made.scenes.boxes[0], [[0, 6, 33, 25]])
     np.testing.assert_allclose(made.scenes.boxes[1], np.array([[4, 5, 9, 9]]) * 3)
-    assert made.said[0] == "Pascal VOC's XML in 2 files, its pixels counted from 0"
+    assert made.reading.said[0] == "Pascal VOC's XML in 2 files, its pixels counted from 0"
     assert made.scenes.class_names == ("car", "tree")
     assert made.notes == ("images left out that have no annotations (1): deep/b.png",)
 
@@ -236,7 +236,7 @@ def test_xml_that_is_none_is_refused(folder: Path, content: str, message: str) -
     with pytest.raises(UserError, match=message):
         read_boxes(str(folder))
     made = read_boxes(str(folder), broken="skip")
-    assert made.photographs == ("c.png",)
+    assert tuple(dict.fromkeys(made.file_names)) == ("c.png",)
     assert made.notes[0].startswith("files left out (1): a.xml")
 
 
@@ -298,7 +298,7 @@ def test_crowds_are_left_out(folder: Path) -> None:
     file = write_coco(folder, IMAGES, SIZES)
     file.write_text(json.dumps(changed(json.loads(file.read_text()), "annotations.1.iscrowd", 1)))
     made = read_boxes(str(folder))
-    assert made.said[:2] == ("COCO's JSON in annotations.json", "crowds left out (1)")
+    assert made.reading.said[:2] == ("COCO's JSON in annotations.json", "crowds left out (1)")
     assert made.scenes.class_counts.tolist() == [3]
 
 
@@ -330,7 +330,7 @@ def test_what_cannot_be_read_is_said(
 
 def test_names_of_files_start_from_a_folder_and_must_be_one(folder: Path, tmp_path: Path) -> None:
     table = write_table(tmp_path, {"b": [((1, 1, 9, 9), "t")]}, {})
-    assert read_boxes(str(table), folder=str(folder / "deep")).photographs == ("b.png",)
+    assert set(read_boxes(str(table), folder=str(folder / "deep")).file_names) == {"b.png"}
     write_photograph(folder / "deeper/b.png", 32, 32, 9)
     with pytest.raises(
         UserError, match=r"row 1 names b, and there are photos/deep/b\.png, photos/deeper/b\.png"
@@ -338,7 +338,7 @@ def test_names_of_files_start_from_a_folder_and_must_be_one(folder: Path, tmp_pa
         read_boxes(str(table))
     # The one that the name leads to is none of several.
     write_photograph(folder / "b.png", 32, 32, 8)
-    assert read_boxes(str(table), folder=str(folder)).photographs == ("b.png",)
+    assert set(read_boxes(str(table), folder=str(folder)).file_names) == {"b.png"}
     with pytest.raises(UserError, match="there is no such file or folder"):
         read_boxes(str(tmp_path / "nowhere"))
 
@@ -347,7 +347,7 @@ def test_a_photograph_is_there_once(folder: Path) -> None:
     (folder / "z.png").write_bytes((folder / "a.png").read_bytes())
     made = read_boxes(str(write_table(folder, IMAGES | {"z.png": [((1, 1, 30, 30), "bus")]}, {})))
     assert made.scenes.class_names == ("tree", "car")
-    assert made.photographs == ("a.png", "c.png", "deep/b.png")
+    assert tuple(dict.fromkeys(made.file_names)) == ("a.png", "c.png", "deep/b.png")
     assert made.scenes.class_counts.tolist() == [3, 1]
     assert made.notes[0] == (
         "photographs left out that repeat another exactly, which would leak across parts (1): z.png repeats a.png"

@@ -94,7 +94,7 @@ def test_the_last_class_is_as_rare_as_the_setting_says() -> None:
     empty = sum(not len(labels) for labels in made.scenes.labels)
     # exp(-2) of them.
     assert abs(empty - 1000 * np.exp(-2)) < 4 * np.sqrt(1000 * np.exp(-2))
-    assert made.said == (
+    assert made.reading.said == (
         "64 x 64 pixels",
         "grey",
         f"{counts.sum():,} digits of 3 classes",

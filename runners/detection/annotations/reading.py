@@ -17,7 +17,8 @@ from lossfleet.runners.detection.annotations.checking import Checked, checked, l
 from lossfleet.runners.detection.annotations.finding import EXPECTED, find_annotations
 from lossfleet.runners.detection.annotations.photographs import Unusable
 from lossfleet.runners.detection.annotations.tiles import cut, inside, windows
-from lossfleet.runners.detection.scene import Scenes, SceneSet
+from lossfleet.runners.detection.dataset import SceneDataset, scene_dataset
+from lossfleet.runners.detection.scene import Scenes
 from lossfleet.runners.images.decoding import attempt, changes, in_threads
 from lossfleet.runners.images.sources import absolute, existing
 from lossfleet.runners.portable.images import BrokenImage, read_header, read_pixels
@@ -39,7 +40,7 @@ def read_boxes(
     size: Annotated[int, Ge(16)] = 64,
     channels: Annotated[int, Ge(1), Le(3)] | None = None,
     broken: Literal["refuse", "skip"] = "refuse",
-) -> SceneSet:
+) -> SceneDataset:
     """The scenes of `data=boxes`: photographs, whole or in tiles, with COCO's JSON, Pascal VOC's XML or a table.
 
     Args:
@@ -87,11 +88,12 @@ def read_boxes(
             expected="boxes around objects",
             hint="correct data.path",
         )
-    return SceneSet(
+    return scene_dataset(
         where.stem,
         _scenes(cuts, names),
-        (*found.said, *_said(cuts, tile, size, channels)),
-        (
+        source=f"the photographs of {where.name}",
+        said=(*found.said, *_said(cuts, tile, size, channels)),
+        notes=(
             *_left_out({**unusable.left_out, REPEATED: repeated, UNNAMED: found.others}),
             *_changed(cuts, size),
             *changes([each.photograph.header for each in cuts], is_grey=channels == 1),

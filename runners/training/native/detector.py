@@ -93,6 +93,10 @@ class NativeDetector:
         """The parameters of each convolution."""
         return stock_parameters(self._parameters.copy(), self.training.initial)
 
+    def load(self, parameters: Sequence[Parameters]) -> None:
+        """Takes the parameters of each convolution; to look at images, not to train on."""
+        self._parameters[:] = flat_parameters(parameters)
+
     def _plan(self, epoch: int) -> np.ndarray:
         return np.ascontiguousarray(self.training.plan[epoch], np.int32)
 
