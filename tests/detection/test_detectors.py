@@ -83,6 +83,17 @@ def test_loss_and_gradient_are_those_of_the_definition(engine: str, name: str) -
         np.testing.assert_allclose(found, slope, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["focal", "cross-entropy"])
+def test_the_losses_of_anchors_add_up_to_that_of_training(name: str) -> None:
+    made, (of_classes, _), _ = by_definition(name)
+    rows = made.plan[0]
+    labels, _ = made.targets.dense(rows, NETWORK.anchor_count)
+    logits, _ = NativeDetector(made).predict(made.images[rows])
+    of_anchors = made.loss.of_anchors(logits, labels)
+    assert of_anchors.shape == labels.shape
+    np.testing.assert_allclose(of_anchors.sum() / (labels >= 0).sum(), of_classes, rtol=1e-5)
+
+
 def test_the_losses_keep_different_anchors() -> None:
     made = training(LOSSES["focal"])
     rows = made.plan[0]
