@@ -8,6 +8,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Gt, Interval
 
+from lossfleet.runners.detection.anchors import IGNORED
+
 
 @dataclass(frozen=True)
 class HardAnchors:
@@ -57,6 +59,20 @@ class DetectionLoss:
     def class_weights(self) -> tuple[float, float]:
         """Of a class that is there, and of one that is not."""
         return (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
+
+    def of_anchors(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The loss of each anchor before mining, in float64: what a heat map or a cumulative curve shows.
+
+        Args:
+            logits: (..., C).
+            labels: (...), a class, BACKGROUND, or IGNORED, whose losses are 0.
+        """
+        there = labels[..., None] == np.arange(logits.shape[-1])
+        against = np.where(there, -1.0, 1.0) * logits
+        cross_entropy = np.logaddexp(0, against)
+        weight = np.where(there, *self.class_weights)
+        losses = weight * np.exp(self.gamma * (against - cross_entropy)) * cross_entropy
+        return losses.sum(-1) * (labels != IGNORED)
 
     @property
     def numbers(self) -> np.ndarray:
