@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
+
 
 from annotated_types import Ge, Gt, Interval
 
@@ -20,13 +20,13 @@ Positive = Annotated[float, Gt(0)]
 def retinanet(
     input_shape: tuple[int, int, int],
     classes: int,
-    body: Sequence[Count] = (8, 16, 32, 32),
+    body: tuple[Count, ...] = (8, 16, 32, 32),
     width: Count = 16,
     depth: Annotated[int, Ge(0)] = 1,
-    strides: Sequence[Count] = (4, 8, 16),
-    sizes: Sequence[Positive] = (8.0, 14.0, 22.0),
-    scales: Sequence[Positive] = (1.0, 1.26),
-    ratios: Sequence[Positive] = (1.0,),
+    strides: tuple[Count, ...] = (4, 8, 16),
+    sizes: tuple[Positive, ...] = (8.0, 14.0, 22.0),
+    scales: tuple[Positive, ...] = (1.0, 1.26),
+    ratios: tuple[Positive, ...] = (1.0,),
     prior: Annotated[float, Interval(gt=0, lt=1)] | None = 0.01,
 ) -> RetinaNet:
     """The network of `model=retinanet`, see `RetinaNet` and `Anchors`.

@@ -34,7 +34,7 @@ UNNAMED = "images left out that have no annotations"
 def read_boxes(
     path: str | None,
     folder: str | None = None,
-    classes: Sequence[str] | None = None,
+    classes: tuple[str, ...] | None = None,
     tile: Annotated[int, Ge(16)] | None = None,
     overlap: Annotated[float, Ge(0), Lt(1)] = 0.0,
     size: Annotated[int, Ge(16)] = 64,
