@@ -9,7 +9,6 @@ from lossfleet.conf.datasets import SCENES, Data
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.metrics import find_metric
 from lossfleet.conf.parts import Part
-from lossfleet.conf.rules import show
 from lossfleet.conf.searching import Search
 
 # Of the groups that differ what stands in the place of a wrong part: where there are objects, and where there are none.
@@ -98,4 +97,11 @@ def _check_left_out(data: Data, parts: Mapping[str, Part], settings: Mapping[str
 
 
 def _written(value: Any) -> str:
-    return f"[{','.join(value)}]" if isinstance(value, list) else show(value)
+    """As it is written on a command line."""
+    return (
+        f"[{','.join(value)}]"
+        if isinstance(value, list)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )

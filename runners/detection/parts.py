@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-
 from annotated_types import Ge, Gt, Interval
 
 from lossfleet.conf.errors import UserError
@@ -50,13 +49,13 @@ def retinanet(
         raise UserError(
             what=f"model.strides is {show(strides)} with model.body={show(body)}",
             expected=f"the last ones of {show(of_body)}, the strides of the stages",
-            hint=f"write model.strides={show(of_body[-3:])}".replace(" ", ""),
+            hint=f"write model.strides=[{','.join(map(str, of_body[-3:]))}]",
         )
     if len(sizes) != len(strides):
         raise UserError(
             what=f"model.sizes is {show(sizes)} with model.strides={show(strides)}",
             expected="a size for each stride",
-            hint=f"write model.sizes={show([2.0 * each for each in strides])}".replace(" ", ""),
+            hint=f"write model.sizes=[{','.join(str(2 * each) for each in strides)}]",
         )
     anchors = Anchors(tuple(strides), tuple(sizes), tuple(scales), tuple(ratios))
     return RetinaNet(input_shape, classes, anchors, tuple(body), width, depth, prior)
