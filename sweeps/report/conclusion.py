@@ -102,17 +102,25 @@ def conclude(
 
 
 def sheets_of(
-    records: Iterable[Record],
+    records: Sequence[Record],
     comparison: Comparison,
     factory: ReplicateFactory,
     mistakes: pd.DataFrame | None,
 ) -> list[Sheet]:
     """The sheets of images of a sweep; none of a table."""
     from lossfleet.conf.schema import Config
+    from lossfleet.runners.detection.dataset import SceneDataset
     from lossfleet.runners.images.pixels import Images
+    from lossfleet.sweeps.report.figures.found import found_in
     from lossfleet.sweeps.report.figures.sheets import augmented_examples, examples_of, mistakes_of
+    from lossfleet.sweeps.report.mistakes import final_replicates
 
     dataset, best = factory.dataset, comparison.table.iloc[0]
+    if isinstance(dataset, SceneDataset):
+        places = enumerate(comparison.table["strategy"])
+        of_each = {strategy: final_replicates(records, comparison, place) for place, strategy in places}
+        found = found_in(dataset, {strategy: own[0] for strategy, own in of_each.items() if own})
+        return [] if found is None else [found]
     if not isinstance(dataset.features, Images):
         return []
     sheets = [examples_of(dataset)]

@@ -29,12 +29,13 @@ EXAMPLES, AUGMENTATION, MISTAKES = "examples", "augmentation", "mistakes"
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """Rows of images, each (n, channels, height, width) uint8 behind its words."""
+    """Rows of images, each (n, channels, height, width) uint8 behind its words; side is the inches of an image."""
 
     name: str
     title: str
     caption: str
     rows: Sequence[tuple[str, np.ndarray]]
+    side: float = IMAGE_SIDE
 
     def png(self, numbers: dict[str, str]) -> bytes:
         """The sheet as a PNG file; `numbers` as `lettered` has them."""
@@ -44,7 +45,7 @@ class Sheet:
         canvas = canvas_of([images for _, images in self.rows])
         height = canvas.shape[0] / len(self.rows)
         words, fonts = lettered([label for label, _ in self.rows], numbers)
-        inches = IMAGE_SIDE * canvas.shape[1] / height, IMAGE_SIDE * len(self.rows)
+        inches = self.side * canvas.shape[1] / height, self.side * len(self.rows)
         figure = Figure(figsize=(WORDS + inches[0], inches[1]), dpi=120)
         FigureCanvasAgg(figure)
         axes = figure.add_axes((WORDS / (WORDS + inches[0]), 0, inches[0] / (WORDS + inches[0]), 1))
