@@ -15,13 +15,14 @@ from lossfleet.conf.schema import Config
 from lossfleet.runners.detection.average_precision import (
     IOU_THRESHOLDS,
     RECALLS,
+    average_precision,
     averages,
 )
 from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
 from lossfleet.runners.metrics.classification import metric_names
 from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
-from lossfleet.runners.records import JOURNAL_FILE, Journal, ReplicateRecord
+from lossfleet.runners.records import JOURNAL_FILE, Journal, ReplicateRecord, TrialRecord
 from lossfleet.runners.training.detectors import DetectorShape, DetectorSlots, loss_of, rows_of
 from lossfleet.runners.training.native.detector import NativeDetector
 from lossfleet.runners.training.replicate import ReplicateFactory
@@ -30,6 +31,8 @@ from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.planning.build import build_config
 from lossfleet.sweeps.planning.compose import Composer, hydra_session
+from lossfleet.sweeps.running.jobs import Job, ReplicateState
+from lossfleet.sweeps.running.measuring_objects import measure_objects
 
 TINY = (
     *(
@@ -41,7 +44,7 @@ TINY = (
         "batch_size=4",
     ),
     *("model.body=[6,8]", "model.width=6", "model.strides=[2,4]", "model.sizes=[9,16]", "model.scales=[1]"),
-    *("budget.epochs=4", "budget.rungs=2", "budget.replicates=1", "budget.trials=2"),
+    *("budget.epochs=5", "budget.rungs=5", "budget.replicates=1", "budget.trials=2"),
     *("budget.final_replicates=2", "budget.checkpoint=best"),
 )
 
@@ -181,9 +184,15 @@ def assert_same(found, expected):
 
 def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (plan,) = sweep_here(
-        monkeypatch, "strategy=retinanet_focal,retinanet_ohem_ratio", *TINY, "loss.gamma=1,2", "name=found"
-    ).plans
+    sweep_here(
+        monkeypatch,
+        "strategy=retinanet_focal,retinanet_ohem_ratio",
+        *TINY,
+        "loss.gamma=1,2",
+        "optimizer.lr=0.02",
+        "optimizer.weight_decay=0.01",
+        "name=found",
+    )
     out = capsys.readouterr()
     assert "test ap50" in out.out
     assert "has the highest test ap" in " ".join(out.out.split())
@@ -199,7 +208,7 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     assert final["test_ap50"].gt(0).any()
     assert not (folder / "mistakes.csv").exists()
     assert not (folder / "models").exists()
-    check_replicates(plan, [each for each in records if isinstance(each, ReplicateRecord)])
+    check_replicates(records)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     send(tmp_path, uri, "objects")
     stored = frame(["objects"], uri=uri)
@@ -208,18 +217,32 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     assert ordered.equals(final[columns].reset_index(drop=True))
 
 
-def check_replicates(plan, records):
-    """A final replicate trained again has what was recorded of it, as it was at its best rung."""
-    factory = ReplicateFactory.of(plan.studies[0].config)
-    (record,) = (
+def check_replicates(records):
+    """A final replicate trained again, alone and to its best rung, has what was recorded of it."""
+    replicates = [each for each in records if isinstance(each, ReplicateRecord)]
+    record = next(
+        each for each in replicates if each.stage == "final" and each.metrics["best_epoch"] < each.epochs
+    )
+    ended = next(
         each
         for each in records
-        if each.stage == "final" and each.replicate == 0 and each.strategy == "retinanet_focal"
+        if isinstance(each, TrialRecord) and (each.strategy, each.stage) == (record.strategy, "final")
     )
-    assert record.metrics["best_epoch"] in (2, 4)
+    own = Config.from_dict(ended.config)
+    factory = ReplicateFactory.of(own)
+    slots = DetectorSlots(DetectorShape(native=True), factory.dataset.scenes, slots=1)
+    slots.enter(0, factory.replicate(own, seed=record.seed, split=record.split))
+    losses = [slots.train_epoch()[0] for _ in range(int(record.metrics["best_epoch"]))]
+    assert record.metrics["train_loss"] == losses[-1]
+    for part in ("validation", "test"):
+        scenes = factory.dataset.scenes.take(rows_of(slots.split(0), part))
+        expected = average_precision(slots.detections(part, [0])[0], scenes)
+        for name in ("ap", "ap50", "ap75"):
+            assert record.metrics[f"{part}_{name}"] == expected[name]
+        assert record.metrics[f"{part}_class_ap[1]"] == expected["ap_1"]
     curve = dict(record.curves["validation_ap"])
     assert curve[record.metrics["best_epoch"]] == max(curve.values()) == record.metrics["validation_ap"]
-    trial = next(each for each in records if each.trial == record.trial and each.stage == "search")
+    trial = next(each for each in replicates if each.trial == record.trial and each.stage == "search")
     assert trial.metrics.keys() >= {"validation_ap", "validation_ap75", "train_loss"}
     assert "validation_class_ap[0]" not in trial.metrics
     assert len(record.found) == 12
@@ -227,3 +250,34 @@ def check_replicates(plan, records):
     split = factory.split(record.seed, record.split)
     assert [row for row, *_ in record.found] == split.test_rows[:12].tolist()
     assert record.metrics["test_rows"] == len(split.test_rows)
+
+
+@pytest.mark.parametrize("diverged", ["chance", "drop"])
+def test_what_diverged_finds_nothing_or_is_not_measured(diverged):
+    own = config(
+        "strategy=retinanet_focal",
+        *TINY,
+        "budget.epochs=1",
+        "budget.rungs=1",
+        f"evaluation.diverged={diverged}",
+    )
+    factory = ReplicateFactory.of(own)
+    slots = DetectorSlots(DetectorShape(native=True), factory.dataset.scenes, slots=2)
+    runs = [ReplicateState(number, seed=number, split=0) for number in range(2)]
+    job = Job("retinanet_focal", "final", 0, {}, own, runs)
+    for slot, run in enumerate(runs):
+        slots.enter(slot, factory.replicate(own, seed=run.seed, split=run.split))
+    losses = slots.train_epoch()
+    for run in runs:
+        run.epochs = 1
+    job.diverge(runs[1], np.inf)
+    measure_objects(slots, {slot: (job, run) for slot, run in enumerate(runs)}, losses, factory.dataset)
+    assert runs[0].metrics["train_loss"] == losses[0]
+    assert len(runs[0].found) == 12
+    assert runs[1].found is None
+    if diverged == "drop":
+        assert runs[1].metrics == {}
+    else:
+        measured = {name: value for name, value in runs[1].metrics.items() if "ap" in name}
+        assert set(measured.values()) == {0.0}
+        assert {"validation_ap", "test_ap50", "test_class_ap[0]"} <= measured.keys()
