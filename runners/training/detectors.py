@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -110,6 +111,7 @@ class DetectorSlots(TrainingSlots):
         self._scenes = scenes
         self._detectors: dict[int, Detector] = {}
         self._remembered: dict[int, list[Parameters]] = {}
+        self._told: set[str] = set()
         self._lessons: ByteBoundedCache[Lesson] = ByteBoundedCache(KEPT_BYTES)
         # Stock MindSpore has threads of its own.
         self._executor = ThreadPoolExecutor((threads or len(os.sched_getaffinity(0))) if shape.native else 1)
@@ -167,8 +169,18 @@ class DetectorSlots(TrainingSlots):
 
     def _made(self, replicate: Replicate) -> Detector:
         training = self._training(replicate)
-        is_native = self._native and isinstance(training.optimizer, OPTIMIZERS)
-        return NativeDetector(training) if is_native else SoloDetector(training)
+        optimizer = type(training.optimizer).__name__
+        if not self._native or isinstance(training.optimizer, OPTIMIZERS):
+            return NativeDetector(training) if self._native else SoloDetector(training)
+        if optimizer not in self._told:
+            self._told.add(optimizer)
+            print(
+                f"lossfleet: the native core does not know the optimizer {optimizer}: stock MindSpore trains it, "
+                "much slower",
+                file=sys.stderr,
+                flush=True,
+            )
+        return SoloDetector(training)
 
     def _training(self, replicate: Replicate) -> Training:
         """What either engine is given."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from annotated_files import write_photograph, write_table
 from sweeps_here import send, sweep_here
 
 from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import part_names
 from lossfleet.conf.schema import Config
 from lossfleet.runners.detection.average_precision import (
     IOU_THRESHOLDS,
@@ -30,7 +34,8 @@ from lossfleet.sweeps.commands import cli
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.planning.build import build_config
-from lossfleet.sweeps.planning.compose import Composer, hydra_session
+from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper
+from lossfleet.sweeps.report.printing import check_metric_names
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring_objects import measure_objects
 
@@ -47,6 +52,9 @@ TINY = (
     *("budget.epochs=5", "budget.rungs=5", "budget.replicates=1", "budget.trials=2"),
     *("budget.final_replicates=2", "budget.checkpoint=best"),
 )
+
+
+PAGE = (Path(__file__).parents[2] / "docs/detection.md").read_text()
 
 
 def config(*arguments: str) -> Config:
@@ -281,3 +289,41 @@ def test_what_diverged_finds_nothing_or_is_not_measured(diverged):
         measured = {name: value for name, value in runs[1].metrics.items() if "ap" in name}
         assert set(measured.values()) == {0.0}
         assert {"validation_ap", "test_ap50", "test_class_ap[0]"} <= measured.keys()
+
+
+@pytest.fixture
+def trees(tmp_path, monkeypatch):
+    """Photographs in the folder that the page names, with two objects each."""
+    monkeypatch.chdir(tmp_path)
+    names = [f"{number}.png" for number in range(8)]
+    for number, name in enumerate(names):
+        write_photograph(tmp_path / "trees" / name, 150, 130, number)
+    boxes = {name: [((10.0, 12.0, 60.0, 70.0), "oak"), ((70.0, 80.0, 120.0, 140.0), "ash")] for name in names}
+    write_table(tmp_path / "trees", boxes, {})
+
+
+def test_the_page_has_every_strategy_and_its_sweeps_are_planned(trees):
+    own = [name for name in part_names("strategy") if name.startswith("retinanet")]
+    assert sorted(re.findall(r"^\| `(retinanet\w+)`", PAGE, re.MULTILINE)) == own
+    commands = re.findall(r"^lossfleet sweep (.*)$", PAGE, re.MULTILINE)
+    experiments = set(re.findall(r"`(?:lossfleet sweep )?(experiment=\w+)`", PAGE))
+    assert (len(commands), len(experiments)) == (2, 4)
+    for command in (*commands, *experiments):
+        words = shlex.split(command)
+        plans: list = []
+        run_sweeper(words if "data=boxes" in words else [*words, "data.images=40"], plans.append)
+        studies = [study for plan in plans for study in plan.studies]
+        assert {study.config.data.has_scenes for study in studies} == {True}
+        priors = {0.01, None} if command == "experiment=retinanet_prior" else {0.01}
+        assert {study.config.model["prior"] for study in studies} == priors
+
+
+def test_photographs_of_the_users_go_to_a_verdict_and_are_not_kept(trees, monkeypatch, capsys):
+    words = ("strategy=retinanet_ohem", "data=boxes", "data.path=trees", "data.tile=128", "data.size=32")
+    sweep_here(monkeypatch, *words, *TINY[5:], "name=oaks")
+    told = capsys.readouterr()
+    assert "8 photographs in 16 tiles" in told.err
+    assert re.search("On trees-.* only retinanet_ohem was run: test ap", " ".join(told.out.split()))
+    assert cli.main(["keep", "oaks"]) == 2
+    assert "no detector can be kept yet" in capsys.readouterr().err
+    check_metric_names(["test_ap75", "validation_class_ap[oak]"])
