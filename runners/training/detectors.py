@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,8 @@ from lossfleet.runners.training.slots import TrainingSlots
 KEPT_BYTES = 128 * 2**20
 # What the core trains with.
 OPTIMIZERS = (AdamW, Adam, SGD)
+
+Result = TypeVar("Result")
 
 
 class Detector(Protocol):
@@ -113,8 +115,9 @@ class DetectorSlots(TrainingSlots):
         self._remembered: dict[int, list[Parameters]] = {}
         self._told: set[str] = set()
         self._lessons: ByteBoundedCache[Lesson] = ByteBoundedCache(KEPT_BYTES)
-        # Stock MindSpore has threads of its own.
-        self._executor = ThreadPoolExecutor((threads or len(os.sched_getaffinity(0))) if shape.native else 1)
+        # Detectors of one split share what they learn as long as one of them is here.
+        self._lesson_of: dict[int, Lesson] = {}
+        self._executor = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)))
 
     def has_room(self, key: Key) -> bool:
         """See TrainingSlots."""
@@ -123,15 +126,20 @@ class DetectorSlots(TrainingSlots):
     def enter(self, slot: int, replicate: Replicate) -> None:
         """See TrainingSlots."""
         self.require_free(slot)
-        self._detectors[slot] = self._made(replicate)
+        network = network_of(replicate.config, image_shape_of(replicate.split), replicate.classes)
+        lesson = self._lessons.get(
+            (replicate.rows_key, network.anchors), lambda: self._lesson(replicate.split, network)
+        )
+        self._detectors[slot] = self._made(training_of(replicate, network, lesson))
+        self._lesson_of[slot] = lesson
         self.occupants[slot] = replicate
         self.epochs[slot] = 0
 
     def leave(self, slot: int) -> None:
         """See TrainingSlots."""
         self.occupants[slot] = None
-        self._detectors.pop(slot, None)
-        self._remembered.pop(slot, None)
+        for kept in (self._detectors, self._remembered, self._lesson_of):
+            kept.pop(slot, None)
 
     def train_epoch(self) -> np.ndarray:
         """See TrainingSlots; the loss is that of classes and boxes together."""
@@ -140,7 +148,7 @@ class DetectorSlots(TrainingSlots):
         def train(slot: int) -> None:
             losses[slot] = sum(self._detectors[slot].train_epoch(int(self.epochs[slot])))
 
-        list(self._executor.map(train, self._detectors))
+        self._map(train, self._detectors)
         self.epochs[list(self._detectors)] += 1
         return losses
 
@@ -155,7 +163,7 @@ class DetectorSlots(TrainingSlots):
         def detect(slot: int) -> list[Detections]:
             return self._detectors[slot].detect(self._scenes.images[rows_of(self.split(slot), part)])
 
-        return dict(zip(slots, self._executor.map(detect, slots), strict=True))
+        return dict(zip(slots, self._map(detect, slots), strict=True))
 
     def remember(self, slots: Collection[int]) -> None:
         """See TrainingSlots."""
@@ -167,12 +175,11 @@ class DetectorSlots(TrainingSlots):
         for slot in slots:
             self._detectors[slot].load(self._remembered[slot])
 
-    def _made(self, replicate: Replicate) -> Detector:
-        training = self._training(replicate)
+    def _made(self, training: Training) -> Detector:
+        if self._native and isinstance(training.optimizer, OPTIMIZERS):
+            return NativeDetector(training)
         optimizer = type(training.optimizer).__name__
-        if not self._native or isinstance(training.optimizer, OPTIMIZERS):
-            return NativeDetector(training) if self._native else SoloDetector(training)
-        if optimizer not in self._told:
+        if self._native and optimizer not in self._told:
             self._told.add(optimizer)
             print(
                 f"lossfleet: the native core does not know the optimizer {optimizer}: stock MindSpore trains it, "
@@ -182,30 +189,37 @@ class DetectorSlots(TrainingSlots):
             )
         return SoloDetector(training)
 
-    def _training(self, replicate: Replicate) -> Training:
-        """What either engine is given."""
-        config, split = replicate.config, replicate.split
-        assert split.image_shape is not None
-        network = network_of(config, split.image_shape, replicate.classes)
-        lesson = self._lessons.get(
-            (replicate.rows_key, network.anchors), lambda: self._lesson(split, network)
-        )
-        return Training(
-            network=network,
-            loss=loss_of(config),
-            optimizer=config.optimizer.call(),
-            images=lesson.images,
-            targets=lesson.targets,
-            initial=network.initial(generator(Stream.INITIAL, replicate.random_seed)),
-            plan=replicate.plan,
-            rates=learning_rates(replicate),
-            batch_size=config.batch_size,
-            clip_norm=config.clip_norm,
-        )
-
     def _lesson(self, split: Split, network: RetinaNet) -> Lesson:
         scenes = self._scenes.take(rows_of(split, "train"))
         return Lesson(scenes.images, Targets.of(scenes, network.anchor_boxes))
+
+    def _map(self, function: Callable[[int], Result], slots: Iterable[int]) -> list[Result]:
+        """A function of each slot; a thread takes the next one as soon as it is free."""
+        # Stock MindSpore has threads of its own.
+        return list(self._executor.map(function, slots) if self._native else map(function, slots))
+
+
+def training_of(replicate: Replicate, network: RetinaNet, lesson: Lesson) -> Training:
+    """What either engine is given to train a replicate."""
+    config = replicate.config
+    return Training(
+        network=network,
+        loss=loss_of(config),
+        optimizer=config.optimizer.call(),
+        images=lesson.images,
+        targets=lesson.targets,
+        initial=network.initial(generator(Stream.INITIAL, replicate.random_seed)),
+        plan=replicate.plan,
+        rates=learning_rates(replicate),
+        batch_size=config.batch_size,
+        clip_norm=config.clip_norm,
+    )
+
+
+def image_shape_of(split: Split) -> tuple[int, int, int]:
+    """Channels, height and width of the images of a split."""
+    assert split.image_shape is not None
+    return split.image_shape
 
 
 def rows_of(split: Split, part: str) -> np.ndarray:

@@ -24,10 +24,20 @@ from lossfleet.runners.detection.average_precision import (
 )
 from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
+from lossfleet.runners.detection.objective import HardAnchors
+from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.metrics.classification import metric_names
 from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
 from lossfleet.runners.records import JOURNAL_FILE, Journal, ReplicateRecord, TrialRecord
-from lossfleet.runners.training.detectors import DetectorShape, DetectorSlots, loss_of, rows_of
+from lossfleet.runners.training.detectors import (
+    DetectorShape,
+    DetectorSlots,
+    Lesson,
+    loss_of,
+    network_of,
+    rows_of,
+    training_of,
+)
 from lossfleet.runners.training.native.detector import NativeDetector
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.commands import cli
@@ -108,10 +118,24 @@ def test_settings_of_a_model_or_mining_that_do_not_fit_are_refused(capsys):
     for wrong, mend in (
         (("strategy=retinanet_focal", "model.strides=[8,4]"), "write model.strides="),
         (("strategy=retinanet_focal", "model.sizes=[8]"), "write model.sizes="),
-        (("strategy=retinanet_ohem", "mining.examples=null"), "write mining.examples=64"),
     ):
         assert cli.main(["sweep", *wrong, "data.images=20", "tracking.enabled=false"]) == 2
         assert mend in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "mend"),
+    [
+        ("strategy=retinanet_ce loss.gamma=2", "write loss=detection_focal"),
+        ("strategy=retinanet_focal mining.examples=8", "write mining=hard_anchors"),
+        ("data=breast_cancer strategy=ce loss.alpha=0.5", "write loss=weighted_cross_entropy"),
+        ("data=breast_cancer strategy=ce mining.negatives_per_positive=2", "write mining=ratio"),
+    ],
+)
+def test_who_has_a_setting_is_said_of_the_same_task(words, mend):
+    with pytest.raises(UserError) as caught:
+        run_sweeper([*shlex.split(words), *(["data.images=20"] if "retinanet" in words else [])], print)
+    assert f"{mend}, or leave" in caught.value.hint
 
 
 def test_metrics_of_objects_are_those_of_coco_and_no_others():
@@ -146,7 +170,7 @@ def test_slots_train_what_configurations_say():
     own = config(
         "strategy=retinanet_ohem_ratio", *TINY, "loss.alpha=0.3", "mining.examples=48", "model.prior=0.2"
     )
-    assert loss_of(own).mining.negatives_per_positive is None
+    assert loss_of(own).mining == HardAnchors(0.7, 48, 3.0)
     factory = ReplicateFactory.of(own)
     scenes = factory.dataset.scenes
     slots = DetectorSlots(DetectorShape(native=True), scenes, slots=3, threads=2)
@@ -159,10 +183,11 @@ def test_slots_train_what_configurations_say():
     assert np.isnan(losses[:, 1]).all()
     assert slots.epochs.tolist() == [2, 0, 2]
     # What was trained first does not depend on who is beside it, and is the training of the configuration.
-    training = slots._training(replicates[0])
-    assert training.loss == loss_of(own)
-    np.testing.assert_array_equal(training.images, scenes.images[replicates[0].split.train_rows])
-    alone = NativeDetector(training)
+    lesson = scenes.take(replicates[0].split.train_rows)
+    network = network_of(own, (1, 32, 32), 2)
+    assert (network.prior, network.anchors.strides) == (0.2, (2, 4))
+    targets = Targets.of(lesson, network.anchor_boxes)
+    alone = NativeDetector(training_of(replicates[0], network, Lesson(lesson.images, targets)))
     assert [sum(alone.train_epoch(epoch)) for epoch in range(2)] == pytest.approx(
         losses[:, 0].tolist(), rel=1e-6
     )
