@@ -45,6 +45,7 @@ from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.planning.build import build_config
 from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper
+from lossfleet.sweeps.report.conclusion import sheets_of
 from lossfleet.sweeps.report.printing import check_metric_names
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring_objects import measure_objects
@@ -242,6 +243,7 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     assert not (folder / "mistakes.csv").exists()
     assert not (folder / "models").exists()
     check_replicates(records)
+    check_sheet(records, summary(table))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     send(tmp_path, uri, "objects")
     stored = frame(["objects"], uri=uri)
@@ -283,6 +285,32 @@ def check_replicates(records):
     split = factory.split(record.seed, record.split)
     assert [row for row, *_ in record.found] == split.test_rows[:12].tolist()
     assert record.metrics["test_rows"] == len(split.test_rows)
+
+
+def check_sheet(records, comparison):
+    """Every strategy's finds in the same test images."""
+    final = next(each for each in records if isinstance(each, TrialRecord) and each.stage == "final")
+    factory = ReplicateFactory.of(Config.from_dict(final.config))
+    (sheet,) = sheets_of(records, comparison, factory, None)
+    names, images = zip(*sheet.rows, strict=True)
+    assert (sheet.name, list(names)) == ("found", comparison.table["strategy"].tolist())
+    assert [each.shape for each in images] == [(5, 3, 128, 128)] * 2
+    assert (images[0] != images[1]).any()
+    assert sheet.png({}).startswith(b"\x89PNG")
+
+
+def test_stock_mindspore_trains_in_slots_too():
+    own = config("strategy=retinanet_ce", *TINY)
+    factory = ReplicateFactory.of(own)
+    losses = []
+    for native in (True, False):
+        slots = DetectorSlots(DetectorShape(native), factory.dataset.scenes, slots=1)
+        slots.enter(0, factory.replicate(own, seed=0, split=0))
+        losses.append(slots.train_epoch()[0])
+        slots.remember([0])
+        slots.recall([0])
+        assert len(slots.detections("validation", [0])[0]) == len(slots.split(0).validation_rows)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("diverged", ["chance", "drop"])
