@@ -19,6 +19,9 @@ from lossfleet.conf.rules import check_fields, setting, show
 TABLE = "lossfleet.runners.data.tables.read_table"
 # Where the functions are that read images.
 IMAGES = "lossfleet.runners.data.images."
+# Where those are that make or read images with objects, and the one that reads them.
+SCENES = "lossfleet.runners.detection."
+BOXES = "lossfleet.runners.detection.annotations.reading.read_boxes"
 TEXT_ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 TABLE_ENDINGS = (*TEXT_ENDINGS, ".parquet", ".pq", ".xlsx", ".xls", ".arff")
@@ -66,6 +69,7 @@ class Data:
         check_fields(self, "data.")
         self._check_table()
         self._check_images()
+        self._check_scenes()
         if self.validation_fraction + self.test_fraction >= 1:
             raise UserError(
                 what=f"data.validation_fraction={self.validation_fraction:g} and "
@@ -97,14 +101,14 @@ class Data:
         self._check_parts()
 
     def _check_images(self) -> None:
-        if not self.is_images:
+        if not (self.is_images or (self.has_scenes and not self.is_made)):
             return
         path, channels = self.source["path"], self.source.get("channels")
         if path is None and self.source.signature.parameters["path"].is_required:
             raise UserError(
                 what=f"data={self.name} has no data.path",
                 expected="a file or a folder on this machine",
-                hint=f"write for example data={self.name} data.path=FOLDER; docs/images.md says what is read",
+                hint=f"write for example data={self.name} data.path=FOLDER; {self._page} says what is read",
             )
         if path is not None and "://" in path:
             raise _address("data.path", path)
@@ -124,6 +128,23 @@ class Data:
                     hint=f"choose another data.{others[0]}, or leave it out",
                 )
         self._check_parts()
+
+    @property
+    def _page(self) -> str:
+        return "docs/detection.md" if self.has_scenes else "docs/images.md"
+
+    def _check_scenes(self) -> None:
+        if not self.has_scenes:
+            return
+        usual = {"long_tail": None, "repeated": "auto", "rare": "refuse"}
+        for name, value in usual.items():
+            if getattr(self, name) != value:
+                raise UserError(
+                    what=f"data.{name} is {show(getattr(self, name))} on data={self.name}, whose images have objects",
+                    expected="data with a class a row",
+                    hint=f"leave data.{name} out"
+                    + ("; data.imbalance=20 makes some classes rare" if "imbalance" in self.source else ""),
+                )
 
     def _check_columns(self) -> None:
         """Each column has one use."""
@@ -179,14 +200,24 @@ class Data:
         return self.source.target is not None and self.source.target.startswith(IMAGES)
 
     @property
+    def has_scenes(self) -> bool:
+        """Whether it is images with boxes around objects, which a detector is to find."""
+        return self.source.target is not None and self.source.target.startswith(SCENES)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether its scenes are made, of settings alone."""
+        return self.has_scenes and self.source.target != BOXES
+
+    @property
     def reads_files(self) -> bool:
         """Whether it is in files whose bytes tell its digest."""
-        return self.is_table or self.is_images
+        return self.is_table or self.is_images or (self.has_scenes and not self.is_made)
 
     @property
     def is_users(self) -> bool:
         """Whether only reading it tells its classes and its digest."""
-        return self.reads_files or self.source.is_users
+        return self.reads_files or self.has_scenes or self.source.is_users
 
     @property
     def classes(self) -> int | None:

@@ -11,7 +11,7 @@ SETTINGS = {
     **dict.fromkeys(("timeout", "max_time"), "budget.seconds"),
     **dict.fromkeys(("n_repeats", "repeats", "repetitions"), "budget.replicates"),
     **dict.fromkeys(("bs", "batch"), "batch_size"),
-    **dict.fromkeys(("random_state", "random_seed"), "seed"),
+    **dict.fromkeys(("seed", "random_state", "random_seed"), "seed"),
     **dict.fromkeys(("seeds",), "budget.search_seeds"),
     **dict.fromkeys(
         ("hidden", "hidden_size", "hidden_sizes", "hidden_layers", "hidden_layer_sizes", "layers", "units"),

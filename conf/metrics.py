@@ -16,6 +16,8 @@ from lossfleet.conf.rules import check_fields, setting, show
 
 # What a function of decisions alone needs; probabilities cost more, and nothing moves them between classes.
 OF_DECISIONS = frozenset({"confusion", "rarest_class"})
+# What a function of objects that are found needs: precision (T, R, C) by threshold of IoU, recall and class.
+OF_OBJECTS = "precision_curves"
 # What has the weights of rows in it, or is them.
 WEIGHED = frozenset({"confusion", "ranking", "sample_weight"})
 # What is measured and has no file, and less of it is better.
@@ -86,6 +88,11 @@ class Metric:
     def is_of_decisions(self) -> bool:
         """Whether it depends on the predicted classes alone."""
         return self.part.inputs() <= OF_DECISIONS
+
+    @property
+    def is_of_objects(self) -> bool:
+        """Whether it is of objects that a detector finds, and no row has it."""
+        return OF_OBJECTS in self.part.inputs()
 
     @property
     def weighs(self) -> bool:

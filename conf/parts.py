@@ -26,7 +26,10 @@ GIVEN: dict[str, frozenset[str]] = {
     "model": frozenset({"features", "input_shape", "classes"}),
     "schedule": frozenset({"step", "steps"}),
     "metric": frozenset(
-        {"confusion", "probabilities", "ranking", "logits", "labels", "rarest_class", "sample_weight"}
+        {
+            *("confusion", "probabilities", "ranking", "logits", "labels", "rarest_class", "sample_weight"),
+            "precision_curves",
+        }
     ),
     "reference": frozenset({"random_state"}),
     "search": frozenset({"seed"}),

@@ -14,6 +14,7 @@ from typing import Any
 from lossfleet.conf.budget import LARGEST_SEED, Budget, Fleet, Tracking
 from lossfleet.conf.datasets import Data
 from lossfleet.conf.deciding import Decision, check_decision
+from lossfleet.conf.detecting import check_task, finds_objects
 from lossfleet.conf.engines import Engine, check_engine
 from lossfleet.conf.errors import UserError, gathering, raise_gathered
 from lossfleet.conf.evaluations import Evaluation, Keep, check_evaluation
@@ -98,6 +99,7 @@ class Config:
             )
         # A frozen dataclass can only be completed this way.
         object.__setattr__(self, "references", tuple(map(_as_reference, self.references)))
+        self._check_task()
         self._check_classes()
         self._check_mixing()
         self._check_second_stage()
@@ -105,6 +107,16 @@ class Config:
         check_evaluation(self.evaluation, self.data)
         check_decision(self.decision, self.search.all_metrics, self.data)
         check_search(self.search, self.pruner, self.budget.replicates, self.budget.trials)
+
+    def _check_task(self) -> None:
+        settings = {
+            "members": self.members,
+            "defer": self.defer,
+            "decision": self.decision.name,
+            "keep": self.keep.name,
+            "references": [each.name for each in self.references],
+        }
+        check_task(self.data, self.search, {group: getattr(self, group) for group in PART_GROUPS}, settings)
 
     def _check_mixing(self) -> None:
         if self.mixing.target is not None and self.mining.target is not None:
@@ -129,9 +141,10 @@ class Config:
             return
         self.search.check_classes(self.data.class_names or ())
         weights = {name: self.loss[name] for name in self.loss.class_weights}
+        of_rows = None if finds_objects(self.mining) else self.mining.get("negatives_per_positive")
         for key, value in (
             ("loss.alpha", weights.get("alpha")),
-            ("mining.negatives_per_positive", self.mining.get("negatives_per_positive")),
+            ("mining.negatives_per_positive", of_rows),
         ):
             if value is not None and classes != 2:
                 raise UserError(

@@ -118,7 +118,7 @@ class Search:
                 expected="at least one metric, each once",
                 hint="write for example search.metrics=[balanced_accuracy,expected_calibration_error]",
             )
-        if self.metric not in ("balanced_accuracy", self.metrics[0]):
+        if self.metric not in ("balanced_accuracy", "ap", self.metrics[0]):
             raise UserError(
                 what=f"search.metric={self.metric} and search.metrics=[{','.join(self.metrics)}] "
                 "are both given",

@@ -27,7 +27,7 @@ EXAMPLES_FILE = "examples.png"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
 # What few records have: it is written where it is there.
-OPTIONAL = ("confusion", "mistakes", "importance")
+OPTIONAL = ("confusion", "mistakes", "importance", "found")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class ReplicateRecord:
     counts (true, predicted) of the test part where there are too many classes for a metric each. `mistakes` has what a
     final one gets wrong there, see `lossfleet.runners.metrics.evaluation.mistakes`, `importance` by column how much of
     the searched metric it loses there when the column is shuffled; both are None where it diverged, and in records of
-    earlier versions.
+    earlier versions. `found` has what a final one that finds objects finds in some images of the test part: a row of
+    the data set, then boxes, scores and labels, as `lossfleet.runners.detection.detections` has them in lists.
     """
 
     strategy: str
@@ -109,6 +110,7 @@ class ReplicateRecord:
     confusion: list[list[int]] | None = None
     mistakes: list[list[float]] | None = None
     importance: dict[str, float] | None = None
+    found: list[list[Any]] | None = None
 
     def __post_init__(self) -> None:
         # JSON turns pairs into lists.

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     MIXING = 8
     MEMBERS = 9
     AUGMENTATION = 10
+    SCENES = 11
 
 
 def seed_sequence(stream: Stream, *key: int) -> np.random.SeedSequence:

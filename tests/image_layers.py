@@ -17,7 +17,7 @@ from lossfleet.runners.models.layers import GELU, Dense, Dropout, Layer, LayerNo
 from lossfleet.runners.models.shortcuts import Shortcut
 
 CLASSES = 11
-# Odd sizes, both kernels and strides, channels that are no multiple of four, what has no weights first and last.
+# Odd sizes, all kernels and strides, channels that are no multiple of four, what has no weights first and last.
 IMAGE_MODELS: dict[str, list[Layer]] = {
     "flattened": [Image(1, 7, 5), Flatten(), Dense(35, CLASSES)],
     "pooled": [
@@ -37,6 +37,10 @@ IMAGE_MODELS: dict[str, list[Layer]] = {
     "normalised image": [
         *(Image(3, 4, 6), Dropout(0.2), GroupNorm(3, 3), AveragePool(), Convolution(3, 7, stride=2)),
         *(Convolution(7, 2, kernel=5), GroupNorm(1, 2), Flatten(), Dense(4, CLASSES)),
+    ],
+    "mixed channels": [
+        *(Image(3, 4, 5), Convolution(3, 9, kernel=1), ReLU(), Convolution(9, 2, kernel=1, stride=2)),
+        *(Flatten(), Dense(12, CLASSES)),
     ],
     "image of units": [
         *(

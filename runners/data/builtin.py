@@ -84,6 +84,10 @@ class Dataset:
         """Examples a class, (C,) int64."""
         return np.bincount(self.labels, minlength=len(self.class_names))
 
+    def counts_among(self, rows: np.ndarray) -> np.ndarray:
+        """How many of some rows have each class, (C,)."""
+        return np.bincount(self.labels[rows], minlength=len(self.class_names))
+
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that change with any value, label, group, time, part, weight, or name."""

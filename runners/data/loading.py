@@ -60,6 +60,9 @@ def _checked(data: Data) -> tuple[Dataset, str]:
 
 def _settled(data: Data) -> tuple[Dataset, str]:
     """The data set with its repeated rows settled, and the digest of all that was read."""
+    if data.has_scenes:
+        dataset = _made_once(data.source) if data.is_made else located(data).source.call()
+        return dataset, dataset.digest
     if data.reads_files:
         data = located(data)
         digest = _files_digest(data) if data.is_table else digest_of(data.source)
@@ -77,6 +80,12 @@ def _shares(data: Data) -> Shares:
 @lru_cache(maxsize=1)
 def _read_once(table: Part, digest: str, repeated: str, rare: str, shares: Shares) -> Dataset:
     return settle_rare(settle_repeated(table.call(), repeated), rare, shares)
+
+
+@lru_cache(maxsize=1)
+def _made_once(scenes: Part) -> Dataset:
+    made: Dataset = scenes.call()
+    return made
 
 
 def described(data: Data) -> Data:
@@ -167,10 +176,13 @@ def tell_notes(data: Data, dataset: Dataset, split: Split | None = None) -> None
 
 def tell_small_classes(dataset: Dataset, split: Split) -> None:
     """Say on standard error which classes have so few validation or test rows that they say little of them."""
-    classes = len(dataset.class_names)
-    validated, tested = (
-        np.bincount(labels, minlength=classes) for labels in (split.validation_labels, split.test_labels)
-    )
+    if split.validation_rows is None:
+        classes = len(dataset.class_names)
+        validated, tested = (
+            np.bincount(labels, minlength=classes) for labels in (split.validation_labels, split.test_labels)
+        )
+    else:
+        validated, tested = map(dataset.counts_among, (split.validation_rows, split.test_rows))
     few = [
         f"{name} has {validation} and {test}"
         for name, validation, test in zip(dataset.class_names, validated, tested, strict=True)
@@ -178,10 +190,14 @@ def tell_small_classes(dataset: Dataset, split: Split) -> None:
     ]
     if few:
         print(
-            f"{dataset.name}: fewer than {FEWEST_ROWS} validation or test rows say little about a class: "
+            f"{dataset.name}: fewer than {FEWEST_ROWS} validation or test {_noun(dataset)} say little about a class: "
             f"{', '.join(few)}",
             file=sys.stderr,
         )
+
+
+def _noun(dataset: Dataset) -> str:
+    return "rows" if dataset.reading is None else dataset.reading.noun
 
 
 def located(data: Data) -> Data:

@@ -84,7 +84,7 @@ def draw_parts(
 
 def class_counts(dataset: Dataset, parts: Sequence[np.ndarray]) -> np.ndarray:
     """Rows (P, C) of each class in each of the parts."""
-    return np.stack([np.bincount(dataset.labels[rows], minlength=len(dataset.class_names)) for rows in parts])
+    return np.stack([dataset.counts_among(rows) for rows in parts])
 
 
 def given_parts(dataset: Dataset, shares: Shares) -> np.ndarray | None:

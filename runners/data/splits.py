@@ -36,8 +36,9 @@ class Split:
     weights (n,) float64 of mean 1, what each row counts for; None where all count alike.
 
     draws and rarest_class are the same for all splits of a data set, so that replicates stack: an epoch draws as many
-    examples as the training part has, or has about, where whole groups go into a part. test_rows: those of the data
-    set that the test part has, (n,) int64. pool_rows: how many rows all test parts are drawn from, None for the whole
+    examples as the training part has, or has about, where whole groups go into a part. train_rows, validation_rows and
+    test_rows: those of the data set that each part has, (n,) int64; the former two where something asks for them, as of
+    images with objects. pool_rows: how many rows all test parts are drawn from, None for the whole
     data set. image_shape: that of the data set. categories: the features that are no quantities, None for none.
     class_names: those of the data set, for what is told of classes.
     """
@@ -59,6 +60,8 @@ class Split:
     image_shape: tuple[int, int, int] | None = None
     categories: Categories | None = None
     class_names: tuple[str, ...] = ()
+    train_rows: np.ndarray | None = None
+    validation_rows: np.ndarray | None = None
 
     @property
     def weighted_counts(self) -> np.ndarray:

@@ -43,7 +43,7 @@ def decode(
         UserError: all faults together.
     """
     paths = [listed.root / name for name in listed.names]
-    headers = _in_threads(_attempt(read_header), paths)
+    headers = in_threads(attempt(read_header), paths)
     seen = [each for each in headers if isinstance(each, Header)]
     shape = None
     with faults.collected():
@@ -56,7 +56,7 @@ def decode(
         header = headers[place]
         if isinstance(header, BrokenImage):
             return header
-        found = _attempt(read_pixels)(paths[place], shape or (3, header.height, header.width))
+        found = attempt(read_pixels)(paths[place], shape or (3, header.height, header.width))
         if isinstance(found, BrokenImage):
             return found
         if pixels is not None:
@@ -65,7 +65,7 @@ def decode(
 
     wrong = {
         place: str(error)
-        for place, error in enumerate(_in_threads(read, range(len(paths))))
+        for place, error in enumerate(in_threads(read, range(len(paths))))
         if error is not None
     }
     if broken != SKIP:
@@ -92,7 +92,7 @@ def decode(
         labels,
         names,
         (*listed.said, *_said(seen, shape)),
-        (*notes, *_changes(seen, is_grey=shape[0] == 1)),
+        (*notes, *changes(seen, is_grey=shape[0] == 1)),
         parts=None if listed.parts is None else np.array(listed.parts, np.int8)[kept],
         groups=None if listed.groups is None else coded(listed.groups)[0][kept],
         files=tuple(listed.names[place] for place in kept),
@@ -139,7 +139,7 @@ def _said(headers: Sequence[Header], shape: Shape) -> list[str]:
     return said
 
 
-def _changes(headers: Sequence[Header], *, is_grey: bool) -> list[str]:
+def changes(headers: Sequence[Header], *, is_grey: bool) -> list[str]:
     """What of the images is not in their pixels any more."""
     coloured = sum(not each.is_grey for each in headers)
     counts = {
@@ -153,16 +153,19 @@ def _changes(headers: Sequence[Header], *, is_grey: bool) -> list[str]:
     return [f"{count} of {len(headers)} images {what}" for what, count in counts.items() if count]
 
 
-def _attempt(read: Callable[..., Result]) -> Callable[..., Result | BrokenImage]:
-    def attempt(*arguments: object) -> Result | BrokenImage:
+def attempt(read: Callable[..., Result]) -> Callable[..., Result | BrokenImage]:
+    """The same, which gives a BrokenImage back where it would raise it."""
+
+    def attempted(*arguments: object) -> Result | BrokenImage:
         try:
             return read(*arguments)
         except BrokenImage as error:
             return error
 
-    return attempt
+    return attempted
 
 
-def _in_threads(work: Callable[..., Result], items: Iterable[object]) -> list[Result]:
+def in_threads(work: Callable[..., Result], items: Iterable[object]) -> list[Result]:
+    """What the work makes of each item, by as many threads as there are cores."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         return list(threads.map(work, items))

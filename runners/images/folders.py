@@ -79,10 +79,10 @@ def _inside(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def all_images(folder: Path) -> Iterator[Path]:
     """The images in a folder and in those within it, by folder and name."""
-    return (path for path in _all_files(folder) if is_image(path))
+    return (path for path in all_files(folder) if is_image(path))
 
 
-def _all_files(folder: Path) -> Iterator[Path]:
+def all_files(folder: Path) -> Iterator[Path]:
     """The files in a folder and in those within it."""
     for here, folders, files in os.walk(folder):
         folders[:] = sorted(each for each in folders if not is_hidden(each))
@@ -93,7 +93,7 @@ def _list_class(
     folder: Path, part: int | None, listed: Listed, others: Counter[str], faults: Faults, *, broken: str
 ) -> None:
     before = len(listed.names)
-    for path in _all_files(folder):
+    for path in all_files(folder):
         if not is_image(path):
             others[_kind(path)] += 1
             continue

@@ -57,7 +57,7 @@ def list_table(
             if name
         },
     }
-    cells = _cells(table, list(columns.values()))
+    cells = cells_of(table, list(columns.values()))
     rows = len(cells[columns["file"]])
     kept, reasons = _usable(cells, columns, folder, faults, broken=broken)
     names = [kept.get(row, "") for row in range(rows)]
@@ -93,7 +93,12 @@ def _column(table: TableFile, setting: str, name: str | None, place: int) -> str
     return name
 
 
-def _cells(table: TableFile, names: Sequence[str]) -> dict[str, list[str | None]]:
+def cells_of(table: TableFile, names: Sequence[str]) -> dict[str, list[str | None]]:
+    """All cells of some columns as text, None where a cell is empty.
+
+    Raises:
+        UserError: there is no row.
+    """
     cells: dict[str, list[str | None]] = {name: [] for name in names}
     for batch in table.batches(names, wordy=names):
         for name, found in batch.items():

@@ -78,9 +78,9 @@ def listed_files(
     Raises:
         UserError: there is no such folder or table, or a column is named of a folder.
     """
-    where = _there(path, "a folder with a folder of images a class, or a table of file names and classes")
+    where = existing(path, "a folder with a folder of images a class, or a table of file names and classes")
     if not where.is_dir():
-        here = where.parent if folder is None else _absolute(folder)
+        here = where.parent if folder is None else absolute(folder)
         return list_table(where, faults, folder=here, **columns, broken=broken)
     named = [name for name, value in {**columns, "folder": folder}.items() if value is not None]
     if named:
@@ -94,7 +94,7 @@ def listed_files(
 
 def listed_source(path: str | None, listed: Listed) -> Source:
     """The files of a listing; their names say the class, or a table does that is one of them."""
-    where = _absolute(str(path))
+    where = absolute(str(path))
     table = [] if where.is_dir() else [where]
     files = [*table, *(listed.root / name for name in listed.names)]
     return Source(where, files, [*("" for _ in table), *listed.names])
@@ -102,7 +102,7 @@ def listed_source(path: str | None, listed: Listed) -> Source:
 
 def file_source(path: str | None, expected: str) -> Source:
     """A file alone."""
-    where = _there(path, expected)
+    where = existing(path, expected)
     if where.is_dir():
         raise UserError(
             what=f"data.path is the folder {where}",
@@ -114,7 +114,7 @@ def file_source(path: str | None, expected: str) -> Source:
 
 def idx_source(path: str | None) -> Source:
     """The files of images and labels in a folder, or those that belong to one of training images."""
-    where = _there(path, "a folder with train-images-idx3-ubyte and train-labels-idx1-ubyte")
+    where = existing(path, "a folder with train-images-idx3-ubyte and train-labels-idx1-ubyte")
     return Source(where, [file for pair in pairs(where) for file in (pair.images, pair.labels)])
 
 
@@ -130,12 +130,18 @@ def fashion_mnist_source(path: str | None) -> Source:
     return idx_source(str(FASHION_MNIST) if path is None else path)
 
 
-def _absolute(path: str) -> Path:
+def absolute(path: str) -> Path:
+    """A path from the working directory, or from the user's folder."""
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
-def _there(path: str | None, expected: str) -> Path:
-    where = _absolute(str(path))
+def existing(path: str | None, expected: str) -> Path:
+    """The file or folder that data.path names.
+
+    Raises:
+        UserError: there is none.
+    """
+    where = absolute(str(path))
     if not where.exists():
         raise UserError(
             what=f"data.path is {where}, and there is no such file or folder",

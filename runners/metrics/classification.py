@@ -41,12 +41,15 @@ class Outputs(NamedTuple):
 
 def metric_names(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
     """All names that `classification_metrics` knows for these classes."""
-    return _names(with_users(users).values(), class_names)
+    of_rows = [each for each in with_users(users).values() if not each.is_of_objects]
+    return names_for_classes(of_rows, class_names)
 
 
 def decision_metrics(class_names: Sequence[str], users: Sequence[Metric] = ()) -> tuple[str, ...]:
     """The names of the metrics that depend on the predicted classes alone."""
-    return _names([each for each in with_users(users).values() if each.is_of_decisions], class_names)
+    return names_for_classes(
+        [each for each in with_users(users).values() if each.is_of_decisions], class_names
+    )
 
 
 def class_numbers(classes: int) -> tuple[str, ...]:
@@ -54,7 +57,7 @@ def class_numbers(classes: int) -> tuple[str, ...]:
     return tuple(map(str, range(classes)))
 
 
-def _names(metrics: Iterable[Metric], class_names: Sequence[str]) -> tuple[str, ...]:
+def names_for_classes(metrics: Iterable[Metric], class_names: Sequence[str]) -> tuple[str, ...]:
     """The names of metrics, first of those of all classes together, then of those of each."""
     metrics = list(metrics)
     together = [each.name for each in metrics if not each.by_class]

@@ -78,8 +78,8 @@ class Convolution(ImageLayer):
     What lies outside counts as 0. The output has ceil(height / stride) rows; of the rows that lie outside, half,
     rounded down, are above (the padding `same` of MindSpore and TensorFlow), and likewise for columns.
 
-    The kernel is 3 or 5, the stride 1 or 2. Weights begin in U(-a, a) with a = sqrt(6 / (inputs kernel^2)), see Dense;
-    biases at 0.
+    The kernel is 1, 3 or 5, the stride 1 or 2. Weights begin in U(-a, a) with a = sqrt(6 / (inputs kernel^2)), see
+    Dense; biases at 0.
     """
 
     inputs: int
@@ -88,9 +88,9 @@ class Convolution(ImageLayer):
     stride: int = 1
 
     def __post_init__(self) -> None:
-        if self.kernel not in (3, 5) or self.stride not in (1, 2):
+        if self.kernel not in (1, 3, 5) or self.stride not in (1, 2):
             raise ValueError(
-                f"Convolution has kernel {self.kernel} and stride {self.stride}; expected 3 or 5, and 1 or 2"
+                f"Convolution has kernel {self.kernel} and stride {self.stride}; expected 1, 3 or 5, and 1 or 2"
             )
 
     def shape_of_image(self, channels: int, height: int, width: int) -> tuple[int, ...]:

@@ -19,6 +19,8 @@ from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.data.parts import Shares, is_fixed
 from lossfleet.runners.data.samplers import index_plan, makes_rows, weighted_rows
 from lossfleet.runners.data.splits import Split, make_split
+from lossfleet.runners.detection.dataset import SceneDataset
+from lossfleet.runners.detection.splits import make_scene_split
 from lossfleet.runners.images.pixels import Features
 from lossfleet.runners.streams import Stream, generator
 
@@ -49,9 +51,9 @@ class Replicate:
     """What all engines share: examples, index plan, what the loss is given, layers and initial parameters.
 
     plan (epochs, n) points into the rows; rows_key names them, so that replicates of the same rows can share
-    them; given is what `given_to_loss` gives. A model that is an nn.Cell of
-    the user's has no layers, and makes its initial parameters itself. random_seed is that of all that is drawn in
-    training; a member of an ensemble has its own, whereas seed is that of the split.
+    them; given is what `given_to_loss` gives. A model that is an nn.Cell of the user's, or finds objects, has no
+    layers, and makes its initial parameters itself. random_seed is that of all that is drawn in training; a member of
+    an ensemble has its own, whereas seed is that of the split.
     """
 
     config: Config
@@ -124,10 +126,13 @@ class ReplicateFactory:
             seed = number = 0
         return self._splits.get(
             (seed, number),
-            lambda: make_split(
-                self.dataset, self.shares, seed=seed, split=number, long_tail=self.data.long_tail
-            ),
+            lambda: self._make_split(seed, number),
         )
+
+    def _make_split(self, seed: int, number: int) -> Split:
+        if isinstance(self.dataset, SceneDataset):
+            return make_scene_split(self.dataset, self.shares, seed=seed, split=number)
+        return make_split(self.dataset, self.shares, seed=seed, split=number, long_tail=self.data.long_tail)
 
     def replicate(self, config: Config, *, seed: int, split: int) -> Replicate:
         """The replicate of a configuration on a (seed, split) pair."""
@@ -139,6 +144,8 @@ class ReplicateFactory:
             (config.sampler, config.members, config.budget.epochs, resampled_from(config), seed, split),
             lambda: drawn_plan(config, parts, rows, seed=seed),
         )
+        if config.data.has_scenes:
+            return detector_replicate(config, parts, rows, plan, seed=seed, split_number=split, key=key)
         return make_replicate(config, parts, rows, plan, seed=seed, split_number=split, key=key)
 
 
@@ -173,6 +180,35 @@ def make_replicate(
         given=given_to_loss(config.loss, split.weighted_counts),
         layers=layers,
         initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
+        random_seed=seed,
+    )
+
+
+def detector_replicate(
+    config: Config,
+    split: Split,
+    rows: Rows,
+    plan: np.ndarray,
+    *,
+    seed: int,
+    split_number: int,
+    key: tuple[object, ...],
+) -> Replicate:
+    """A replicate whose model finds objects: its network and its loss make what else they need of its images.
+
+    Args: as `make_replicate` has them.
+    """
+    return Replicate(
+        config=config,
+        seed=seed,
+        split_number=split_number,
+        split=split,
+        rows=rows,
+        rows_key=key,
+        plan=plan,
+        given={},
+        layers=None,
+        initial=(),
         random_seed=seed,
     )
 

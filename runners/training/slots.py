@@ -1,4 +1,4 @@
-"""Slots in which replicates are trained an epoch at a time: those of a fleet, or of cells."""
+"""Slots in which replicates are trained an epoch at a time: those of a fleet, of cells, or of detectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate
 
 
-class Slots(ABC):
+class TrainingSlots(ABC):
     """K slots and the replicates in them; `epochs` (K,) counts how many each has trained."""
 
     def __init__(self, slots: int) -> None:
@@ -39,47 +39,12 @@ class Slots(ABC):
         """Train every occupied slot for one epoch; returns the mean training loss (K,), NaN in free slots."""
 
     @abstractmethod
-    def logits(
-        self, part: str, slots: Collection[int] | None = None, shuffled: tuple[int, ...] = ()
-    ) -> np.ndarray:
-        """Logits (K, C, N) of slots on a part of the own split of each; arbitrary in all other slots.
-
-        Args:
-            part: `validation` or `test`.
-            slots: that are taken; None for all of these.
-            shuffled: the features that are shuffled, see `features`.
-        """
-
-    @abstractmethod
     def remember(self, slots: Collection[int]) -> None:
         """Keep what slots that are taken have trained so far, in the place of what was kept before."""
 
     @abstractmethod
     def recall(self, slots: Collection[int]) -> None:
         """Put what was kept back into slots, which train no further."""
-
-    def networks(self, slot: int) -> list[list[Parameters]]:
-        """The networks in a slot that is taken, each the parameters of its layers in their stock forms.
-
-        Raises:
-            ValueError: the model is no list of layers.
-        """
-        raise ValueError(f"{type(self).__name__} has no layers; expected a model of layers")
-
-    def features(self, slot: int, part: str, shuffled: tuple[int, ...] = ()) -> np.ndarray:
-        """The features (N, F) of a part of the split in a slot.
-
-        Those that are to be shuffled move together from row to row, by the seed and split of the replicate and the
-        first of them, so that all strategies have the same rows.
-        """
-        occupant = self._occupant(slot)
-        features: np.ndarray = getattr(occupant.split, f"{part}_features")
-        if not shuffled:
-            return features
-        random = generator(Stream.SHUFFLE, occupant.seed, occupant.split_number, shuffled[0])
-        mixed, columns = features.copy(), list(shuffled)
-        mixed[:, columns] = features[random.permutation(len(features))][:, columns]
-        return mixed
 
     def taken_slots(self) -> list[int]:
         """The slots with a replicate."""
@@ -103,3 +68,42 @@ class Slots(ABC):
         if occupant is None:
             raise ValueError(f"slot {slot} is free; expected one with a replicate")
         return occupant
+
+
+class Slots(TrainingSlots):
+    """Slots of classifiers, which have logits for each row."""
+
+    @abstractmethod
+    def logits(
+        self, part: str, slots: Collection[int] | None = None, shuffled: tuple[int, ...] = ()
+    ) -> np.ndarray:
+        """Logits (K, C, N) of slots on a part of the own split of each; arbitrary in all other slots.
+
+        Args:
+            part: `validation` or `test`.
+            slots: that are taken; None for all of these.
+            shuffled: the features that are shuffled, see `features`.
+        """
+
+    def networks(self, slot: int) -> list[list[Parameters]]:
+        """The networks in a slot that is taken, each the parameters of its layers in their stock forms.
+
+        Raises:
+            ValueError: the model is no list of layers.
+        """
+        raise ValueError(f"{type(self).__name__} has no layers; expected a model of layers")
+
+    def features(self, slot: int, part: str, shuffled: tuple[int, ...] = ()) -> np.ndarray:
+        """The features (N, F) of a part of the split in a slot.
+
+        Those that are to be shuffled move together from row to row, by the seed and split of the replicate and the
+        first of them, so that all strategies have the same rows.
+        """
+        occupant = self._occupant(slot)
+        features: np.ndarray = getattr(occupant.split, f"{part}_features")
+        if not shuffled:
+            return features
+        random = generator(Stream.SHUFFLE, occupant.seed, occupant.split_number, shuffled[0])
+        mixed, columns = features.copy(), list(shuffled)
+        mixed[:, columns] = features[random.permutation(len(features))][:, columns]
+        return mixed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossfleet.conf.detecting import finds_objects
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import Part, named_part, part_names
 from lossfleet.conf.schema import PART_GROUPS, Config
@@ -44,6 +45,8 @@ def check_users_parts(studies: Sequence[Study]) -> None:
         part.load()
     config = studies[0].config
     _try_metrics(config)
+    if config.data.has_scenes:
+        _try_detectors([study.config for study in studies])
     if not parts:
         return
     # Late: where nothing is tried no data is needed here.
@@ -67,12 +70,21 @@ def tried_parts(study: Study) -> Iterator[Part]:
     for group in PART_GROUPS:
         options = study.variants.get(group) or {"": getattr(study.config, group)}
         for part in options.values():
-            if (
-                part.is_users
-                or "images" in part.inputs()
-                or (group == "model" and "features" not in part.inputs())
-            ):
+            wants_images = "images" in part.inputs() or (group == "model" and "features" not in part.inputs())
+            if part.is_users or (wants_images and not finds_objects(part)):
                 yield part
+
+
+def _try_detectors(configs: Sequence[Config]) -> None:
+    # Late: MindSpore, as all that trains.
+    from lossfleet.runners.training.detectors import loss_of, network_of
+    from lossfleet.runners.training.replicate import ReplicateFactory
+
+    dataset = ReplicateFactory.of(configs[0]).dataset
+    assert dataset.image_shape is not None
+    for config in configs:
+        network_of(config, dataset.image_shape, len(dataset.class_names))
+        loss_of(config)
 
 
 def _try_search(plan: Plan) -> None:
@@ -102,6 +114,7 @@ def is_as_it_comes(part: Part) -> bool:
 
 
 def _try_metrics(config: Config) -> None:
+    from lossfleet.runners.detection.measuring import check_object_metric
     from lossfleet.runners.metrics.classification import Given
 
     classes = config.data.classes or 2
@@ -109,7 +122,10 @@ def _try_metrics(config: Config) -> None:
     logits = random.normal(size=(MEMBERS, classes, EXAMPLES))
     labels = random.integers(0, classes, (MEMBERS, EXAMPLES))
     for metric in config.search.users_metrics:
-        Given(logits, labels, rarest_class=classes - 1).value(metric)
+        if metric.is_of_objects:
+            check_object_metric(metric, classes)
+        else:
+            Given(logits, labels, rarest_class=classes - 1).value(metric)
 
 
 def _try_sampler(sampler: Part, split: Split, seed: int) -> None:

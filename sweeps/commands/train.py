@@ -7,6 +7,7 @@ import math
 from lossfleet.conf.metrics import of_class, sign_of
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.loading import tell_notes, tell_small_classes
+from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.metrics.classification import classification_metrics
 from lossfleet.runners.training.replicate import ReplicateFactory
 
@@ -24,11 +25,17 @@ def run_training(config: Config) -> None:
     factory = ReplicateFactory.of(config)
     replicate = factory.replicate(config, seed=config.seed, split=TRAIN_SPLIT)
     tell_notes(config.data, factory.dataset, replicate.split)
-    from lossfleet.runners.training.solo import train_solo
-
     split = replicate.split
     tell_small_classes(factory.dataset, split)
     print(f"{config.strategy} on {config.data.label}, seed {config.seed}, split {TRAIN_SPLIT}")
+    # Late: both need MindSpore.
+    if isinstance(factory.dataset, SceneDataset):
+        from lossfleet.sweeps.commands.train_detector import run_detector_training
+
+        run_detector_training(config, replicate, factory.dataset)
+        return
+    from lossfleet.runners.training.solo import train_solo
+
     print(f"{'epoch':>10}  {'train_loss':>23}  " + "  ".join(f"{name:>23}" for name in PRINTED))
     search, takes_best = config.search, config.budget.checkpoint == "best"
     best, best_epoch = -math.inf, 0

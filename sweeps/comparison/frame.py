@@ -26,6 +26,8 @@ SHOWN = (
     "test_macro_average_precision",
 )
 PRIMARY = SHOWN[0]
+# Likewise of objects that are found.
+SHOWN_OF_OBJECTS = ("test_ap", "test_ap50", "test_ap75")
 ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
 FIELDS = (
     *ORDER, "seed", "split", "state", "epochs", "started", "ended", "search_metric", "class_names", "objectives",
@@ -139,8 +141,14 @@ def _tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return table.sort_values(list(ORDER), ignore_index=True)
 
 
-def scored(final: pd.DataFrame, metric: str = PRIMARY) -> pd.DataFrame:
-    """The final replicates that have a score: those that ended well, and diverged ones that count as chance."""
+def scored(final: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
+    """The final replicates that have a score: those that ended well, and diverged ones that count as chance.
+
+    Args:
+        final: final replicates.
+        metric: the score; None for what strategies are compared by.
+    """
+    metric = metric or (PRIMARY if PRIMARY in final else SHOWN_OF_OBJECTS[0])
     measured = final["state"].eq("COMPLETE") | is_diverged(final)
     return final[measured & final[metric].notna()]
 

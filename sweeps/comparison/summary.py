@@ -14,6 +14,7 @@ from lossfleet.sweeps.comparison.evaluated import confusion_of, falls, pool_rows
 from lossfleet.sweeps.comparison.frame import (
     FIELDS,
     SHOWN,
+    SHOWN_OF_OBJECTS,
     Comparison,
     decided_columns,
     hyperparameters,
@@ -166,7 +167,8 @@ def summary(
 
 def _choose_metrics(final: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[str, ...]:
     if wanted is None:
-        return tuple(metric for metric in (*SHOWN, *decided_columns(final)) if metric in final)
+        shown = (*SHOWN, *SHOWN_OF_OBJECTS, *decided_columns(final))
+        return tuple(metric for metric in shown if metric in final)
     for metric in wanted:
         if metric not in final:
             known = [

@@ -12,8 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from lossfleet.conf.datasets import PATHS
+from lossfleet.conf.detecting import PARTS, finds_objects
 from lossfleet.conf.errors import UserError, gathering, one_of, raise_gathered
 from lossfleet.conf.evaluations import Keep
+from lossfleet.conf.parts import named_part, part_names
 from lossfleet.conf.rules import show
 from lossfleet.conf.schema import Config
 from lossfleet.sweeps.planning.compose import Composer
@@ -115,11 +117,16 @@ def with_data(composer: Composer, request: Request) -> Request:
     from lossfleet.runners.data.loading import described, open_dataset, tell_notes
     from lossfleet.runners.data.parts import Shares
     from lossfleet.runners.data.splits import check_split
+    from lossfleet.runners.detection.dataset import SceneDataset
+    from lossfleet.runners.detection.splits import make_scene_split
 
     data = described(data)
     dataset = open_dataset(data)
     try:
-        check_split(dataset, Shares.of(data, config.evaluation), data.long_tail)
+        if isinstance(dataset, SceneDataset):
+            make_scene_split(dataset, Shares.of(data, config.evaluation), seed=0, split=0)
+        else:
+            check_split(dataset, Shares.of(data, config.evaluation), data.long_tail)
     except UserError:
         # What was left out may be why.
         tell_notes(data, dataset)
@@ -199,7 +206,8 @@ def _unknown(composer: Composer, key: str, configs: Sequence[Config], value: str
     """The error for a hyperparameter that no strategy has: who has it, or what else there is."""
     part, _, setting = key.rpartition(".")
     names = ", ".join(config.strategy for config in configs)
-    owners = composer.owners(part, setting)
+    has_objects = configs[0].data.has_scenes
+    owners = [each for each in composer.owners(part, setting) if _is_of_task(part, each, has_objects)]
     if owners:
         # The nearest is what the strategy has and something more.
         chosen = {getattr(config, part).name for config in configs}
@@ -212,3 +220,10 @@ def _unknown(composer: Composer, key: str, configs: Sequence[Config], value: str
     owner_parts = [getattr(config, part, config) if part else config for config in configs]
     known = {f"{part}.{each}" if part else each for owner in owner_parts for each in setting_rules(owner)}
     return unknown_key(composer, key, value, sorted(known), of=f"strategy {names}")
+
+
+def _is_of_task(group: str, name: str, has_objects: bool) -> bool:
+    """Whether a part can be had where there are objects to find, or where there are rows to classify."""
+    if group not in PARTS:
+        return True
+    return (name in part_names(group) and finds_objects(named_part(group, name))) == has_objects

@@ -169,6 +169,15 @@ def make_plan(studies: Iterable[Study]) -> Plan:
 def check_shared(studies: Sequence[Study]) -> None:
     """Raises UserError where a strategy's file sets what all studies must share, so that budgets are equal."""
     first, *others = studies
+    for study in others:
+        # Their data would be told apart only by its settings.
+        if study.config.data.has_scenes != first.config.data.has_scenes:
+            of_rows, of_objects = sorted((first, study), key=lambda each: each.config.data.has_scenes)
+            raise UserError(
+                what=f"strategy {of_rows.strategy} classifies rows and {of_objects.strategy} finds objects",
+                expected="strategies of one task",
+                hint=f"leave {study.strategy} out; for all of rows write strategy=glob(*,exclude=retinanet*)",
+            )
     expected = flatten({name: to_plain(getattr(first.config, name)) for name in SHARED})
     for study in others:
         found = flatten({name: to_plain(getattr(study.config, name)) for name in SHARED})

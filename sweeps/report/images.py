@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.images.pixels import Images
 from lossfleet.runners.prediction.stored import read_description, read_model
 from lossfleet.runners.records import EXAMPLES_FILE, FIGURES, Record, TrialRecord
@@ -38,14 +39,14 @@ def draw_examples(dataset: Dataset, folder: Path) -> None:
 
 
 def sheets_of(
-    records: Iterable[Record],
+    records: Sequence[Record],
     comparison: Comparison,
     factory: ReplicateFactory,
     mistakes: pd.DataFrame | None,
     folder: Path,
     kept: Callable[[], None] | None,
 ) -> list[Sheet]:
-    """The sheets of images of a sweep; none of a table.
+    """The sheets of images of a sweep; none of a table, and of images with objects what detectors find.
 
     Args:
         records, comparison, factory, folder, kept: as for `conclude`.
@@ -54,6 +55,9 @@ def sheets_of(
     from lossfleet.sweeps.report.figures.sheets import augmented_examples, examples_of, mistakes_of
 
     dataset, strategy = factory.dataset, comparison.table["strategy"].iloc[0]
+    if isinstance(dataset, SceneDataset):
+        found = _found(dataset, records, comparison)
+        return [] if found is None else [found]
     if not isinstance(dataset.features, Images):
         return []
     sheets: list[Sheet | None] = [examples_of(dataset)]
@@ -67,6 +71,16 @@ def sheets_of(
         sheets.append(mistakes_of(dataset, mistakes, strategy))
         sheets.append(_occlusion(dataset, mistakes, own[-1], folder, kept))
     return [each for each in sheets if each is not None]
+
+
+def _found(dataset: SceneDataset, records: Sequence[Record], comparison: Comparison) -> Sheet | None:
+    """What each strategy finds in test images; None where none was recorded."""
+    from lossfleet.sweeps.report.figures.found import found_in
+    from lossfleet.sweeps.report.mistakes import final_replicates
+
+    places = enumerate(comparison.table["strategy"])
+    of_each = {strategy: final_replicates(records, comparison, place) for place, strategy in places}
+    return found_in(dataset, {strategy: own[0] for strategy, own in of_each.items() if own})
 
 
 def _occlusion(

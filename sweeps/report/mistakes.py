@@ -116,10 +116,12 @@ def mistakes_table(replicates: Sequence[ReplicateRecord], dataset: Dataset, shar
     return pd.concat([table, columns], axis=1).loc[order].set_axis(positions[order])
 
 
-def final_replicates(records: Iterable[Record], comparison: Comparison) -> list[ReplicateRecord]:
-    """The replicates of the final evaluation of the best strategy."""
-    best = comparison.table.iloc[0]
-    evaluation = (best["strategy"], "final", int(best["trial"]))
+def final_replicates(
+    records: Iterable[Record], comparison: Comparison, place: int = 0
+) -> list[ReplicateRecord]:
+    """The replicates of the final evaluation of a strategy, by its place in the table: the best one's is 0."""
+    row = comparison.table.iloc[place]
+    evaluation = (row["strategy"], "final", int(row["trial"]))
     found = {
         record.replicate: record
         for record in records

@@ -117,11 +117,16 @@ def check_metric_names(names: Sequence[str]) -> None:
     Raises:
         UserError: for an unknown name or one that comes twice.
     """
+    from lossfleet.runners.detection.measuring import object_metric_names
     from lossfleet.runners.metrics.decided import decided_names
     from lossfleet.runners.metrics.evaluation import final_metric_names
 
     users = list(known_metrics().values())
-    known = (*final_metric_names(("CLASS",), users), *decided_names(("CLASS",), users), "best_epoch")
+    of_objects = [
+        f"{part}_{name}" for part in ("test", "validation") for name in object_metric_names(("CLASS",), users)
+    ]
+    of_rows = (*final_metric_names(("CLASS",), users), *decided_names(("CLASS",), users))
+    known = (*of_rows, *of_objects, "best_epoch")
     for index, name in enumerate(names):
         if re.sub(r"\[.*?\](?=\[|$)", "[CLASS]", name) not in known:
             raise UserError(

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,12 +38,13 @@ class ReplicateState:
     confusion: list[list[int]] | None = None
     mistakes: list[list[float]] | None = None
     importance: dict[str, float] | None = None
+    found: list[list[Any]] | None = None
 
     def start_over(self) -> None:
         """Forget what was measured, to train once more."""
         self.started, self.epochs, self.failure = time.time(), 0, None
         self.metrics, self.curves = {}, {}
-        self.confusion = self.mistakes = self.importance = None
+        self.confusion = self.mistakes = self.importance = self.found = None
 
     def measure(self, metrics: Mapping[str, float], *, rung: bool) -> None:
         """Keep metrics of the current epoch, those of a rung as a curve too."""
@@ -146,6 +147,7 @@ class Job:
             confusion=replicate.confusion,
             mistakes=replicate.mistakes,
             importance=replicate.importance,
+            found=replicate.found,
         )
         return replicate.record
 

@@ -15,22 +15,27 @@ import numpy as np
 
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.encoding import encoded_columns
+from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.images.pixels import has_shared_bytes
 from lossfleet.runners.records import EngineRecord, Record, TrialRecord
 from lossfleet.runners.training.build import build_slots
+from lossfleet.runners.training.detectors import DetectorShape, DetectorSlots
 from lossfleet.runners.training.fleet import EVALUATED_ROWS
 from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
 from lossfleet.runners.training.native.fleet import CORE_ROWS, trains_natively
 from lossfleet.runners.training.native.translation import unknown
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
 from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
-from lossfleet.runners.training.slots import Slots
+from lossfleet.runners.training.slots import Slots, TrainingSlots
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.report.speed import Stopwatch
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring import measure
+from lossfleet.sweeps.running.measuring_objects import measure_objects
 from lossfleet.sweeps.running.size import choose_native, fleet_shapes, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots, slots_with_images
+
+AnyShape = FleetShape | CellShape | DetectorShape
 
 # A final evaluation is asked what it depends on for so many columns, one after the other.
 MOST_COLUMNS = 50
@@ -51,9 +56,9 @@ class JobSource(Protocol):
 
 @dataclass(eq=False)
 class FleetQueue:
-    """A fleet, or cells, with the runs that wait for it and those that are in its slots."""
+    """A fleet, cells, or detectors, with the runs that wait for it and those that are in its slots."""
 
-    fleet: Slots
+    fleet: TrainingSlots
     waiting: deque[tuple[Job, ReplicateState]] = field(default_factory=deque)
     running: dict[int, tuple[Job, ReplicateState]] = field(default_factory=dict)
     epochs: int = 0
@@ -125,14 +130,18 @@ class LocalEngine:
         """
         self.plan = plan = choose_native(plan)
         self.factory = factory
-        self.queues: dict[FleetShape | CellShape, FleetQueue] = {}
+        self.queues: dict[AnyShape, FleetQueue] = {}
         self._take = write
         self._columns = dict(islice(encoded_columns(factory.dataset).items(), MOST_COLUMNS))
         self._watch = Stopwatch()
         self._told: set[FleetShape] = set()
         self._started = time.time()
         self._shapes = [self._shape(study.config) for study in plan.studies]
-        in_graphs = [shape for shape in self._shapes if not self._is_native(shape)]
+        in_graphs = [
+            shape
+            for shape in self._shapes
+            if not isinstance(shape, DetectorShape) and not self._is_native(shape)
+        ]
         self._homes = fleet_shapes(in_graphs)
         self._fuses = bool(in_graphs) and fuses_kernels(plan, factory)
         if self._fuses:
@@ -172,7 +181,10 @@ class LocalEngine:
             started=self._started,
             ended=time.time(),
             fused=self._fuses,
-            native=[self._is_native(shape) for shape in self.queues],
+            native=[
+                shape.native if isinstance(shape, DetectorShape) else self._is_native(shape)
+                for shape in self.queues
+            ],
         )
 
     def _next_job(self, source: JobSource) -> Job | None:
@@ -202,7 +214,9 @@ class LocalEngine:
         for job in {id(job): job for job in jobs}.values():
             self._admit(job, source)
 
-    def _shape(self, config: Config) -> FleetShape | CellShape:
+    def _shape(self, config: Config) -> AnyShape:
+        if config.data.has_scenes:
+            return DetectorShape(native=self.plan.engine.native == "on")
         split = self.factory.split(config.budget.search_seeds[0], 0)
         return shape_of(
             config,
@@ -226,20 +240,28 @@ class LocalEngine:
             )
         return False
 
+    def _home(self, shape: AnyShape) -> AnyShape:
+        """The shape of the fleet that a shape of a study trains in."""
+        return shape if isinstance(shape, DetectorShape) else self._homes.get(shape, shape)
+
     def _queue(self, config: Config) -> FleetQueue:
         """The fleet that a configuration trains in, made when it is the first of its shape."""
         shape = self._shape(config)
-        shape = self._homes.get(shape, shape)
+        shape = self._home(shape)
         if shape not in self.queues:
             self.queues[shape] = FleetQueue(self._fleet(shape))
         return self.queues[shape]
 
-    def _fleet(self, shape: FleetShape | CellShape) -> Slots:
-        """A fleet, or cells, with slots and pages by the user's number or by the rules of `slots`."""
+    def _fleet(self, shape: AnyShape) -> TrainingSlots:
+        """A fleet, cells or detectors, with slots and pages by the user's number or by the rules of `slots`."""
+        if isinstance(shape, DetectorShape):
+            assert isinstance(self.factory.dataset, SceneDataset)
+            places = self.plan.fleet.slots or self._replicates(len(self.plan.studies))
+            return DetectorSlots(shape, self.factory.dataset.scenes, slots=places)
         studies = [
             study
             for study, own in zip(self.plan.studies, self._shapes, strict=True)
-            if self._homes.get(own, own) == shape
+            if self._home(own) == shape
         ]
         split = self.factory.split(self.plan.budget.search_seeds[0], 0)
         train_rows, largest_class = len(split.train_labels), int(split.class_counts.max())
@@ -251,7 +273,7 @@ class LocalEngine:
             largest_class = int(self.factory.dataset.class_counts.max())
             train_rows = evaluation_rows = len(self.factory.dataset.labels)
         slots = self.plan.fleet.slots
-        replicates = max(1, len(studies)) * self.plan.search.concurrent_trials * self.plan.budget.replicates
+        replicates = self._replicates(len(studies))
         if isinstance(shape, CellShape):
             # Cells keep their own rows.
             return build_slots(
@@ -277,7 +299,7 @@ class LocalEngine:
             page_rows=page_rows,
             evaluation_rows=evaluation_rows,
             epochs=self.plan.budget.epochs,
-            fleets=len({self._homes.get(own, own) for own in self._shapes}),
+            fleets=len({self._home(own) for own in self._shapes}),
             shares_features=native and not makes_rows and has_shared_bytes(split.train_features),
         )
         if own_pages:
@@ -291,6 +313,10 @@ class LocalEngine:
             evaluation_rows=evaluation_rows,
             evaluation_step=evaluation_step,
         )
+
+    def _replicates(self, studies: int) -> int:
+        """How many replicates of so many studies can be in training at the same time."""
+        return max(1, studies) * self.plan.search.concurrent_trials * self.plan.budget.replicates
 
     def _epoch(self, queue: FleetQueue, source: JobSource) -> None:
         """Train one epoch, measure the runs that are at a rung, and end what ends."""
@@ -338,8 +364,19 @@ class LocalEngine:
         }
         if at_rung:
             with self._watch("measure"):
-                measure(queue.fleet, at_rung, losses, self.factory.dataset.class_names, self._columns)
+                self._measure(queue.fleet, at_rung, losses)
         return at_rung
+
+    def _measure(
+        self, slots: TrainingSlots, at_rung: dict[int, tuple[Job, ReplicateState]], losses: np.ndarray
+    ) -> None:
+        dataset = self.factory.dataset
+        if isinstance(slots, DetectorSlots):
+            assert isinstance(dataset, SceneDataset)
+            measure_objects(slots, at_rung, losses, dataset)
+        else:
+            assert isinstance(slots, Slots)
+            measure(slots, at_rung, losses, dataset.class_names, self._columns)
 
     def _finish_if_done(self, job: Job, source: JobSource) -> None:
         """Write and tell the end of a job that was stopped or whose runs have all ended."""

@@ -42,7 +42,10 @@ CANNOT_WRITE = 74
 def process_count(plan: Plan, factory: ReplicateFactory) -> int:
     """How many processes train a sweep: the user's number, else one a core where there is enough to train."""
     wanted = plan.fleet.processes
-    if wanted is None:
+    if wanted is None and plan.data.has_scenes:
+        # Threads of one process train detectors on all cores.
+        wanted = 1
+    elif wanted is None:
         wanted = len(usable_cores()) if planned_steps(plan, factory) >= STEPS_WORTH_A_PROCESS else 1
     return max(1, min(wanted, len(plan.studies)))
 

@@ -17,7 +17,7 @@ from lossfleet.sweeps.planning.plan import Plan, Study
 if TYPE_CHECKING:
     from lossfleet.runners.training.shape import CellShape, FleetShape
 
-    AnyShape = FleetShape | CellShape
+    GraphShape = FleetShape | CellShape
 
 # Compiling fused kernels takes 4 s once, and they save 0.01 to 0.02 ms a step of a replicate (AMD EPYC); later
 # sweeps of the same shape take them from the cache.
@@ -79,9 +79,8 @@ def choose_native(plan: Plan) -> Plan:
             expected="a machine that can compile the native core",
             hint="install g++, or write engine.native=off: training is slower and otherwise the same",
         )
-    print(
-        f"lossfleet: the graph fleet trains, which is slower than the native core: {reason}", file=sys.stderr
-    )
+    trainer = "stock MindSpore" if plan.data.has_scenes else "the graph fleet"
+    print(f"lossfleet: {trainer} trains, which is slower than the native core: {reason}", file=sys.stderr)
     return _with_native(plan, "off")
 
 
@@ -111,7 +110,7 @@ def share_cost(share: Sequence[Study]) -> float:
     return len(share) + min(_cost_apart(mining, len(share)), _cost_together(mining, len(share)))
 
 
-def fleet_shapes(shapes: Sequence[AnyShape]) -> dict[AnyShape, AnyShape]:
+def fleet_shapes(shapes: Sequence[GraphShape]) -> dict[GraphShape, GraphShape]:
     """The shape of the fleet that each shape of a study trains in: its own, or one that mines beside it.
 
     A study that does not mine keeps all examples there, which gives the same gradients, and spares a fleet.
@@ -133,7 +132,7 @@ def fleet_shapes(shapes: Sequence[AnyShape]) -> dict[AnyShape, AnyShape]:
     return homes
 
 
-def beside_mining(shape: AnyShape, miner: AnyShape) -> AnyShape | None:
+def beside_mining(shape: GraphShape, miner: GraphShape) -> GraphShape | None:
     """The shape with the mining of another one, if it has none itself and that one can keep all examples."""
     mining = miner.objective.mining
     if shape.objective.mining is not None or mining is None or not hasattr(mining.function, "keeps_all_at"):

@@ -67,6 +67,11 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     split = factory.split(plan.budget.search_seeds[0], 0)
     tell_notes(plan.data, factory.dataset, split)
     tell_small_classes(factory.dataset, split)
+    if plan.data.has_scenes:
+        print(
+            "detectors find objects: there are no references, no decisions, no mistakes.csv and no kept models",
+            file=sys.stderr,
+        )
     if factory.dataset.weights is not None:
         _tell_unweighed(plan)
     if (remark := unfused_remark(asked, factory)) is not None:

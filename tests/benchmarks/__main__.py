@@ -14,7 +14,7 @@ from lossfleet.runners.environment import environment, processor, version
 from tests.benchmarks.measure import Report
 
 # `scaling` needs what the tests need, PostgreSQL among it; `optimism` is no measurement of speed.
-DEFAULT = ("kernel", "latency", "growth", "sweep", "losses", "methods", "images")
+DEFAULT = ("kernel", "latency", "growth", "sweep", "losses", "methods", "images", "detection")
 NAMES = (*DEFAULT, "scaling", "optimism")
 
 

@@ -264,6 +264,17 @@ PEERS: dict[str, Callable[[int], Epoch]] = {
 }
 
 
+def peer(name: str) -> Callable[[int], Epoch]:
+    """The peer of a name; it takes the number of models."""
+    if name in PEERS:
+        return PEERS[name]
+    if name.startswith("detection"):
+        from tests.benchmarks.detection_peers import detection_peer
+
+        return detection_peer(name)
+    return image_peer(name)
+
+
 def main() -> None:
     """Answer until standard input is closed."""
     # Whatever libraries print must not come between the answers.
@@ -273,7 +284,7 @@ def main() -> None:
         # Before the frameworks count the cores for their threads.
         os.sched_setaffinity(0, {int(sys.argv[3])})
     name, models = sys.argv[1], int(sys.argv[2])
-    epoch = (PEERS[name] if name in PEERS else image_peer(name))(models)
+    epoch = peer(name)(models)
     for line in sys.stdin:
         start = time.perf_counter()
         for _ in range(int(line)):

@@ -39,6 +39,7 @@ ROWS: dict[str, list[list[object]]] = {
     "losses": [["(97, 5)"] * 6],
     "methods": [["focal", "asymmetric", "crt", "under_bagging"]],
     "images": [["pool"]],
+    "detection": [["small"]],
     "scaling": [
         ["journal file", "SQLite", "PostgreSQL"],
         ["SQLite, inserted directly", "server over PostgreSQL"],
@@ -47,7 +48,7 @@ ROWS: dict[str, list[list[object]]] = {
     "optimism": [["wine"]],
 }
 # Which have peers of PyTorch.
-WITH_TORCH = ("kernel", "sweep", "images")
+WITH_TORCH = ("kernel", "sweep", "images", "detection")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -29,7 +29,9 @@ def strategies() -> list[str]:
 
 
 def test_the_page_has_every_strategy():
-    assert sorted(strategies()) == list(part_names("strategy"))
+    # docs/detection.md has those that find objects.
+    of_rows = [name for name in part_names("strategy") if not name.startswith("retinanet")]
+    assert sorted(strategies()) == of_rows
 
 
 def test_the_page_has_every_optimizer_and_schedule():

@@ -27,7 +27,7 @@ FILES = [
 # What the user brings has no defaults for what it is.
 BROUGHT = {
     "csv": {"path": "table.csv", "target": "label"},
-    **{name: {"path": "folder"} for name in ("images", "npz", "idx", "fer2013")},
+    **{name: {"path": "folder"} for name in ("images", "npz", "idx", "fer2013", "boxes")},
 }
 
 

@@ -122,7 +122,12 @@ def test_the_quick_experiment_is_the_default_job_in_small():
 
 def test_strategies_choose_the_studies_in_their_order():
     assert [each.strategy for each in plan("strategy=focal,ce").studies] == ["focal", "ce"]
-    assert len(plan("strategy=glob(*)").studies) == len(part_names("strategy"))
+    of_rows = [name for name in part_names("strategy") if not name.startswith("retinanet")]
+    assert len(plan("strategy=glob(*,exclude=retinanet*)").studies) == len(of_rows)
+    with pytest.raises(
+        UserError, match=r"adasyn classifies rows .* write strategy=glob\(\*,exclude=retinanet\*\)"
+    ):
+        plan("strategy=glob(*)")
 
 
 @pytest.mark.parametrize(
@@ -242,11 +247,11 @@ def test_a_setting_that_came_later_leaves_the_names_of_sweeps(key, usual, other)
         ("loss.gama=1", "did you mean loss.gamma?"),
         (
             "data.path=table.csv",
-            "write data=csv or fashion_mnist or fer2013 or idx or images or npz, or leave",
+            "write data=boxes or csv or fashion_mnist or fer2013 or idx or images or npz, or leave",
         ),
         ("pruner.startup_trials=3", "did you mean pruner.n_startup_trials?"),
         ("search.n_startup=3", "did you mean search.n_startup_trials?"),
-        ("search.seed=3", "choose one of them"),
+        ("search.seed=3", "write seed=3"),
         ("search.population_size=20", "write search=nsga2, or leave search.population_size out"),
         ("loss.temperature=0.1", "choose one of them"),
     ],

@@ -18,6 +18,7 @@ import yaml
 from image_layers import convolution, image_layer, shortcut, windows
 from mindspore import Tensor
 
+from lossfleet.conf.detecting import finds_objects
 from lossfleet.conf.parts import Part, named_part, part_names
 from lossfleet.runners.data.samplers import index_plan, makes_rows, training_rows
 from lossfleet.runners.models.build import build_cell, build_layers
@@ -44,8 +45,9 @@ def _examples_can_be_imported():
 
 
 def names(group: str) -> list[str]:
-    """All parts of a group: ours and those of the examples."""
-    return [*part_names(group), *sorted(file.stem for file in (OURS / group).glob("*.yaml"))]
+    """All parts of a group for rows: ours and those of the examples. tests/detection/ has those for objects."""
+    ours = [name for name in part_names(group) if not finds_objects(named_part(group, name))]
+    return [*ours, *sorted(file.stem for file in (OURS / group).glob("*.yaml"))]
 
 
 def part(group: str, name: str, **settings: Any) -> Part:

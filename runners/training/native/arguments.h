@@ -8,6 +8,9 @@
 
 constexpr std::int64_t ANY = -1;
 
+// A limit of sizes, so that no vector of them leaves an int.
+constexpr int LARGEST = 1 << 20;
+
 class Arguments {
   public:
     Arguments(int count, void** values, int* ranks, std::int64_t** shapes, const char** types)
@@ -15,6 +18,11 @@ class Arguments {
 
     void require_count(int count) const {
         if (count_ != count) fail(std::to_string(count_) + " arguments; expected " + std::to_string(count));
+    }
+
+    void require_columns(int index, std::int64_t columns) const {
+        if (ranks_[index] != 2 || shapes_[index][1] != columns)
+            fail("argument " + std::to_string(index) + " has shape " + shown(index) + "; expected " + shown({ANY, columns}));
     }
 
     std::int64_t size(int index, int axis) const { return shapes_[index][axis]; }
@@ -27,8 +35,8 @@ class Arguments {
         return static_cast<const std::int32_t*>(checked(index, shape, "int32"));
     }
 
-    const std::uint8_t* bytes(int index, const std::vector<std::int64_t>& shape) const {
-        return static_cast<const std::uint8_t*>(checked(index, shape, "uint8"));
+    std::uint8_t* bytes(int index, const std::vector<std::int64_t>& shape) const {
+        return static_cast<std::uint8_t*>(checked(index, shape, "uint8"));
     }
     bool is_of(int index, const std::string& type) const { return type == types_[index]; }
 

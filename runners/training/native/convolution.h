@@ -70,21 +70,24 @@ inline void sum_all(const Sums& of, const Matrix& weights, Vector* out, std::ptr
 // sums: the taps lie `stride` vectors from each other; in: pixels at `step` from each other, rows at row_stride;
 // slopes: (height, width), the channels channel_stride vectors from each other.
 template <int CHANNELS, int TAPS>
-inline void add_products(Vector* sums, int stride, const Vector* in, int step, int row_stride, const Vector* slopes, std::ptrdiff_t channel_stride, int height, int width) {
+__attribute__((noinline)) void add_products(Vector* sums, int stride, const Vector* in, int step, int row_stride, const Vector* slopes, std::ptrdiff_t channel_stride, int height, int width) {
     Vector totals[TAPS][CHANNELS];
+    const Vector* of_channel[CHANNELS];
+#pragma GCC unroll 8
+    for (int c = 0; c < CHANNELS; ++c) of_channel[c] = slopes + c * channel_stride;
 #pragma GCC unroll 8
     for (int t = 0; t < TAPS; ++t)
 #pragma GCC unroll 8
         for (int c = 0; c < CHANNELS; ++c) totals[t][c] = sums[t * stride + c];
-    for (int row = 0; row < height; ++row, in += row_stride)
-        for (int column = 0; column < width; ++column, ++slopes) {
+    for (int row = 0, n = 0; row < height; ++row, in += row_stride)
+        for (const Vector *pixel = in, *end = in + width * step; pixel != end; pixel += step, ++n) {
             // Each is loaded once: with the totals they fill the registers.
             Vector pixels[TAPS];
 #pragma GCC unroll 8
-            for (int t = 0; t < TAPS; ++t) pixels[t] = in[column * step + t];
+            for (int t = 0; t < TAPS; ++t) pixels[t] = pixel[t];
 #pragma GCC unroll 8
             for (int c = 0; c < CHANNELS; ++c) {
-                const Vector slope = slopes[c * channel_stride];
+                const Vector slope = of_channel[c][n];
 #pragma GCC unroll 8
                 for (int t = 0; t < TAPS; ++t) totals[t][c] += pixels[t] * slope;
             }
@@ -118,11 +121,25 @@ struct Bordered {
     }
 };
 
+// A convolution whose gradient can be summed over several calls.
+struct SummingLayer : Layer {
+    using Layer::Layer;
+
+    // Before the first call of add_gradient since the parameters have changed.
+    virtual void begin_gradient() = 0;
+    // From the slopes dy by y to those by x, unless dx is null, and adds to the sums. All are of WIDTH examples.
+    virtual void add_gradient(const Vector* x, const Vector* dy, Vector* dx) = 0;
+    // Adds the sums of another layer, which shares the parameters.
+    virtual void add_sums(const SummingLayer& other) = 0;
+    // Writes the gradient.
+    virtual void end_gradient() = 0;
+};
+
 // y[o, r, c] = bias[o] + sum over i, u, v of weight[i, u, v, o] x[i, stride r + u - top, stride c + v - left], where what
-// lies outside is zero; top and left are half of what lies outside, rounded down.
+// lies outside is zero; top and left are half of what lies outside, rounded down. Of fewer outputs nothing is outside.
 // Parameters (inputs KERNEL^2 + 1, outputs), of channels: the weights, and the bias as the last row.
 template <int KERNEL>
-struct Convolution : Layer {
+struct Convolution : SummingLayer {
     // The inputs whose row and column are these behind a stride: their slopes meet the same of the weights.
     struct Class {
         Sums sums;
@@ -140,12 +157,14 @@ struct Convolution : Layer {
     Matrix products;
 
     Convolution(ImageSize from, int channels, int step)
-        : Layer(int(from.units()), channels * halved(from.height, step) * halved(from.width, step)), from(from),
-          to{channels, halved(from.height, step), halved(from.width, step)}, step(step),
-          own(from.channels * KERNEL * KERNEL + 1, channels),
+        : Convolution(from, {channels, halved(from.height, step), halved(from.width, step)}, step) {}
+
+    Convolution(ImageSize from, ImageSize to, int step)
+        : SummingLayer(int(from.units()), int(to.units())), from(from), to(to), step(step),
+          own(from.channels * KERNEL * KERNEL + 1, to.channels),
           x_bordered(from, outside(from.height, to.height, step), outside(from.width, to.width, step)),
-          dy_bordered(to, KERNEL - 1, KERNEL - 1),
-          products(own.values.rows, channels * WIDTH) {
+          dy_bordered(to, 2 * (KERNEL - 1) - x_bordered.height + from.height, 2 * (KERNEL - 1) - x_bordered.width + from.width),
+          products(own.values.rows, to.channels * WIDTH) {
         for (int row = 0; row < to.height; ++row)
             for (int column = 0; column < to.width; ++column) {
                 outputs_of_x.out.push_back(row * to.width + column);
@@ -168,16 +187,34 @@ struct Convolution : Layer {
     }
 
     void backward(const Matrix& x, const Matrix&, const Matrix& dy, Matrix* dx, int examples) override {
+        begin_gradient();
+        for (int block = 0; block < rows_of(examples, WIDTH); ++block)
+            add_gradient(vectors(x, block), vectors(dy, block), dx ? vectors(*dx, block) : nullptr);
+        end_gradient();
+    }
+
+    void begin_gradient() override {
         std::memset(products[0], 0, products.bytes());
-        if (dx) turn_weights();
-        for (int block = 0; block < rows_of(examples, WIDTH); ++block) {
-            x_bordered.fill(vectors(x, block));
-            add_to_products(vectors(dy, block));
-            if (!dx) continue;
-            dy_bordered.fill(vectors(dy, block));
-            for (const Class& each : classes)
-                sum_all(each.sums, each.weights, vectors(*dx, block), from.pixels(), dy_bordered.at(0, 0, 0), nullptr);
-        }
+        turn_weights();
+    }
+
+    void add_gradient(const Vector* x, const Vector* dy, Vector* dx) override {
+        x_bordered.fill(x);
+        add_to_products(dy);
+        if (!dx) return;
+        dy_bordered.fill(dy);
+        for (const Class& each : classes)
+            sum_all(each.sums, each.weights, dx, from.pixels(), dy_bordered.at(0, 0, 0), nullptr);
+    }
+
+    void add_sums(const SummingLayer& other) override {
+        const Matrix& more = static_cast<const Convolution&>(other).products;
+        Vector *sums = vectors(products, 0);
+        const Vector* added = vectors(more, 0);
+        for (std::size_t n = 0; n < products.bytes() / sizeof(Vector); ++n) sums[n] += added[n];
+    }
+
+    void end_gradient() override {
         for (int tap = 0; tap < own.values.rows; ++tap)
             for (int o = 0; o < to.channels; ++o) own.gradient[tap][o] = sum_of(vectors(products, tap)[o]);
     }
@@ -188,7 +225,7 @@ struct Convolution : Layer {
 
     // Adds what WIDTH examples, which are in x_bordered, add to the gradient.
     void add_to_products(const Vector* dy) {
-        constexpr int CHANNELS = KERNEL == 3 ? 4 : 2;
+        constexpr int CHANNELS = KERNEL == 1 ? 8 : KERNEL == 3 ? 4 : 2;
         const int stride = products.stride / WIDTH;
         auto add = [&](int o, auto function) {
             for (int i = 0; i < from.channels; ++i)

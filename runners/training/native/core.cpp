@@ -5,6 +5,8 @@
 
 #include "arguments.h"
 #include "augmentation.h"
+#include "boxes.h"
+#include "detection.h"
 #include "network.h"
 #include "objective.h"
 #include "optimizers.h"
@@ -185,6 +187,28 @@ int predict_logits(int count, void** values, int* ranks, std::int64_t** shapes, 
 // images.
 int augment_images(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(augment, count, values, ranks, shapes, types);
+}
+
+// A detector is DetectorRow in detector.h and the channels of its body, as int32.
+//
+// Arguments: detector (D,) int32, parameters, first_moment, second_moment (P,), images (N, units) float32 or uint8; of
+// their matched anchors starts (N + 1,) int32, anchors and labels (M, 2) int32 and deltas (M, 4); anchors (A, 4), plan
+// (n,) int32, choices (batch size, optimizer) int32, numbers (11,), coefficients (3 or 2, S), standardisation (2, units)
+// where images are uint8; new parameters, first_moment, second_moment (P,), the mean losses of classes and boxes (2,).
+int train_detector_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
+    return guarded(train_detector, count, values, ranks, shapes, types);
+}
+
+// Arguments: detector (D,) int32, parameters (P,), images (N, units), standardisation (2, units); logits (N, A, C), deltas
+// (N, A, 4).
+int predict_detector_images(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
+    return guarded(predict_detector, count, values, ranks, shapes, types);
+}
+
+// Arguments: boxes (D, 4) and labels (D,) int32 of images, of each the best first, starts (N + 1,) int32, how much a box may
+// overlap a better one of its label (1,); whether a box is kept (D,) uint8.
+int suppress_boxes(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
+    return guarded(suppress, count, values, ranks, shapes, types);
 }
 
 // Why the last call of this thread returned 1.

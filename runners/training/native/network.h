@@ -36,9 +36,6 @@ struct LayerRow {
 };
 constexpr int ROW_NUMBERS = sizeof(LayerRow) / sizeof(std::int32_t);
 
-// A limit of sizes, so that no vector of them leaves an int.
-constexpr int LARGEST = 1 << 20;
-
 struct Network {
     const int features;
     std::vector<std::unique_ptr<Layer>> layers;
@@ -203,6 +200,7 @@ struct Network {
         const int pixels = halved(row.height, row.stride) * halved(row.width, row.stride);
         const ImageSize image = row.image();
         switch (row.kernel) {
+            case 1: return std::make_unique<Convolution<1>>(image, row.outputs / pixels, row.stride);
             case 3: return std::make_unique<Convolution<3>>(image, row.outputs / pixels, row.stride);
             case 5: return std::make_unique<Convolution<5>>(image, row.outputs / pixels, row.stride);
         }

@@ -106,7 +106,7 @@ def stock_parameters(flat: np.ndarray, like: Sequence[Parameters]) -> list[Param
 def choices(shape: FleetShape) -> np.ndarray:
     """Batch size, mining, optimizer, and 1 where examples are mixed, (4,) int32."""
     mining = shape.objective.mining
-    kind, _ = _of_optimizer(shape.optimizer)
+    kind, _ = of_optimizer(shape.optimizer)
     of_mining = MININGS[mining.function if mining else None]
     return np.array([shape.batch_size, of_mining, kind, shape.mixes], np.int32)
 
@@ -120,9 +120,9 @@ def numbers(shape: FleetShape, replicate: Replicate) -> np.ndarray:
     own = objective.numbers(replicate.config.loss, replicate.config.mining)
     of_loss = dict(zip(objective.loss.numbers, own, strict=False))
     kept = own[len(of_loss)] if objective.mining else 0.0
-    _, of_optimizer = _of_optimizer(shape.optimizer)
+    _, own_of_optimizer = of_optimizer(shape.optimizer)
     named = [of_loss.get(name, 0.0) for name in ("gamma", "epsilon", "label_smoothing")]
-    return np.array([*named, kept, *of_optimizer, replicate.config.clip_norm or 0.0], np.float32)
+    return np.array([*named, kept, *own_of_optimizer, replicate.config.clip_norm or 0.0], np.float32)
 
 
 def adjustment(shape: FleetShape, replicate: Replicate) -> np.ndarray:
@@ -132,7 +132,7 @@ def adjustment(shape: FleetShape, replicate: Replicate) -> np.ndarray:
     return Adjustment().rows(shape.classes)
 
 
-def _of_optimizer(optimizer: Optimizer) -> tuple[int, tuple[float, float]]:
+def of_optimizer(optimizer: Optimizer) -> tuple[int, tuple[float, float]]:
     """Its number in optimizers.h and its numbers there."""
     if isinstance(optimizer, SGD):
         return 1 + optimizer.nesterov, (optimizer.momentum, 0.0)

@@ -118,7 +118,9 @@ def precision_recall(source: Source) -> Figure:
         )
     return Figure(
         "precision_recall",
-        "Precision and recall of the rarest class",
+        "Precision and recall at an IoU of 0.5, the mean over classes"
+        if "test_ap50" in source.frame
+        else "Precision and recall of the rarest class",
         "The highest precision at that recall or more, the mean over the final splits of the test part.",
         [Panel(marks, Axis("recall", limits=(0, 1)), Axis("precision", limits=(0, 1.03)))],
         panel_height=0.7,

@@ -31,12 +31,14 @@ EXAMPLES, AUGMENTATION, MISTAKES = "examples", "augmentation", "mistakes"
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """Rows of images, each (n, channels, height, width) uint8 behind its words."""
+    """Rows of images, each (n, channels, height, width) uint8 behind its words; side: about so many
+    pixels long is the longer side of an image."""
 
     name: str
     title: str
     caption: str
     rows: Sequence[tuple[str, np.ndarray]]
+    side: int = IMAGE_SIDE
 
     def png(self, numbers: dict[str, str]) -> bytes:
         """The sheet as a PNG file, a pixel of an image a square of whole pixels; `numbers` as `lettered` has them."""
@@ -44,7 +46,7 @@ class Sheet:
         from matplotlib.figure import Figure
         from matplotlib.image import imsave
 
-        canvas = canvas_of([images for _, images in self.rows])
+        canvas = canvas_of([images for _, images in self.rows], self.side)
         height, width = canvas.shape[:2]
         words, fonts = lettered([label for label, _ in self.rows], numbers)
         figure = Figure(figsize=((MOST_WORDS + width) / DPI, height / DPI), dpi=DPI)
@@ -88,9 +90,9 @@ class Shades(NamedTuple):
         return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
 
 
-def canvas_of(rows: Sequence[np.ndarray]) -> np.ndarray:
+def canvas_of(rows: Sequence[np.ndarray], side: int = IMAGE_SIDE) -> np.ndarray:
     """Rows of images (n, channels, height, width) uint8 as one picture (height, width, 3), white where none is."""
-    enlarged = [_in_size(images) for images in rows]
+    enlarged = [_in_size(images, side) for images in rows]
     _, height, width, _ = enlarged[0].shape
     across = max(map(len, rows))
     canvas = np.full((GAP + len(rows) * (height + GAP), across * (width + GAP), 3), 255, np.uint8)
@@ -108,15 +110,15 @@ def coloured(images: np.ndarray) -> np.ndarray:
     return np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
 
 
-def _in_size(images: np.ndarray) -> np.ndarray:
-    """Images (n, channels, height, width) as (n, height, width, 3), the longer side about IMAGE_SIDE long.
+def _in_size(images: np.ndarray, side: int) -> np.ndarray:
+    """Images (n, channels, height, width) as (n, height, width, 3), the longer side about so many pixels long.
 
     A pixel becomes a square of whole pixels, or a square of pixels their mean.
     """
     height, width = images.shape[2:]
     shown = coloured(images).transpose(0, 2, 3, 1)
-    larger = round(IMAGE_SIDE / max(height, width))
-    smaller = min(round(max(height, width) / IMAGE_SIDE), height, width)
+    larger = round(side / max(height, width))
+    smaller = min(round(max(height, width) / side), height, width)
     if smaller < 2:
         return shown.repeat(max(1, larger), axis=1).repeat(max(1, larger), axis=2)
     down, right = height // smaller, width // smaller

@@ -1,0 +1,93 @@
+"""Boxes x1, y1, x2, y2 with exclusive ends: overlap, coding against anchors, and suppression of double finds.
+
+All compute in the precision of the boxes that they are given.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# The most that a decoded box outgrows its anchor: an untrained head gives no infinite boxes. As Detectron has it.
+LARGEST_GROWTH = np.log(1000 / 16)
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """(N,): of boxes (N, 4); 0 where one ends before it begins."""
+    return np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
+
+
+def intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M): the area that boxes a (N, 4) and b (M, 4) have in common."""
+    width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])
+    height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])
+    return np.maximum(width, 0) * np.maximum(height, 0)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes a (N, 4) and b (M, 4).
+
+    Returns:
+        (N, M) in 0..1; 0 where both are empty.
+    """
+    common = intersection(a, b)
+    union = area(a)[:, None] + area(b)[None, :] - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def encode(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """What a box head learns: the way from each anchor (N, 4) to its box (N, 4), neither of them empty.
+
+    Returns:
+        (N, 4): (x - x_a) / w_a, (y - y_a) / h_a, log(w / w_a), log(h / h_a), of centres, widths and heights.
+
+    Reference: Girshick et al. 2014, arXiv 1311.2524, appendix C.
+    """
+    centre, size = _centres(boxes)
+    anchor, anchor_size = _centres(anchors)
+    return np.concatenate([(centre - anchor) / anchor_size, np.log(size / anchor_size)], axis=1)
+
+
+def decode(deltas: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """The boxes (N, 4) that deltas (N, 4) from anchors say: `encode` turned round, logarithms at most log 62.5."""
+    anchor, anchor_size = _centres(anchors)
+    centre = anchor + deltas[:, :2] * anchor_size
+    half = np.exp(np.minimum(deltas[:, 2:], LARGEST_GROWTH)) * anchor_size / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def clip(boxes: np.ndarray, height: float, width: float) -> np.ndarray:
+    """What of boxes (N, 4) is inside of an image; those outside of it become empty ones at its edge."""
+    return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+
+
+def suppress(boxes: np.ndarray, scores: np.ndarray, *, iou_threshold: float) -> np.ndarray:
+    """Greedy non-maximum suppression: the best box, then the best that overlaps no kept one by more than the threshold.
+
+    Args:
+        boxes: (D, 4).
+        scores: (D,); of equal ones the first is the better.
+        iou_threshold: in 0..1; an overlap of exactly that is kept.
+
+    Returns:
+        The kept indices, best first, int64.
+    """
+    return suppress_by_class(boxes, scores, np.zeros(len(scores), np.int32), iou_threshold=iou_threshold)
+
+
+def suppress_by_class(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, *, iou_threshold: float
+) -> np.ndarray:
+    """`suppress`, where boxes of different labels (D,) leave each other alone."""
+    order = np.argsort(-scores, kind="stable")
+    boxes, labels = boxes[order], labels[order]
+    suppressed = (iou(boxes, boxes) > iou_threshold) & (labels[:, None] == labels)
+    is_kept = np.ones(len(order), bool)
+    for place in range(len(order)):
+        if is_kept[place]:
+            is_kept[place + 1 :] &= ~suppressed[place, place + 1 :]
+    return order[is_kept]
+
+
+def _centres(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The centres (N, 2) and the widths and heights (N, 2) of boxes."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]

@@ -1,0 +1,382 @@
+"""Detectors in sweeps: what may be said together, their slots, and a sweep from nothing to a verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotated_files import write_photograph, write_table
+from sweeps_here import send, sweep_here
+
+from lossfleet.conf.errors import UserError
+from lossfleet.conf.parts import part_names
+from lossfleet.conf.schema import Config
+from lossfleet.runners.detection.average_precision import (
+    IOU_THRESHOLDS,
+    RECALLS,
+    average_precision,
+    averages,
+)
+from lossfleet.runners.detection.detections import Detections
+from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
+from lossfleet.runners.detection.objective import HardAnchors
+from lossfleet.runners.detection.targets import Targets
+from lossfleet.runners.metrics.classification import metric_names
+from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
+from lossfleet.runners.records import JOURNAL_FILE, Journal, ReplicateRecord, TrialRecord
+from lossfleet.runners.training.detectors import (
+    DetectorShape,
+    DetectorSlots,
+    Lesson,
+    loss_of,
+    network_of,
+    rows_of,
+    training_of,
+)
+from lossfleet.runners.training.native.detector import NativeDetector
+from lossfleet.runners.training.replicate import ReplicateFactory
+from lossfleet.sweeps.commands import cli
+from lossfleet.sweeps.comparison.frame import frame, frame_from_records
+from lossfleet.sweeps.comparison.summary import summary
+from lossfleet.sweeps.planning.build import build_config
+from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper
+from lossfleet.sweeps.report.images import sheets_of
+from lossfleet.sweeps.report.printing import check_metric_names
+from lossfleet.sweeps.running.jobs import Job, ReplicateState
+from lossfleet.sweeps.running.measuring_objects import measure_objects
+
+TINY = (
+    *(
+        "data.images=120",
+        "data.size=32",
+        "data.classes=2",
+        "data.density=6",
+        "data.clutter=2",
+        "batch_size=4",
+    ),
+    *("model.body=[6,8]", "model.width=6", "model.strides=[2,4]", "model.sizes=[9,16]", "model.scales=[1]"),
+    *("budget.epochs=5", "budget.rungs=5", "budget.replicates=1", "budget.trials=2"),
+    *("budget.final_replicates=2", "budget.checkpoint=best"),
+)
+
+
+PAGE = (Path(__file__).parents[2] / "docs/detection.md").read_text()
+
+
+def config(*arguments: str) -> Config:
+    with hydra_session() as loader:
+        return build_config(Composer(loader, []), arguments)
+
+
+# What is wrong, and where an argument is to be added or replaced for it to be right.
+WRONG = [
+    ("data=scenes", "model=mlp loss=cross_entropy on data=scenes, which has boxes"),
+    (
+        "strategy=retinanet_focal data=wine",
+        "model=retinanet loss=detection_focal on data=wine, which has a class",
+    ),
+    ("strategy=retinanet_focal model=mlp", "model=mlp on data=scenes"),
+    ("strategy=retinanet_focal loss=poly1", "loss=poly1 on data=scenes"),
+    ("strategy=retinanet_ohem mining=fraction", "mining=fraction on data=scenes"),
+    ("data=wine loss=detection_cross_entropy", "loss=detection_cross_entropy on data=wine"),
+    ("data=wine mining=hard_anchors", "mining=hard_anchors on data=wine"),
+    ("data=wine search.metric=ap50", "the search uses ap50 on data=wine"),
+    ("strategy=retinanet_focal search.metric=mcc", "the search uses mcc on data=scenes"),
+    ("strategy=retinanet_focal mixing=mixup", "mixing=mixup on data=scenes"),
+    ("strategy=retinanet_focal augmentation=standard", "augmentation=standard on data=scenes"),
+    ("strategy=retinanet_focal second_stage=crt", "second_stage=crt on data=scenes"),
+    ("strategy=retinanet_focal sampler=smote", "sampler=smote on data=scenes"),
+    ("strategy=retinanet_focal members=3", "members=3 on data=scenes"),
+    ("strategy=retinanet_focal defer=0.5", "defer=0.5 on data=scenes"),
+    ("strategy=retinanet_focal decision=prior", "decision=prior on data=scenes"),
+    ("strategy=retinanet_focal keep=all", "keep=all on data=scenes"),
+    ("strategy=retinanet_focal references=[dummy]", r"references=\[dummy\] on data=scenes"),
+    ("strategy=retinanet_focal data.long_tail=10", "data.long_tail is 10.0 on data=scenes"),
+]
+
+
+@pytest.mark.parametrize(("written", "message"), WRONG, ids=[written for written, _ in WRONG])
+def test_what_a_detector_cannot_have_is_refused_with_a_mend_that_works(written, message):
+    arguments = shlex.split(written)
+    with pytest.raises(UserError, match=message) as caught:
+        config(*arguments)
+    hint = caught.value.hint
+    if hint.startswith("leave"):
+        mended = arguments[:-1]
+    else:
+        added = hint.removeprefix("write ").split(",")[0].split()
+        keys = {each.partition("=")[0] for each in added}
+        mended = [each for each in arguments if each.partition("=")[0] not in keys] + added
+    config(*mended, *(() if "data=wine" in mended else ("data.images=20",)))
+
+
+def test_settings_of_a_model_or_mining_that_do_not_fit_are_refused(capsys):
+    for wrong, mend in (
+        (("strategy=retinanet_focal", "model.strides=[8,4]"), "write model.strides="),
+        (("strategy=retinanet_focal", "model.sizes=[8]"), "write model.sizes="),
+    ):
+        assert cli.main(["sweep", *wrong, "data.images=20", "tracking.enabled=false"]) == 2
+        assert mend in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "mend"),
+    [
+        ("strategy=retinanet_ce loss.gamma=2", "write loss=detection_focal"),
+        ("strategy=retinanet_focal mining.examples=8", "write mining=hard_anchors"),
+        ("data=breast_cancer strategy=ce loss.alpha=0.5", "write loss=weighted_cross_entropy"),
+        ("data=breast_cancer strategy=ce mining.negatives_per_positive=2", "write mining=ratio"),
+    ],
+)
+def test_who_has_a_setting_is_said_of_the_same_task(words, mend):
+    with pytest.raises(UserError) as caught:
+        run_sweeper([*shlex.split(words), *(["data.images=20"] if "retinanet" in words else [])], print)
+    assert f"{mend}, or leave" in caught.value.hint
+
+
+def test_metrics_of_objects_are_those_of_coco_and_no_others():
+    random = np.random.default_rng(0)
+    precision = random.random((len(IOU_THRESHOLDS), len(RECALLS), 3))
+    precision[:, :, 1] = np.nan
+    names = ("a", "b", "c")
+    found = object_metrics(precision, names)
+    assert tuple(found) == object_metric_names(names)
+    assert not set(found) & set(metric_names(names))
+    expected = averages(precision, names)
+    assert found["ap"] == pytest.approx(np.nanmean(precision))
+    assert (found["ap50"], found["ap75"]) == pytest.approx((expected["ap50"], expected["ap75"]))
+    assert found["ap75"] == pytest.approx(np.nanmean(precision[5]))
+    assert found["class_ap[c]"] == pytest.approx(precision[:, :, 2].mean())
+    assert np.isnan(found["class_ap[b]"])
+    assert np.isnan(object_metrics(np.full_like(precision, np.nan), names)["ap"])
+
+
+def test_detections_survive_json():
+    found = Detections(
+        np.array([[1.23, 2, 3.04, 9]], np.float32), np.array([0.1234], np.float32), np.array([3], np.int32)
+    )
+    read = Detections.from_lists(*json.loads(json.dumps(found.to_lists())))
+    np.testing.assert_allclose(read.boxes, [[1.2, 2, 3, 9]], atol=1e-6)
+    np.testing.assert_allclose(read.scores, [0.123])
+    assert (read.labels.tolist(), read.labels.dtype) == ([3], np.int32)
+    assert len(Detections.from_lists([], [], [])) == 0
+
+
+def test_slots_train_what_configurations_say():
+    own = config(
+        "strategy=retinanet_ohem_ratio", *TINY, "loss.alpha=0.3", "mining.examples=48", "model.prior=0.2"
+    )
+    assert loss_of(own).mining == HardAnchors(0.7, 48, 3.0)
+    factory = ReplicateFactory.of(own)
+    scenes = factory.dataset.scenes
+    slots = DetectorSlots(DetectorShape(native=True), scenes, slots=3, threads=2)
+    other = replace(own, optimizer=own.optimizer.replace(lr=0.003))
+    replicates = [factory.replicate(each, seed=1, split=0) for each in (own, other)]
+    for slot, replicate in zip((0, 2), replicates, strict=True):
+        slots.enter(slot, replicate)
+    assert slots.free_slots() == [1]
+    losses = np.stack([slots.train_epoch() for _ in range(2)])
+    assert np.isnan(losses[:, 1]).all()
+    assert slots.epochs.tolist() == [2, 0, 2]
+    # What was trained first does not depend on who is beside it, and is the training of the configuration.
+    lesson = scenes.take(replicates[0].split.train_rows)
+    network = network_of(own, (1, 32, 32), 2)
+    assert (network.prior, network.anchors.strides) == (0.2, (2, 4))
+    targets = Targets.of(lesson, network.anchor_boxes)
+    alone = NativeDetector(training_of(replicates[0], network, Lesson(lesson.images, targets)))
+    assert [sum(alone.train_epoch(epoch)) for epoch in range(2)] == pytest.approx(
+        losses[:, 0].tolist(), rel=1e-6
+    )
+    assert losses[0, 0] != losses[0, 2]
+    rows = rows_of(replicates[0].split, "test")
+    found = slots.detections("test", [0, 2])
+    assert list(found) == [0, 2]
+    assert_same(found[0], alone.detect(scenes.images[rows]))
+    slots.remember([0])
+    slots.train_epoch()
+    changed = slots.detections("test", [0])[0]
+    assert any(
+        len(one) != len(two) or (one.scores != two.scores).any()
+        for one, two in zip(changed, found[0], strict=True)
+    )
+    slots.recall([0])
+    assert_same(slots.detections("test", [0])[0], found[0])
+    slots.leave(0)
+    assert slots.free_slots() == [0, 1]
+
+
+def assert_same(found, expected):
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.boxes, two.boxes)
+        np.testing.assert_array_equal(one.scores, two.scores)
+
+
+def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sweep_here(
+        monkeypatch,
+        "strategy=retinanet_focal,retinanet_ohem_ratio",
+        *TINY,
+        "loss.gamma=1,2",
+        "optimizer.lr=0.02",
+        "optimizer.weight_decay=0.01",
+        "name=found",
+    )
+    out = capsys.readouterr()
+    assert "test ap50" in out.out
+    assert "has the highest test ap" in " ".join(out.out.split())
+    assert "objects" in out.err
+    folder = tmp_path / "studies/found"
+    records = Journal(folder / JOURNAL_FILE).read()
+    table = frame_from_records(records)
+    final = table[table["stage"] == "final"]
+    assert (len(final), final["state"].unique().tolist()) == (4, ["COMPLETE"])
+    measured = {name for name in table if name.startswith("test_")}
+    assert measured == {f"test_{name}" for name in object_metric_names(("0", "1"))} | {"test_rows"}
+    assert summary(table).metrics == ("test_ap", "test_ap50", "test_ap75")
+    assert final["test_ap50"].gt(0).any()
+    assert not (folder / "mistakes.csv").exists()
+    assert not (folder / "models").exists()
+    check_replicates(records)
+    check_sheet(records, summary(table))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    send(tmp_path, uri, "objects")
+    stored = frame(["objects"], uri=uri)
+    columns = ["strategy", "replicate", "test_ap", "test_class_ap[1]", "best_epoch"]
+    ordered = stored[stored["stage"] == "final"][columns].reset_index(drop=True)
+    assert ordered.equals(final[columns].reset_index(drop=True))
+
+
+def check_replicates(records):
+    """A final replicate trained again, alone and to its best rung, has what was recorded of it."""
+    replicates = [each for each in records if isinstance(each, ReplicateRecord)]
+    record = next(
+        each for each in replicates if each.stage == "final" and each.metrics["best_epoch"] < each.epochs
+    )
+    ended = next(
+        each
+        for each in records
+        if isinstance(each, TrialRecord) and (each.strategy, each.stage) == (record.strategy, "final")
+    )
+    own = Config.from_dict(ended.config)
+    factory = ReplicateFactory.of(own)
+    slots = DetectorSlots(DetectorShape(native=True), factory.dataset.scenes, slots=1)
+    slots.enter(0, factory.replicate(own, seed=record.seed, split=record.split))
+    losses = [slots.train_epoch()[0] for _ in range(int(record.metrics["best_epoch"]))]
+    assert record.metrics["train_loss"] == losses[-1]
+    for part in ("validation", "test"):
+        scenes = factory.dataset.scenes.take(rows_of(slots.split(0), part))
+        expected = average_precision(slots.detections(part, [0])[0], scenes)
+        for name in ("ap", "ap50", "ap75"):
+            assert record.metrics[f"{part}_{name}"] == expected[name]
+        assert record.metrics[f"{part}_class_ap[1]"] == expected["ap_1"]
+    curve = dict(record.curves["validation_ap"])
+    assert curve[record.metrics["best_epoch"]] == max(curve.values()) == record.metrics["validation_ap"]
+    trial = next(each for each in replicates if each.trial == record.trial and each.stage == "search")
+    assert trial.metrics.keys() >= {"validation_ap", "validation_ap75", "train_loss"}
+    assert "validation_class_ap[0]" not in trial.metrics
+    assert len(record.found) == 12
+    assert len(dict(record.curves[PRECISION_AT_RECALL])) == len(RECALLS)
+    split = factory.split(record.seed, record.split)
+    assert [row for row, *_ in record.found] == split.test_rows[:12].tolist()
+    assert record.metrics["test_rows"] == len(split.test_rows)
+
+
+def check_sheet(records, comparison):
+    """Every strategy's finds in the same test images."""
+    final = next(each for each in records if isinstance(each, TrialRecord) and each.stage == "final")
+    factory = ReplicateFactory.of(Config.from_dict(final.config))
+    (sheet,) = sheets_of(records, comparison, factory, None, Path(), None)
+    names, images = zip(*sheet.rows, strict=True)
+    assert (sheet.name, list(names)) == ("found", comparison.table["strategy"].tolist())
+    assert [each.shape for each in images] == [(5, 3, 128, 128)] * 2
+    assert (images[0] != images[1]).any()
+    assert sheet.png({}).startswith(b"\x89PNG")
+
+
+def test_stock_mindspore_trains_in_slots_too():
+    own = config("strategy=retinanet_ce", *TINY)
+    factory = ReplicateFactory.of(own)
+    losses = []
+    for native in (True, False):
+        slots = DetectorSlots(DetectorShape(native), factory.dataset.scenes, slots=1)
+        slots.enter(0, factory.replicate(own, seed=0, split=0))
+        losses.append(slots.train_epoch()[0])
+        slots.remember([0])
+        slots.recall([0])
+        assert len(slots.detections("validation", [0])[0]) == len(slots.split(0).validation_rows)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("diverged", ["chance", "drop"])
+def test_what_diverged_finds_nothing_or_is_not_measured(diverged):
+    own = config(
+        "strategy=retinanet_focal",
+        *TINY,
+        "budget.epochs=1",
+        "budget.rungs=1",
+        f"evaluation.diverged={diverged}",
+    )
+    factory = ReplicateFactory.of(own)
+    slots = DetectorSlots(DetectorShape(native=True), factory.dataset.scenes, slots=2)
+    runs = [ReplicateState(number, seed=number, split=0) for number in range(2)]
+    job = Job("retinanet_focal", "final", 0, {}, own, runs)
+    for slot, run in enumerate(runs):
+        slots.enter(slot, factory.replicate(own, seed=run.seed, split=run.split))
+    losses = slots.train_epoch()
+    for run in runs:
+        run.epochs = 1
+    job.diverge(runs[1], np.inf)
+    measure_objects(slots, {slot: (job, run) for slot, run in enumerate(runs)}, losses, factory.dataset)
+    assert runs[0].metrics["train_loss"] == losses[0]
+    assert len(runs[0].found) == 12
+    assert runs[1].found is None
+    if diverged == "drop":
+        assert runs[1].metrics == {}
+    else:
+        measured = {name: value for name, value in runs[1].metrics.items() if "ap" in name}
+        assert set(measured.values()) == {0.0}
+        assert {"validation_ap", "test_ap50", "test_class_ap[0]"} <= measured.keys()
+
+
+@pytest.fixture
+def trees(tmp_path, monkeypatch):
+    """Photographs in the folder that the page names, with two objects each."""
+    monkeypatch.chdir(tmp_path)
+    names = [f"{number}.png" for number in range(8)]
+    for number, name in enumerate(names):
+        write_photograph(tmp_path / "trees" / name, 150, 130, number)
+    boxes = {name: [((10.0, 12.0, 60.0, 70.0), "oak"), ((70.0, 80.0, 120.0, 140.0), "ash")] for name in names}
+    write_table(tmp_path / "trees", boxes, {})
+
+
+def test_the_page_has_every_strategy_and_its_sweeps_are_planned(trees):
+    own = [name for name in part_names("strategy") if name.startswith("retinanet")]
+    assert sorted(re.findall(r"^\| `(retinanet\w+)`", PAGE, re.MULTILINE)) == own
+    commands = re.findall(r"^lossfleet sweep (.*)$", PAGE, re.MULTILINE)
+    experiments = set(re.findall(r"`(?:lossfleet sweep )?(experiment=\w+)`", PAGE))
+    assert (len(commands), len(experiments)) == (2, 4)
+    for command in (*commands, *experiments):
+        words = shlex.split(command)
+        plans: list = []
+        run_sweeper(words if "data=boxes" in words else [*words, "data.images=40"], plans.append)
+        studies = [study for plan in plans for study in plan.studies]
+        assert {study.config.data.has_scenes for study in studies} == {True}
+        priors = {0.01, None} if command == "experiment=retinanet_prior" else {0.01}
+        assert {study.config.model["prior"] for study in studies} == priors
+
+
+def test_photographs_of_the_users_go_to_a_verdict_and_are_not_kept(trees, monkeypatch, capsys):
+    words = ("strategy=retinanet_ohem", "data=boxes", "data.path=trees", "data.tile=128", "data.size=32")
+    sweep_here(monkeypatch, *words, *TINY[5:], "name=oaks")
+    told = capsys.readouterr()
+    assert "8 photographs in 32 tiles" in told.err
+    assert re.search("On trees-.* only retinanet_ohem was run: test ap", " ".join(told.out.split()))
+    assert cli.main(["keep", "oaks"]) == 2
+    assert "no detector can be kept yet" in capsys.readouterr().err
+    check_metric_names(["test_ap75", "validation_class_ap[oak]"])
