@@ -30,13 +30,16 @@ def cluster():
         pytest.importorskip("ray")
     # Ray puts the address of the network card for 127.0.0.1, unless it is told that it has one machine.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    # Ray's workers would wait for all that other tests do.
-    os.environ["RAY_worker_niceness"] = "0"
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False},
+        head_node_args={
+            "num_cpus": 1,
+            "include_dashboard": False,
+            # Else its workers wait for all that other tests do.
+            "_system_config": {"worker_niceness": 0},
+        },
     )
     node = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
