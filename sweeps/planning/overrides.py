@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Those that belong to no part.
 HYPERPARAMETERS = ("batch_size", "clip_norm")
+# Files that go together and need nothing else, of groups whose first two do not.
+EXAMPLES = {"data": "page_blocks,wine"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def options(composer: Composer, override: Override) -> list[Any]:
         raise UserError(
             what=f"'{override.input_line}' names no files",
             expected=f"one or several, each {one_of(composer.groups[group], listed=HELP)}",
-            hint=f"write for example {group}={','.join(composer.groups[group][:2])}",
+            hint=f"write for example {group}={EXAMPLES.get(group) or ','.join(composer.groups[group][:2])}",
         )
     return [unquoted(option) for option in override.sweep_iterator()]
 

@@ -67,13 +67,17 @@ def test_records_of_few_classes_are_as_they_were(tmp_path):
     assert b"confusion" not in journal.path.read_bytes()
 
 
+def split_of(validation: np.ndarray, test: np.ndarray) -> SimpleNamespace:
+    return SimpleNamespace(validation_labels=validation, test_labels=test, validation_rows=None)
+
+
 def test_classes_with_few_test_rows_are_named(capsys):
-    dataset = SimpleNamespace(name="birds", class_names=("crow", "owl", "eagle"))
+    dataset = SimpleNamespace(name="birds", class_names=("crow", "owl", "eagle"), reading=None)
     few, enough = np.array([0] * 9 + [1] * 5 + [2] * 4), np.repeat([0, 1, 2], 5)
     for validation, test, numbers in ((few, enough, "4 and 5"), (enough, few, "5 and 4")):
-        tell_small_classes(dataset, SimpleNamespace(validation_labels=validation, test_labels=test))
+        tell_small_classes(dataset, split_of(validation, test))
         assert capsys.readouterr().err == (
             f"birds: fewer than 5 validation or test rows say little about a class: eagle has {numbers}\n"
         )
-    tell_small_classes(dataset, SimpleNamespace(validation_labels=enough, test_labels=enough))
+    tell_small_classes(dataset, split_of(enough, enough))
     assert capsys.readouterr().err == ""
