@@ -101,7 +101,7 @@ class Data:
         self._check_parts()
 
     def _check_images(self) -> None:
-        if not (self.is_images or (self.has_scenes and not self.is_made)):
+        if not (self.is_images or self.is_boxes):
             return
         path, channels = self.source["path"], self.source.get("channels")
         if path is None and self.source.signature.parameters["path"].is_required:
@@ -205,14 +205,14 @@ class Data:
         return self.source.target is not None and self.source.target.startswith(SCENES)
 
     @property
-    def is_made(self) -> bool:
-        """Whether its scenes are made, of settings alone."""
-        return self.has_scenes and self.source.target != BOXES
+    def is_boxes(self) -> bool:
+        """Whether it is photographs with boxes that the user brings; other scenes are made, of settings alone."""
+        return self.source.target == BOXES
 
     @property
     def reads_files(self) -> bool:
         """Whether it is in files whose bytes tell its digest."""
-        return self.is_table or self.is_images or (self.has_scenes and not self.is_made)
+        return self.is_table or self.is_images or self.is_boxes
 
     @property
     def is_users(self) -> bool:

@@ -61,7 +61,7 @@ def _checked(data: Data) -> tuple[Dataset, str]:
 def _settled(data: Data) -> tuple[Dataset, str]:
     """The data set with its repeated rows settled, and the digest of all that was read."""
     if data.has_scenes:
-        dataset = _made_once(data.source) if data.is_made else located(data).source.call()
+        dataset = located(data).source.call() if data.is_boxes else _made_once(data.source)
         return dataset, dataset.digest
     if data.reads_files:
         data = located(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +116,27 @@ def make_split(
     if long_tail is not None:
         parts[TRAINING] = _thinned(dataset, parts[TRAINING], long_tail)
     parts = [np.sort(rows) for rows in parts]
+    return encoded_split(
+        dataset,
+        parts,
+        pool,
+        class_counts=np.bincount(dataset.labels[parts[TRAINING]], minlength=len(dataset.class_names)),
+        rarest_class=int(counts[TRAINING].argmin()),
+        draws=int(counts[TRAINING].sum()),
+    )
+
+
+def encoded_split(
+    dataset: Dataset, parts: Sequence[np.ndarray], pool: np.ndarray | None, **others: Any
+) -> Split:
+    """The split of these rows, all encoded by the training part.
+
+    Args:
+        dataset: whose rows they are.
+        parts: the rows (n,) of the training, validation and test part.
+        pool: the rows that all test parts are drawn from, None for all.
+        others: what else a `Split` has, such as what is counted in the training part.
+    """
     features = encode(dataset.features, parts)
     labels = [dataset.labels[rows].astype(np.int32) for rows in parts]
     return Split(
@@ -125,9 +147,6 @@ def make_split(
         test_features=features[TEST],
         test_labels=labels[TEST],
         test_rows=parts[TEST],
-        class_counts=np.bincount(labels[TRAINING], minlength=len(dataset.class_names)),
-        rarest_class=int(counts[TRAINING].argmin()),
-        draws=int(counts[TRAINING].sum()),
         pool_rows=None if pool is None else len(pool),
         train_weights=weights_of(dataset, parts[TRAINING]),
         validation_weights=weights_of(dataset, parts[VALIDATION]),
@@ -135,6 +154,7 @@ def make_split(
         image_shape=dataset.image_shape,
         categories=categories_of(dataset.features),
         class_names=dataset.class_names,
+        **others,
     )
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.data.encoding import encode
 from lossfleet.runners.data.parts import PART_NAMES, Shares, draw_parts
-from lossfleet.runners.data.splits import Split
+from lossfleet.runners.data.splits import Split, encoded_split
 from lossfleet.runners.detection.dataset import SceneDataset
-from lossfleet.runners.images.parts import TEST, TRAINING, VALIDATION
+from lossfleet.runners.images.parts import TRAINING, VALIDATION
 
 
 def make_scene_split(dataset: SceneDataset, shares: Shares, *, seed: int, split: int) -> Split:
@@ -23,6 +22,28 @@ def make_scene_split(dataset: SceneDataset, shares: Shares, *, seed: int, split:
     Raises:
         UserError: a part has no object at all.
     """
+    parts, pool = draw_scene_parts(dataset, shares, seed=seed, split=split)
+    counts = dataset.scenes.take(parts[TRAINING]).class_counts
+    return encoded_split(
+        dataset,
+        parts,
+        pool,
+        class_counts=counts,
+        rarest_class=int(counts.argmin()),
+        draws=len(parts[TRAINING]),
+        train_rows=parts[TRAINING],
+        validation_rows=parts[VALIDATION],
+    )
+
+
+def draw_scene_parts(
+    dataset: SceneDataset, shares: Shares, *, seed: int, split: int
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """The rows of each part, sorted, and those that all test parts are drawn from; see `data.parts.draw_parts`.
+
+    Raises:
+        UserError: a part has no object at all.
+    """
     drawn, pool = draw_parts(dataset, shares, seed=seed, split=split)
     parts = [np.sort(rows) for rows in drawn]
     for part, rows in zip(PART_NAMES.values(), parts, strict=True):
@@ -32,22 +53,4 @@ def make_scene_split(dataset: SceneDataset, shares: Shares, *, seed: int, split:
                 expected="objects in each part, with all images of a source in one",
                 hint="bring more photographs, or parts of your own in folders train, val and test",
             )
-    features = encode(dataset.features, parts)
-    labels = [dataset.labels[rows].astype(np.int32) for rows in parts]
-    counts = dataset.scenes.take(parts[TRAINING]).class_counts
-    return Split(
-        train_features=features[TRAINING],
-        train_labels=labels[TRAINING],
-        validation_features=features[VALIDATION],
-        validation_labels=labels[VALIDATION],
-        test_features=features[TEST],
-        test_labels=labels[TEST],
-        test_rows=parts[TEST],
-        class_counts=counts,
-        rarest_class=int(counts.argmin()),
-        draws=len(parts[TRAINING]),
-        pool_rows=None if pool is None else len(pool),
-        image_shape=dataset.image_shape,
-        train_rows=parts[TRAINING],
-        validation_rows=parts[VALIDATION],
-    )
+    return parts, pool

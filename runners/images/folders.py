@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.images.listed import SKIP, Listed, fault
-from lossfleet.runners.images.parts import TEST, TRAINING, part_of
+from lossfleet.runners.images.parts import check_parts, part_of
 from lossfleet.runners.portable.images import ENDINGS
 from lossfleet.runners.tables.faults import Faults
 from lossfleet.runners.tables.report import shortened
@@ -45,7 +45,7 @@ def list_folder(root: Path, faults: Faults, *, broken: str) -> Listed:
     others: Counter[str] = Counter()
     if has_parts:
         with faults.collected():
-            _check_parts(root, parts)
+            check_parts(root, parts, each="a folder a class")
         listed.said.append(f"parts in the folders {', '.join(folder.name for folder in folders)}")
     for outer in folders if has_parts else [root]:
         inner, more = _inside(outer)
@@ -122,18 +122,6 @@ def _settle_loose(images: list[Path], root: Path, listed: Listed, faults: Faults
         return
     with faults.collected():
         raise fault(what, "each image in the folder of its class", "move them")
-
-
-def _check_parts(root: Path, parts: dict[Path, int | None]) -> None:
-    for part, name in ((TRAINING, "training"), (TEST, "test")):
-        if part not in parts.values():
-            there = ", ".join(folder.name for folder in parts)
-            raise UserError(
-                what=f"{root.name} has the parts {there} and no {name} part",
-                expected="train and test, and perhaps val, each with a folder a class",
-                hint=f"rename one of them (without val it is drawn from train), or name one with "
-                f"data.path={root.name}/{next(iter(parts)).name}, of which all parts are then drawn",
-            )
 
 
 def _kind(path: PurePath) -> str:

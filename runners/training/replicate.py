@@ -124,10 +124,7 @@ class ReplicateFactory:
         """The split of a (seed, split) pair."""
         if is_fixed(self.dataset):
             seed = number = 0
-        return self._splits.get(
-            (seed, number),
-            lambda: self._make_split(seed, number),
-        )
+        return self._splits.get((seed, number), lambda: self._make_split(seed, number))
 
     def _make_split(self, seed: int, number: int) -> Split:
         if isinstance(self.dataset, SceneDataset):
@@ -144,8 +141,6 @@ class ReplicateFactory:
             (config.sampler, config.members, config.budget.epochs, resampled_from(config), seed, split),
             lambda: drawn_plan(config, parts, rows, seed=seed),
         )
-        if config.data.has_scenes:
-            return detector_replicate(config, parts, rows, plan, seed=seed, split_number=split, key=key)
         return make_replicate(config, parts, rows, plan, seed=seed, split_number=split, key=key)
 
 
@@ -163,42 +158,7 @@ def make_replicate(
 
     Args: as the fields of `Replicate`; key is `rows_key`.
     """
-    # Late: MindSpore takes seconds to import, and splits need none.
-    from lossfleet.runners.models.build import build_layers
-    from lossfleet.runners.models.initial import initial_parameters
-
-    features = rows.features.shape[1]
-    layers = build_layers(config.model, features, len(split.class_counts), split.image_shape)
-    return Replicate(
-        config=config,
-        seed=seed,
-        split_number=split_number,
-        split=split,
-        rows=rows,
-        rows_key=key,
-        plan=plan,
-        given=given_to_loss(config.loss, split.weighted_counts),
-        layers=layers,
-        initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
-        random_seed=seed,
-    )
-
-
-def detector_replicate(
-    config: Config,
-    split: Split,
-    rows: Rows,
-    plan: np.ndarray,
-    *,
-    seed: int,
-    split_number: int,
-    key: tuple[object, ...],
-) -> Replicate:
-    """A replicate whose model finds objects: its network and its loss make what else they need of its images.
-
-    Args: as `make_replicate` has them.
-    """
-    return Replicate(
+    replicate = Replicate(
         config=config,
         seed=seed,
         split_number=split_number,
@@ -210,6 +170,21 @@ def detector_replicate(
         layers=None,
         initial=(),
         random_seed=seed,
+    )
+    if config.data.has_scenes:
+        # A detector and its loss make what else they need of the images.
+        return replicate
+    # Late: MindSpore takes seconds to import, and splits need none.
+    from lossfleet.runners.models.build import build_layers
+    from lossfleet.runners.models.initial import initial_parameters
+
+    features = rows.features.shape[1]
+    layers = build_layers(config.model, features, len(split.class_counts), split.image_shape)
+    return replace(
+        replicate,
+        given=given_to_loss(config.loss, split.weighted_counts),
+        layers=layers,
+        initial=() if layers is None else tuple(initial_parameters(layers, features, seed=seed)),
     )
 
 

@@ -118,13 +118,13 @@ def with_data(composer: Composer, request: Request) -> Request:
     from lossfleet.runners.data.parts import Shares
     from lossfleet.runners.data.splits import check_split
     from lossfleet.runners.detection.dataset import SceneDataset
-    from lossfleet.runners.detection.splits import make_scene_split
+    from lossfleet.runners.detection.splits import draw_scene_parts
 
     data = described(data)
     dataset = open_dataset(data)
     try:
         if isinstance(dataset, SceneDataset):
-            make_scene_split(dataset, Shares.of(data, config.evaluation), seed=0, split=0)
+            draw_scene_parts(dataset, Shares.of(data, config.evaluation), seed=0, split=0)
         else:
             check_split(dataset, Shares.of(data, config.evaluation), data.long_tail)
     except UserError:

@@ -45,11 +45,7 @@ def measure(
         columns: of the user's, with the features that are made of each: what a final evaluation depends on is asked
             of these.
     """
-    at_rung = {
-        slot: (job, run)
-        for slot, (job, run) in at_rung.items()
-        if run.failure is None or job.config.evaluation.diverged == "chance"
-    }
+    at_rung = counted(at_rung)
     diverged = [slot for slot, (_, run) in at_rung.items() if run.failure]
     last = {slot: job.has_ended(run) for slot, (job, run) in at_rung.items()}
     logits = fleet.logits("validation")
@@ -73,11 +69,24 @@ def measure(
             asked = [slot for slot in slots if at_rung[slot][1].mistakes is not None]
             if asked:
                 _shuffle(fleet, {slot: at_rung[slot] for slot in asked}, class_names, columns)
-    for slot, (_, run) in at_rung.items():
+    keep_losses(at_rung, losses)
+
+
+def counted(at_rung: Mapping[int, Member]) -> dict[int, Member]:
+    """The replicates at a rung that are measured: what has diverged only where `evaluation.diverged` says so."""
+    return {
+        slot: (job, run)
+        for slot, (job, run) in at_rung.items()
+        if run.failure is None or job.config.evaluation.diverged == "chance"
+    }
+
+
+def keep_losses(at_rung: Mapping[int, Member], losses: np.ndarray) -> None:
+    """Keep the training losses (K,) of replicates at a rung; at the end of one that takes its best rung, that one's."""
+    for slot, (job, run) in at_rung.items():
         if run.failure is None:
             run.measure({"train_loss": float(losses[slot])}, rung=True)
-    for slot, (job, run) in chosen.items():
-        if last[slot]:
+        if job.has_ended(run) and job.takes_best(run):
             epoch = job.best_epoch(run)
             of_best = {"best_epoch": epoch, "train_loss": dict(run.curves["train_loss"])[epoch]}
             run.measure(of_best, rung=False)

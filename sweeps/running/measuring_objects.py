@@ -15,9 +15,8 @@ from lossfleet.runners.detection.detections import NOTHING, Detections
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
 from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
 from lossfleet.runners.training.detectors import DetectorSlots, rows_of
-from lossfleet.sweeps.running.jobs import Job, ReplicateState
+from lossfleet.sweeps.running.measuring import Member, counted, keep_losses
 
-Member = tuple[Job, ReplicateState]
 # Of a replicate, so that a journal stays small however many images are tested on.
 MOST_SHOWN = 12
 
@@ -37,11 +36,7 @@ def measure_objects(
         losses: (K,), the mean training loss of each slot's epoch.
         dataset: that they are trained on.
     """
-    at_rung = {
-        slot: (job, run)
-        for slot, (job, run) in at_rung.items()
-        if run.failure is None or job.config.evaluation.diverged == "chance"
-    }
+    at_rung = counted(at_rung)
     members = _Members(slots, at_rung, dataset)
     last = [slot for slot, (job, run) in at_rung.items() if job.has_ended(run)]
     chosen = [slot for slot, (job, run) in at_rung.items() if job.takes_best(run)]
@@ -50,7 +45,6 @@ def measure_objects(
         _validate(at_rung[slot], precision[slot], dataset.class_names, is_rung=True)
     precision |= members.precision("validation", _recalled(slots, at_rung, chosen))
     for slot in last:
-        job, run = at_rung[slot]
         _validate(
             at_rung[slot], precision[slot], dataset.class_names, is_rung=slot not in chosen, at_end=True
         )
@@ -59,13 +53,7 @@ def measure_objects(
     for slot in final:
         _test(at_rung[slot], found[slot], rows_of(slots.split(slot), "test"), dataset)
         at_rung[slot][1].measure(row_counts(slots.split(slot)), rung=False)
-    for slot, (job, run) in at_rung.items():
-        if run.failure is None:
-            run.measure({"train_loss": float(losses[slot])}, rung=True)
-        if slot in last and slot in chosen:
-            epoch = job.best_epoch(run)
-            of_best = {"best_epoch": epoch, "train_loss": dict(run.curves["train_loss"])[epoch]}
-            run.measure(of_best, rung=False)
+    keep_losses(at_rung, losses)
 
 
 def rung_metrics(config: Config) -> tuple[str, ...]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-
 from tests.benchmarks.detection_peers import BATCHES, IMAGES, NETWORKS
-from tests.benchmarks.kernel import PAUSE
-from tests.benchmarks.measure import HAS_TORCH, NO_TORCH, Report, median, peers
+from tests.benchmarks.measure import HAS_TORCH, NO_TORCH, Report, in_turn, median, peers
 
 TORCH = ("detection_eager", "detection_eager_channels_last") if HAS_TORCH else ()
 
@@ -51,11 +47,6 @@ def run(quick: bool) -> list[Report]:
 
 def measure(network: str, batch: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of an epoch, by form."""
-    seconds: dict[str, list[float]] = defaultdict(list)
     started = {form: (f"{form}-{network}-{batch}", 1, 1) for form in ("detection_native", *TORCH)}
     with peers(**started) as running:
-        for _ in range(rounds):
-            for form, peer in running.items():
-                time.sleep(PAUSE)
-                seconds[form].append(peer.seconds())
-    return dict(seconds)
+        return in_turn(running, rounds)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-
 from tests.benchmarks.image_peers import BATCH, IMAGES, NETWORKS, SIZES, STEPS
-from tests.benchmarks.kernel import PAUSE
-from tests.benchmarks.measure import HAS_TORCH, NO_TORCH, Report, median, peers
+from tests.benchmarks.measure import HAS_TORCH, NO_TORCH, Report, in_turn, median, peers
 
 TORCH = ("image_eager", "image_eager_channels_last", "image_grouped", "image_vmap") if HAS_TORCH else ()
 
@@ -58,13 +54,8 @@ def run(quick: bool) -> list[Report]:
 
 def measure(network: str, size: int, models: int, cores: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of an epoch of all models, by form."""
-    seconds: dict[str, list[float]] = defaultdict(list)
     started = {
         form: (f"{form}-{network}-{size}", models, min(cores, models)) for form in ("image_native", *TORCH)
     }
     with peers(**started) as running:
-        for _ in range(rounds):
-            for form, peer in running.items():
-                time.sleep(PAUSE)
-                seconds[form].append(peer.seconds())
-    return dict(seconds)
+        return in_turn(running, rounds)

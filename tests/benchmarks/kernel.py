@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
-from collections import defaultdict
 
-from tests.benchmarks.measure import HAS_TORCH, NO_TORCH, Report, median, peers
+from tests.benchmarks.measure import HAS_TORCH, NO_TORCH, Report, in_turn, median, peers
 from tests.benchmarks.peers import FLOPS, SGEMM_SIZE
-
-# Time for the threads of the peer before to fall asleep.
-PAUSE = 0.1
 
 
 def run(quick: bool) -> list[Report]:
@@ -31,12 +26,8 @@ def run(quick: bool) -> list[Report]:
                 stacked["torch"] = ("torch_stacked", models)
                 stacked["torch_1_thread"] = ("torch_stacked_1_thread", models)
                 stacked["torch_a_core"] = ("torch_stacked_1_thread", models, processes)
-            seconds: dict[str, list[float]] = defaultdict(list)
             with peers(**stacked) as started:
-                for _ in range(rounds):
-                    for name, peer in (started | single).items():
-                        time.sleep(PAUSE)
-                        seconds[name].append(peer.seconds())
+                seconds = in_turn(started | single, rounds)
             for name, measured in seconds.items():
                 samples[f"{name} K={models}"] = measured
             # An epoch of the stacked peers trains all models, one of the others trains one.

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Whether the peers of PyTorch can run, and what a table says where they cannot.
 HAS_TORCH = find_spec("torch") is not None
 NO_TORCH = "PyTorch is not installed (pip install 'lossfleet[bench]'), so its peers are left out."
+# Time for the threads of the peer before to fall asleep.
+PAUSE = 0.1
 LOSSFLEET = (sys.executable, "-m", "lossfleet.sweeps.commands.cli")
 
 
@@ -154,6 +156,16 @@ def peers(**arguments: tuple[Any, ...]) -> Iterator[dict[str, Peer]]:
     finally:
         for peer in started.values():
             peer.close()
+
+
+def in_turn(running: Mapping[str, Peer], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each peer, round after round."""
+    seconds: dict[str, list[float]] = {name: [] for name in running}
+    for _ in range(rounds):
+        for name, peer in running.items():
+            time.sleep(PAUSE)
+            seconds[name].append(peer.seconds())
+    return seconds
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from lossfleet.runners.detection.annotations.photographs import Photograph, Phot
 from lossfleet.runners.detection.annotations.table import read_table
 from lossfleet.runners.detection.annotations.voc import read_voc
 from lossfleet.runners.images.folders import all_files, is_hidden
-from lossfleet.runners.images.parts import TEST, TRAINING, part_of
+from lossfleet.runners.images.parts import check_parts, part_of
 from lossfleet.runners.tables.report import shortened
 
 XML, JSON, TABLE = ".xml", ".json", ".csv"
@@ -54,7 +53,7 @@ def find_annotations(where: Path, folder: Path | None, unusable: Unusable) -> Fo
     }
     if not parts:
         return _read(_annotations_in(where), Photographs(where, unusable))
-    _check(where, parts)
+    check_parts(where, parts, each="images and annotations")
     found = [
         _read(_annotations_in(each), Photographs(each, unusable, prefix=f"{each.name}/", part=part))
         for each, part in parts.items()
@@ -99,15 +98,3 @@ def _annotations_in(folder: Path) -> list[Path]:
             hint=f"write data.path={folder.name}/{one}, or take out the others",
         )
     return found
-
-
-def _check(where: Path, parts: Mapping[Path, int]) -> None:
-    for part, name in ((TRAINING, "training"), (TEST, "test")):
-        if part not in parts.values():
-            there = ", ".join(folder.name for folder in parts)
-            raise UserError(
-                what=f"{where.name} has the parts {there} and no {name} part",
-                expected="train and test, and perhaps val, each with images and annotations",
-                hint=f"rename one of them (without val it is drawn from train), or name one with "
-                f"data.path={where.name}/{next(iter(parts)).name}, of which all parts are then drawn",
-            )

@@ -50,6 +50,11 @@ def obstacle() -> str | None:
     return None
 
 
+def is_chosen(native: str) -> bool:
+    """Whether the core is to train, as `engine.native` says; auto leaves it to whether this machine can have it."""
+    return native == "on" or (native == "auto" and obstacle() is None)
+
+
 @cache
 def core() -> ctypes.CDLL:
     """The native core in this process.

@@ -13,7 +13,7 @@ from lossfleet.runners.images.pixels import Features
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.training.epoch_rows import at_epoch
 from lossfleet.runners.training.native import translation
-from lossfleet.runners.training.native.build import obstacle
+from lossfleet.runners.training.native.build import is_chosen
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.examples import Examples
 from lossfleet.runners.training.pool import Key
@@ -35,11 +35,11 @@ def trains_natively(shape: FleetShape | CellShape, native: str) -> TypeGuard[Fle
 
     Args:
         shape: of a fleet or of cells.
-        native: what `engine.native` says; auto leaves it to whether this machine can have the core.
+        native: what `engine.native` says.
     """
-    if native == "off" or isinstance(shape, CellShape) or translation.unknown(shape) is not None:
+    if isinstance(shape, CellShape) or translation.unknown(shape) is not None:
         return False
-    return native == "on" or obstacle() is None
+    return is_chosen(native)
 
 
 class Member:
