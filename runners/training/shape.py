@@ -7,6 +7,7 @@ from typing import Any
 
 from lossfleet.conf.parts import Part
 from lossfleet.conf.schema import Config
+from lossfleet.runners.data.splits import Split
 from lossfleet.runners.models.build import build_layers
 from lossfleet.runners.models.layers import Layer
 from lossfleet.runners.optimizers.optimizer import Optimizer
@@ -56,6 +57,18 @@ class CellShape(Shape):
     """All that shapes the graph of a cell of the user's."""
 
     model: Part
+
+
+def shape_on(config: Config, split: Split) -> FleetShape | CellShape:
+    """The shape that a configuration trains in, on a split of its data."""
+    return shape_of(
+        config,
+        features=split.train_features.shape[1],
+        classes=len(split.class_counts),
+        train_rows=split.draws,
+        weighs=split.train_weights is not None,
+        image_shape=split.image_shape,
+    )
 
 
 def shape_of(

@@ -69,7 +69,7 @@ def refit(config: Config, dataset: Dataset, *, members: int, epochs: int | None 
     from lossfleet.runners.models.weights import layer_weights
     from lossfleet.runners.training.build import build_slots
     from lossfleet.runners.training.native.fleet import trains_natively
-    from lossfleet.runners.training.shape import FleetShape, shape_of
+    from lossfleet.runners.training.shape import FleetShape, shape_on
 
     chosen = training_rows_of_all(dataset, config.data.long_tail)
     table, columns, encoded = _encoded(dataset, chosen)
@@ -77,15 +77,7 @@ def refit(config: Config, dataset: Dataset, *, members: int, epochs: int | None 
     seeds = list(range(FIRST_SEED, FIRST_SEED + members))
     replicates = [whole_replicate(config, split, seed) for seed in seeds]
     kinds = portable_kinds(config, replicates[0])
-    features = split.train_features.shape[1]
-    shape = shape_of(
-        config,
-        features=features,
-        classes=len(split.class_counts),
-        train_rows=len(split.train_labels),
-        weighs=split.train_weights is not None,
-        image_shape=split.image_shape,
-    )
+    shape = shape_on(config, split)
     assert isinstance(shape, FleetShape)
     fleet = build_slots(
         shape,

@@ -25,7 +25,7 @@ from lossfleet.runners.training.fusion import fuse_kernels, publish_kernels
 from lossfleet.runners.training.native.fleet import CORE_ROWS, trains_natively
 from lossfleet.runners.training.native.translation import unknown
 from lossfleet.runners.training.replicate import ReplicateFactory, rows_key
-from lossfleet.runners.training.shape import CellShape, FleetShape, shape_of
+from lossfleet.runners.training.shape import CellShape, FleetShape, shape_on
 from lossfleet.runners.training.slots import Slots, TrainingSlots
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.report.speed import Stopwatch
@@ -217,15 +217,7 @@ class LocalEngine:
     def _shape(self, config: Config) -> AnyShape:
         if config.data.has_scenes:
             return DetectorShape(native=self.plan.engine.native == "on")
-        split = self.factory.split(config.budget.search_seeds[0], 0)
-        return shape_of(
-            config,
-            features=split.train_features.shape[1],
-            classes=len(split.class_counts),
-            train_rows=split.draws,
-            weighs=split.train_weights is not None,
-            image_shape=split.image_shape,
-        )
+        return shape_on(config, self.factory.split(config.budget.search_seeds[0], 0))
 
     def _is_native(self, shape: FleetShape | CellShape) -> TypeGuard[FleetShape]:
         """Whether the native core trains a shape; what it does not know is said once."""

@@ -27,7 +27,7 @@ from lossfleet.runners.records import JOURNAL_FILE, Journal, Record, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.running.interrupts import uninterrupted
-from lossfleet.sweeps.running.size import is_mining, planned_steps, share_cost
+from lossfleet.sweeps.running.size import is_all_native, is_mining, planned_steps, share_cost
 
 # A further process pays for its imports and compilation (about 5 s) from here on.
 STEPS_WORTH_A_PROCESS = 250_000
@@ -40,13 +40,14 @@ CANNOT_WRITE = 74
 
 
 def process_count(plan: Plan, factory: ReplicateFactory) -> int:
-    """How many processes train a sweep: the user's number, else one a core where there is enough to train."""
+    """How many processes train a sweep: the user's number, else one a core where graphs have enough to train.
+
+    The native core needs one, whose threads take all cores.
+    """
     wanted = plan.fleet.processes
-    if wanted is None and plan.data.has_scenes:
-        # Threads of one process train detectors on all cores.
-        wanted = 1
-    elif wanted is None:
-        wanted = len(usable_cores()) if planned_steps(plan, factory) >= STEPS_WORTH_A_PROCESS else 1
+    if wanted is None:
+        is_worth_it = planned_steps(plan, factory) >= STEPS_WORTH_A_PROCESS
+        wanted = len(usable_cores()) if is_worth_it and not is_all_native(plan, factory) else 1
     return max(1, min(wanted, len(plan.studies)))
 
 

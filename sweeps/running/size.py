@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.data.samplers import makes_rows
 from lossfleet.runners.training.fusion import obstacle
+from lossfleet.runners.training.native.build import is_chosen
 from lossfleet.runners.training.native.build import obstacle as native_obstacle
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
@@ -34,6 +35,18 @@ def planned_steps(plan: Plan, factory: ReplicateFactory) -> int:
     batches = -(-rows // plan.studies[0].config.batch_size)
     replicates = budget.trials * budget.replicates + budget.final_replicates
     return len(plan.studies) * replicates * budget.epochs * batches
+
+
+def is_all_native(plan: Plan, factory: ReplicateFactory) -> bool:
+    """Whether the native core trains every study of a plan."""
+    if not is_chosen(plan.engine.native) or plan.data.has_scenes:
+        return is_chosen(plan.engine.native)
+    # Late: MindSpore takes seconds to import.
+    from lossfleet.runners.training.native.fleet import trains_natively
+    from lossfleet.runners.training.shape import shape_on
+
+    split = factory.split(plan.budget.search_seeds[0], 0)
+    return all(trains_natively(shape_on(study.config, split), plan.engine.native) for study in plan.studies)
 
 
 def fuses_kernels(plan: Plan, factory: ReplicateFactory) -> bool:

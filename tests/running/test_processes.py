@@ -47,11 +47,13 @@ def test_shares_are_even_in_cost_and_hold_every_study_once(strategies, count, sh
         (("fleet.processes=1",), 1),
         (("fleet.processes=3",), 3),
         (("fleet.processes=9",), 5),
-        ((), min(5, len(usable_cores()))),
+        ((), 1),
+        (("engine.native=off",), min(5, len(usable_cores()))),
+        (("strategy=ce,gradient_density",), min(2, len(usable_cores()))),
         (("data=wine", "budget.trials=2", "budget.epochs=3", "budget.rungs=3"), 1),
     ],
 )
-def test_a_process_a_core_where_there_is_enough_to_train(arguments, processes):
+def test_a_process_a_core_where_graphs_have_enough_to_train(arguments, processes):
     main = plan(*arguments)
     assert process_count(main, ReplicateFactory(main.data)) == processes
 
