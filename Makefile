@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Modules are compiled as they are imported: compiling all that are installed takes as long as installing them.
 INSTALL := --quiet --no-compile
+# Where it is set, as in many containers, each process would do so anew: 7 of the 12 s that its imports take.
+unexport PYTHONDONTWRITEBYTECODE
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: sweep system test soak check bench ui clean

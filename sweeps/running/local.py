@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol, TypeGuard
@@ -17,7 +17,7 @@ from lossfleet.conf.schema import Config
 from lossfleet.runners.data.encoding import encoded_columns
 from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.images.pixels import has_shared_bytes
-from lossfleet.runners.records import EngineRecord, Record, TrialRecord
+from lossfleet.runners.records import EngineRecord, Record, ReplicateRecord, TrialRecord
 from lossfleet.runners.training.build import build_slots
 from lossfleet.runners.training.detectors import DetectorShape, DetectorSlots
 from lossfleet.runners.training.fleet import EVALUATED_ROWS
@@ -29,7 +29,7 @@ from lossfleet.runners.training.shape import CellShape, FleetShape, shape_on
 from lossfleet.runners.training.slots import Slots, TrainingSlots
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.report.speed import Stopwatch
-from lossfleet.sweeps.running.jobs import Job, ReplicateState
+from lossfleet.sweeps.running.jobs import Job, ReplicateState, State
 from lossfleet.sweeps.running.measuring import measure
 from lossfleet.sweeps.running.measuring_objects import measure_objects
 from lossfleet.sweeps.running.size import choose_native, fleet_shapes, fuses_kernels, may_make_rows
@@ -205,7 +205,7 @@ class LocalEngine:
             else:
                 waiting.extend((job, run) for run in job.replicates if run.record is None)
                 break
-        self._finish_if_done(job, source)
+        self._end([job], source)
 
     def _replace(self, queue: FleetQueue, source: JobSource) -> None:
         """Give up a fleet that raised an exception; all its jobs move to a new one."""
@@ -322,17 +322,20 @@ class LocalEngine:
             # Here, where the exception no longer keeps the memory of its fleet.
             self._replace(queue, source)
             return
+        ended = []
         for slot, (job, run) in at_rung.items():
             if job.has_ended(run):
                 queue.free(slot)
-                self._write(job.finish_replicate(run, "FAIL" if run.failure else "COMPLETE", run.failure))
+                state: State = "FAIL" if run.failure else "COMPLETE"
+                ended.append(job.finish_replicate(run, state, run.failure))
                 continue
             if self._is_pruned(job, run.epochs, source):
                 job.stop("PRUNED", f"pruned at epoch {run.epochs}")
-        for job in {id(job): job for job, _ in [*queue.running.values(), *at_rung.values()]}.values():
+        jobs = {id(job): job for job, _ in [*queue.running.values(), *at_rung.values()]}.values()
+        for job in jobs:
             if job.state is not None:
                 queue.drop(job)
-            self._finish_if_done(job, source)
+        self._end(jobs, source, ended)
 
     def _is_pruned(self, job: Job, epoch: int, source: JobSource) -> bool:
         """Report a rung that all replicates of a job have reached; returns whether to prune the job."""
@@ -370,18 +373,23 @@ class LocalEngine:
             assert isinstance(slots, Slots)
             measure(slots, at_rung, losses, dataset.class_names, self._columns)
 
-    def _finish_if_done(self, job: Job, source: JobSource) -> None:
-        """Write and tell the end of a job that was stopped or whose runs have all ended."""
-        ended: list[Record] = []
-        if job.state is not None:
-            ended += [
-                job.finish_replicate(run, job.state, job.reason)
-                for run in job.replicates
-                if run.record is None
-            ]
-        if all(run.record is not None for run in job.replicates) and not job.told:
-            job.told = True
-            record = job.finish()
-            self._write(*ended, record)
-            with self._watch("search"):
+    def _end(self, jobs: Iterable[Job], source: JobSource, ended: Sequence[ReplicateRecord] = ()) -> None:
+        """Write what has ended, at once, and tell of the jobs that were stopped or whose runs have all ended."""
+        records: list[Record] = [*ended]
+        done = []
+        for job in jobs:
+            if job.state is not None:
+                records += [
+                    job.finish_replicate(run, job.state, job.reason)
+                    for run in job.replicates
+                    if run.record is None
+                ]
+            if all(run.record is not None for run in job.replicates) and not job.told:
+                job.told = True
+                done.append((job, job.finish()))
+        records += [record for _, record in done]
+        if records:
+            self._write(*records)
+        with self._watch("search"):
+            for job, record in done:
                 source.finished(job, record)

@@ -84,13 +84,16 @@ def train_studies(
     # Late: MindSpore takes seconds to import.
     from lossfleet.sweeps.running.local import LocalEngine
     from lossfleet.sweeps.running.studies import SweepSource
+    from lossfleet.sweeps.search.journal import wait_for_disk
     from lossfleet.sweeps.search.study import StudySearch, open_storage
 
-    journal = Journal(folder / JOURNAL_FILE)
-    storage = open_storage(folder / "optuna.journal")
+    journal, asked = Journal(folder / JOURNAL_FILE), folder / "optuna.journal"
+    storage = open_storage(asked)
     source = SweepSource(plan, [StudySearch(study, storage) for study in plan.studies], journal.read())
 
     def write(*records: Record) -> None:
+        # No record outlives what it answers, not even where the machine itself goes down.
+        wait_for_disk(asked)
         journal.append(*records)
         for record in records:
             if finished is not None and isinstance(record, TrialRecord):

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from lossfleet.sweeps.planning.plan import Study, total_trials
 from lossfleet.sweeps.planning.space import Dimension
-from lossfleet.sweeps.search.lock import SystemLock
+from lossfleet.sweeps.search.journal import JournalFile
 from lossfleet.sweeps.search.pruners import ReplicateWilcoxon, make_pruner, replicates_key, start_pruner
 from lossfleet.sweeps.search.samplers import NumberedSampler, make_sampler
 
@@ -42,7 +41,7 @@ class Asked:
 
 def open_storage(path: Path) -> JournalStorage:
     """The Optuna storage of a sweep, a journal file that is made when it does not exist."""
-    return JournalStorage(JournalFileBackend(str(path), SystemLock(str(path))))
+    return JournalStorage(JournalFile(str(path)))
 
 
 class StudySearch:

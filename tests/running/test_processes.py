@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.compose import run_sweeper
 from lossfleet.sweeps.planning.plan import Plan
-from lossfleet.sweeps.running.processes import process_count, share_studies, usable_cores
+from lossfleet.sweeps.running.processes import process_count, share_studies, train_studies, usable_cores
 
 
 def plan(*arguments: str) -> Plan:
@@ -61,3 +63,21 @@ def test_a_process_a_core_where_graphs_have_enough_to_train(arguments, processes
 def test_a_plan_reaches_another_process_whole():
     main = plan("strategy=ce,ohem,resampling")
     assert pickle.loads(pickle.dumps(main)).to_dict() == main.to_dict()
+
+
+def test_the_disk_has_what_was_asked_before_the_records_that_answer_it(workdir, monkeypatch):
+    written, fsync = [], os.fsync
+
+    def noting(descriptor: int) -> None:
+        written.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    small = ("budget.trials=3", "budget.replicates=2", "budget.epochs=2", "budget.rungs=2")
+    few = plan("data=wine", "strategy=ce", "budget.final_replicates=2", *small)
+    train_studies(few, ReplicateFactory(few.data), workdir)
+    *trained, profile = written
+    assert profile == "records.jsonl"
+    # Once an epoch in which something ended, however much did, and not for what was asked or reported.
+    assert trained == ["optuna.journal", "records.jsonl"] * (len(trained) // 2)
+    assert 2 <= len(trained) <= 2 * 3
