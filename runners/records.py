@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
@@ -299,7 +299,7 @@ def end_of_last_line(descriptor: int) -> int:
 def encode_record(record: Record) -> bytes:
     """A record as a line of JSON."""
     kind = {record_type: kind for kind, record_type in KINDS.items()}[type(record)]
-    fields = _to_json({"kind": kind, **asdict(record)})
+    fields = _to_json({"kind": kind, **vars(record)})
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
@@ -320,6 +320,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _to_json(value: Any) -> Any:
+    if isinstance(value, ReplicateRecord):
+        return _to_json(vars(value))
     if isinstance(value, dict):
         return {key: _to_json(item) for key, item in value.items() if item is not None or key not in OPTIONAL}
     if isinstance(value, list | tuple):

@@ -46,7 +46,7 @@ class StudySource:
         """A trial of the search if there is room for one, or the final evaluation once all have ended."""
         has_room = len(self._in_flight) < self.study.config.search.concurrent_trials
         # What a dead process has begun is done again even when it is time to stop.
-        if has_room and (self.search.unfinished() or not self._stop.is_due(list(self.trials.values()))):
+        if has_room and (self.search.unfinished() or not self._stop.is_due(self.trials.values())):
             asked = self.search.ask()
             if asked is not None:
                 self._in_flight[asked.number] = asked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from lossfleet.conf.schema import Search
 from lossfleet.runners.records import TrialRecord
@@ -34,7 +34,7 @@ def gains(trial: TrialRecord, search: Search) -> list[float]:
     return [each.sign * values[each.name] for each in search.measures]
 
 
-def trials_without_improvement(trials: Sequence[TrialRecord], search: Search) -> int:
+def trials_without_improvement(trials: Iterable[TrialRecord], search: Search) -> int:
     """How many trials have ended since one was better than all before in some metric.
 
     Args:

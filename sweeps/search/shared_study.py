@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage, get_storage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from lossfleet.runners.cluster.database import engine_options
 from lossfleet.sweeps.planning.plan import Study, tries_points_once
@@ -30,9 +30,7 @@ class SharedSearch(StudySearch):
     """
 
     def __init__(self, study: Study, storage: BaseStorage, sweep: str) -> None:
-        self._storage = storage
-        self._name = f"{sweep}/{study.strategy}"
-        super().__init__(study, storage, self._name)
+        super().__init__(study, storage, f"{sweep}/{study.strategy}")
 
     def prepare(self) -> None:
         """Store the study's definition for the workers, and add the trials that it does not have yet."""
@@ -58,13 +56,6 @@ class SharedSearch(StudySearch):
         self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
         trial = optuna.Trial(self._optuna, frozen._trial_id)
         return Asked(number, self._params(trial), trial, set(frozen.intermediate_values))
-
-    def _trial(self, number: int) -> FrozenTrial:
-        # Not all trials for one: those that wait are read anew each time.
-        study_id = self._storage.get_study_id_from_name(self._name)
-        return self._storage.get_trial(
-            self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        )
 
 
 def stored_study(storage: BaseStorage, sweep: str, strategy: str) -> Study:

@@ -7,7 +7,7 @@ for each of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lossfleet.conf.schema import Budget, Search
 from lossfleet.runners.records import Record, TrialRecord
@@ -24,7 +24,7 @@ class Stop:
         self._spent = searched_seconds(trials)
         self._started = time.monotonic()
 
-    def is_due(self, trials: Sequence[TrialRecord]) -> bool:
+    def is_due(self, trials: Iterable[TrialRecord]) -> bool:
         """Whether no further trial shall be asked for.
 
         Args:
@@ -36,7 +36,7 @@ class Stop:
         return is_stalled(trials, budget, self._search)
 
 
-def is_stalled(trials: Sequence[TrialRecord], budget: Budget, search: Search) -> bool:
+def is_stalled(trials: Iterable[TrialRecord], budget: Budget, search: Search) -> bool:
     """Whether the last `budget.patience` trials brought no improvement."""
     return budget.patience is not None and trials_without_improvement(trials, search) >= budget.patience
 

@@ -55,8 +55,10 @@ class StudySearch:
         config = study.config
         self.study = study
         self.total = total_trials(study)
+        self._storage = storage
+        self._name = name or study.strategy
         self._optuna = optuna.create_study(
-            study_name=name or study.strategy,
+            study_name=self._name,
             storage=storage,
             sampler=NumberedSampler(study),
             pruner=make_pruner(config.pruner, config.budget),
@@ -65,7 +67,12 @@ class StudySearch:
         )
         with config.pruner.part.explained():
             start_pruner(self._optuna)
-        self._unfinished = self._trials(TrialState.RUNNING)
+        trials = self._trials()
+        self._unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        # Put in by a process that died before it asked.
+        self._waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+        # Counted from here on: to look at all trials for each would take longer than a small one trains.
+        self._count = len(trials)
 
     def ask(self) -> Asked | None:
         """The next trial, one that a dead process left unfinished first; None when all were asked for."""
@@ -73,14 +80,15 @@ class StudySearch:
             frozen = self._unfinished.pop(0)
             trial = optuna.Trial(self._optuna, frozen._trial_id)
             return Asked(trial.number, self._params(trial), trial, set(frozen.intermediate_values))
-        trials = self._trials()
-        # One that waits was put in by a process that died before it asked.
-        if not any(trial.state == TrialState.WAITING for trial in trials):
-            if len(trials) >= self.total:
-                return None
+        if self._waiting:
+            self._waiting -= 1
+        elif self._count >= self.total:
+            return None
+        else:
             points = self.study.config.search.enqueue
-            if len(trials) < len(points):
-                self._optuna.enqueue_trial(dict(points[len(trials)]))
+            if self._count < len(points):
+                self._optuna.enqueue_trial(dict(points[self._count]))
+            self._count += 1
         trial = self._optuna.ask()
         return Asked(trial.number, self._params(trial), trial)
 
@@ -122,9 +130,11 @@ class StudySearch:
         if state != "COMPLETE":
             self._optuna.tell(number, None, STATES[state])
             return
-        trial = optuna.Trial(self._optuna, frozen._trial_id)
-        for constraint, violation in (violations or {}).items():
-            if constraint not in frozen.constraints:
+        missing = {name: each for name, each in (violations or {}).items() if name not in frozen.constraints}
+        if missing:
+            # It asks the sampler, so that it is made where it is needed.
+            trial = optuna.Trial(self._optuna, frozen._trial_id)
+            for constraint, violation in missing.items():
                 trial.set_constraint(constraint, violation)
         self._optuna.tell(number, value, TrialState.COMPLETE)
 
@@ -144,10 +154,14 @@ class StudySearch:
         self.tell(number, state, value, violations)
 
     def _trial(self, number: int) -> FrozenTrial:
-        return self._trials()[number]
+        # Not all trials for one: those of a database that wait are read anew each time.
+        study_id = self._storage.get_study_id_from_name(self._name)
+        return self._storage.get_trial(
+            self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        )
 
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self._optuna.get_trials(deepcopy=False, states=states or None)
+    def _trials(self) -> list[FrozenTrial]:
+        return self._optuna.get_trials(deepcopy=False)
 
     def _params(self, trial: optuna.Trial) -> dict[str, Any]:
         params: dict[str, Any] = {}
