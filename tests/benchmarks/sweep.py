@@ -58,7 +58,7 @@ def run(quick: bool) -> list[Report]:
     size = QUICK if quick else FULL
     rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
     if not quick:
-        # So that there are kernels of an earlier sweep.
+        # So that there is a core that an earlier sweep compiled.
         lossfleet(size)
     with peers(default=("pynative_page_blocks",)) as mindspore:
         for _ in range(size.rounds):
@@ -98,7 +98,7 @@ def run(quick: bool) -> list[Report]:
         "slows down with the number of trials, which this leaves out.",
         "MindSpore default mode is the solo engine without synchronised launches: one epoch of a replicate "
         "was measured and multiplied; imports, search, logging and evaluation come on top.",
-        "The first time on a machine the fused kernels are compiled; later sweeps of the same shape have them.",
+        "The first time on a machine the native core is compiled; later sweeps have it.",
         "The PyTorch script prunes nothing, has no references and keeps no model, so lossfleet without them does the "
         "same work. Peak memory is that of the largest process.",
         *(() if HAS_TORCH else (NO_TORCH,)),
@@ -108,7 +108,7 @@ def run(quick: bool) -> list[Report]:
 
 
 def lossfleet(size: Size, *overrides: str, is_first: bool = False) -> dict[str, float]:
-    """Seconds of lossfleet's whole sweep, with the kernels of earlier ones or as the first on a machine."""
+    """Seconds of lossfleet's whole sweep, with the core that earlier ones compiled or as the first on a machine."""
     # The peers fit no references.
     command = [*LOSSFLEET, "sweep", "references=[]", *size.overrides(size.trials), *size.more, *overrides]
     with fresh_folder() as folder:
