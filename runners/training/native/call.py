@@ -22,7 +22,7 @@ class Call:
     def __init__(self, name: str, *arrays: np.ndarray) -> None:
         self._function = getattr(core(), name)
         count = len(arrays)
-        self._arrays = list(arrays)
+        self._arrays: list[np.ndarray | None] = [None] * count
         self._pointers = (ctypes.c_void_p * count)()
         self._ranks = (ctypes.c_int * count)()
         self._shapes = (INT64S * count)()
@@ -32,11 +32,17 @@ class Call:
 
     def set(self, index: int, array: np.ndarray) -> None:
         """Puts another array in the place of an argument."""
+        before = self._arrays[index]
+        if array is before:
+            return
         if not array.flags.c_contiguous:
             raise ValueError(f"argument {index} is not contiguous; expected an array that is")
         # Kept, since C knows nothing but the address.
         self._arrays[index] = array
-        self._pointers[index] = array.__array_interface__["data"][0]
+        self._pointers[index] = array.ctypes.data
+        if before is not None and array.shape == before.shape and array.dtype == before.dtype:
+            # To tell the rest takes a fifth as long as a small member trains.
+            return
         self._ranks[index] = array.ndim
         self._shapes[index] = ctypes.cast((ctypes.c_int64 * array.ndim)(*array.shape), INT64S)
         self._types[index] = array.dtype.name.encode()

@@ -39,6 +39,8 @@ LAYERS: dict[type[Layer], int] = {
 # With the numbers that a member may have of its own: the core computes the most general one.
 LOSSES = {stacked_focal: {"gamma"}, poly1_loss: {"gamma", "epsilon", "label_smoothing"}}
 MININGS = {None: 0, hard_example_mask: 1, hard_example_mask_ratio: 2}
+# In the place of the masks of dropouts where there are none.
+NO_MASKS = np.ones((1, 1, 1), np.float32)
 
 
 def unknown(shape: FleetShape) -> str | None:
@@ -152,5 +154,5 @@ def coefficients(shape: FleetShape, replicate: Replicate) -> np.ndarray:
 def masks(shape: FleetShape, replicate: Replicate, epoch: int) -> np.ndarray:
     """The masks (S, units, B) of all dropouts in an epoch; without any, a 1."""
     if not any(isinstance(layer, Dropout) for layer in shape.layers):
-        return np.ones((1, 1, 1), np.float32)
+        return NO_MASKS
     return np.concatenate(dropout_masks(replicate, epoch), axis=1)
