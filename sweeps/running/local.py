@@ -322,15 +322,18 @@ class LocalEngine:
             # Here, where the exception no longer keeps the memory of its fleet.
             self._replace(queue, source)
             return
-        ended = []
+        ended, rungs = [], {}
         for slot, (job, run) in at_rung.items():
             if job.has_ended(run):
                 queue.free(slot)
                 state: State = "FAIL" if run.failure else "COMPLETE"
                 ended.append(job.finish_replicate(run, state, run.failure))
-                continue
-            if self._is_pruned(job, run.epochs, source):
-                job.stop("PRUNED", f"pruned at epoch {run.epochs}")
+            else:
+                # Once for all replicates that are there.
+                rungs[id(job), run.epochs] = job
+        for (_, epoch), job in rungs.items():
+            if self._is_pruned(job, epoch, source):
+                job.stop("PRUNED", f"pruned at epoch {epoch}")
         jobs = {id(job): job for job, _ in [*queue.running.values(), *at_rung.values()]}.values()
         for job in jobs:
             if job.state is not None:
