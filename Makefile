@@ -8,9 +8,6 @@ INSTALL := --quiet --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# A sweep starts several processes, and each would compile all that it imports where nothing compiled is kept.
-unexport PYTHONDONTWRITEBYTECODE
-
 .PHONY: sweep system test soak check bench ui clean
 
 sweep: $(VENV)/installed
