@@ -45,8 +45,8 @@ settings.load_profile("no deadline")
 
 # In the order in which workers begin them, so that none is left alone with a long one at the end.
 LONGEST = (
-    *("benchmarks", "readme", "outage", "fleet", "ray", "kill", "fusion"),
-    *("sweep", "interrupts", "folder", "postgres", "neighbours"),
+    *("benchmarks", "fleet", "outage", "readme", "neighbours", "ray", "kill", "cells"),
+    *("bad_input", "losses_conformance", "sweep", "interrupts", "postgres", "fusion", "plan"),
 )
 
 
