@@ -82,7 +82,7 @@ class ForkedCommand:
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         variables = {**os.environ, **environment}
         outputs = (self.printed, self.errors)
-        _start_server()
+        start_server()
         self._process = FORKS.Process(
             target=_become, args=(module, arguments, folder.resolve(), variables, limit, outputs, figures)
         )
@@ -118,7 +118,7 @@ class ForkedCommand:
 
 
 @cache
-def _start_server() -> None:
+def start_server() -> None:
     """Start what is forked, with the modules of the tests on a path of its own: Python does not give it this one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
@@ -153,6 +153,10 @@ def _become(
     os.environ.clear()
     os.environ.update(variables)
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    if limit[0] != resource.RLIM_INFINITY:
+        # Python would keep what the limit leaves of a compiled module, and no process could import it again.
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.argv = [module.partition(".")[0], *arguments]
     subprocess.Popen = _ForkedPopen  # type: ignore[misc]
     if not figures:
