@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from lossfleet.conf.errors import UserError, gathering, one_of, raise_gathered, suggest
@@ -313,6 +314,7 @@ def part_field(group: str, name: str) -> Any:
     return field(default_factory=lambda: named_part(group, name), metadata={"group": group})
 
 
+@cache
 def part_names(group: str) -> tuple[str, ...]:
     """The names of lossfleet's own parts of a config group."""
     folder = importlib.resources.files("lossfleet.conf") / group
@@ -323,7 +325,7 @@ def part_names(group: str) -> tuple[str, ...]:
     )
 
 
-@lru_cache
+@cache
 def _own_part(group: str, name: str) -> Part:
     settings = own_file(group, name)
     return Part.from_dict(group, {key: settings[key] for key in settings if key not in SECTION_SETTINGS})
@@ -335,8 +337,6 @@ def own_file(group: str, name: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such file.
     """
-    import yaml
-
     names = part_names(group)
     if name not in names:
         raise UserError(
@@ -344,8 +344,15 @@ def own_file(group: str, name: str) -> dict[str, Any]:
             expected=one_of(names, name, listed=HELP),
             hint=suggest(name, names),
         )
+    return {"name": name, **deepcopy(_read_own(group, name))}
+
+
+@cache
+def _read_own(group: str, name: str) -> Any:
+    import yaml
+
     text = (importlib.resources.files("lossfleet.conf") / group / f"{name}.yaml").read_text(encoding="utf-8")
-    return {"name": name, **yaml.safe_load(text)}
+    return yaml.safe_load(text)
 
 
 def unknown_setting(key: str, known: Iterable[str], *, of: str = "", hint: str | None = None) -> UserError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,9 @@ def forget_store() -> None:
         os.environ.pop(name, None)
 
 
+# Where nothing compiled is kept, each process that a test starts compiles all that it imports: half of its seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Tests must not write to a store of the user's, whatever the shell has set.
 forget_store()
 # Nine processes beside each server, for jobs that we have none of.
@@ -41,8 +45,8 @@ settings.load_profile("no deadline")
 
 # In the order in which workers begin them, so that none is left alone with a long one at the end.
 LONGEST = (
-    *("benchmarks", "readme", "outage", "fleet", "ray", "kill", "fusion"),
-    *("sweep", "interrupts", "folder", "postgres", "neighbours"),
+    *("benchmarks", "fleet", "outage", "readme", "neighbours", "ray", "kill", "cells"),
+    *("bad_input", "losses_conformance", "sweep", "interrupts", "postgres", "fusion", "plan"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Commands in forks of a process that has imported what they import, which each would need five seconds for.
+"""Commands in forks of a process that has imported and composed what they need, which takes each of them seconds.
 
 What a command starts of ours or of MLflow's is a fork as well.
 """
@@ -18,13 +18,17 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import get_context, resource_tracker
+from functools import cache
+from multiprocessing import forkserver, get_context, resource_tracker
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
+        "composed",
         "hydra",
         "imblearn.over_sampling",
         "lossfleet.sweeps.running.local",
@@ -45,6 +49,7 @@ FORKS.set_forkserver_preload(
 )
 SECONDS = 300
 LOSSFLEET = "lossfleet.sweeps.commands.cli"
+TESTS = Path(__file__).parent
 STARTS = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 # Linux keeps so many letters of a process's name.
 LETTERS = 15
@@ -77,6 +82,7 @@ class ForkedCommand:
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         variables = {**os.environ, **environment}
         outputs = (self.printed, self.errors)
+        start_server()
         self._process = FORKS.Process(
             target=_become, args=(module, arguments, folder.resolve(), variables, limit, outputs, figures)
         )
@@ -111,6 +117,14 @@ class ForkedCommand:
         self.wait()
 
 
+@cache
+def start_server() -> None:
+    """Start what is forked, with the modules of the tests on a path of its own: Python does not give it this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+        forkserver.ensure_running()
+
+
 def run_command(
     arguments: Sequence[str], folder: Path, *, figures: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -139,6 +153,10 @@ def _become(
     os.environ.clear()
     os.environ.update(variables)
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    if limit[0] != resource.RLIM_INFINITY:
+        # Python would keep what the limit leaves of a compiled module, and no process could import it again.
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.argv = [module.partition(".")[0], *arguments]
     subprocess.Popen = _ForkedPopen  # type: ignore[misc]
     if not figures:

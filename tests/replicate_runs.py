@@ -101,10 +101,21 @@ def shape_of_replicate(each: Replicate, **settings: Any) -> FleetShape | CellSha
 
 
 def make_fleet(replicates: list[Replicate], slots: int | None = None) -> Fleet | Cells:
-    shape, slots = shape_of_replicate(replicates[0]), slots or len(replicates)
+    return _make_fleet(shape_of_replicate(replicates[0]), slots or len(replicates))
+
+
+def _make_fleet(shape: FleetShape | CellShape, slots: int) -> Fleet | Cells:
     if isinstance(shape, CellShape):
         return Cells(shape, slots=slots)
     return Fleet(shape, slots=slots, pages=8, page_rows=700, evaluation_rows=150)
+
+
+_compiled = cache(_make_fleet)
+
+
+def empty_fleet(replicates: list[Replicate], slots: int | None = None) -> Slots:
+    """A fleet that tests share, since compiling its graph takes longer than all that they train in it."""
+    return empty(_compiled(shape_of_replicate(replicates[0]), slots or len(replicates)))
 
 
 def make_native_fleet(replicates: list[Replicate], slots: int | None = None, threads: int = 1) -> NativeFleet:

@@ -28,6 +28,8 @@ OWN_PROVIDERS = {"hydra", "main", "schema"}
 Composed = dict[tuple[tuple[str, str], ...], tuple[Any, dict[str, str]]]
 # Of lossfleet's own files, which no process changes.
 _own_composed: Composed = {}
+# Likewise the names of the files in each group.
+_own_groups: dict[str, tuple[str, ...]] = {}
 # Likewise what says which sweeper it is, by the experiment.
 _own_masters: dict[tuple[str, ...], Any] = {}
 
@@ -43,13 +45,18 @@ class Composer:
     def __init__(self, config_loader: Any, hydra_overrides: Sequence[str]) -> None:
         self.config_loader = config_loader
         self._hydra_overrides = list(hydra_overrides)
-        self._composed: Composed = (
-            _own_composed if has_own_files_alone(config_loader, hydra_overrides) else {}
-        )
+        has_own = has_own_files_alone(config_loader, hydra_overrides)
+        self._composed: Composed = _own_composed if has_own else {}
+        self._groups = _own_groups if has_own else {}
 
-    @cached_property
+    @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The config groups and the names of the files in each."""
+        if not self._groups:
+            self._groups.update(self._read_groups())
+        return self._groups
+
+    def _read_groups(self) -> dict[str, tuple[str, ...]]:
         from hydra.core.object_type import ObjectType
 
         # Hydra's get_group_options prepares the parser of overrides anew for each group.
@@ -103,7 +110,8 @@ class Composer:
 
         with hydra_errors():
             composed, chosen = self._compose(choices)
-            composed = deepcopy(composed)
+            # Copying takes as long as all the rest.
+            composed = deepcopy(composed) if settings else composed
             for key, value in settings.items():
                 self._check_key(composed, key)
                 OmegaConf.update(composed, key, value, merge=False, force_add=True)

@@ -10,8 +10,6 @@ import losses_oracle as oracle
 import mindspore as ms
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mindspore import Tensor
 
 from lossfleet import losses
@@ -307,7 +305,9 @@ def test_nan_in_one_model_leaves_the_others(loss):
     assert np.isnan(loss(broken, labels, **loss.hyperparameters()).asnumpy()[1]).any()
 
 
-@pytest.mark.parametrize("dtype", [ms.float16, ms.bfloat16])
+@pytest.mark.parametrize(
+    ("pynative", "dtype"), [("kernels", ms.float16), ("graphs", ms.bfloat16)], indirect=["pynative"]
+)
 def test_half_precision_is_computed_in_float32(loss, dtype):
     logits, labels = loss.make(MODELS, CLASSES, BATCH)
     half = Tensor(logits * 100).astype(dtype)
@@ -337,13 +337,12 @@ def test_float64_stays_float64(loss):
     np.testing.assert_allclose(values.asnumpy(), expected, rtol=1e-6, atol=1e-30)
 
 
-@settings(max_examples=4, deadline=None)
-@given(shift=st.floats(-100, 100, width=32), seed=st.integers(0, 10_000))
+@pytest.mark.parametrize(("shift", "seed"), [(97, 3), (-41, 5)])
 def test_softmax_losses_do_not_see_a_shift_of_the_logits(shift, seed):
     for loss in (loss for loss in LOSSES if loss.name.startswith("softmax")):
         logits, labels = loss.make(MODELS, CLASSES, BATCH, seed=seed)
         # Whole numbers, so that the shifted logits are exact.
-        logits, shift = np.round(logits), np.round(shift)
+        logits = np.round(logits)
         np.testing.assert_allclose(
             loss(logits + np.float32(shift), labels, **loss.hyperparameters()).asnumpy(),
             loss(logits, labels, **loss.hyperparameters()).asnumpy(),
@@ -351,8 +350,7 @@ def test_softmax_losses_do_not_see_a_shift_of_the_logits(shift, seed):
         )
 
 
-@settings(max_examples=4, deadline=None)
-@given(seed=st.integers(0, 10_000))
+@pytest.mark.parametrize("seed", [3, 5])
 def test_losses_follow_a_permutation_of_the_classes(seed):
     order = np.random.default_rng(seed).permutation(CLASSES)
     for loss in (loss for loss in LOSSES if loss.labels in ("soft", "one-hot")):

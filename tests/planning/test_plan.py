@@ -379,7 +379,7 @@ def test_params_become_the_configuration_of_a_trial():
 @settings(max_examples=50)
 @given(data=st.data())
 def test_every_sample_of_every_default_space_is_a_configuration(data):
-    for each in DEFAULT.studies:
+    for each in plan().studies:
         params: dict[str, object] = {}
         for dimension in each.space:
             if not dimension.is_active(params):
@@ -393,9 +393,6 @@ def test_every_sample_of_every_default_space_is_a_configuration(data):
             part, _, setting = name.rpartition(".")
             assert (getattr(config, part)[setting] if part else config.sampler.name) == value
         assert Config.from_dict(config.to_dict()) == config
-
-
-DEFAULT = plan()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from forks import start_server
 from mlflow_servers import MlflowServer
 from whole_sweeps import (
     TINY,
@@ -145,6 +146,7 @@ def test_a_slow_server_gets_everything_in_the_background(server, tmp_path):
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
     """What this process starts finds a full disk where a file grows beyond the size in bytes."""
+    start_server()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

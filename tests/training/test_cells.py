@@ -30,6 +30,7 @@ from lossfleet.runners.models.build import build_cell
 from lossfleet.runners.models.dropout import SeededDropout
 from lossfleet.runners.training.cells import Cells
 from lossfleet.runners.training.replicate import Replicate
+from lossfleet.runners.training.slots import Slots
 
 
 def cell_of(name: str, **settings: Any) -> Part:
@@ -43,9 +44,7 @@ NESTEROV = {"optimizer": named_part("optimizer", "sgd", lr=3e-2, momentum=0.8, n
 
 # 106 rows are two batches of 53, or five of 19 and a ragged one of 11.
 MEMBERS = {
-    "plain": config(focal(2.0, tau=0.5), model=PLAIN),
-    "plain with mining": config(focal(2.0, tau=0.5), model=PLAIN, **MINED),
-    "plain by sgd and a schedule": config(model=PLAIN, **NESTEROV, **COSINE),
+    "mining, sgd and a schedule": config(focal(2.0, tau=0.5), model=PLAIN, **MINED, **NESTEROV, **COSINE),
     "layer normalisation": config(model=cell_of("Mixed", norm="layer")),
     "batch normalisation": config(model=cell_of("Mixed", norm="batch"), batch_size=53),
     "dropout": config(model=cell_of("Mixed", rate=0.3)),
@@ -65,10 +64,17 @@ def member(name: str, seed: int = 5) -> Replicate:
 
 
 @cache
+def engine(name: str) -> Slots:
+    """Two empty slots, whose graph is compiled once."""
+    return make_fleet([member(name)], slots=2)
+
+
+@cache
 def pair(name: str) -> Curves:
     """The curves of two seeds in one engine."""
-    replicates = [member(name), member(name, 6)]
-    return fleet_curves(make_fleet(replicates), replicates)
+    curves = fleet_curves(engine(name), [member(name), member(name, 6)])
+    empty(engine(name))
+    return curves
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -79,10 +85,11 @@ def test_a_cell_trains_as_it_does_alone(name):
 
 def test_a_cell_of_the_layers_of_a_model_trains_as_the_model_does():
     """Our multilayer perceptron in the fleet, and a cell that starts from the same numbers in its own engine."""
-    made = config(focal(2.0, tau=0.5), model=mlp(13, 11))
-    of_layers = replicate(made, seed=5, split=1)
+    of_layers, plain = (
+        replicate(config(focal(2.0, tau=0.5), model=model), seed=5, split=1) for model in (mlp(13, 11), PLAIN)
+    )
     in_fleet = fleet_curves(make_fleet([of_layers], slots=3), [of_layers])
-    cells = make_fleet([member("plain")])
+    cells = make_fleet([plain])
     assert isinstance(cells, Cells)
     started = [array for arrays in of_layers.initial for array in arrays]
     enter = cells.enter
@@ -92,21 +99,21 @@ def test_a_cell_of_the_layers_of_a_model_trains_as_the_model_does():
         cells._states[slot][: len(started)] = started
 
     cells.enter = enter_from_there  # type: ignore[method-assign]
-    in_cells = fleet_curves(cells, [member("plain")])
+    in_cells = fleet_curves(cells, [plain])
     cell = Plain(of_layers.features.shape[1], of_layers.classes)
     for parameter, values in zip(cell.get_parameters(), started, strict=True):
         ops.assign(parameter, Tensor(values))
-    alone = solo_curves(member("plain"), cell)
+    alone = solo_curves(plain, cell)
     for curve, other, expected in zip(in_cells, in_fleet, alone, strict=True):
         np.testing.assert_allclose(curve[0], expected, rtol=1e-4)
         np.testing.assert_allclose(other[0], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["plain", "batch normalisation", "dropout"])
+@pytest.mark.parametrize("name", ["mining, sgd and a schedule", "batch normalisation", "dropout"])
 def test_slots_do_not_touch_each_other_nor_what_comes_after(name):
     """A slot that another seed had before gives what a seed gives in company."""
-    first, second = member(name), member(name, 6)
-    cells = fill(make_fleet([first, first]), [first, first])
+    first, second, together = member(name), member(name, 6), pair(name)
+    cells = fill(engine(name), [first, first])
     for _ in range(3):
         cells.train_epoch()
         cells.logits("validation")
@@ -114,12 +121,13 @@ def test_slots_do_not_touch_each_other_nor_what_comes_after(name):
     cells.leave(1)
     assert cells.free_slots() == [0, 1]
     again = fleet_curves(cells, [second])
-    for curve, expected in zip(again, pair(name), strict=True):
+    for curve, expected in zip(again, together, strict=True):
         np.testing.assert_allclose(curve[0], expected[1], rtol=1e-5)
-    assert not np.allclose(pair(name)[2][0], pair(name)[2][1], rtol=1e-2)
+    assert not np.allclose(together[2][0], together[2][1], rtol=1e-2)
+    empty(cells)
     if name == "batch normalisation":
         # Its running statistics are recalled too.
-        check_recall(empty(cells), [first, second])
+        check_recall(cells, [first, second])
 
 
 def test_a_seed_makes_a_cell():
@@ -161,8 +169,9 @@ def test_nan_stays_in_its_slot():
         replicate(config(model=PLAIN, optimizer=adamw(lr)), seed=seed) for lr, seed in ((3e-3, 0), (1e30, 1))
     )
     beside_healthy = [replicate(config(model=PLAIN), seed=1), healthy]
-    _, _, expected = fleet_curves(make_fleet(beside_healthy), beside_healthy)
-    cells = fill(make_fleet([poisoned, healthy]), [poisoned, healthy])
+    cells = make_fleet(beside_healthy)
+    _, _, expected = fleet_curves(cells, beside_healthy)
+    fill(empty(cells), [poisoned, healthy])
     training = np.array([cells.train_epoch() for _ in range(EPOCHS)])
     assert not np.isfinite(training[-1, 0])
     np.testing.assert_allclose(training[:, 1], expected[1], rtol=1e-6)
@@ -182,7 +191,9 @@ def test_nan_stays_in_its_slot():
 def test_a_cell_that_does_not_compile_trains_step_by_step_and_says_so_once(capfd, tmp_path, monkeypatch):
     # MindSpore leaves traces of what it cannot compile.
     monkeypatch.chdir(tmp_path)
-    members = [replicate(config(model=cell_of("Stubborn")), seed=seed) for seed in (5, 6)]
+    # Two steps an epoch, which take half a second each.
+    made = config(model=cell_of("Stubborn"), batch_size=53)
+    members = [replicate(made, seed=seed) for seed in (5, 6)]
     curves = fleet_curves(make_fleet(members), members)
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("lossfleet: ")]
     assert len(said) == 1
@@ -192,6 +203,7 @@ def test_a_cell_that_does_not_compile_trains_step_by_step_and_says_so_once(capfd
 
 
 def test_a_taken_slot_refuses_a_second_replicate():
-    cells = fill(make_fleet([member("plain")]), [member("plain")])
+    each = member("dropout")
+    cells = fill(make_fleet([each]), [each])
     with pytest.raises(ValueError, match="slot 0 is taken"):
-        cells.enter(0, member("plain"))
+        cells.enter(0, each)
