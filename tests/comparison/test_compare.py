@@ -10,7 +10,7 @@ import sweep_records
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.metrics.classification import Outputs, class_numbers, metric_names
-from lossfleet.runners.metrics.evaluation import DIAGRAMS, confusion_names, evaluate, final_metric_names
+from lossfleet.runners.metrics.evaluation import ROW_DIAGRAMS, confusion_names, evaluate, final_metric_names
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
@@ -88,8 +88,8 @@ def test_curves_are_tuples_of_steps_and_values():
             # repr, since nan is not nan.
             assert repr(row[f"curves.{name}"]) == repr(expected)
     # The steps of a diagram are no epochs, so it has no last value.
-    assert set(DIAGRAMS) <= names
-    assert not set(DIAGRAMS) & set(table)
+    assert set(ROW_DIAGRAMS) <= names
+    assert not set(ROW_DIAGRAMS) & set(table)
 
 
 def test_replicates_of_a_trial_that_has_not_ended_are_left_out():
