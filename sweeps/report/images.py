@@ -47,7 +47,7 @@ def sheets_of(
     folder: Path,
     kept: Callable[[], None] | None,
 ) -> list[Sheet | LossMaps]:
-    """The sheets of images of a sweep; none of a table, and of images with objects what detectors find and where losses fall.
+    """The sheets of images of a sweep, of images with objects finds and where losses fall; none of a table.
 
     Args:
         records, comparison, factory, folder, kept: as for `conclude`.
@@ -84,7 +84,7 @@ def _of_objects(
     places = enumerate(comparison.table["strategy"])
     of_each = {strategy: final_replicates(records, comparison, place) for place, strategy in places}
     firsts = {strategy: own[0] for strategy, own in of_each.items() if own}
-    return [each for each in (found_in(dataset, firsts), maps_of(dataset, firsts)) if each is not None]
+    return [each for each in (found_in(dataset, firsts), maps_of(dataset.scenes, firsts)) if each is not None]
 
 
 def _occlusion(

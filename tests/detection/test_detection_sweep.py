@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from sweeps_here import send, sweep_here
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import part_names
+from lossfleet.conf.published import claim_of
 from lossfleet.conf.schema import Config
 from lossfleet.runners.detection.average_precision import (
     IOU_THRESHOLDS,
@@ -367,8 +368,22 @@ def test_the_page_has_every_strategy_and_its_sweeps_are_planned(trees):
         run_sweeper(words if "data=boxes" in words else [*words, "data.images=40"], plans.append)
         studies = [study for plan in plans for study in plan.studies]
         assert {study.config.data.has_scenes for study in studies} == {True}
-        priors = {0.01, None} if command == "experiment=retinanet_prior" else {0.01}
-        assert {study.config.model["prior"] for study in studies} == priors
+        assert {study.config.model["prior"] for study in studies} == {0.01}
+        # What the paper's experiments are set beside is about what they search.
+        searched = {dimension.name for study in studies for dimension in study.space} | {"strategy"}
+        for study in studies:
+            published = study.config.published
+            assert bool(published) == command.startswith("experiment=")
+            settings = [
+                name for claim in published.get("claims", ()) for name in settings_of(claim_of(claim))
+            ]
+            assert {*published.get("by", ()), *settings} <= searched
+
+
+def settings_of(claim):
+    """The hyperparameters that a claim is about."""
+    for value in asdict(claim).values():
+        yield from value if isinstance(value, dict) else [value] if isinstance(value, str) else []
 
 
 def test_photographs_of_the_users_go_to_a_verdict_and_are_not_kept(trees, monkeypatch, capsys):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from lossfleet.runners.detection.anchor_losses import CROSS_ENTROPY, OWN
-from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.detection.scene import Scenes
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.report.figures.sheets import coloured
@@ -21,8 +20,8 @@ FONT_SIZE = 9
 # What is less than this share of the largest loss is as dark.
 LEAST = 1e-4
 CAPTION = (
-    "The class loss of all anchors of a place, on one logarithmic scale, with the boxes of the objects. Of each image the "
-    "share of its loss that falls on the anchors of objects."
+    "The class loss of all anchors of a place, on one logarithmic scale, with the boxes of the objects. Of each image "
+    "the share of its loss that falls on the anchors of objects."
 )
 
 
@@ -76,12 +75,12 @@ class LossMaps:
         return file.getvalue()
 
 
-def maps_of(dataset: SceneDataset, replicates: Mapping[str, ReplicateRecord]) -> LossMaps | None:
+def maps_of(scenes: Scenes, replicates: Mapping[str, ReplicateRecord]) -> LossMaps | None:
     """The maps of the best strategy with focal loss, beside those of the best one with cross-entropy, or else of what
     cross-entropy would be of the same detector; None where no image was recorded with focal loss.
 
     Args:
-        dataset: of the sweep.
+        scenes: all of the data set.
         replicates: the first final one of each strategy, the best strategy first.
     """
     kept = {name: each.anchor_losses for name, each in replicates.items() if each.anchor_losses is not None}
@@ -97,8 +96,9 @@ def maps_of(dataset: SceneDataset, replicates: Mapping[str, ReplicateRecord]) ->
     rows = [row for row in both[f"focal loss, {focal}"] if all(row in own for own in both.values())]
     if not rows:
         return None
-    scenes = dataset.scenes.take(np.array(rows))
-    return LossMaps(scenes, [(words, [own[row] for row in rows]) for words, own in both.items()])
+    return LossMaps(
+        scenes.take(np.array(rows)), [(words, [own[row] for row in rows]) for words, own in both.items()]
+    )
 
 
 def _by_row(kept: Sequence[Sequence]) -> dict[int, LossMap]:

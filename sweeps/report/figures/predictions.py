@@ -148,16 +148,13 @@ def loss_shares(source: Source) -> Figure:
         for (_, gamma), look in zip(LOSS_SHARES, GAMMA_LOOKS, strict=False):
             own = there[kind, gamma][there[kind, gamma]["strategy"] == strategy]
             marks.append(Line(list(own["step"] / 100), list(own["mean"]), look, name=f"gamma {gamma:g}"))
-        panels.append(
-            Panel(
-                marks, Axis(f"share of {kind}", limits=(0, 1)), Axis("of their loss", limits=(0, 1.02)), kind
-            )
-        )
+        x, y = Axis(f"share of {kind}", limits=(0, 1)), Axis("of their loss", limits=(0, 1.02))
+        panels.append(Panel(marks, x, y, kind))
     return Figure(
         "loss_shares",
         "How unevenly the loss falls on anchors",
-        f"Losses of the anchors on objects and on background, each sorted, normalised and cumulated, of one detector that "
-        f"{strategy} has trained, on its test part, as if gamma were another one.",
+        "Losses of the anchors on objects and of those on background, each sorted, normalised and cumulated: of one "
+        f"detector that {strategy} has trained, on its test part, with the gamma of each line.",
         panels,
         columns=2,
         panel_height=SQUARE,
