@@ -72,10 +72,11 @@ class Published:
                 kind, or all is longer than MLflow takes.
         """
         names = [each.name for each in fields(cls)]
-        if set(values) != set(names):
+        if not isinstance(values, Mapping) or set(values) != set(names):
+            given = list(values) if isinstance(values, Mapping) else values
             raise UserError(
-                what=f"published has {', '.join(values)}",
-                expected=f"all of {', '.join(names)}, and no more",
+                what=f"published is {show(given)}",
+                expected=f"a mapping of {', '.join(names)}, and no more",
                 hint="write [] for what there is none of",
             )
         lists = {name: values[name] for name in names[1:]}

@@ -71,9 +71,8 @@ def test_settings_stand_by_their_best_trial_or_by_a_final_evaluation():
     settings = Settings(frame())
     best = settings.find({"loss.gamma": 2})
     assert (best.scores("ap").tolist(), best.among, best.part) == ([0.50, 0.55, 0.57], 2, "validation")
-    assert settings.find({"strategy": "focal", "loss.alpha": 0.75}).scores("ap").mean() == pytest.approx(
-        0.4133, abs=1e-4
-    )
+    of_focal = settings.find({"strategy": "focal", "loss.alpha": 0.75})
+    assert of_focal.scores("ap").tolist() == [0.40, 0.43, 0.41]
     assert settings.find({"strategy": "ohem"}).scores("ap").tolist() == [0.3, 0.41, 0.49]
     assert settings.find({"loss.gamma": 1}) is settings.find({"model.prior": None}) is None
     # Validation parts are drawn from all rows.
@@ -176,9 +175,8 @@ def test_what_does_not_train_stays_below_a_level():
 def test_what_cannot_be_compared_is_not_shown():
     claim = Better({"strategy": "focal"}, {"loss.gamma": 0})
     assert sentences(claim)[0].endswith("they share no two splits.")
-    assert sentences(Better({"loss.gamma": 3}, {"loss.gamma": 0}))[0].endswith(
-        "no trial with loss.gamma=3 was completed."
-    )
+    lacking = sentences(Better({"loss.gamma": 3}, {"loss.gamma": 0}))[0]
+    assert lacking.endswith("no trial with loss.gamma=3 was completed.")
 
 
 GOOD = {"source": "a", "by": ["loss.gamma"], "rows": [{"loss.gamma": 0, "ap": 0.1}], "claims": []}
@@ -187,7 +185,7 @@ GOOD = {"source": "a", "by": ["loss.gamma"], "rows": [{"loss.gamma": 0, "ap": 0.
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"claim": []}, "published has source, by, rows, claims, claim"),
+        ({"claim": []}, "published is .*'claims', 'claim'"),
         ({"by": "loss.gamma"}, "published.by is 'loss.gamma'"),
         ({"rows": [{"loss.gamma": 0}]}, "published.rows has"),
         ({"rows": [{"loss.gamma": 0, "ap": 1}, {"loss.gamma": 1, "ap50": 1}]}, "published.rows has"),
@@ -201,6 +199,8 @@ def test_what_is_no_publication_is_refused(changes, message):
     Published.of(GOOD)
     with pytest.raises(UserError, match=message):
         Published.of(GOOD | changes)
+    with pytest.raises(UserError, match="published is 3"):
+        Published.of(3)
 
 
 def test_every_claim_has_an_example_that_makes_it():
