@@ -30,7 +30,7 @@ NONE = np.zeros(0)
 class Judged:
     """A claim in words, and what a sweep has of it.
 
-    Fields: found, in words; differences, on each split, which the claim says are above 0 where `sign` is 1, and below
+    Fields: found, in words, before the mean of differences if there are any; differences, on each split, which the claim says are above 0 where `sign` is 1, and below
     0 where it is -1; part, that they were measured on; among, of how many trials a setting is the best there; untested,
     what to say without two splits to test on.
     """
@@ -165,9 +165,11 @@ def _tested(judged: Judged, settings: Settings, level: float = ALPHA) -> Correct
 
 
 def _sentence(judged: Judged, test: CorrectedT, p_holm: float) -> str:
-    if not judged.is_testable:
+    if not len(judged.differences):
         return f"{judged.untested}: {judged.claim}: {judged.found}."
     mean = float(judged.differences.mean())
+    if not judged.is_testable:
+        return f"{judged.untested}: {judged.claim}: {judged.found} {mean:.3f} on one split, which allows no test."
     if math.isnan(test.p):
         is_shown = mean != 0 and len(judged.differences) >= FEWEST_SPLITS
         tested = f"{mean:.3f} on every split"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -173,6 +174,10 @@ def test_what_does_not_train_stays_below_a_level():
 
 
 def test_what_cannot_be_compared_is_not_shown():
+    single = frame({setting: own[:1] for setting, own in SCORES.items()})
+    for claim in (Untrained({"loss.gamma": 5}, 0.1), Falls("loss.alpha", "loss.gamma")):
+        (said,) = sentences(claim, table=single)
+        assert re.fullmatch(r"Not shown: .* -0\.\d+ on one split, which allows no test\.", said)
     claim = Better({"strategy": "focal"}, {"loss.gamma": 0})
     assert sentences(claim)[0].endswith("they share no two splits.")
     lacking = sentences(Better({"loss.gamma": 3}, {"loss.gamma": 0}))[0]
