@@ -30,7 +30,7 @@ NONE = np.zeros(0)
 class Judged:
     """A claim in words, and what a sweep has of it.
 
-    Fields: found, in words, before the mean of differences if there are any; differences, on each split, which the claim
+    Fields: found, in words, before the mean of differences if there are any; differences, on each split, which a claim
     says are above 0 where `sign` is 1, and below 0 where it is -1; part, that they were measured on; among, of how many
     trials a setting is the best there; untested, what to say without two splits to test on.
     """
