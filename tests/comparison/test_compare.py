@@ -450,7 +450,10 @@ def test_printing(monkeypatch, capsys, format, start):
         asked.append((args, kwargs))
         return frame_from_records(sweep_records.sweep())
 
-    sweep = {"sweep": "first", "data": "wine", "status": "FINISHED", "newer": ""}
+    claim = {"better": {"strategy": "focal"}, "than": {"strategy": "ce"}}
+    rows = [{"strategy": "focal", "macro_f1": 0.95}]
+    paper = {"source": "Table 9", "by": ["strategy"], "rows": rows, "claims": [claim]}
+    sweep = {"sweep": "first", "data": "wine", "status": "FINISHED", "newer": "", "published": paper}
     monkeypatch.setattr("lossfleet.sweeps.comparison.frame.frame", read)
     monkeypatch.setattr("lossfleet.runners.tracking.read.read_sweeps", lambda *_, **__: [sweep])
     monkeypatch.setenv("COLUMNS", "300")
@@ -460,6 +463,7 @@ def test_printing(monkeypatch, capsys, format, start):
     out = capsys.readouterr().out
     assert start in " ".join(out.splitlines()[0].split())
     assert ("focal has the highest" in out) == (format != "csv")
+    assert ("Table 9" in out) == ("Reproduced: macro" in out) == (format != "csv")
 
 
 def test_the_order_of_records_does_not_matter():

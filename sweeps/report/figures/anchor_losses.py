@@ -1,4 +1,4 @@
-"""Where the loss falls in test images, by cross-entropy and by focal loss side by side."""
+"""Where the loss falls in test images, under cross-entropy and under focal loss side by side."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FONT_SIZE = 9
 LEAST = 1e-4
 CAPTION = (
     "The class loss of all anchors of a place, on one logarithmic scale, with the boxes of the objects. Of each image "
-    "the share of its loss that falls on the anchors of objects."
+    "the share of its loss that falls on the anchors of objects. Columns say which loss and whose detector."
 )
 
 
@@ -76,8 +76,11 @@ class LossMaps:
 
 
 def maps_of(scenes: Scenes, replicates: Mapping[str, ReplicateRecord]) -> LossMaps | None:
-    """The maps of the best strategy with focal loss, beside those of the best one with cross-entropy, or else of what
-    cross-entropy would be of the same detector; None where no image was recorded with focal loss.
+    """The maps of the best strategy with focal loss, under cross-entropy and under its own loss, then those of the best
+    strategy that has trained with cross-entropy; None where nothing was recorded of focal loss.
+
+    Two losses of one detector show what focal loss leaves out; that of the other one shows what is left of
+    cross-entropy once it was minimised.
 
     Args:
         scenes: all of the data set.
@@ -87,18 +90,18 @@ def maps_of(scenes: Scenes, replicates: Mapping[str, ReplicateRecord]) -> LossMa
     focal = next((name for name, own in kept.items() if CROSS_ENTROPY in own), None)
     if focal is None:
         return None
-    plain = next((name for name, own in kept.items() if CROSS_ENTROPY not in own), None)
-    beside = kept[focal][CROSS_ENTROPY] if plain is None else kept[plain][OWN]
-    both = {
-        f"cross-entropy, {plain or focal}": _by_row(beside),
+    columns = {
+        f"cross-entropy, {focal}": _by_row(kept[focal][CROSS_ENTROPY]),
         f"focal loss, {focal}": _by_row(kept[focal][OWN]),
     }
-    rows = [row for row in both[f"focal loss, {focal}"] if all(row in own for own in both.values())]
+    plain = next((name for name, own in kept.items() if CROSS_ENTROPY not in own), None)
+    if plain is not None:
+        columns[f"cross-entropy, {plain}"] = _by_row(kept[plain][OWN])
+    rows = [row for row in columns[f"focal loss, {focal}"] if all(row in own for own in columns.values())]
     if not rows:
         return None
-    return LossMaps(
-        scenes.take(np.array(rows)), [(words, [own[row] for row in rows]) for words, own in both.items()]
-    )
+    maps = [(words, [own[row] for row in rows]) for words, own in columns.items()]
+    return LossMaps(scenes.take(np.array(rows)), maps)
 
 
 def _by_row(kept: Sequence[Sequence]) -> dict[int, LossMap]:

@@ -147,7 +147,9 @@ def loss_shares(source: Source) -> Figure:
         marks: list[Mark] = []
         for (_, gamma), look in zip(LOSS_SHARES, GAMMA_LOOKS, strict=False):
             own = there[kind, gamma][there[kind, gamma]["strategy"] == strategy]
-            marks.append(Line(list(own["step"] / 100), list(own["mean"]), look, name=f"gamma {gamma:g}"))
+            # Of the positives they leave no room for names.
+            name = f"gamma {gamma:g}" if kind == "negatives" else ""
+            marks.append(Line(list(own["step"] / 100), list(own["mean"]), look, name))
         x, y = Axis(f"share of {kind}", limits=(0, 1)), Axis("of their loss", limits=(0, 1.02))
         panels.append(Panel(marks, x, y, kind))
     return Figure(
