@@ -76,6 +76,8 @@ def test_settings_stand_by_their_best_trial_or_by_a_final_evaluation():
     assert of_focal.scores("ap").tolist() == [0.40, 0.43, 0.41]
     assert settings.find({"strategy": "ohem"}).scores("ap").tolist() == [0.3, 0.41, 0.49]
     assert settings.find({"loss.gamma": 1}) is settings.find({"model.prior": None}) is None
+    biased = frame(**{"params.model.prior": [0.01] * 9 + [None] * 15})
+    assert Settings(biased).find({"model.prior": None}).scores("ap").tolist() == [0.20, 0.20, 0.20]
     # Validation parts are drawn from all rows.
     assert settings.rows("validation") == {"train_rows": 80.0, "test_rows": 20.0}
     assert settings.rows("test") == {"train_rows": 80.0, "test_rows": 20.0}
@@ -137,6 +139,19 @@ def test_several_claims_are_corrected_by_holm_and_finals_need_no_excuse():
     assert f"p = {2 * second:.3f}" in said[1]
     assert "3 validation splits and 3 test splits, Holm's correction for 2 claims" in said[2]
     assert len(sentences(claims[1])) == 2
+
+
+def test_what_is_shown_alone_need_not_be_shown_among_others():
+    table = frame({**SCORES, (2.0, 0.25): (0.4656, 0.5156, 0.5156), (5.0, 0.25): (0.42, 0.38, 0.44)})
+    claim, other = (Better({"loss.gamma": gamma}, {"loss.gamma": 0}) for gamma in (2, 5))
+    p = corrected(np.array([0.0656, 0.0856, 0.1056]), 0.25)[1]
+    assert 0.025 < p < 0.05
+    assert sentences(claim, table=table)[0].startswith("Reproduced")
+    said = sentences(claim, other, table=table)
+    assert said[0].startswith("Not shown")
+    assert f"p = {2 * p:.3f}" in said[0]
+    low, high = (float(end) for end in re.search(r"interval (-?[\d.]+) to ([\d.]+),", said[0]).groups())
+    assert low < 0 < high
 
 
 def test_the_best_value_falls_by_the_rank_correlation_on_each_split():
