@@ -126,7 +126,8 @@ def _untrained(settings: Settings, claim: Untrained) -> Judged:
     found = settings.find(claim.untrained)
     if found is None:
         if failed := settings.failed(claim.untrained):
-            return Judged(said, f"all {failed} trials failed", -sign, NONE, untested=REPRODUCED)
+            trials = "the only trial" if failed == 1 else f"all {failed} trials"
+            return Judged(said, f"{trials} failed", -sign, NONE, untested=REPRODUCED)
         return Judged(said, "no trial was completed", -sign, NONE)
     text = f"{found.text(metric)}, a difference of"
     differences = found.scores(metric).to_numpy(float) - claim.below

@@ -185,6 +185,8 @@ def test_what_does_not_train_stays_below_a_level():
     assert sentences(claim, table=failed) == [
         "Reproduced: loss.gamma=5 does not train, ap stays below 0.1: all 2 trials failed."
     ]
+    single = Untrained({"loss.gamma": 5, "loss.alpha": 0.25}, 0.1)
+    assert sentences(single, table=failed)[0].endswith("ap stays below 0.1: the only trial failed.")
     assert sentences(Untrained({"loss.gamma": 7}, 0.1))[0].startswith("Not shown")
 
 
