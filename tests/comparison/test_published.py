@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 
 from lossfleet.conf.errors import UserError
@@ -226,6 +228,8 @@ def test_what_is_no_publication_is_refused(changes, message):
 
 
 def test_every_claim_has_an_example_that_makes_it():
-    import yaml
-
     assert [type(claim_of(yaml.safe_load(example))) for example in CLAIMS.values()] == list(CLAIMS)
+    page = (Path(__file__).parents[2] / "docs/detection.md").read_text()
+    (written,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    on_page = Published.of(yaml.safe_load(written)["published"])
+    assert {type(claim) for claim in on_page.claims} == set(CLAIMS)
