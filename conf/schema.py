@@ -21,6 +21,7 @@ from lossfleet.conf.evaluations import Evaluation, Keep, check_evaluation
 from lossfleet.conf.metrics import Metric
 from lossfleet.conf.named_classes import by_class, in_class_order
 from lossfleet.conf.parts import Part, named_part, own_file, part_field, unknown_setting
+from lossfleet.conf.published import Published
 from lossfleet.conf.rules import Rule, check_fields, rules, setting, show
 from lossfleet.conf.searching import Constraint, Pruner, Search, check_search
 
@@ -56,7 +57,8 @@ class Config:
     all parameters is above `clip_norm` is made so long; None leaves it.
     `members` is how many networks are trained side by side, on an equal part of the draws each, as one model that
     averages their probabilities.
-    `references` are estimators of scikit-learn's kind that a sweep sets its strategies beside.
+    `references` are estimators of scikit-learn's kind that a sweep sets its strategies beside. `published` has what a
+    paper gives and claims of the same experiment, see `published.Published`, and is empty where there is none.
     """
 
     strategy: str
@@ -87,6 +89,7 @@ class Config:
     fleet: Fleet = field(default_factory=Fleet)
     engine: Engine = field(default_factory=Engine)
     tracking: Tracking = field(default_factory=Tracking)
+    published: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         Rule(str, pattern=NAME_PATTERN, example="focal").check("strategy", self.strategy)
@@ -103,6 +106,8 @@ class Config:
         self._check_classes()
         self._check_mixing()
         self._check_second_stage()
+        if self.published:
+            Published.of(self.published)
         check_engine(self.engine)
         check_evaluation(self.evaluation, self.data)
         check_decision(self.decision, self.search.all_metrics, self.data)
@@ -310,9 +315,9 @@ def to_plain(value: Any) -> Any:
         beside = part_fields(type(value))
         plain = {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
         parts = [plain.pop(name) for name in beside]
-        # Few sweeps have metrics of the user's, outer parts, small classes or a decision of their own, and no trial has
-        # references.
-        for name in ("users_metrics", "references", "decision", "outer_parts", "outer_part"):
+        # Few sweeps have metrics of the user's, outer parts, small classes or a decision of their own, or stand beside
+        # what was published, and no trial has references.
+        for name in ("users_metrics", "references", "decision", "outer_parts", "outer_part", "published"):
             if not plain.get(name, True):
                 del plain[name]
         plain = {key: item for key, item in plain.items() if key not in UNSAID or item != UNSAID[key]}

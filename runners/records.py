@@ -20,6 +20,8 @@ JOURNAL_FILE = "records.jsonl"
 CONFUSION = "confusion"
 # And of the strategy ahead the rows that it gets wrong.
 MISTAKES = "mistakes.csv"
+# And what a paper published beside what was measured.
+PUBLISHED = "published.md"
 # And the figures with the page that shows them all; of images, examples are there from the start.
 FIGURES = "figures"
 PAGE = "figures.html"
@@ -27,7 +29,7 @@ EXAMPLES_FILE = "examples.png"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
 # What few records have: it is written where it is there.
-OPTIONAL = ("confusion", "mistakes", "importance", "found")
+OPTIONAL = ("confusion", "mistakes", "importance", "found", "anchor_losses")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ class ReplicateRecord:
     the searched metric it loses there when the column is shuffled; both are None where it diverged, and in records of
     earlier versions. `found` has what a final one that finds objects finds in some images of the test part: a row of
     the data set, then boxes, scores and labels, as `lossfleet.runners.detection.detections` has them in lists.
+    `anchor_losses` has of the first of those, if all anchors count, where losses fall in some images (`own`, and
+    beside focal loss `cross_entropy`): a row of the data set, then what
+    `lossfleet.runners.detection.anchor_losses.mapped` gives.
     """
 
     strategy: str
@@ -111,6 +116,7 @@ class ReplicateRecord:
     mistakes: list[list[float]] | None = None
     importance: dict[str, float] | None = None
     found: list[list[Any]] | None = None
+    anchor_losses: dict[str, list[list[Any]]] | None = None
 
     def __post_init__(self) -> None:
         # JSON turns pairs into lists.

@@ -31,7 +31,14 @@ from lossfleet.runners.metrics.ranking import interpolated_precision
 # Curves whose steps are no epochs: recall in percent, bins from 1.
 PRECISION_AT_RECALL = "test_precision_at_recall"
 RELIABILITY = ("test_reliability_count", "test_reliability_accuracy", "test_reliability_confidence")
-DIAGRAMS = (PRECISION_AT_RECALL, *RELIABILITY)
+ROW_DIAGRAMS = (PRECISION_AT_RECALL, *RELIABILITY)
+# Of a detector, by the kind of its anchors and gamma: percent of them, see `lossfleet.runners.detection.anchor_losses`.
+LOSS_SHARES = {
+    (kind, gamma): f"test_loss_share_of_{kind}_gamma_{gamma:g}"
+    for kind in ("positives", "negatives")
+    for gamma in (0.0, 0.5, 1.0, 2.0)
+}
+DIAGRAMS = (*ROW_DIAGRAMS, *LOSS_SHARES.values())
 
 # With more classes their confusion is no metric: a hundred would have ten thousand of them.
 MOST_CONFUSION_CLASSES = 12

@@ -17,7 +17,14 @@ from lossfleet.runners.tracking.database import open_engine
 from lossfleet.runners.tracking.replicates import curve_names, replicate_row
 from lossfleet.runners.tracking.rows import metric_name, mlflow_name
 from lossfleet.runners.tracking.store import connect_to_existing, search_runs, tracking_uri
-from lossfleet.runners.tracking.tags import CONTINUED_TAG, KIND_TAG, MISTAKES_TAG, NESTED_TAG, SWEEP_TAG
+from lossfleet.runners.tracking.tags import (
+    CONTINUED_TAG,
+    KIND_TAG,
+    MISTAKES_TAG,
+    NESTED_TAG,
+    PUBLISHED_TAG,
+    SWEEP_TAG,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -87,8 +94,9 @@ def read_sweeps(
     Returns:
         One dict a sweep: sweep, data, status (MLflow's), newer (the name of the latest sweep of the experiment where
         that is another one and has not finished, and none was named), started (unix seconds), environment and params
-        (strings by name) of its first run, continued, what later runs did otherwise (strings by number), and mistakes,
-        where the rows are that the best strategy gets wrong (empty where that is not known).
+        (strings by name) of its first run, continued, what later runs did otherwise (strings by number), mistakes,
+        where the rows are that the best strategy gets wrong (empty where that is not known), and published, what it is
+        set beside, see `lossfleet.conf.published` (empty where it is not).
     """
     client = connect_to_existing(tracking_uri(uri))
     chosen = _choose_experiments(client, experiments)
@@ -109,6 +117,7 @@ def read_sweeps(
                 "continued": _tags_of(run, CONTINUED_TAG),
                 "params": dict(run.data.params),
                 "mistakes": run.data.tags.get(MISTAKES_TAG, ""),
+                "published": json.loads(run.data.tags.get(PUBLISHED_TAG, "{}")),
             }
         )
     return found

@@ -130,7 +130,11 @@ class RunTree:
 def sweep_params(sweep: SweepRecord) -> dict[str, str]:
     """The sweep's configuration; what all of its studies share is said once."""
     config = dict(sweep.config)
-    studies = {name: as_params(study) for name, study in config.pop("studies", {}).items()}
+    # What was published is no setting: it is a tag.
+    studies = {
+        name: as_params({key: value for key, value in study.items() if key != "published"})
+        for name, study in config.pop("studies", {}).items()
+    }
     params = as_params(config)
     for strategy, settings in studies.items():
         for name, value in settings.items():

@@ -6,7 +6,8 @@ No mlflow in here.
 from __future__ import annotations
 
 import getpass
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -26,6 +27,7 @@ KIND_TAG = "lossfleet.kind"
 SWEEP_TAG = "lossfleet.sweep"
 SAMPLED_TAG = "lossfleet.sampled"
 CURVES_TAG = "lossfleet.curves"
+PUBLISHED_TAG = "lossfleet.published"
 OBJECTIVES_TAG = "objectives"
 FRONT_TAG = "pareto"
 # What the sweeps of all outer parts of a nested evaluation are called together.
@@ -61,6 +63,12 @@ def continued_tags(continuations: Sequence[ContinuationRecord]) -> dict[str, str
         f"{CONTINUED_TAG}{number}": f"{minute(each.started)}: {', '.join(each.changes)}"[:LONGEST_REASON]
         for number, each in enumerate(continuations, start=1)
     }
+
+
+def published_tag(config: Mapping[str, Any]) -> dict[str, str]:
+    """What the sweep's run says of the paper that it is set beside, if it is."""
+    published = next(iter(config["studies"].values())).get("published")
+    return {PUBLISHED_TAG: json.dumps(published)} if published else {}
 
 
 def experiment_tags(name: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from lossfleet.runners.records import (
     FIGURES,
     MISTAKES,
     PAGE,
+    PUBLISHED,
     ContinuationRecord,
     EndRecord,
     SweepRecord,
@@ -30,6 +31,7 @@ from lossfleet.runners.tracking.tags import (
     end_tags,
     experiment_tags,
     front_keys,
+    published_tag,
     sweep_key,
     sweep_tags,
 )
@@ -103,7 +105,8 @@ class Tracker:
         # Logged again where the sweep is continued: a writer may have been killed before it came to this.
         self._sweep_id = self._ids[key]
         self._log(self._sweep_id, [], sweep_params(sweep))
-        for name, value in continued_tags(continuations).items():
+        latest = continuations[-1].config if continuations else sweep.config
+        for name, value in (continued_tags(continuations) | published_tag(latest)).items():
             self._client.set_tag(self._sweep_id, name, value)
         self._client.log_inputs(self._sweep_id, datasets=[_dataset_input(sweep)])
 
@@ -177,7 +180,7 @@ class Tracker:
     def _log_artifacts(self, folder: Path) -> None:
         if not self._reaches_artifacts():
             return
-        for name in (CONFIG, MISTAKES):
+        for name in (CONFIG, MISTAKES, PUBLISHED):
             if (folder / name).exists():
                 self._client.log_artifact(self._sweep_id, str(folder / name))
         if lines := self._sweep.dataset.get("read"):

@@ -45,6 +45,9 @@ class Detector(Protocol):
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """Train for an epoch, counted from 0; returns the mean losses of classes and boxes."""
 
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (N, A, C) and deltas (N, A, 4) of images (N, channels, height, width) uint8."""
+
     def detect(self, images: np.ndarray) -> list[Detections]:
         """The objects found in each of images (N, channels, height, width) uint8."""
 
@@ -164,6 +167,10 @@ class DetectorSlots(TrainingSlots):
             return self._detectors[slot].detect(self._scenes.images[rows_of(self.split(slot), part)])
 
         return dict(zip(slots, self._map(detect, slots), strict=True))
+
+    def logits(self, slot: int, rows: np.ndarray) -> np.ndarray:
+        """What a detector says of each class at each anchor (N, A, C) of N rows of the data set."""
+        return self._detectors[slot].predict(self._scenes.images[rows])[0]
 
     def remember(self, slots: Collection[int]) -> None:
         """See TrainingSlots."""

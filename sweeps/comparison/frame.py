@@ -36,6 +36,20 @@ FIELDS = (
 
 
 @dataclass(frozen=True)
+class Reproduction:
+    """A sweep beside what a paper published of the same experiment.
+
+    `source` names the paper's table, `rows` are texts below `header`. `sentences` has one a claim, and how they were
+    tested.
+    """
+
+    source: str
+    header: list[str]
+    rows: list[list[str]]
+    sentences: list[str]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What a sweep, or several on different data sets, has found.
 
@@ -43,7 +57,7 @@ class Comparison:
     compared. `table` has a row a strategy (and data set), `pairwise` a row a pair of strategies.
     `references` has what `references.beside` gives, of all data sets; they have no rank.
     `average_ranks` is there for several data sets, `ranks` with the tests for three strategies or more, `front`
-    has what `front.trade_offs` gives.
+    has what `front.trade_offs` gives. `published` has what papers published of the sweeps' experiments beside them.
     """
 
     metrics: tuple[str, ...]
@@ -54,6 +68,7 @@ class Comparison:
     ranks: Ranks | None = None
     front: pd.DataFrame | None = None
     references: pd.DataFrame | None = None
+    published: tuple[Reproduction, ...] = ()
 
     @property
     def best(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import sign_of
+from lossfleet.conf.published import Published
 from lossfleet.sweeps.comparison.blocks import data_set_of, in_order, versions_of_files
 from lossfleet.sweeps.comparison.evaluated import confusion_of, falls, pool_rows, rows_of
 from lossfleet.sweeps.comparison.frame import (
@@ -25,6 +26,7 @@ from lossfleet.sweeps.comparison.frame import (
 )
 from lossfleet.sweeps.comparison.front import sentence_about_front, trade_offs
 from lossfleet.sweeps.comparison.nested import CHOSEN, join_outer_parts, outer_parts_of
+from lossfleet.sweeps.comparison.published import reproduce
 from lossfleet.sweeps.comparison.ranks import average_families, rank, ranks_of
 from lossfleet.sweeps.comparison.references import beside, latest_references
 from lossfleet.sweeps.comparison.statistics import INTERVALS, compare_pairs
@@ -56,6 +58,7 @@ def summary(
     metrics: Sequence[str] | None = None,
     rope: float = ROPE,
     confusions: Mapping[str, np.ndarray] | None = None,
+    published: Mapping[tuple[str, str], Published] | None = None,
 ) -> Comparison:
     """Compares strategies by a metric of their final evaluations.
 
@@ -67,6 +70,7 @@ def summary(
             what decisions were fitted to.
         rope: differences of the compared metric up to it are practically none, see `statistics.correlated_t`.
         confusions: the counts (C, C) of each strategy on data with too many classes for the frame to have them.
+        published: by data set and sweep what it is set beside, see `published.reproduce`.
 
     Returns:
         The table is ordered by data set, the best strategy first. Each metric has mean, `<metric>_std` and
@@ -85,6 +89,10 @@ def summary(
     """
     import pandas as pd
 
+    reproductions = [
+        reproduce(frame[(frame["sweep"] == sweep) & (frame["data"].map(data_set_of) == data)], each)
+        for (data, sweep), each in (published or {}).items()
+    ]
     frame = join_outer_parts(frame)
     final = latest_finals(frame)
     chosen = _choose_metrics(final, metrics)
@@ -153,6 +161,8 @@ def summary(
         versions = versions_of_files(means, families)
         if versions:
             sentences.append(sentence_about_versions(versions))
+    for each in reproductions:
+        sentences += [f"Beside {each.source}:", *each.sentences]
     return Comparison(
         metrics=chosen,
         table=pd.concat(tables, ignore_index=True),
@@ -162,6 +172,7 @@ def summary(
         ranks=ranks,
         front=front,
         references=pd.concat(references, ignore_index=True) if any(map(len, references)) else None,
+        published=tuple(reproductions),
     )
 
 

@@ -78,10 +78,12 @@ def _against_others(best: str, pairwise: pd.DataFrame, rope: float) -> list[str]
     same = involved[~involved["distinguishable"] & involved["p"].notna()]
     said = []
     if len(ahead):
-        wins = [f"{row.second} by {row.difference:.3f} ({_p(row.p_holm)})" for row in ahead.itertuples()]
+        wins = [
+            f"{row.second} by {row.difference:.3f} ({p_in_words(row.p_holm)})" for row in ahead.itertuples()
+        ]
         said += [f"It is better than {_list(wins)}", *_ranking_or_threshold(best, ahead)]
     if len(same):
-        others = [f"{row.second} ({_p(row.p_holm)})" for row in same.itertuples()]
+        others = [f"{row.second} ({p_in_words(row.p_holm)})" for row in same.itertuples()]
         said.append(f"{best} and {_list(others)} are not distinguishable on these {pairs} splits")
     equal = same[same["kind"] == EQUAL]
     if len(equal):
@@ -153,7 +155,7 @@ def sentence_beside(best: str, references: pd.DataFrame, metric: str) -> str:
     for rows, words in groups:
         named = []
         for _, row in references[rows].iterrows():
-            tested = "" if pd.isna(row["p_holm"]) else f", {_p(row['p_holm'])}"
+            tested = "" if pd.isna(row["p_holm"]) else f", {p_in_words(row['p_holm'])}"
             named.append(f"{row['strategy']} ({row[metric]:.3f}{tested})")
         if named:
             said.append(words.format(_list(named)))
@@ -269,7 +271,7 @@ def sentence_over(scores: pd.DataFrame, ranks: Ranks | None) -> str:
         hopeless = (
             f", and could not with so few (its smallest p is {smallest:.3f})" if smallest >= ALPHA else ""
         )
-        return f"{head} no difference between the strategies ({_p(ranks.p)}){hopeless} {tail}."
+        return f"{head} no difference between the strategies ({p_in_words(ranks.p)}){hopeless} {tail}."
     pairs = ranks.pairwise
     better = [f"{row.first} better than {row.second}" for row in pairs[pairs["p_holm"] < ALPHA].itertuples()]
     if better:
@@ -278,7 +280,7 @@ def sentence_over(scores: pd.DataFrame, ranks: Ranks | None) -> str:
         found = "but Wilcoxon's test with Holm's correction cannot say between which"
         if smallest_wilcoxon_p(datasets) * len(pairs) >= ALPHA:
             found += " with so few data sets"
-    return f"{head} a difference between the strategies ({_p(ranks.p)}), {found} {tail}."
+    return f"{head} a difference between the strategies ({p_in_words(ranks.p)}), {found} {tail}."
 
 
 def sentence_about_versions(versions: list[list[str]]) -> str:
@@ -291,7 +293,7 @@ def _splits(count: int) -> str:
     return f"{count} split{'' if count == 1 else 's'}"
 
 
-def _p(p: float) -> str:
+def p_in_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 

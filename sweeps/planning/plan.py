@@ -38,7 +38,7 @@ EXTRAS = {"optuna.samplers.CmaEsSampler": ("cmaes", "cmaes"), "optuna.samplers.G
 # What the studies of a sweep have in common.
 SHARED = (
     *("data", "budget", "search", "pruner", "evaluation", "decision", "references"),
-    *("keep", "fleet", "engine", "tracking", "seed", "name"),
+    *("keep", "fleet", "engine", "tracking", "seed", "name", "published"),
 )
 
 
@@ -249,7 +249,7 @@ def trial_config(study: Study, params: Mapping[str, Value]) -> Config:
     Raises:
         UserError: a value its setting refuses.
     """
-    config = replace(study.config, space={}, references=())
+    config = replace(study.config, space={}, references=(), published={})
     for name, value in params.items():
         if name in study.variants:
             config = replace(config, **{name: study.variants[name][str(value)]})
@@ -328,6 +328,7 @@ def _digest(studies: tuple[Study, ...]) -> str:
         # It is in the name, behind what the parts have in common.
         config["evaluation"].pop("outer_part", None)
         config.pop("references", None)
+        config.pop("published", None)
         # A table is known by what is in it; it may be moved.
         for name in PATHS:
             config["data"].pop(name, None)

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.evaluations import Evaluation
+from lossfleet.conf.published import Published
 from lossfleet.runners.records import (
     CONFUSION,
     FIGURES,
     JOURNAL_FILE,
+    PUBLISHED,
     ContinuationRecord,
     EndRecord,
     Journal,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from lossfleet.runners.training.replicate import ReplicateFactory
     from lossfleet.sweeps.comparison.frame import Comparison
+    from lossfleet.sweeps.report.figures.anchor_losses import LossMaps
     from lossfleet.sweeps.report.figures.sheets import Sheet
     from lossfleet.sweeps.report.importance import ColumnImportance
 
@@ -79,11 +82,13 @@ def conclude(
         )
     table = frame_from_records(records)
     confusions = confusions_of(records)
-    comparison = summary(table, rope=evaluation_settings(records).rope, confusions=confusions)
+    rope, published = evaluation_settings(records).rope, published_beside(records)
+    comparison = summary(table, rope=rope, confusions=confusions, published=published)
     print_table(comparison)
     if compared is not None:
         compared(comparison)
     write_confusions(confusions, table["class_names"].iloc[0], folder / CONFUSION)
+    write_reproduction(comparison, folder / PUBLISHED)
     mistakes = write_mistakes(records, comparison, factory, folder)
     columns = column_importance(records, comparison, table["search_metric"].iloc[0], factory.dataset)
     line, wrong = (None, None) if mistakes is None else mistakes
@@ -132,6 +137,17 @@ def write_confusions(confusions: Mapping[str, np.ndarray], class_names: Sequence
         table.to_csv(folder / f"{strategy}.csv", index_label="true class")
 
 
+def write_reproduction(comparison: Comparison, file: Path) -> None:
+    """Write the tables that papers published beside what was measured, and the sentences on their claims."""
+    from lossfleet.sweeps.report.tables import beside_paper, escape_markdown, markdown_of
+
+    texts = []
+    for each in comparison.published:
+        texts += [markdown_of([beside_paper(each)]), *map(escape_markdown, each.sentences)]
+    if texts:
+        file.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+
+
 def conclude_side_by_side(folders: Sequence[Path]) -> None:
     """Print the table of several finished sweeps, and draw the curve over their ratios where they have some.
 
@@ -155,9 +171,22 @@ def conclude_side_by_side(folders: Sequence[Path]) -> None:
 
 def evaluation_settings(records: Sequence[Record]) -> Evaluation:
     """How the latest run of a sweep judges its final evaluation."""
-    runs = [record for record in records if isinstance(record, SweepRecord | ContinuationRecord)]
     # Sweeps of earlier versions have no such setting.
-    return Evaluation(**next(iter(runs[-1].config["studies"].values())).get("evaluation", {}))
+    return Evaluation(**_latest_settings(records).get("evaluation", {}))
+
+
+def published_beside(records: Sequence[Record]) -> dict[tuple[str, str], Published]:
+    """What the latest run of a sweep is set beside, by data set and name of the sweep."""
+    started = next(record for record in records if isinstance(record, SweepRecord))
+    published = _latest_settings(records).get("published")
+    return {(started.data, started.sweep): Published.of(published)} if published else {}
+
+
+def _latest_settings(records: Sequence[Record]) -> dict[str, Any]:
+    """What the studies of the latest run of a sweep have in common."""
+    runs = [record for record in records if isinstance(record, SweepRecord | ContinuationRecord)]
+    settings: dict[str, Any] = next(iter(runs[-1].config["studies"].values()))
+    return settings
 
 
 def draw_figures(
@@ -168,7 +197,7 @@ def draw_figures(
     together: bool = False,
     note: str | None = None,
     columns: ColumnImportance | None = None,
-    sheets: Callable[[], Iterable[Sheet]] = tuple,
+    sheets: Callable[[], Iterable[Sheet | LossMaps]] = tuple,
 ) -> None:
     """Draw the figures of a sweep, or what shows several together; where that fails, the result is there still.
 

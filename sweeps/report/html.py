@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.tracking.tags import minute
+from lossfleet.sweeps.report.printing import published_in
 from lossfleet.sweeps.report.tables import NOTE, Cell, grids, thinned
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def report_from_mlflow(
 
     table = frame(experiments, uri=uri, sweep=sweep)
     sweeps = read_sweeps(experiments, uri=uri, sweep=sweep)
-    comparison = summary(table, metrics=metrics, rope=rope)
+    comparison = summary(table, metrics=metrics, rope=rope, published=published_in(sweeps))
     for path in write_report(comparison, table, sweeps, figures=figures, html=html):
         print(path, file=sys.stderr)
 
@@ -151,7 +152,9 @@ def report_tables(comparison: Comparison) -> Iterator[Table]:
             title = grid.title
             if not title or title == thinned(comparison.table):
                 title = ", ".join(filter(None, [f"Strategies on {data_sets[0]}", title]))
-            note = f"Mean ± standard deviation over the final splits. {NOTE if grid.has_marks else ''}"
+            of_paper = grid.title in (each.source for each in comparison.published)
+            over = "the splits that a setting is judged on" if of_paper else "the final splits"
+            note = f"Mean ± standard deviation over {over}. {NOTE if grid.has_marks else ''}"
             yield Table(title, grid.header, grid.rows, note, grid.rule)
     for data in data_sets:
         part = comparison.table[comparison.table["data"] == data]

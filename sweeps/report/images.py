@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lossfleet.runners.training.replicate import ReplicateFactory
     from lossfleet.sweeps.comparison.frame import Comparison
+    from lossfleet.sweeps.report.figures.anchor_losses import LossMaps
     from lossfleet.sweeps.report.figures.sheets import Sheet
 
 
@@ -45,8 +46,8 @@ def sheets_of(
     mistakes: pd.DataFrame | None,
     folder: Path,
     kept: Callable[[], None] | None,
-) -> list[Sheet]:
-    """The sheets of images of a sweep; none of a table, and of images with objects what detectors find.
+) -> list[Sheet | LossMaps]:
+    """The sheets of images of a sweep, of images with objects finds and where losses fall; none of a table.
 
     Args:
         records, comparison, factory, folder, kept: as for `conclude`.
@@ -56,8 +57,7 @@ def sheets_of(
 
     dataset, strategy = factory.dataset, comparison.table["strategy"].iloc[0]
     if isinstance(dataset, SceneDataset):
-        found = _found(dataset, records, comparison)
-        return [] if found is None else [found]
+        return _of_objects(dataset, records, comparison)
     if not isinstance(dataset.features, Images):
         return []
     sheets: list[Sheet | None] = [examples_of(dataset)]
@@ -73,14 +73,18 @@ def sheets_of(
     return [each for each in sheets if each is not None]
 
 
-def _found(dataset: SceneDataset, records: Sequence[Record], comparison: Comparison) -> Sheet | None:
-    """What each strategy finds in test images; None where none was recorded."""
+def _of_objects(
+    dataset: SceneDataset, records: Sequence[Record], comparison: Comparison
+) -> list[Sheet | LossMaps]:
+    """What each strategy finds in test images, and where losses fall there; what was not recorded is left out."""
+    from lossfleet.sweeps.report.figures.anchor_losses import maps_of
     from lossfleet.sweeps.report.figures.found import found_in
     from lossfleet.sweeps.report.mistakes import final_replicates
 
     places = enumerate(comparison.table["strategy"])
     of_each = {strategy: final_replicates(records, comparison, place) for place, strategy in places}
-    return found_in(dataset, {strategy: own[0] for strategy, own in of_each.items() if own})
+    firsts = {strategy: own[0] for strategy, own in of_each.items() if own}
+    return [each for each in (found_in(dataset, firsts), maps_of(dataset.scenes, firsts)) if each is not None]
 
 
 def _occlusion(

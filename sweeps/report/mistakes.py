@@ -119,7 +119,7 @@ def mistakes_table(replicates: Sequence[ReplicateRecord], dataset: Dataset, shar
 def final_replicates(
     records: Iterable[Record], comparison: Comparison, place: int = 0
 ) -> list[ReplicateRecord]:
-    """The replicates of the final evaluation of a strategy, by its place in the table: the best one's is 0."""
+    """The replicates of the final evaluation of a strategy in order, by its place in the table: the best one's is 0."""
     row = comparison.table.iloc[place]
     evaluation = (row["strategy"], "final", int(row["trial"]))
     found = {
@@ -127,7 +127,7 @@ def final_replicates(
         for record in records
         if isinstance(record, ReplicateRecord) and (record.strategy, record.stage, record.trial) == evaluation
     }
-    return list(found.values())
+    return [found[number] for number in sorted(found)]
 
 
 def _places(dataset: Dataset, positions: np.ndarray) -> dict[str, np.ndarray]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import is_known, known_metrics
+from lossfleet.conf.published import Published
 
 if TYPE_CHECKING:
     from lossfleet.sweeps.comparison.frame import Comparison
@@ -81,23 +82,36 @@ def read_comparisons(
     tell_unknown_metrics(table["search_metric"])
     searching = []
     said = []
+    evaluated = []
     for each in read_sweeps(experiments, uri=uri, sweep=sweep, unfinished=True):
         rows = (table["sweep"] == each["sweep"]) & (table["data"].map(data_set_of) == each["data"])
         if not is_evaluated(each, table[rows]):
             searching.append((each, table[rows]))
             table = table[~rows]
-        elif each["status"] != FINISHED:
-            said.append(mark_unfinished(each))
+        else:
+            evaluated.append(each)
+            said += [mark_unfinished(each)] if each["status"] != FINISHED else []
         if each["newer"]:
             print(
                 f"{each['data']} has a later sweep that is not finished: --sweeps {each['newer']} shows it so far",
                 file=sys.stderr,
             )
     if len(table):
-        comparison = summary(table, metrics=metrics, rope=rope)
+        comparison = summary(table, metrics=metrics, rope=rope, published=published_in(evaluated))
         yield replace(comparison, sentence="\n".join([*said, comparison.sentence]))
     for each, part in searching:
         yield best_so_far(each, part)
+
+
+def published_in(sweeps: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Published]:
+    """What sweeps are set beside, by data set and name.
+
+    Args:
+        sweeps: as `read.read_sweeps` gives them.
+    """
+    return {
+        (each["data"], each["sweep"]): Published.of(each["published"]) for each in sweeps if each["published"]
+    }
 
 
 def tell_unknown_metrics(searched: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from lossfleet.sweeps.comparison.statistics import ALPHA
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lossfleet.sweeps.comparison.frame import Comparison
+    from lossfleet.sweeps.comparison.frame import Comparison, Reproduction
 
 MARK = "*"
 NOTE = f"{MARK} the best is better: corrected t-test, Holm's correction, p < {ALPHA:g}"
@@ -120,25 +120,37 @@ def grids(comparison: Comparison) -> list[Grid]:
     One data set: strategies by metrics, with the interval of the difference to the best, and the chosen
     hyperparameters; several sweeps on it are blocks of the same table. Several: strategies by data sets for each
     metric, with average ranks below the first. Then the Pareto front of each data set where several metrics were
-    optimised.
+    optimised, and what papers published beside what was measured.
     """
     table = comparison.table
     data_sets = list(dict.fromkeys(table["data"]))
     if len({data_set_of(data) for data in data_sets}) == 1:
-        return [_in_blocks(_scores, comparison), _in_blocks(_chosen, comparison), *_fronts(comparison)]
+        shown = [_in_blocks(_scores, comparison), _in_blocks(_chosen, comparison), *_fronts(comparison)]
+        return [*shown, *map(beside_paper, comparison.published)]
     blocks = [
         data_sets[start : start + DATA_SETS_A_TABLE] for start in range(0, len(data_sets), DATA_SETS_A_TABLE)
     ]
     by_data_set = [
         _by_data_set(comparison, metric, block) for metric in comparison.metrics for block in blocks
     ]
-    return by_data_set + _fronts(comparison)
+    return [*by_data_set, *_fronts(comparison), *map(beside_paper, comparison.published)]
+
+
+def beside_paper(reproduction: Reproduction) -> Grid:
+    """What a paper published beside what was measured."""
+    rows = [[Cell(text) for text in row] for row in reproduction.rows]
+    return Grid(reproduction.source, reproduction.header, rows)
 
 
 def markdown_table(comparison: Comparison) -> str:
     """The tables in Markdown, without a newline at the end."""
+    return markdown_of(grids(comparison))
+
+
+def markdown_of(tables: Iterable[Grid]) -> str:
+    """Tables in Markdown, without a newline at the end."""
     parts = []
-    for grid in grids(comparison):
+    for grid in tables:
         lines = [[escape_markdown(name) for name in grid.header], ["---"] * len(grid.header)]
         lines += [[_marked(cell, escape_markdown, "**{}**") for cell in row] for row in grid.rows]
         if grid.rule is not None:

@@ -24,7 +24,7 @@ from lossfleet.sweeps.planning.plan import Plan
 
 STUDIES = Path("studies")
 # What may change when a sweep is continued: it decides how long or where, not with which results.
-FREE_PARTS = ("tracking", "fleet", "engine", "references", "keep")
+FREE_PARTS = ("tracking", "fleet", "engine", "references", "keep", "published")
 LENGTHS = ("budget.trials", "budget.seconds", "budget.patience")
 # A table is known by the digest of its content; it may be moved.
 PLACES = tuple(f"data.{name}" for name in PATHS)

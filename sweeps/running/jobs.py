@@ -39,12 +39,13 @@ class ReplicateState:
     mistakes: list[list[float]] | None = None
     importance: dict[str, float] | None = None
     found: list[list[Any]] | None = None
+    anchor_losses: dict[str, list[list[Any]]] | None = None
 
     def start_over(self) -> None:
         """Forget what was measured, to train once more."""
         self.started, self.epochs, self.failure = time.time(), 0, None
         self.metrics, self.curves = {}, {}
-        self.confusion = self.mistakes = self.importance = self.found = None
+        self.confusion = self.mistakes = self.importance = self.found = self.anchor_losses = None
 
     def measure(self, metrics: Mapping[str, float], *, rung: bool) -> None:
         """Keep metrics of the current epoch, those of a rung as a curve too."""
@@ -148,6 +149,7 @@ class Job:
             mistakes=replicate.mistakes,
             importance=replicate.importance,
             found=replicate.found,
+            anchor_losses=replicate.anchor_losses,
         )
         return replicate.record
 

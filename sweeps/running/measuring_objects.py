@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lossfleet.conf.metrics import split_class
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.splits import row_counts
+from lossfleet.runners.detection.anchor_losses import CROSS_ENTROPY, OWN, mapped, shares_by_gamma
 from lossfleet.runners.detection.average_precision import precision_at_recall
 from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.detection.detections import NOTHING, Detections
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
-from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
-from lossfleet.runners.training.detectors import DetectorSlots, rows_of
+from lossfleet.runners.detection.targets import Targets
+from lossfleet.runners.metrics.evaluation import LOSS_SHARES, PRECISION_AT_RECALL
+from lossfleet.runners.training.detectors import DetectorSlots, image_shape_of, loss_of, network_of, rows_of
 from lossfleet.sweeps.running.measuring import Member, counted, keep_losses
 
 # Of a replicate, so that a journal stays small however many images are tested on.
 MOST_SHOWN = 12
+MOST_MAPPED = 3
+# And as many images are enough for a curve of thousands of anchors in each.
+MOST_SORTED = 500
 
 
 def measure_objects(
@@ -27,8 +33,8 @@ def measure_objects(
     """Metrics on the validation parts: some at every rung, those of `trial_metrics` at the last epoch of a trial.
 
     A final evaluation has all at its last epoch, on the test part too, with precision at each recall at an IoU of .5 as
-    a curve and what it finds in some images. What has diverged finds nothing, or is not measured, as
-    `evaluation.diverged` says; and `budget.checkpoint=best` is as `measuring.measure` has it.
+    a curve and what it finds in some images; its first replicate has where its loss falls too. What has diverged finds
+    nothing, or is not measured, as `evaluation.diverged` says; `budget.checkpoint=best` is as in `measuring.measure`.
 
     Args:
         slots: that the detectors are in.
@@ -53,6 +59,8 @@ def measure_objects(
     for slot in final:
         _test(at_rung[slot], found[slot], rows_of(slots.split(slot), "test"), dataset)
         at_rung[slot][1].measure(row_counts(slots.split(slot)), rung=False)
+        if at_rung[slot][1].number == 0 and at_rung[slot][1].failure is None:
+            _keep_anchor_losses(slots, slot, at_rung[slot], dataset)
     keep_losses(at_rung, losses)
 
 
@@ -132,3 +140,30 @@ def _test(member: Member, found: Sequence[Detections], rows: np.ndarray, dataset
         run.found = [
             [int(row), *each.to_lists()] for row, each in zip(rows[:MOST_SHOWN], found, strict=False)
         ]
+
+
+def _keep_anchor_losses(slots: DetectorSlots, slot: int, member: Member, dataset: SceneDataset) -> None:
+    """Where the loss of a detector falls in test images, if all anchors count: maps of some, with cross-entropy beside
+    focal loss, and of focal loss how unevenly it falls."""
+    job, run = member
+    loss = loss_of(job.config)
+    if loss.mining is not None:
+        return
+    rows = rows_of(slots.split(slot), "test")[:MOST_SORTED]
+    network = network_of(job.config, image_shape_of(slots.split(slot)), len(dataset.class_names))
+    targets = Targets.of(dataset.scenes.take(rows), network.anchor_boxes)
+    labels, _ = targets.dense(np.arange(len(rows)), network.anchor_count)
+    logits = slots.logits(slot, rows)
+    shown = [place for place, row in enumerate(rows) if len(dataset.scenes.labels[row])][:MOST_MAPPED]
+    losses = {OWN: loss}
+    if loss.gamma > 0:
+        losses[CROSS_ENTROPY] = replace(loss, gamma=0.0)
+        for key, shares in shares_by_gamma(loss, logits, labels).items():
+            run.curves[LOSS_SHARES[key]] = [(step, float(share)) for step, share in enumerate(shares)]
+    run.anchor_losses = {
+        name: [
+            [int(rows[place]), *mapped(network, each.of_anchors(logits[place], labels[place]), labels[place])]
+            for place in shown
+        ]
+        for name, each in losses.items()
+    }

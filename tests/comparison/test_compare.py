@@ -10,7 +10,7 @@ import sweep_records
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.metrics.classification import Outputs, class_numbers, metric_names
-from lossfleet.runners.metrics.evaluation import DIAGRAMS, confusion_names, evaluate, final_metric_names
+from lossfleet.runners.metrics.evaluation import ROW_DIAGRAMS, confusion_names, evaluate, final_metric_names
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
@@ -88,8 +88,8 @@ def test_curves_are_tuples_of_steps_and_values():
             # repr, since nan is not nan.
             assert repr(row[f"curves.{name}"]) == repr(expected)
     # The steps of a diagram are no epochs, so it has no last value.
-    assert set(DIAGRAMS) <= names
-    assert not set(DIAGRAMS) & set(table)
+    assert set(ROW_DIAGRAMS) <= names
+    assert not set(ROW_DIAGRAMS) & set(table)
 
 
 def test_replicates_of_a_trial_that_has_not_ended_are_left_out():
@@ -450,7 +450,10 @@ def test_printing(monkeypatch, capsys, format, start):
         asked.append((args, kwargs))
         return frame_from_records(sweep_records.sweep())
 
-    sweep = {"sweep": "first", "data": "wine", "status": "FINISHED", "newer": ""}
+    claim = {"better": {"strategy": "focal"}, "than": {"strategy": "ce"}}
+    rows = [{"strategy": "focal", "macro_f1": 0.95}]
+    paper = {"source": "Table 9", "by": ["strategy"], "rows": rows, "claims": [claim]}
+    sweep = {"sweep": "first", "data": "wine", "status": "FINISHED", "newer": "", "published": paper}
     monkeypatch.setattr("lossfleet.sweeps.comparison.frame.frame", read)
     monkeypatch.setattr("lossfleet.runners.tracking.read.read_sweeps", lambda *_, **__: [sweep])
     monkeypatch.setenv("COLUMNS", "300")
@@ -460,6 +463,7 @@ def test_printing(monkeypatch, capsys, format, start):
     out = capsys.readouterr().out
     assert start in " ".join(out.splitlines()[0].split())
     assert ("focal has the highest" in out) == (format != "csv")
+    assert ("Table 9" in out) == ("Reproduced: macro" in out) == (format != "csv")
 
 
 def test_the_order_of_records_does_not_matter():

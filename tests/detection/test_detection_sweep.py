@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from sweeps_here import send, sweep_here
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.parts import part_names
+from lossfleet.conf.published import claim_of
 from lossfleet.conf.schema import Config
 from lossfleet.runners.detection.average_precision import (
     IOU_THRESHOLDS,
@@ -46,7 +47,7 @@ from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.planning.build import build_config
 from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper
 from lossfleet.sweeps.report.images import sheets_of
-from lossfleet.sweeps.report.printing import check_metric_names
+from lossfleet.sweeps.report.printing import check_metric_names, print_comparison
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring_objects import measure_objects
 
@@ -65,6 +66,10 @@ TINY = (
 )
 
 
+PUBLISHED = (
+    "{source: A table, by: [strategy], rows: [{strategy: retinanet_focal, ap: 0.36}],"
+    " claims: [{better: {strategy: retinanet_focal}, than: {strategy: retinanet_ohem_ratio}}]}"
+)
 PAGE = (Path(__file__).parents[2] / "docs/detection.md").read_text()
 
 
@@ -226,6 +231,7 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
         "optimizer.lr=0.02",
         "optimizer.weight_decay=0.01",
         "name=found",
+        f"published={PUBLISHED}",
     )
     out = capsys.readouterr()
     assert "test ap50" in out.out
@@ -243,13 +249,24 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     assert not (folder / "mistakes.csv").exists()
     assert not (folder / "models").exists()
     check_replicates(records)
-    check_sheet(records, summary(table))
+    check_sheets(records, summary(table))
+    claimed = (
+        r"(Reproduced|Not shown|Refuted): ap is better with retinanet_focal than with retinanet_ohem_ratio"
+    )
+    assert re.search(claimed, " ".join(out.out.split()))
+    assert re.search(claimed, (folder / "published.md").read_text().replace("\\", ""))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     send(tmp_path, uri, "objects")
     stored = frame(["objects"], uri=uri)
     columns = ["strategy", "replicate", "test_ap", "test_class_ap[1]", "best_epoch"]
     ordered = stored[stored["stage"] == "final"][columns].reset_index(drop=True)
     assert ordered.equals(final[columns].reset_index(drop=True))
+    print_comparison(["objects"], "md", uri)
+    written = capsys.readouterr().out.replace("\\", "")
+    assert re.search(claimed, written)
+    assert "| strategy | ap here | ap published |" in written
+    (shares,) = stored.loc[stored["curves.test_loss_share_of_negatives_gamma_2"].map(len) > 0].itertuples()
+    assert (shares.strategy, shares.stage, shares.replicate) == ("retinanet_focal", "final", 0)
 
 
 def check_replicates(records):
@@ -287,16 +304,23 @@ def check_replicates(records):
     assert record.metrics["test_rows"] == len(split.test_rows)
 
 
-def check_sheet(records, comparison):
-    """Every strategy's finds in the same test images."""
+def check_sheets(records, comparison):
+    """Every strategy's finds in the same test images, and where the loss of the one with focal loss falls."""
     final = next(each for each in records if isinstance(each, TrialRecord) and each.stage == "final")
     factory = ReplicateFactory.of(Config.from_dict(final.config))
-    (sheet,) = sheets_of(records, comparison, factory, None, Path(), None)
+    sheet, maps = sheets_of(records, comparison, factory, None, Path(), None)
     names, images = zip(*sheet.rows, strict=True)
     assert (sheet.name, list(names)) == ("found", comparison.table["strategy"].tolist())
     assert [each.shape for each in images] == [(5, 3, 128, 128)] * 2
     assert (images[0] != images[1]).any()
     assert sheet.png({}).startswith(b"\x89PNG")
+    assert [words for words, _ in maps.columns] == [
+        "cross-entropy, retinanet_focal",
+        "focal loss, retinanet_focal",
+    ]
+    cross_entropy, focal = ([each.losses.sum() for each in own] for _, own in maps.columns)
+    assert (len(maps.scenes), len(focal)) == (3, 3)
+    assert all(np.array(focal) < cross_entropy)
 
 
 def test_stock_mindspore_trains_in_slots_too():
@@ -367,8 +391,22 @@ def test_the_page_has_every_strategy_and_its_sweeps_are_planned(trees):
         run_sweeper(words if "data=boxes" in words else [*words, "data.images=40"], plans.append)
         studies = [study for plan in plans for study in plan.studies]
         assert {study.config.data.has_scenes for study in studies} == {True}
-        priors = {0.01, None} if command == "experiment=retinanet_prior" else {0.01}
-        assert {study.config.model["prior"] for study in studies} == priors
+        assert {study.config.model["prior"] for study in studies} == {0.01}
+        # What the paper's experiments are set beside is about what they search.
+        searched = {dimension.name for study in studies for dimension in study.space} | {"strategy"}
+        for study in studies:
+            published = study.config.published
+            assert bool(published) == command.startswith("experiment=")
+            settings = [
+                name for claim in published.get("claims", ()) for name in settings_of(claim_of(claim))
+            ]
+            assert {*published.get("by", ()), *settings} <= searched
+
+
+def settings_of(claim):
+    """The hyperparameters that a claim is about."""
+    for value in asdict(claim).values():
+        yield from value if isinstance(value, dict) else [value] if isinstance(value, str) else []
 
 
 def test_photographs_of_the_users_go_to_a_verdict_and_are_not_kept(trees, monkeypatch, capsys):

@@ -14,7 +14,7 @@ from lossfleet.runners.metrics.classification import (
     classification_metrics,
     decision_metrics,
 )
-from lossfleet.runners.metrics.evaluation import DIAGRAMS, evaluate
+from lossfleet.runners.metrics.evaluation import ROW_DIAGRAMS, evaluate
 from lossfleet.runners.metrics.prior_correction import fit_exponent
 
 MEMBERS, CLASSES, EXAMPLES, RAREST = 5, 3, 97, 2
@@ -50,7 +50,7 @@ def test_metrics_and_confusion_counts():
 def test_precision_at_recall_is_that_of_the_rarest_class():
     logits, labels = random_case()
     _, diagrams = evaluated(logits, labels)
-    assert set(diagrams) == set(DIAGRAMS)
+    assert set(diagrams) == set(ROW_DIAGRAMS)
     for member in range(MEMBERS):
         curve = diagrams["test_precision_at_recall"][member]
         assert [step for step, _ in curve] == list(range(101))
@@ -122,5 +122,5 @@ def test_a_diverged_member_is_nan_without_curves_and_leaves_the_others(part):
     for name, values in metrics.items():
         assert np.isnan(values[3]), name
         np.testing.assert_array_equal(values[others], healthy[name][others])
-    for name in DIAGRAMS:
+    for name in ROW_DIAGRAMS:
         assert diagrams[name] == [*curves[name][:3], [], *curves[name][4:]]

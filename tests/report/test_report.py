@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import mlflow_sweeps
@@ -10,6 +11,7 @@ from figures_frame import HOSTILE, figures_frame, several
 
 from lossfleet.conf.errors import UserError
 from lossfleet.sweeps.commands.cli import main
+from lossfleet.sweeps.comparison.frame import Reproduction
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report import html as report
 from lossfleet.sweeps.report.figures import draw_gallery, page
@@ -108,6 +110,14 @@ def test_several_data_sets_have_their_ranks():
     assert titles[0] == "test balanced accuracy"
     assert {"Best hyperparameters on iris", "Pairs of strategies on wine"} <= set(titles)
     assert titles[-1] == "Average ranks over 2 data sets"
+
+
+def test_what_a_paper_published_is_a_table_of_its_own():
+    paper = Reproduction("Table 9", ["strategy", "ap here", "ap published"], [["focal", "0.5", "0.3"]], [])
+    tables = report.report_tables(replace(summary(several()), published=(paper,)))
+    (found,) = (table for table in tables if table.title == "Table 9")
+    assert ([cell.text for cell in found.rows[0]], found.header) == (["focal", "0.5", "0.3"], paper.header)
+    assert "the splits that a setting is judged on" in found.note
 
 
 def test_a_page_that_would_be_too_large_has_no_stills(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lossfleet.runners.metrics.evaluation import LOSS_SHARES
 from lossfleet.runners.records import PAGE
 from lossfleet.sweeps.comparison.blocks import WITH, in_order
 from lossfleet.sweeps.comparison.frame import Comparison
@@ -25,6 +26,7 @@ from lossfleet.sweeps.report.importance import ColumnImportance
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lossfleet.sweeps.report.figures.anchor_losses import LossMaps
     from lossfleet.sweeps.report.figures.sheets import Sheet
 
 # In the order of the page; the file of a figure has its name.
@@ -69,6 +71,9 @@ def draw_gallery(
                 data,
                 partial(describe, source),
             )
+        if {f"curves.{name}" for name in LOSS_SHARES.values()} & {*part}:
+            name = f"loss_shares-{data.replace(WITH, '-')}" if several else "loss_shares"
+            _add(gallery, name, data, partial(predictions.loss_shares, source))
     if columns is not None:
         look = styles[columns.strategy]
         _add(gallery, "columns", gallery.title, partial(important_columns, columns, look))
@@ -93,7 +98,7 @@ def write_figures(
     comparison: Comparison | None = None,
     note: str | None = None,
     columns: ColumnImportance | None = None,
-    sheets: Callable[[], Iterable[Sheet]] = tuple,
+    sheets: Callable[[], Iterable[Sheet | LossMaps]] = tuple,
 ) -> list[Path]:
     """Draws the figures and then sheets, and writes them, see `draw_gallery` and `write_gallery`."""
     gallery = draw_gallery(frame, comparison, columns)

@@ -6,7 +6,7 @@ import string
 
 import numpy as np
 
-from lossfleet.runners.metrics.evaluation import MOST_CONFUSION_CLASSES
+from lossfleet.runners.metrics.evaluation import LOSS_SHARES, MOST_CONFUSION_CLASSES
 from lossfleet.sweeps.report.figures import data
 from lossfleet.sweeps.report.figures.marks import (
     BLUES,
@@ -16,6 +16,7 @@ from lossfleet.sweeps.report.figures.marks import (
     Cells,
     Figure,
     Line,
+    Look,
     Mark,
     Panel,
     Points,
@@ -28,6 +29,13 @@ LONGEST_NAME = 14
 SHORT_NAME = 3
 # A share of fewer examples says nothing.
 FEWEST_EXAMPLES = 10
+# Of rising gammas.
+GAMMA_LOOKS = (
+    Look("#4d4d4d", "circle", "dash"),
+    Look("#0072b2", "square", "dashdot"),
+    Look("#e69f00", "diamond", "longdash"),
+    Look("#d55e00", "star"),
+)
 # The height of a panel that is to be square where there are two in a row.
 SQUARE = 0.5
 
@@ -124,6 +132,34 @@ def precision_recall(source: Source) -> Figure:
         "The highest precision at that recall or more, the mean over the final splits of the test part.",
         [Panel(marks, Axis("recall", limits=(0, 1)), Axis("precision", limits=(0, 1.03)))],
         panel_height=0.7,
+    )
+
+
+def loss_shares(source: Source) -> Figure:
+    """How unevenly the loss of a detector falls on its anchors, for several gammas: the paper's Figure 4."""
+    tables = {key: data.mean_curve(source.frame, curve) for key, curve in LOSS_SHARES.items()}
+    there = {key: table for key, table in tables.items() if len(table)}
+    if not there:
+        raise NothingToShow("no detector with focal loss was evaluated")
+    strategy = source.in_order({name for table in there.values() for name in table["strategy"]})[0]
+    panels = []
+    for kind in dict.fromkeys(kind for kind, _ in there):
+        marks: list[Mark] = []
+        for (_, gamma), look in zip(LOSS_SHARES, GAMMA_LOOKS, strict=False):
+            own = there[kind, gamma][there[kind, gamma]["strategy"] == strategy]
+            # Of the positives they leave no room for names.
+            name = f"gamma {gamma:g}" if kind == "negatives" else ""
+            marks.append(Line(list(own["step"] / 100), list(own["mean"]), look, name))
+        x, y = Axis(f"share of {kind}", limits=(0, 1)), Axis("of their loss", limits=(0, 1.02))
+        panels.append(Panel(marks, x, y, kind))
+    return Figure(
+        "loss_shares",
+        "How unevenly the loss falls on anchors",
+        "Losses of the anchors on objects and of those on background, each sorted, normalised and cumulated: of one "
+        f"detector that {strategy} has trained, on its test part, with the gamma of each line.",
+        panels,
+        columns=2,
+        panel_height=SQUARE,
     )
 
 
