@@ -27,8 +27,15 @@ ERROR = ("sweep", "strategy=focal", "loss.gamma=-1")
 WATCHED = ("sweep", "experiment=quick")
 # The main job, reporting every epoch; stopped after the first.
 MAIN = ("sweep", "budget.rungs=30")
-# What compiles its kernels and keeps them.
-WARM_UP = ("sweep", "budget.epochs=1", "budget.rungs=1", "fleet.fused=true", "tracking.enabled=false")
+# What compiles the native core and keeps it.
+WARM_UP = (
+    "sweep",
+    "strategy=ce",
+    "budget.trials=1",
+    "budget.epochs=1",
+    "budget.rungs=1",
+    "tracking.enabled=false",
+)
 # Instead of these where only to see that it runs.
 QUICK = ("sweep", "strategy=ce", "data=wine", "budget.trials=1", "budget.replicates=1", "budget.rungs=2")
 REPORTED = b'"intermediate_value"'
@@ -60,9 +67,9 @@ def run(quick: bool) -> list[Report]:
     notes = (
         f"{rounds} rounds, the commands in turn, each in an empty folder.",
         "One training is launch to end of a sweep of 1 trial, 1 replicate, 1 epoch on breast_cancer without "
-        "tracking: imports, the compilation of the graph, an epoch, and a final replicate of one epoch.",
+        "tracking: imports, an epoch, and a final replicate of one epoch.",
         "The main job's first epoch is done when Optuna's journal has a report of it. The first time on a "
-        "machine the fused kernels are compiled.",
+        "machine the native core is compiled.",
         f"MLflow's times are those of `sweep experiment=quick`; its database is read every {POLL} s.",
     )
     return [Report("Latency", rows, notes, dict(samples))]
@@ -78,7 +85,7 @@ def seconds_to_first_epoch(command: Sequence[str], *, is_first: bool = False) ->
     """Seconds until a fleet of this sweep has trained an epoch; what runs then is ended.
 
     Args:
-        is_first: as on a machine that has no fused kernels of earlier sweeps.
+        is_first: as on a machine that has no core of earlier sweeps.
     """
     with fresh_folder() as folder, started(command, folder, is_first=is_first) as seconds_until:
         return seconds_until(
