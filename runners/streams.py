@@ -21,6 +21,7 @@ class Stream(IntEnum):
     MEMBERS = 9
     AUGMENTATION = 10
     SCENES = 11
+    REGIONS = 12
 
 
 def seed_sequence(stream: Stream, *key: int) -> np.random.SeedSequence:

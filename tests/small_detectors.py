@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,12 @@ from image_layers import convolution
 
 from lossfleet.runners.detection.anchors import IGNORED, Anchors
 from lossfleet.runners.detection.boxes import iou
-from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors
+from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors, SampledLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.scene import Scenes
-from lossfleet.runners.detection.targets import Targets
+from lossfleet.runners.detection.targets import Objects, Targets
 from lossfleet.runners.detection.training import Training, standardisation
+from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.optimizers.adamw import AdamW
 
@@ -33,7 +35,7 @@ LOSSES = {
 }
 
 
-def noise(network: RetinaNet = NETWORK, images: int = IMAGES, seed: int = 0) -> Scenes:
+def noise(network: RetinaNet | TwoStage = NETWORK, images: int = IMAGES, seed: int = 0) -> Scenes:
     """Scenes of noise; some have no objects."""
     random = np.random.default_rng(seed)
     channels, height, width = network.image_shape
@@ -52,7 +54,9 @@ def noise(network: RetinaNet = NETWORK, images: int = IMAGES, seed: int = 0) -> 
     )
 
 
-def training(loss: DetectionLoss, network: RetinaNet = NETWORK, seed: int = 0) -> Training:
+def training(
+    loss: DetectionLoss | SampledLoss, network: RetinaNet | TwoStage = NETWORK, seed: int = 0
+) -> Training:
     """Two epochs on noise by AdamW, from parameters whose biases are random too."""
     random, scenes = np.random.default_rng(seed + 100), noise(network, seed=seed)
     initial = [
@@ -61,9 +65,21 @@ def training(loss: DetectionLoss, network: RetinaNet = NETWORK, seed: int = 0) -
     ]
     plan = np.stack([random.permutation(IMAGES) for _ in range(EPOCHS)])
     rates = random.uniform(1e-3, 1e-2, (EPOCHS, -(-IMAGES // BATCH)))
-    targets = Targets.of(scenes, network.anchor_boxes)
-    optimizer = AdamW(weight_decay=0.1)
-    return Training(network, loss, optimizer, scenes.images, targets, initial, plan, rates, BATCH, 5.0)
+    seeds = random.integers(2**31, size=plan.shape, dtype=np.int32)
+    return Training(
+        network,
+        loss,
+        AdamW(weight_decay=0.1),
+        scenes.images,
+        Targets.of(scenes, network.anchor_boxes),
+        Objects.of(scenes),
+        initial,
+        plan,
+        seeds,
+        rates,
+        BATCH,
+        5.0,
+    )
 
 
 def smaller_batches(made: Training, batch_size: int) -> Training:
@@ -78,15 +94,7 @@ def forward(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (N, A, C) and deltas (N, A, 4) of images (N, channels, height, width) in float64."""
     left = iter(parameters)
-    stages, levels = [], []
-    for _ in network.body:
-        images = np.maximum(convolution(images, *next(left), 2), 0)
-        stages.append(images)
-    for stage in stages[-len(network.sizes) :]:
-        levels.append(convolution(stage, *next(left), 1))
-    for finer, coarser in zip(range(len(levels) - 2, -1, -1), range(len(levels) - 1, 0, -1), strict=True):
-        _, _, height, width = levels[finer].shape
-        levels[finer] = levels[finer] + levels[coarser].repeat(2, 2).repeat(2, 3)[:, :, :height, :width]
+    levels = pyramid(network, left, images)
     found = []
     for numbers in (network.classes, 4):
         head = [next(left) for _ in range(network.depth + 1)]
@@ -98,6 +106,20 @@ def forward(
             of_levels.append(level.transpose(0, 2, 3, 1).reshape(len(level), -1, numbers))
         found.append(np.concatenate(of_levels, axis=1))
     return found[0], found[1]
+
+
+def pyramid(network: RetinaNet, left: Iterator[Parameters], images: np.ndarray) -> list[np.ndarray]:
+    """Its levels, with the next of the parameters."""
+    stages, levels = [], []
+    for _ in network.body:
+        images = np.maximum(convolution(images, *next(left), 2), 0)
+        stages.append(images)
+    for stage in stages[-len(network.sizes) :]:
+        levels.append(convolution(stage, *next(left), 1))
+    for finer, coarser in zip(range(len(levels) - 2, -1, -1), range(len(levels) - 1, 0, -1), strict=True):
+        _, _, height, width = levels[finer].shape
+        levels[finer] = levels[finer] + levels[coarser].repeat(2, 2).repeat(2, 3)[:, :, :height, :width]
+    return levels
 
 
 def losses(made: Training, parameters: list[Parameters]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What a dense detector minimises, as data; solo.py computes it with stock MindSpore, the native core in C++."""
+"""What a detector minimises, as data; solo training computes it with stock MindSpore, the native core in C++."""
 
 from __future__ import annotations
 
@@ -85,3 +85,41 @@ class DetectionLoss:
                 self.mining.negatives_per_positive or 0,
             )
         return np.array([self.gamma, *self.class_weights, self.beta, self.box_weight, *mining], np.float32)
+
+
+@dataclass(frozen=True)
+class SampledLoss:
+    """Both losses of both stages of a two-stage detector, of examples drawn by chance.
+
+    Of each image `anchors` are drawn, at most half of them positives, and `regions`, at most `positives` of them on
+    objects, among the proposals and the objects' own boxes; negatives fill up.
+
+        (sum of cross-entropy of two classes + box_weight * sum of smooth L1 of the positives) / (images anchors)
+        + (sum of cross-entropy of C + 1 classes + box_weight * sum of smooth L1 of those on objects) / (images regions)
+
+    Smooth L1 is that of `DetectionLoss`; in the second stage beta is 1, and deltas count times `regions.DELTA_SCALES`.
+
+    Reference: Ren et al. 2015, arXiv 1506.01497, section 3.1.2; Girshick 2015, arXiv 1504.08083, section 2.3.
+    """
+
+    anchors: Annotated[int, Gt(0)] = 64
+    regions: Annotated[int, Gt(0)] = 32
+    positives: Annotated[float, Interval(gt=0, le=1)] = 0.25
+    beta: Annotated[float, Gt(0)] = 1 / 9
+    box_weight: Annotated[float, Ge(0)] = 1.0
+
+    @property
+    def most_positive_anchors(self) -> int:
+        """Of an image."""
+        return max(1, self.anchors // 2)
+
+    @property
+    def most_positive_regions(self) -> int:
+        """Of an image."""
+        return max(1, round(self.positives * self.regions))
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """What the core is told of it, (6,) float32: SampledNumbers in two_stage.h."""
+        counts = (self.anchors, self.most_positive_anchors, self.regions, self.most_positive_regions)
+        return np.array([*counts, self.beta, self.box_weight], np.float32)

@@ -9,8 +9,9 @@ from annotated_types import Ge, Gt, Interval
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.rules import show
 from lossfleet.runners.detection.anchors import Anchors
-from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors
+from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors, SampledLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
+from lossfleet.runners.detection.two_stage import TwoStage
 
 Count = Annotated[int, Gt(0)]
 Positive = Annotated[float, Gt(0)]
@@ -44,6 +45,52 @@ def retinanet(
     Raises:
         UserError: other strides than those of the last stages, or not a size for each.
     """
+    anchors = _anchors(body, strides, sizes, scales, ratios)
+    return RetinaNet(input_shape, classes, anchors, tuple(body), width, depth, prior)
+
+
+def two_stage(
+    input_shape: tuple[int, int, int],
+    classes: int,
+    body: tuple[Count, ...] = (8, 16, 32, 32),
+    width: Count = 16,
+    depth: Annotated[int, Ge(0)] = 1,
+    strides: tuple[Count, ...] = (4, 8, 16),
+    sizes: tuple[Positive, ...] = (8.0, 14.0, 22.0),
+    scales: tuple[Positive, ...] = (1.0, 1.26),
+    ratios: tuple[Positive, ...] = (1.0,),
+    hidden: tuple[Count, ...] = (64,),
+    cells: Count = 5,
+    region_size: Count = 32,
+    proposals: Count = 24,
+    training_proposals: Count = 64,
+) -> TwoStage:
+    """The network of `model=two_stage`, see `TwoStage` and `Anchors`.
+
+    Args:
+        input_shape, classes, body, width, depth, strides, sizes, scales, ratios: as `retinanet` has them, of the first
+            stage.
+        hidden: the units of each hidden layer of the second stage.
+        cells: the features of a region are cells x cells.
+        region_size: the side in pixels from which on a region's features are those of the second level.
+        proposals: of an image, at most so many are classified.
+        training_proposals: and in training so many drawn from.
+
+    Raises:
+        UserError: other strides than those of the last stages, or not a size for each.
+    """
+    anchors = _anchors(body, strides, sizes, scales, ratios)
+    first = (input_shape, classes, anchors, tuple(body), width, depth)
+    return TwoStage(*first, tuple(hidden), cells, region_size, proposals, training_proposals)
+
+
+def _anchors(
+    body: tuple[int, ...],
+    strides: tuple[int, ...],
+    sizes: tuple[float, ...],
+    scales: tuple[float, ...],
+    ratios: tuple[float, ...],
+) -> Anchors:
     of_body = tuple(2 ** (stage + 1) for stage in range(len(body)))
     if not strides or tuple(strides) != of_body[-len(strides) :]:
         raise UserError(
@@ -57,8 +104,7 @@ def retinanet(
             expected="a size for each stride",
             hint=f"write model.sizes=[{','.join(str(2 * each) for each in strides)}]",
         )
-    anchors = Anchors(tuple(strides), tuple(sizes), tuple(scales), tuple(ratios))
-    return RetinaNet(input_shape, classes, anchors, tuple(body), width, depth, prior)
+    return Anchors(tuple(strides), tuple(sizes), tuple(scales), tuple(ratios))
 
 
 def detection_focal(
@@ -76,6 +122,16 @@ def detection_cross_entropy(
 ) -> DetectionLoss:
     """Alpha-balanced cross-entropy at every anchor and class, with the loss of the boxes: see `DetectionLoss`."""
     return DetectionLoss(0.0, alpha, box_weight=box_weight)
+
+
+def detection_sampled(
+    anchors: Count = 64,
+    regions: Count = 32,
+    positives: Annotated[float, Interval(gt=0, le=1)] = 0.25,
+    box_weight: Annotated[float, Ge(0)] = 1.0,
+) -> SampledLoss:
+    """The losses of two stages at anchors and regions drawn by chance: see `SampledLoss`."""
+    return SampledLoss(anchors, regions, positives, box_weight=box_weight)
 
 
 def hard_anchors(

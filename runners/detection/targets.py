@@ -44,6 +44,13 @@ class Targets:
             deltas.append(of_boxes)
         return cls(np.array(starts, np.int32), np.concatenate(matched), np.concatenate(deltas))
 
+    @property
+    def of_any_class(self) -> Targets:
+        """The same for who learns only whether there is an object: the class of each is 0."""
+        matched = self.matched.copy()
+        matched[:, 1] = np.minimum(matched[:, 1], 0)
+        return Targets(self.starts, matched, self.deltas)
+
     def dense(self, images: np.ndarray, anchors: int) -> tuple[np.ndarray, np.ndarray]:
         """The label (N, A) int32 of each anchor of images, and its deltas (N, A, 4), 0 where there is no object."""
         labels = np.full((len(images), anchors), BACKGROUND, np.int32)
@@ -54,3 +61,30 @@ class Targets:
             labels[row, places] = of_places
             deltas[row, places] = self.deltas[own]
         return labels, deltas
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """What is in N images, one image after the other.
+
+    Fields: starts (N + 1,) int32, where each image's begin; boxes (G, 4) float32; labels (G,) int32.
+    """
+
+    starts: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, scenes: Scenes) -> Objects:
+        """Those of scenes."""
+        counts = [len(each) for each in scenes.labels]
+        return cls(
+            np.cumsum([0, *counts], dtype=np.int32),
+            np.concatenate([np.zeros((0, 4)), *scenes.boxes]).astype(np.float32),
+            np.concatenate([[], *scenes.labels]).astype(np.int32),
+        )
+
+    def of_image(self, image: int) -> tuple[np.ndarray, np.ndarray]:
+        """The boxes and labels of an image."""
+        own = slice(self.starts[image], self.starts[image + 1])
+        return self.boxes[own], self.labels[own]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossfleet.runners.detection.objective import DetectionLoss
+from lossfleet.runners.detection.objective import DetectionLoss, SampledLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
-from lossfleet.runners.detection.targets import Targets
+from lossfleet.runners.detection.targets import Objects, Targets
+from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.optimizers.adam import Adam
 from lossfleet.runners.optimizers.adamw import AdamW
@@ -17,20 +18,23 @@ from lossfleet.runners.optimizers.sgd import SGD
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """A training of a detector.
+    """A training of a detector, of one stage or of two.
 
-    Fields: images (N, channels, height, width) uint8; targets of them; initial, the first parameters of each
-    convolution; plan (epochs, n), the images of each epoch in the order in which batches take them; rates (epochs,
-    steps), the learning rate of each step; clip_norm, the longest gradient, None for any.
+    Fields: images (N, channels, height, width) uint8; targets and objects of them; initial, the first parameters of
+    each layer; plan (epochs, n), the images of each epoch in the order in which batches take them; seeds (epochs, n)
+    int32, of what two stages draw of each; rates (epochs, steps), the learning rate of each step; clip_norm, the
+    longest gradient, None for any.
     """
 
-    network: RetinaNet
-    loss: DetectionLoss
+    network: RetinaNet | TwoStage
+    loss: DetectionLoss | SampledLoss
     optimizer: AdamW | Adam | SGD
     images: np.ndarray
     targets: Targets
+    objects: Objects
     initial: list[Parameters]
     plan: np.ndarray
+    seeds: np.ndarray
     rates: np.ndarray
     batch_size: int
     clip_norm: float | None = None

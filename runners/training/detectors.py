@@ -15,18 +15,23 @@ from lossfleet.conf.schema import Config
 from lossfleet.runners.cache import ByteBoundedCache
 from lossfleet.runners.data.splits import Split
 from lossfleet.runners.detection.detections import Detections
-from lossfleet.runners.detection.objective import DetectionLoss
+from lossfleet.runners.detection.objective import DetectionLoss, SampledLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.scene import Scenes
-from lossfleet.runners.detection.solo import SoloDetector
-from lossfleet.runners.detection.targets import Targets
+from lossfleet.runners.detection.solo.detector import SoloDetector
+from lossfleet.runners.detection.solo.two_stage import SoloTwoStage
+from lossfleet.runners.detection.targets import Objects, Targets
+from lossfleet.runners.detection.timing import speed
 from lossfleet.runners.detection.training import Training
+from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.optimizers.adam import Adam
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.sgd import SGD
 from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.training.native.detector import NativeDetector
+from lossfleet.runners.training.native.detector_training import NativeTraining
+from lossfleet.runners.training.native.two_stage import NativeTwoStage
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, learning_rates
 from lossfleet.runners.training.slots import TrainingSlots
@@ -45,17 +50,14 @@ class Detector(Protocol):
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """Train for an epoch, counted from 0; returns the mean losses of classes and boxes."""
 
-    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (N, A, C) and deltas (N, A, 4) of images (N, channels, height, width) uint8."""
-
     def detect(self, images: np.ndarray) -> list[Detections]:
         """The objects found in each of images (N, channels, height, width) uint8."""
 
     def parameters(self) -> list[Parameters]:
-        """The parameters of each convolution."""
+        """The parameters of each layer."""
 
     def load(self, parameters: Sequence[Parameters]) -> None:
-        """Take the parameters of each convolution; to look at images, not to train on."""
+        """Take the parameters of each layer; to look at images, not to train on."""
 
 
 @dataclass(frozen=True)
@@ -71,32 +73,40 @@ class Lesson:
 
     images: np.ndarray
     targets: Targets
+    objects: Objects
+
+    @classmethod
+    def of(cls, scenes: Scenes, anchors: np.ndarray) -> Lesson:
+        """That of scenes whose images have these anchors (A, 4)."""
+        return cls(scenes.images, Targets.of(scenes, anchors), Objects.of(scenes))
 
     @property
     def nbytes(self) -> int:
-        """Their memory in bytes."""
+        """Their memory in bytes; that of the objects is small."""
         targets = self.targets
         return self.images.nbytes + targets.starts.nbytes + targets.matched.nbytes + targets.deltas.nbytes
 
 
-def network_of(config: Config, image_shape: tuple[int, int, int], classes: int) -> RetinaNet:
+def network_of(config: Config, image_shape: tuple[int, int, int], classes: int) -> RetinaNet | TwoStage:
     """The network of a configuration.
 
     Raises:
         UserError: its settings do not fit together.
     """
-    network: RetinaNet = config.model.call(input_shape=image_shape, classes=classes)
+    network: RetinaNet | TwoStage = config.model.call(input_shape=image_shape, classes=classes)
     return network
 
 
-def loss_of(config: Config) -> DetectionLoss:
+def loss_of(config: Config) -> DetectionLoss | SampledLoss:
     """The loss of a configuration, with its mining.
 
     Raises:
         UserError: the mining says too little.
     """
-    loss: DetectionLoss = config.loss.call()
-    return loss if config.mining.target is None else replace(loss, mining=config.mining.call())
+    loss: DetectionLoss | SampledLoss = config.loss.call()
+    if isinstance(loss, SampledLoss) or config.mining.target is None:
+        return loss
+    return replace(loss, mining=config.mining.call())
 
 
 class DetectorSlots(TrainingSlots):
@@ -169,8 +179,17 @@ class DetectorSlots(TrainingSlots):
         return dict(zip(slots, self._map(detect, slots), strict=True))
 
     def logits(self, slot: int, rows: np.ndarray) -> np.ndarray:
-        """What a detector says of each class at each anchor (N, A, C) of N rows of the data set."""
-        return self._detectors[slot].predict(self._scenes.images[rows])[0]
+        """What a detector of one stage says of each class at each anchor (N, A, C) of N rows of the data set."""
+        detector = self._detectors[slot]
+        assert isinstance(detector, NativeDetector | SoloDetector)
+        return detector.predict(self._scenes.images[rows])[0]
+
+    def speed(self, slot: int) -> dict[str, float] | None:
+        """See `timing.speed`, on images of the test part; None without the native core."""
+        detector = self._detectors[slot]
+        if not isinstance(detector, NativeTraining):
+            return None
+        return speed(detector.detect, self._scenes.images[rows_of(self.split(slot), "test")])
 
     def remember(self, slots: Collection[int]) -> None:
         """See TrainingSlots."""
@@ -183,8 +202,9 @@ class DetectorSlots(TrainingSlots):
             self._detectors[slot].load(self._remembered[slot])
 
     def _made(self, training: Training) -> Detector:
+        has_two_stages = isinstance(training.network, TwoStage)
         if self._native and isinstance(training.optimizer, OPTIMIZERS):
-            return NativeDetector(training)
+            return NativeTwoStage(training) if has_two_stages else NativeDetector(training)
         optimizer = type(training.optimizer).__name__
         if self._native and optimizer not in self._told:
             self._told.add(optimizer)
@@ -194,11 +214,10 @@ class DetectorSlots(TrainingSlots):
                 file=sys.stderr,
                 flush=True,
             )
-        return SoloDetector(training)
+        return SoloTwoStage(training) if has_two_stages else SoloDetector(training)
 
-    def _lesson(self, split: Split, network: RetinaNet) -> Lesson:
-        scenes = self._scenes.take(rows_of(split, "train"))
-        return Lesson(scenes.images, Targets.of(scenes, network.anchor_boxes))
+    def _lesson(self, split: Split, network: RetinaNet | TwoStage) -> Lesson:
+        return Lesson.of(self._scenes.take(rows_of(split, "train")), network.anchor_boxes)
 
     def _map(self, function: Callable[[int], Result], slots: Iterable[int]) -> list[Result]:
         """A function of each slot; a thread takes the next one as soon as it is free."""
@@ -206,17 +225,20 @@ class DetectorSlots(TrainingSlots):
         return list(self._executor.map(function, slots) if self._native else map(function, slots))
 
 
-def training_of(replicate: Replicate, network: RetinaNet, lesson: Lesson) -> Training:
+def training_of(replicate: Replicate, network: RetinaNet | TwoStage, lesson: Lesson) -> Training:
     """What either engine is given to train a replicate."""
     config = replicate.config
+    random = generator(Stream.REGIONS, replicate.random_seed, replicate.split_number)
     return Training(
         network=network,
         loss=loss_of(config),
         optimizer=config.optimizer.call(),
         images=lesson.images,
         targets=lesson.targets,
+        objects=lesson.objects,
         initial=network.initial(generator(Stream.INITIAL, replicate.random_seed)),
         plan=replicate.plan,
+        seeds=random.integers(2**31, size=replicate.plan.shape, dtype=np.int32),
         rates=learning_rates(replicate),
         batch_size=config.batch_size,
         clip_norm=config.clip_norm,

@@ -15,7 +15,7 @@ import numpy as np
 from lossfleet.runners.detection.anchors import IGNORED, Anchors
 from lossfleet.runners.detection.objective import DetectionLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
-from lossfleet.runners.detection.targets import Targets
+from lossfleet.runners.detection.targets import Objects, Targets
 from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.optimizers.adamw import AdamW
 
@@ -42,8 +42,10 @@ def training(network: RetinaNet, batch: int) -> Training:
         AdamW(lr=RATE),
         scenes.images,
         Targets.of(scenes, network.anchor_boxes),
+        Objects.of(scenes),
         network.initial(np.random.default_rng(0)),
         np.arange(IMAGES)[None],
+        np.arange(IMAGES, dtype=np.int32)[None],
         np.full((1, IMAGES // batch), RATE),
         batch,
     )
@@ -62,14 +64,17 @@ def detection_eager(network: str, batch: int, *, channels_last: bool = False) ->
     import torch
     from torch.nn import functional
 
-    made = training(NETWORKS[network], batch)
-    loss, layout = made.loss, torch.channels_last if channels_last else torch.contiguous_format
-    model = torch_network(made.network).to(memory_format=layout)
+    of_network, loss = NETWORKS[network], DetectionLoss()
+    made, layout = (
+        training(of_network, batch),
+        torch.channels_last if channels_last else torch.contiguous_format,
+    )
+    model = torch_network(of_network).to(memory_format=layout)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)
-    mean, factor = standardisation(made.images).reshape(2, *made.network.image_shape)
+    mean, factor = standardisation(made.images).reshape(2, *of_network.image_shape)
     images = torch.from_numpy((made.images - mean) * factor).to(memory_format=layout)
-    labels, targets = map(torch.from_numpy, made.targets.dense(np.arange(IMAGES), made.network.anchor_count))
-    there = (labels[..., None] == torch.arange(made.network.classes)).float()
+    labels, targets = map(torch.from_numpy, made.targets.dense(np.arange(IMAGES), of_network.anchor_count))
+    there = (labels[..., None] == torch.arange(of_network.classes)).float()
     positive, counts = labels >= 0, (labels != IGNORED).float()[..., None]
     assert loss.alpha is not None
     weight = (loss.alpha * there + (1 - loss.alpha) * (1 - there)) * counts

@@ -23,13 +23,14 @@ from small_detectors import (
 from lossfleet.runners.detection.anchors import IGNORED, Anchors
 from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors
 from lossfleet.runners.detection.retinanet import RetinaNet
-from lossfleet.runners.detection.solo import SoloDetector
+from lossfleet.runners.detection.solo.detector import SoloDetector
 from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.optimizers.sgd import SGD
 from lossfleet.runners.training.native.call import Call
-from lossfleet.runners.training.native.detector import NativeDetector, train_epochs
+from lossfleet.runners.training.native.detector import NativeDetector
+from lossfleet.runners.training.native.detector_training import train_epochs
 from lossfleet.runners.training.native.translation import flat_parameters
 
 ENGINES = {"native": NativeDetector, "solo": SoloDetector}

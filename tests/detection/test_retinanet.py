@@ -13,7 +13,7 @@ from lossfleet.runners.detection.boxes import clip, decode, encode, suppress_by_
 from lossfleet.runners.detection.decoding import Suppression, detections, suppress_in_numpy
 from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.detection.training import standardisation
-from lossfleet.runners.training.native.detector import suppress_natively
+from lossfleet.runners.training.native.detector_training import suppress_natively
 
 
 def test_a_network_counts_its_parameters_and_begins_with_its_prior() -> None:

@@ -10,6 +10,7 @@
 #include "detector.h"
 #include "functions.h"
 #include "hard_anchors.h"
+#include "object_boxes.h"
 
 // The numbers of a call.
 struct DetectionNumbers {
@@ -27,11 +28,15 @@ struct Matched {
     int lane, pixel, label;
 };
 
-// An anchor on an object: which site of the box head, and the deltas that it is to learn.
-struct Object {
-    int site, anchor;
-    const float* deltas;
-};
+// With z the logit against the truth and q = sigmoid(z): loss = w q^gamma softplus(z), and its slope by z
+// w q^gamma (q + gamma (1 - q) softplus(z)).
+inline void of_logit(float z, float gamma, float weight, float& loss, float& slope) {
+    const float e = exponential(-std::fabs(z)), softplus = (z > 0.0f ? z : 0.0f) + logarithm_of_one_plus(e);
+    const float reciprocal = 1.0f / (1.0f + e), q = z > 0.0f ? reciprocal : e * reciprocal;
+    const float modulation = weight * exponential(gamma * (z - softplus));
+    loss = modulation * softplus;
+    slope = modulation * (q + gamma * (1.0f - q) * softplus);
+}
 
 struct DetectionLoss {
     const DetectionNumbers numbers;
@@ -46,23 +51,16 @@ struct DetectionLoss {
     // Forgets the images before.
     void clear() {
         for (auto& each : by_plane_) each.clear();
-        objects_.clear();
-        sites_.clear();
+        boxes_.clear();
         if (hard_) hard_->clear();
     }
 
     // An anchor that is not background; those of a place come one after the other.
     void put(const Detector& detector, int lane, int anchor, int label, const float* deltas) {
-        const int place = anchor / of_place_;
-        int level = int(detector.levels.size()) - 1;
-        while (detector.levels[level].first_place > place) --level;
-        const int pixel = place - detector.levels[level].first_place;
-        by_plane_[level * of_place_ + anchor % of_place_].push_back({lane, pixel, label});
+        const AnchorPlace at = detector.place_of(anchor);
+        by_plane_[at.level * of_place_ + at.anchor].push_back({lane, at.pixel, label});
         if (hard_) hard_->labels[lane][anchor] = label;
-        if (label == IGNORED) return;
-        const Site site{lane, level, pixel};
-        if (sites_.empty() || !(sites_.back() == site)) sites_.push_back(site);
-        objects_.push_back({int(sites_.size()) - 1, anchor % of_place_, deltas});
+        if (label != IGNORED) boxes_.put(lane, at, deltas);
     }
 
     // The losses of the classes of the first `images` of the WIDTH images, divided by `divisor`; writes the slopes by all
@@ -87,32 +85,15 @@ struct DetectionLoss {
     }
 
     // The losses of the boxes, divided by `divisor`; adds the slopes by the levels.
-    double of_boxes(Detector& detector, float divisor) {
-        const float weight = numbers.box_weight / divisor;
-        Stage& last = detector.sites->head.last();
-        double total = 0.0;
-        auto object = objects_.begin();
-        for (int first = 0; first < int(sites_.size()); first += WIDTH) {
-            const int count = std::min(WIDTH, int(sites_.size()) - first);
-            detector.sites->forward(detector.levels, &sites_[first], count);
-            std::memset(last.dy[0], 0, last.dy.bytes());
-            for (; object != objects_.end() && object->site < first + count; ++object)
-                for (int k = 0; k < 4; ++k) {
-                    const int n = (4 * object->anchor + k) * WIDTH + object->site - first;
-                    total += weight * smooth(last.y[0][n] - object->deltas[k], last.dy[0][n]);
-                    last.dy[0][n] *= weight;
-                }
-            detector.sites->backward(detector.levels, &sites_[first], count);
-        }
-        return total;
+    double of_boxes(Detector& detector, float divisor) const {
+        return boxes_.loss(detector, numbers.beta, numbers.box_weight / divisor);
     }
 
   private:
     const int of_place_;
     // By level and anchor of the place.
     std::vector<std::vector<Matched>> by_plane_;
-    std::vector<Site> sites_;
-    std::vector<Object> objects_;
+    ObjectBoxes boxes_;
     // The losses of a class at one anchor of all places of a level.
     Matrix plane_;
     std::unique_ptr<HardAnchors> hard_;
@@ -126,16 +107,6 @@ struct DetectionLoss {
 
     static Vector* plane(Matrix& of, const Level& level, int channel) {
         return vectors(of, 0) + channel * level.size().pixels();
-    }
-
-    // With z the logit against the truth and q = sigmoid(z): loss = w q^gamma softplus(z), and its slope by z
-    // w q^gamma (q + gamma (1 - q) softplus(z)).
-    static void of_logit(float z, float gamma, float weight, float& loss, float& slope) {
-        const float e = exponential(-std::fabs(z)), softplus = (z > 0.0f ? z : 0.0f) + logarithm_of_one_plus(e);
-        const float reciprocal = 1.0f / (1.0f + e), q = z > 0.0f ? reciprocal : e * reciprocal;
-        const float modulation = weight * exponential(gamma * (z - softplus));
-        loss = modulation * softplus;
-        slope = modulation * (q + gamma * (1.0f - q) * softplus);
     }
 
     // The sum of the losses of a class, which mining is given besides.
@@ -161,13 +132,5 @@ struct DetectionLoss {
         Vector* of_anchors = vectors(hard_->losses, 0) + level.first_place * of_place_ + anchor;
         for (int pixel = 0; pixel < pixels; ++pixel) of_anchors[pixel * of_place_] += of_pixels[pixel];
         return 0.0;
-    }
-
-    // Of the difference d of a delta: d^2 / (2 beta) up to beta, behind it |d| - beta / 2.
-    float smooth(float d, float& slope) const {
-        const float size = std::fabs(d);
-        const bool is_near = size < numbers.beta;
-        slope = is_near ? d / numbers.beta : std::copysign(1.0f, d);
-        return is_near ? 0.5f * d * d / numbers.beta : size - 0.5f * numbers.beta;
     }
 };

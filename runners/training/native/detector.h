@@ -1,4 +1,4 @@
-// RetinaNet in miniature, of WIDTH images at a time: a body, a pyramid, and two heads that all of its levels share.
+// RetinaNet in miniature, or the first stage of two, of WIDTH images at a time: a body, a pyramid, and two heads that all of its levels share.
 #pragma once
 
 #include <algorithm>
@@ -6,12 +6,18 @@
 #include <vector>
 
 #include "arguments.h"
-#include "stages.h"
+#include "parameter_list.h"
 #include "site_head.h"
+#include "stages.h"
 
 // A detector as a call tells it; behind these numbers come the channels of its body.
 struct DetectorRow {
     std::int32_t channels, height, width, levels, pyramid, depth, anchors, classes;
+};
+
+// Where an anchor is: the level, the pixel in it, and the anchor of that place.
+struct AnchorPlace {
+    int level, pixel, anchor;
 };
 
 struct Detector {
@@ -19,6 +25,7 @@ struct Detector {
     static constexpr int LARGEST_SIZE = 1 << 11, LARGEST_UNITS = 1 << 24;
 
     const int anchors_of_place, classes;
+    const ImageSize size;
     Matrix images;
     std::vector<Stage> body;
     // The finest first.
@@ -32,13 +39,13 @@ struct Detector {
     // numbers: a DetectorRow and the channels of the body, count in all.
     Detector(const std::int32_t* numbers, std::int64_t count)
         : anchors_of_place(checked(numbers, count).anchors), classes(checked(numbers, count).classes),
-          images(1, int(size_of(checked(numbers, count)).units()) * WIDTH), scratch(1, 1) {
+          size(size_of(checked(numbers, count))), images(1, int(size.units()) * WIDTH), scratch(1, 1) {
         const DetectorRow& told = checked(numbers, count);
-        ImageSize size = size_of(told);
+        ImageSize from = size;
         for (const auto* channels = numbers + OF_ROW; channels != numbers + count; ++channels) {
-            const ImageSize to{*channels, halved(size.height, 2), halved(size.width, 2)};
-            body.push_back(Stage::made<3>(size, to, 2, true));
-            size = to;
+            const ImageSize to{*channels, halved(from.height, 2), halved(from.width, 2)};
+            body.push_back(Stage::made<3>(from, to, 2, true));
+            from = to;
         }
         first = int(body.size()) - told.levels;
         scratch = Matrix(1, body[first].dy.columns);
@@ -60,26 +67,44 @@ struct Detector {
     int anchors() const { return places * anchors_of_place; }
     int units() const { return images.columns / WIDTH; }
 
-    // How many parameters there are, without the places that fill up rows.
-    std::int64_t size() const {
-        std::int64_t total = 0;
-        for (const Shared& each : parameters) total += std::int64_t(each.own().values.rows) * each.own().values.columns;
-        return total;
+    // The pixels of the image from one place of each level to the next.
+    std::vector<int> strides() const {
+        std::vector<int> found;
+        for (std::size_t n = 0; n < levels.size(); ++n) found.push_back(2 << (first + n));
+        return found;
     }
 
-    // Applies `copy` to each row of a matrix of all parameters, and to its place in a buffer of size().
-    template <typename Copy>
-    void with_rows(float* buffer, Matrix Parameters::*matrix, Copy copy) {
-        for (const Shared& each : parameters) {
-            Matrix& part = each.own().*matrix;
-            for (int row = 0; row < part.rows; ++row, buffer += part.columns) copy(part[row], buffer, part.columns);
+    void list(ParameterList& all) const {
+        for (const Shared& each : parameters) all.all.push_back(&each.own());
+    }
+    // Once the parameters have changed.
+    void spread() {
+        for (Shared& each : parameters) each.spread();
+    }
+    // Before the images of a step, and behind them.
+    void begin_gradient() {
+        spread();
+        for (Shared& each : parameters) each.begin_gradient();
+    }
+    void end_gradient() {
+        for (Shared& each : parameters) each.end_gradient();
+    }
+
+    AnchorPlace place_of(int anchor) const {
+        const int place = anchor / anchors_of_place;
+        int level = int(levels.size()) - 1;
+        while (levels[level].first_place > place) --level;
+        return {level, place - levels[level].first_place, anchor % anchors_of_place};
+    }
+
+    // Writes the numbers of an image, `of_anchor` of each anchor, in the order level, row, column, anchor of the place.
+    void write_anchors(Head Level::*head, int of_anchor, int lane, float* to) const {
+        for (const Level& level : levels) {
+            const float* from = (level.*head).last().y[0] + lane;
+            const int pixels = level.size().pixels(), channels = of_anchor * anchors_of_place;
+            for (int pixel = 0; pixel < pixels; ++pixel)
+                for (int channel = 0; channel < channels; ++channel) *to++ = from[(channel * pixels + pixel) * WIDTH];
         }
-    }
-    void read(float* buffer, Matrix Parameters::*matrix) {
-        with_rows(buffer, matrix, [](float* row, float* from, int n) { std::memcpy(row, from, n * sizeof(float)); });
-    }
-    void write(float* buffer, Matrix Parameters::*matrix) {
-        with_rows(buffer, matrix, [](float* row, float* to, int n) { std::memcpy(to, row, n * sizeof(float)); });
     }
 
     // Copies an image into a place of the WIDTH ones.
