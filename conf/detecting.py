@@ -14,6 +14,8 @@ from lossfleet.conf.searching import Search
 # Of the groups that differ what stands in the place of a wrong part: where there are objects, and where there are none.
 PARTS = {"model": ("retinanet", "mlp"), "loss": ("detection_focal", "focal"), "mining": ("none", "none")}
 METRICS = ("ap", "balanced_accuracy")
+# What two stages have and one does not.
+TWO_STAGES, SAMPLED = f"{SCENES}parts.two_stage", f"{SCENES}parts.detection_sampled"
 # What a detector cannot have yet: of groups any part, of settings any other value.
 WITHOUT = ("mixing", "augmentation", "second_stage")
 USUAL = {"members": 1, "defer": 0.0, "decision": "argmax", "keep": "none", "references": []}
@@ -39,6 +41,7 @@ def check_task(data: Data, search: Search, parts: Mapping[str, Part], settings: 
     _check_parts(data, parts)
     _check_metrics(data, search)
     if data.has_scenes:
+        _check_stages(parts)
         _check_left_out(data, parts, settings)
 
 
@@ -52,7 +55,7 @@ def _check_parts(data: Data, parts: Mapping[str, Part]) -> None:
     if not wrong:
         return
     what = f"{' '.join(f'{group}={parts[group].name}' for group in wrong)} on data={data.name}"
-    mend = " ".join(f"{group}={PARTS[group][0 if data.has_scenes else 1]}" for group in wrong)
+    mend = " ".join(f"{group}={_right(group, data, parts)}" for group in wrong)
     if data.has_scenes:
         raise UserError(
             what=f"{what}, which has boxes around objects",
@@ -62,10 +65,37 @@ def _check_parts(data: Data, parts: Mapping[str, Part]) -> None:
     raise UserError(
         what=f"{what}, which has a class a row",
         expected="images with boxes around objects, data=scenes or data=boxes",
-        hint="write data=scenes, or a strategy whose name does not start with retinanet"
+        hint="write data=scenes, or a strategy of rows such as strategy=focal"
         if len(wrong) > 1
         else f"write {mend}",
     )
+
+
+def _right(group: str, data: Data, parts: Mapping[str, Part]) -> str:
+    """What is to stand in the place of a wrong part."""
+    if data.has_scenes and group == "loss" and parts["model"].target == TWO_STAGES:
+        return "detection_sampled"
+    return PARTS[group][0 if data.has_scenes else 1]
+
+
+def _check_stages(parts: Mapping[str, Part]) -> None:
+    model, loss, mining = (parts[group] for group in ("model", "loss", "mining"))
+    has_two = model.target == TWO_STAGES
+    if has_two != (loss.target == SAMPLED):
+        stages = (
+            "two stages, which learn of regions" if has_two else "one stage, which learns of every anchor"
+        )
+        raise UserError(
+            what=f"loss={loss.name} with model={model.name}, of {stages}",
+            expected="detection_sampled with model=two_stage, and no other loss with it",
+            hint=f"write loss={'detection_sampled' if has_two else PARTS['loss'][0]}",
+        )
+    if has_two and mining.target is not None:
+        raise UserError(
+            what=f"mining={mining.name} with model={model.name}, whose examples are drawn by chance",
+            expected="mining=none",
+            hint="write mining=none",
+        )
 
 
 def _check_metrics(data: Data, search: Search) -> None:

@@ -176,7 +176,8 @@ def check_shared(studies: Sequence[Study]) -> None:
             raise UserError(
                 what=f"strategy {of_rows.strategy} classifies rows and {of_objects.strategy} finds objects",
                 expected="strategies of one task",
-                hint=f"leave {study.strategy} out; for all of rows write strategy=glob(*,exclude=retinanet*)",
+                hint=f"leave {study.strategy} out; for all of rows write "
+                "strategy=glob(*,exclude=[retinanet*,two_stage])",
             )
     expected = flatten({name: to_plain(getattr(first.config, name)) for name in SHARED})
     for study in others:
