@@ -29,7 +29,7 @@ EXAMPLES_FILE = "examples.png"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
 # What few records have: it is written where it is there.
-OPTIONAL = ("confusion", "mistakes", "importance", "found", "anchor_losses")
+OPTIONAL = ("confusion", "mistakes", "importance", "found", "anchor_losses", "speed")
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ class ReplicateRecord:
     `anchor_losses` has of the first of those, if all anchors count, where losses fall in some images (`own`, and
     beside focal loss `cross_entropy`): a row of the data set, then what
     `lossfleet.runners.detection.anchor_losses.mapped` gives.
+    `speed` has how fast the first final one of a strategy finds them, see `lossfleet.runners.detection.timing`; it is
+    no metric, since it is never the same twice.
     """
 
     strategy: str
@@ -117,6 +119,7 @@ class ReplicateRecord:
     importance: dict[str, float] | None = None
     found: list[list[Any]] | None = None
     anchor_losses: dict[str, list[list[Any]]] | None = None
+    speed: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         # JSON turns pairs into lists.

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from lossfleet.runners.tracking.tags import SPEED_TAGS
 from lossfleet.sweeps.comparison.frame import FIELDS, SHOWN
 
 STRATEGIES = ("ce", "focal", "mine")
@@ -46,6 +47,8 @@ def figures_frame(
             rows.append(_row(data, strategy, "final", trials - 1, replicate, "COMPLETE") | params)
             score = 0.7 + 0.05 * level + random.normal(0, 0.02)
             rows[-1] |= dict.fromkeys(SHOWN, score) | CONFUSION | {"train_rows": 90.0, "test_rows": 12.0}
+            if replicate == 0:
+                rows[-1] |= dict(zip(SPEED_TAGS, (level + 1.5, 1000.0 + level), strict=True))
             rows[-1] |= {
                 "curves.validation_macro_f1": ((2, 0.5 + 0.1 * replicate), (4, 0.6 + 0.1 * level)),
                 "curves.test_precision_at_recall": tuple((step, 1 - step / 200) for step in range(101)),
@@ -62,7 +65,7 @@ def several() -> pd.DataFrame:
 
 
 def _row(data: str, strategy: str, stage: str, trial: int, replicate: int, state: str) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(FIELDS, 0) | {"long_tail": math.nan}
+    row: dict[str, object] = dict.fromkeys(FIELDS, 0) | dict.fromkeys(("long_tail", *SPEED_TAGS), math.nan)
     row |= {"data": data, "sweep": f"{data}-1", "strategy": strategy, "stage": stage, "trial": trial}
     row |= {"replicate": replicate, "seed": replicate, "split": replicate, "state": state}
     return row | {

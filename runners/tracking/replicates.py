@@ -18,6 +18,7 @@ from lossfleet.runners.tracking.tags import (
     OUTER_PART_TAG,
     OUTER_PARTS_TAG,
     SAMPLED_TAG,
+    SPEED_TAGS,
 )
 
 # The settings of a sweep that are no hyperparameters where they are the same for all of its trials.
@@ -75,7 +76,8 @@ def replicate_row(
         several the first one), trial, replicate, seed, split, epochs, started and ended (unix seconds),
         class_names, objectives (the metrics that are optimised together, with commas), feasible (whether the
         trial holds its constraints), nested (what the sweeps of all outer parts are called together, else empty),
-        outer_part (its number), outer_parts (how many there are to be), params (the sampled hyperparameters),
+        outer_part (its number), outer_parts (how many there are to be), milliseconds_per_image and frames_per_second
+        (of the first final replicate of a detector, else NaN), params (the sampled hyperparameters),
         settings (what is fixed of the data and the model, as text), metrics and curves.
     """
     row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
@@ -84,6 +86,7 @@ def replicate_row(
     row |= {"started": started / 1000, "ended": ended / 1000, "class_names": tuple(class_names)}
     row |= {"objectives": tags.get(OBJECTIVES_TAG, ""), "feasible": tags.get("feasible", "true") == "true"}
     row |= {"nested": tags.get(NESTED_TAG, "")}
+    row |= {name: float(tags.get(name, "nan")) for name in SPEED_TAGS}
     row |= {"outer_part": int(tags.get(OUTER_PART_TAG, 0)), "outer_parts": int(tags.get(OUTER_PARTS_TAG, 0))}
     last = {name: value for name, value in metrics.items() if name not in DIAGRAMS}
     sampled = json.loads(tags[SAMPLED_TAG])

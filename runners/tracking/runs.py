@@ -31,6 +31,7 @@ from lossfleet.runners.tracking.tags import (
     SAMPLED_TAG,
     common_tags,
     error_tags,
+    speed_tags,
     state_tags,
     sweep_key,
 )
@@ -186,7 +187,11 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
         started=trial.started,
         ended=trial.ended,
         params=params,
-        tags=tags | state_tags(trial) | error_tags(trial) | {KEY_TAG: key, KIND_TAG: "trial"},
+        tags=tags
+        | state_tags(trial)
+        | error_tags(trial)
+        | {KEY_TAG: key, KIND_TAG: "trial"}
+        | speed_tags(next((each.speed for each in replicates if each.speed), None)),
         points=_trial_points(trial, replicates),
     )
     return [trial_run] + [
@@ -208,7 +213,8 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
                 CURVES_TAG: json.dumps(list(replicate.curves)),
                 KEY_TAG: f"{key}/{replicate.replicate}",
                 KIND_TAG: "replicate",
-            },
+            }
+            | speed_tags(replicate.speed),
             points=_timed(_values(replicate), replicate.started, replicate.ended),
         )
         for replicate in replicates

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lossfleet.conf.evaluations import name_of_all
+from lossfleet.runners.detection.timing import FRAMES, MILLISECONDS
 from lossfleet.runners.records import (
     MISTAKES,
     ContinuationRecord,
@@ -35,6 +36,8 @@ NESTED_TAG = "nested"
 OUTER_PART_TAG = "outer_part"
 OUTER_PARTS_TAG = "outer_parts"
 MISTAKES_TAG = "mistakes"
+# Of a detector's final evaluation and of its first replicate.
+SPEED_TAGS = (MILLISECONDS, FRAMES)
 # Of the sweep's run, with a number behind it.
 CONTINUED_TAG = "continued."
 # MLflow's limit; a reason can be a whole traceback.
@@ -69,6 +72,11 @@ def published_tag(config: Mapping[str, Any]) -> dict[str, str]:
     """What the sweep's run says of the paper that it is set beside, if it is."""
     published = next(iter(config["studies"].values())).get("published")
     return {PUBLISHED_TAG: json.dumps(published)} if published else {}
+
+
+def speed_tags(speed: Mapping[str, float] | None) -> dict[str, str]:
+    """How fast a detector finds objects, if it is known."""
+    return {name: f"{value:.4g}" for name, value in (speed or {}).items()}
 
 
 def experiment_tags(name: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from lossfleet.conf.errors import UserError
 from lossfleet.runners.metrics.decided import AT_ARGMAX, DECIDED, FITTED
 from lossfleet.runners.records import Record
 from lossfleet.runners.tracking.replicates import replicate_rows
+from lossfleet.runners.tracking.tags import SPEED_TAGS
 from lossfleet.sweeps.comparison.blocks import block_names
 from lossfleet.sweeps.comparison.ranks import Ranks
 
@@ -31,7 +32,7 @@ SHOWN_OF_OBJECTS = ("test_ap", "test_ap50", "test_ap75")
 ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
 FIELDS = (
     *ORDER, "seed", "split", "state", "epochs", "started", "ended", "search_metric", "class_names", "objectives",
-    "feasible", "long_tail", "nested", "outer_part", "outer_parts",
+    "feasible", "long_tail", "nested", "outer_part", "outer_parts", *SPEED_TAGS,
 )  # fmt: skip
 
 
@@ -117,7 +118,8 @@ def frame(
         validation metric that the search optimised, of several the first one), class_names (a tuple), objectives
         (of several metrics, with commas), feasible, long_tail (the ratio that the training part was thinned to, NaN
         where it was not), nested (what the sweeps of all outer parts of a nested evaluation are called together, else
-        empty), outer_part (from 1, else 0), outer_parts (how many there are to be), a column `params.<name>` a sampled
+        empty), outer_part (from 1, else 0), outer_parts (how many there are to be), milliseconds_per_image and
+        frames_per_second (of the first final replicate of a detector, else NaN), a column `params.<name>` a sampled
         hyperparameter, a column a metric with its last value, and a column `curves.<name>` a curve: a tuple of (step,
         value), where the step is the epoch, but for `lossfleet.runners.metrics.evaluation.DIAGRAMS`; a replicate
         without that curve has an empty one.

@@ -10,6 +10,7 @@ from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.evaluations import ROPE
 from lossfleet.conf.metrics import sign_of
 from lossfleet.conf.published import Published
+from lossfleet.runners.detection.timing import FRAMES, MILLISECONDS
 from lossfleet.sweeps.comparison.blocks import data_set_of, in_order, versions_of_files
 from lossfleet.sweeps.comparison.evaluated import confusion_of, falls, pool_rows, rows_of
 from lossfleet.sweeps.comparison.frame import (
@@ -212,6 +213,9 @@ def _table(final: pd.DataFrame, metrics: Sequence[str], scores: pd.DataFrame) ->
             "missing": splits - len(own),
             "diverged": int(is_diverged(shown).sum()),
         }
+        if final[MILLISECONDS].notna().any():
+            # Of several outer parts the fastest, which the machine disturbed least.
+            row |= {MILLISECONDS: part[MILLISECONDS].min(), FRAMES: part[FRAMES].max()}
         rows.append(row | spread(shown, metrics))
     table = pd.DataFrame(rows)
     # The means of `scores`, so that ties are broken as in the tests.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lossfleet.conf.errors import Failure, UserError
 from lossfleet.conf.evaluations import Evaluation
 from lossfleet.conf.published import Published
+from lossfleet.runners.detection.timing import MILLISECONDS
 from lossfleet.runners.records import (
     CONFUSION,
     FIGURES,
@@ -149,7 +150,7 @@ def write_reproduction(comparison: Comparison, file: Path) -> None:
 
 
 def conclude_side_by_side(folders: Sequence[Path]) -> None:
-    """Print the table of several finished sweeps, and draw the curve over their ratios where they have some.
+    """Print the table of several finished sweeps, and draw their curve over ratios, or detectors by time.
 
     Args:
         folders: of the sweeps. The curve goes beside them, into a folder whose name cannot be a sweep's.
@@ -165,7 +166,7 @@ def conclude_side_by_side(folders: Sequence[Path]) -> None:
     print(f"\nSide by side (lossfleet compare --sweeps {names}):\n")
     print_table(comparison)
     beside = folders[0].with_name(f"_side_by_side-{hashlib.sha256(names.encode()).hexdigest()[:8]}")
-    if table["long_tail"].nunique() > 1:
+    if table["long_tail"].nunique() > 1 or table[MILLISECONDS].notna().any():
         draw_figures(table, comparison, beside, together=True)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.metrics import sign_of
+from lossfleet.runners.detection.timing import FRAMES, MILLISECONDS
 from lossfleet.sweeps.comparison.blocks import block_of, data_set_of
 from lossfleet.sweeps.comparison.front import front_metrics
 from lossfleet.sweeps.comparison.statistics import ALPHA
@@ -307,9 +308,18 @@ def _score_rows(table: pd.DataFrame, metrics: Sequence[str], has_interval: bool)
 
 
 def _chosen(table: pd.DataFrame, _: Comparison) -> Grid:
-    names = ("strategy", "replicates", "hyperparameters")
-    rows = [[Cell(str(value)) for value in row] for row in table[list(names)].to_numpy().tolist()]
-    return Grid("", ["strategy", "splits", "best hyperparameters"], rows)
+    columns = {"strategy": "strategy", "replicates": "splits", "hyperparameters": "best hyperparameters"}
+    texts = table.astype({"replicates": str})
+    if MILLISECONDS in table:
+        columns |= {MILLISECONDS: "ms an image", FRAMES: "frames a second"}
+        texts[MILLISECONDS] = [_number(each, "{:.2f}") for each in table[MILLISECONDS]]
+        texts[FRAMES] = [_number(each, "{:,.0f}") for each in table[FRAMES]]
+    rows = [[Cell(str(value)) for value in row] for row in texts[list(columns)].to_numpy().tolist()]
+    return Grid("", list(columns.values()), rows)
+
+
+def _number(value: float, form: str) -> str:
+    return form.format(value) if value == value else ""
 
 
 def _by_data_set(comparison: Comparison, metric: str, data_sets: Sequence[str]) -> Grid:

@@ -40,12 +40,14 @@ class ReplicateState:
     importance: dict[str, float] | None = None
     found: list[list[Any]] | None = None
     anchor_losses: dict[str, list[list[Any]]] | None = None
+    speed: dict[str, float] | None = None
 
     def start_over(self) -> None:
         """Forget what was measured, to train once more."""
         self.started, self.epochs, self.failure = time.time(), 0, None
         self.metrics, self.curves = {}, {}
-        self.confusion = self.mistakes = self.importance = self.found = self.anchor_losses = None
+        self.confusion = self.mistakes = self.importance = None
+        self.found = self.anchor_losses = self.speed = None
 
     def measure(self, metrics: Mapping[str, float], *, rung: bool) -> None:
         """Keep metrics of the current epoch, those of a rung as a curve too."""
@@ -150,6 +152,7 @@ class Job:
             importance=replicate.importance,
             found=replicate.found,
             anchor_losses=replicate.anchor_losses,
+            speed=replicate.speed,
         )
         return replicate.record
 

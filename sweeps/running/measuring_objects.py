@@ -15,6 +15,8 @@ from lossfleet.runners.detection.average_precision import precision_at_recall
 from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.detection.detections import NOTHING, Detections
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
+from lossfleet.runners.detection.objective import DetectionLoss
+from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.metrics.evaluation import LOSS_SHARES, PRECISION_AT_RECALL
 from lossfleet.runners.training.detectors import DetectorSlots, image_shape_of, loss_of, network_of, rows_of
@@ -33,7 +35,7 @@ def measure_objects(
     """Metrics on the validation parts: some at every rung, those of `trial_metrics` at the last epoch of a trial.
 
     A final evaluation has all at its last epoch, on the test part too, with precision at each recall at an IoU of .5 as
-    a curve and what it finds in some images; its first replicate has where its loss falls too. What has diverged finds
+    a curve and what it finds in some images; its first replicate has where its loss falls, and its speed. What has diverged finds
     nothing, or is not measured, as `evaluation.diverged` says; `budget.checkpoint=best` is as in `measuring.measure`.
 
     Args:
@@ -59,8 +61,11 @@ def measure_objects(
     for slot in final:
         _test(at_rung[slot], found[slot], rows_of(slots.split(slot), "test"), dataset)
         at_rung[slot][1].measure(row_counts(slots.split(slot)), rung=False)
-        if at_rung[slot][1].number == 0 and at_rung[slot][1].failure is None:
+        run = at_rung[slot][1]
+        if run.number == 0 and run.failure is None:
             _keep_anchor_losses(slots, slot, at_rung[slot], dataset)
+            # No thread trains meanwhile.
+            run.speed = slots.speed(slot)
     keep_losses(at_rung, losses)
 
 
@@ -147,10 +152,11 @@ def _keep_anchor_losses(slots: DetectorSlots, slot: int, member: Member, dataset
     focal loss, and of focal loss how unevenly it falls."""
     job, run = member
     loss = loss_of(job.config)
-    if loss.mining is not None:
+    if not isinstance(loss, DetectionLoss) or loss.mining is not None:
         return
     rows = rows_of(slots.split(slot), "test")[:MOST_SORTED]
     network = network_of(job.config, image_shape_of(slots.split(slot)), len(dataset.class_names))
+    assert isinstance(network, RetinaNet)
     targets = Targets.of(dataset.scenes.take(rows), network.anchor_boxes)
     labels, _ = targets.dense(np.arange(len(rows)), network.anchor_count)
     logits = slots.logits(slot, rows)

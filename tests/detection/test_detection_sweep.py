@@ -26,10 +26,10 @@ from lossfleet.runners.detection.average_precision import (
 from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
 from lossfleet.runners.detection.objective import HardAnchors
-from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.metrics.classification import metric_names
 from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
 from lossfleet.runners.records import JOURNAL_FILE, Journal, ReplicateRecord, TrialRecord
+from lossfleet.runners.tracking.tags import SPEED_TAGS
 from lossfleet.runners.training.detectors import (
     DetectorShape,
     DetectorSlots,
@@ -48,6 +48,7 @@ from lossfleet.sweeps.planning.build import build_config
 from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper
 from lossfleet.sweeps.report.images import sheets_of
 from lossfleet.sweeps.report.printing import check_metric_names, print_comparison
+from lossfleet.sweeps.report.tables import markdown_table
 from lossfleet.sweeps.running.jobs import Job, ReplicateState
 from lossfleet.sweeps.running.measuring_objects import measure_objects
 
@@ -92,6 +93,10 @@ WRONG = [
     ("data=wine mining=hard_anchors", "mining=hard_anchors on data=wine"),
     ("data=wine search.metric=ap50", "the search uses ap50 on data=wine"),
     ("strategy=retinanet_focal search.metric=mcc", "the search uses mcc on data=scenes"),
+    ("strategy=two_stage loss=detection_focal", "loss=detection_focal with model=two_stage"),
+    ("strategy=two_stage loss=poly1", "loss=poly1 on data=scenes"),
+    ("strategy=two_stage mining=hard_anchors", "mining=hard_anchors with model=two_stage"),
+    ("strategy=retinanet_ce loss=detection_sampled", "loss=detection_sampled with model=retinanet"),
     ("strategy=retinanet_focal mixing=mixup", "mixing=mixup on data=scenes"),
     ("strategy=retinanet_focal augmentation=standard", "augmentation=standard on data=scenes"),
     ("strategy=retinanet_focal second_stage=crt", "second_stage=crt on data=scenes"),
@@ -192,8 +197,7 @@ def test_slots_train_what_configurations_say():
     lesson = scenes.take(replicates[0].split.train_rows)
     network = network_of(own, (1, 32, 32), 2)
     assert (network.prior, network.anchors.strides) == (0.2, (2, 4))
-    targets = Targets.of(lesson, network.anchor_boxes)
-    alone = NativeDetector(training_of(replicates[0], network, Lesson(lesson.images, targets)))
+    alone = NativeDetector(training_of(replicates[0], network, Lesson.of(lesson, network.anchor_boxes)))
     assert [sum(alone.train_epoch(epoch)) for epoch in range(2)] == pytest.approx(
         losses[:, 0].tolist(), rel=1e-6
     )
@@ -225,7 +229,7 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     sweep_here(
         monkeypatch,
-        "strategy=retinanet_focal,retinanet_ohem_ratio",
+        "strategy=retinanet_focal,retinanet_ohem_ratio,two_stage",
         *TINY,
         "loss.gamma=1,2",
         "optimizer.lr=0.02",
@@ -241,7 +245,8 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     records = Journal(folder / JOURNAL_FILE).read()
     table = frame_from_records(records)
     final = table[table["stage"] == "final"]
-    assert (len(final), final["state"].unique().tolist()) == (4, ["COMPLETE"])
+    assert (len(final), final["state"].unique().tolist()) == (6, ["COMPLETE"])
+    check_speed(final, markdown_table(summary(table)))
     measured = {name for name in table if name.startswith("test_")}
     assert measured == {f"test_{name}" for name in object_metric_names(("0", "1"))} | {"test_rows"}
     assert summary(table).metrics == ("test_ap", "test_ap50", "test_ap75")
@@ -258,7 +263,7 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     send(tmp_path, uri, "objects")
     stored = frame(["objects"], uri=uri)
-    columns = ["strategy", "replicate", "test_ap", "test_class_ap[1]", "best_epoch"]
+    columns = ["strategy", "replicate", "test_ap", "test_class_ap[1]", "best_epoch", *SPEED_TAGS]
     ordered = stored[stored["stage"] == "final"][columns].reset_index(drop=True)
     assert ordered.equals(final[columns].reset_index(drop=True))
     print_comparison(["objects"], "md", uri)
@@ -267,6 +272,15 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     assert "| strategy | ap here | ap published |" in written
     (shares,) = stored.loc[stored["curves.test_loss_share_of_negatives_gamma_2"].map(len) > 0].itertuples()
     assert (shares.strategy, shares.stage, shares.replicate) == ("retinanet_focal", "final", 0)
+
+
+def check_speed(final, shown):
+    """The first final replicate of each strategy is timed, and what it took is shown."""
+    timed = final.dropna(subset=list(SPEED_TAGS))
+    assert timed["replicate"].tolist() == [0, 0, 0]
+    assert "| ms an image | frames a second |" in shown
+    for milliseconds, frames in timed[list(SPEED_TAGS)].to_numpy():
+        assert f"| {milliseconds:.2f} | {frames:,.0f} |" in shown
 
 
 def check_replicates(records):
@@ -311,7 +325,7 @@ def check_sheets(records, comparison):
     sheet, maps = sheets_of(records, comparison, factory, None, Path(), None)
     names, images = zip(*sheet.rows, strict=True)
     assert (sheet.name, list(names)) == ("found", comparison.table["strategy"].tolist())
-    assert [each.shape for each in images] == [(5, 3, 128, 128)] * 2
+    assert [each.shape for each in images] == [(5, 3, 128, 128)] * 3
     assert (images[0] != images[1]).any()
     assert sheet.png({}).startswith(b"\x89PNG")
     assert [words for words, _ in maps.columns] == [
@@ -380,18 +394,17 @@ def trees(tmp_path, monkeypatch):
 
 
 def test_the_page_has_every_strategy_and_its_sweeps_are_planned(trees):
-    own = [name for name in part_names("strategy") if name.startswith("retinanet")]
-    assert sorted(re.findall(r"^\| `(retinanet\w+)`", PAGE, re.MULTILINE)) == own
+    own = [name for name in part_names("strategy") if re.match("retinanet|two_stage", name)]
+    assert sorted(re.findall(r"^\| `(retinanet\w+|two_stage)`", PAGE, re.MULTILINE)) == own
     commands = re.findall(r"^lossfleet sweep (.*)$", PAGE, re.MULTILINE)
     experiments = set(re.findall(r"`(?:lossfleet sweep )?(experiment=\w+)`", PAGE))
-    assert (len(commands), len(experiments)) == (2, 4)
+    assert (len(commands), len(experiments)) == (2, 5)
     for command in (*commands, *experiments):
         words = shlex.split(command)
         plans: list = []
         run_sweeper(words if "data=boxes" in words else [*words, "data.images=40"], plans.append)
         studies = [study for plan in plans for study in plan.studies]
         assert {study.config.data.has_scenes for study in studies} == {True}
-        assert {study.config.model["prior"] for study in studies} == {0.01}
         # What the paper's experiments are set beside is about what they search.
         searched = {dimension.name for study in studies for dimension in study.space} | {"strategy"}
         for study in studies:

@@ -13,6 +13,8 @@ from figures_frame import HOSTILE, figures_frame, several
 from PIL import Image
 from replicate_runs import factory
 
+from lossfleet.runners.detection.timing import MILLISECONDS
+from lossfleet.sweeps.comparison.blocks import WITH
 from lossfleet.sweeps.comparison.frame import PRIMARY, frame, frame_from_records
 from lossfleet.sweeps.comparison.statistics import bootstrap_interval, compare_pairs
 from lossfleet.sweeps.comparison.summary import summary
@@ -193,6 +195,24 @@ def test_strategies_are_in_the_order_of_the_table():
     assert sorted(list(line.x) for line in marks_of(figure, Line)) == sorted(spans)
 
 
+def test_scores_stand_over_the_milliseconds_that_an_image_takes():
+    figure = gallery.FIGURES["speed"](source(figures_frame()))
+    means = data.intervals(figures_frame(), PRIMARY).set_index("strategy")["mean"]
+    points = {mark.name: (*mark.x, *mark.y) for mark in marks_of(figure, Points)}
+    assert points == {name: (place + 1.5, means[name]) for place, name in enumerate(("ce", "focal", "mine"))}
+
+
+def test_a_line_joins_what_a_strategy_scores_over_time_in_several_sweeps():
+    blocks = [figures_frame(f"wine{WITH}width={width}") for width in (8, 16)]
+    blocks[1][MILLISECONDS] += 1
+    table = pd.concat(blocks)
+    (found,) = gallery.draw_curve(table, summary(table)).drawn
+    lines = [line for line in marks_of(found.figure, Line) if line.width == 1]
+    assert [list(line.x) for line in lines] == [[1.5, 2.5], [2.5, 3.5], [3.5, 4.5]]
+    other = several()
+    assert gallery.draw_curve(other, summary(other)).drawn == []
+
+
 def test_a_grid_is_a_heat_map_with_the_chosen_trial_framed():
     figure = gallery.FIGURES["landscape"](source(figures_frame(grid=True, trials=12)))
     (cells,) = marks_of(figure, Cells)
@@ -239,6 +259,7 @@ def test_bars_of_importance_sum_to_one():
             lambda table: table.drop(columns="curves.test_precision_at_recall"),
             "no precision",
         ),
+        ("speed", lambda table: table[table["strategy"] == "ce"], "two detectors that were timed"),
         ("reliability", lambda table: table.drop(columns="curves.test_reliability_count"), "10 examples"),
     ],
 )

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lossfleet.runners.detection.timing import MILLISECONDS
 from lossfleet.runners.metrics.evaluation import LOSS_SHARES
 from lossfleet.runners.records import PAGE
-from lossfleet.sweeps.comparison.blocks import WITH, in_order
+from lossfleet.sweeps.comparison.blocks import WITH, data_set_of, in_order
 from lossfleet.sweeps.comparison.frame import Comparison
 from lossfleet.sweeps.comparison.nested import join_outer_parts
 from lossfleet.sweeps.comparison.summary import summary
-from lossfleet.sweeps.report.figures import predictions, scores, searches
+from lossfleet.sweeps.report.figures import predictions, scores, searches, speeds
 from lossfleet.sweeps.report.figures.columns import important_columns
 from lossfleet.sweeps.report.figures.data import by_ratio
 from lossfleet.sweeps.report.figures.letters import tell_numbers
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # In the order of the page; the file of a figure has its name.
 FIGURES: dict[str, Callable[[Source], Figure]] = {
     "strategies": scores.strategies,
+    "speed": speeds.speed,
     "landscape": searches.landscape,
     "history": searches.history,
     "importance": searches.importance,
@@ -83,12 +85,15 @@ def draw_gallery(
 
 
 def draw_curve(frame: pd.DataFrame, comparison: Comparison) -> Gallery:
-    """Draws the scores by imbalance, alone; nothing where no sweeps differ in their ratio."""
-    gallery = Gallery("score by imbalance", [], [])
+    """Draws what several sweeps on one data set show together alone: scores by imbalance, and by time of detectors."""
+    gallery = Gallery("side by side", [], [])
     table = by_ratio(frame, comparison.table, comparison.metrics[0])
+    styles = looks(frame["strategy"].unique())
     if len(table):
-        styles = looks(frame["strategy"].unique())
         _add(gallery, "imbalance", "", partial(scores.imbalance, table, comparison.metrics[0], styles))
+    timed = frame.loc[frame[MILLISECONDS].notna(), "data"].unique()
+    if len(timed) > 1 and len(set(map(data_set_of, timed))) == 1:
+        _add(gallery, "speed", "", partial(speeds.speeds, frame, comparison.metrics[0], styles))
     return gallery
 
 
