@@ -35,8 +35,9 @@ def measure_objects(
     """Metrics on the validation parts: some at every rung, those of `trial_metrics` at the last epoch of a trial.
 
     A final evaluation has all at its last epoch, on the test part too, with precision at each recall at an IoU of .5 as
-    a curve and what it finds in some images; its first replicate has where its loss falls, and its speed. What has diverged finds
-    nothing, or is not measured, as `evaluation.diverged` says; `budget.checkpoint=best` is as in `measuring.measure`.
+    a curve and what it finds in some images; its first replicate has where its loss falls, and how fast it is. What has
+    diverged finds nothing, or is not measured, as `evaluation.diverged` says; `budget.checkpoint=best` is as in
+    `measuring.measure`.
 
     Args:
         slots: that the detectors are in.
