@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lossfleet.conf.datasets import SCENES, Data
-from lossfleet.conf.errors import UserError
+from lossfleet.conf.errors import UserError, gathering, raise_gathered
 from lossfleet.conf.metrics import find_metric
 from lossfleet.conf.parts import Part
 from lossfleet.conf.searching import Search
@@ -36,13 +36,16 @@ def check_task(data: Data, search: Search, parts: Mapping[str, Part], settings: 
         settings: the values of those that `USUAL` names.
 
     Raises:
-        UserError: a part, metric or setting that the data cannot have.
+        UserError: parts, metrics or settings that the data cannot have, all at once.
     """
+    # Alone: the strategy of the other task brings the rest with it.
     _check_parts(data, parts)
-    _check_metrics(data, search)
+    faults = _wrong_metrics(data, search)
     if data.has_scenes:
-        _check_stages(parts)
-        _check_left_out(data, parts, settings)
+        with gathering(faults):
+            _check_stages(parts)
+        faults += _left_out(data, parts, settings)
+    raise_gathered(faults)
 
 
 def _check_parts(data: Data, parts: Mapping[str, Part]) -> None:
@@ -98,17 +101,19 @@ def _check_stages(parts: Mapping[str, Part]) -> None:
         )
 
 
-def _check_metrics(data: Data, search: Search) -> None:
-    for name in (*search.objectives, *(each.metric for each in search.constraints)):
-        if find_metric(name, search.all_metrics).is_of_objects != data.has_scenes:
-            raise UserError(
-                what=f"the search uses {name} on data={data.name}",
-                expected="a metric of objects" if data.has_scenes else "a metric of classes of rows",
-                hint=f"write search.metric={METRICS[0 if data.has_scenes else 1]}",
-            )
+def _wrong_metrics(data: Data, search: Search) -> list[UserError]:
+    return [
+        UserError(
+            what=f"the search uses {name} on data={data.name}",
+            expected="a metric of objects" if data.has_scenes else "a metric of classes of rows",
+            hint=f"write search.metric={METRICS[0 if data.has_scenes else 1]}",
+        )
+        for name in (*search.objectives, *(each.metric for each in search.constraints))
+        if find_metric(name, search.all_metrics).is_of_objects != data.has_scenes
+    ]
 
 
-def _check_left_out(data: Data, parts: Mapping[str, Part], settings: Mapping[str, Any]) -> None:
+def _left_out(data: Data, parts: Mapping[str, Part], settings: Mapping[str, Any]) -> list[UserError]:
     wrong: dict[str, tuple[Any, Any]] = {
         group: (parts[group].name, "none") for group in WITHOUT if parts[group].target is not None
     }
@@ -118,12 +123,14 @@ def _check_left_out(data: Data, parts: Mapping[str, Part], settings: Mapping[str
     for name, usual in USUAL.items():
         if settings[name] != usual:
             wrong[name] = (settings[name], usual)
-    for name, (value, usual) in wrong.items():
-        raise UserError(
+    return [
+        UserError(
             what=f"{name}={_written(value)} on data={data.name}, whose objects a detector finds",
             expected=f"{name}={_written(usual)}, as long as a detector has no other",
             hint=f"write {name}={_written(usual)}",
         )
+        for name, (value, usual) in wrong.items()
+    ]
 
 
 def _written(value: Any) -> str:

@@ -13,7 +13,7 @@ import pytest
 from annotated_files import write_photograph, write_table
 from sweeps_here import send, sweep_here
 
-from lossfleet.conf.errors import UserError
+from lossfleet.conf.errors import UserError, UserErrors
 from lossfleet.conf.parts import part_names
 from lossfleet.conf.published import claim_of
 from lossfleet.conf.schema import Config
@@ -123,6 +123,13 @@ def test_what_a_detector_cannot_have_is_refused_with_a_mend_that_works(written, 
         keys = {each.partition("=")[0] for each in added}
         mended = [each for each in arguments if each.partition("=")[0] not in keys] + added
     config(*mended, *(() if "data=wine" in mended else ("data.images=20",)))
+
+
+def test_all_that_a_detector_cannot_have_is_told_at_once():
+    wrong = ("search.metric=mcc", "mixing=mixup", "members=3", "keep=all")
+    with pytest.raises(UserErrors) as caught:
+        config("strategy=two_stage", "mining=hard_anchors", *wrong)
+    assert len(caught.value.errors) == 1 + len(wrong)
 
 
 def test_settings_of_a_model_or_mining_that_do_not_fit_are_refused(capsys):
