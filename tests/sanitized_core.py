@@ -42,7 +42,7 @@ def replay(path: Path) -> None:
 
 if __name__ == "__main__":
     library = Path(sys.argv[1])
-    build.library = lambda: library
+    build.library = lambda source: library
     paths = sorted(Path(sys.argv[2]).glob("*.npz"))
     for each in paths:
         replay(each)

@@ -7,7 +7,7 @@ from lossfleet.runners.detection.average_precision import precision_at_recall
 from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.detection.measuring import object_metrics
 from lossfleet.runners.training.detectors import DetectorShape, DetectorSlots, rows_of
-from lossfleet.runners.training.native.build import is_chosen
+from lossfleet.runners.training.native.build import DETECTORS, is_chosen
 from lossfleet.runners.training.replicate import Replicate
 
 PRINTED = ("ap", "ap50", "ap75")
@@ -21,7 +21,7 @@ def run_detector_training(config: Config, replicate: Replicate, dataset: SceneDa
         replicate: to train; by the native core unless `engine.native` is off or this machine cannot have it.
         dataset: of the replicate.
     """
-    slots = DetectorSlots(DetectorShape(is_chosen(config.engine.native)), dataset.scenes, slots=1)
+    slots = DetectorSlots(DetectorShape(is_chosen(config.engine.native, DETECTORS)), dataset.scenes, slots=1)
     slots.enter(0, replicate)
     print(f"{'epoch':>10}  {'train_loss':>10}  " + "  ".join(f"{name:>10}" for name in PRINTED))
     for epoch in range(1, config.budget.epochs + 1):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.data.samplers import makes_rows
 from lossfleet.runners.training.fusion import obstacle
-from lossfleet.runners.training.native.build import is_chosen
+from lossfleet.runners.training.native.build import DETECTORS, ROWS, is_chosen
 from lossfleet.runners.training.native.build import obstacle as native_obstacle
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
@@ -39,8 +39,8 @@ def planned_steps(plan: Plan, factory: ReplicateFactory) -> int:
 
 def is_all_native(plan: Plan, factory: ReplicateFactory) -> bool:
     """Whether the native core trains every study of a plan."""
-    if not is_chosen(plan.engine.native) or plan.data.has_scenes:
-        return is_chosen(plan.engine.native)
+    if not is_chosen(plan.engine.native, _library(plan)) or plan.data.has_scenes:
+        return is_chosen(plan.engine.native, _library(plan))
     # Late: MindSpore takes seconds to import.
     from lossfleet.runners.training.native.fleet import trains_natively
     from lossfleet.runners.training.shape import shape_on
@@ -84,7 +84,7 @@ def choose_native(plan: Plan) -> Plan:
     Raises:
         UserError: the user wants it and this machine cannot.
     """
-    if plan.engine.native == "off" or (reason := native_obstacle()) is None:
+    if plan.engine.native == "off" or (reason := native_obstacle(_library(plan))) is None:
         return plan if plan.engine.native != "auto" else _with_native(plan, "on")
     if plan.engine.native == "on":
         raise UserError(
@@ -95,6 +95,11 @@ def choose_native(plan: Plan) -> Plan:
     trainer = "stock MindSpore" if plan.data.has_scenes else "the graph fleet"
     print(f"lossfleet: {trainer} trains, which is slower than the native core: {reason}", file=sys.stderr)
     return _with_native(plan, "off")
+
+
+def _library(plan: Plan) -> str:
+    """Which library of the core the plan needs."""
+    return DETECTORS if plan.data.has_scenes else ROWS
 
 
 def _with_native(plan: Plan, native: str) -> Plan:

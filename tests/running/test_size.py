@@ -116,13 +116,13 @@ def test_kernels_are_fused_where_there_is_much_to_train_and_the_machine_can(monk
 def test_the_native_core_trains_as_the_user_says_and_with_auto_where_it_can(monkeypatch, capsys):
     plans = {native: plan(*SMALL, f"engine.native={native}") for native in ("off", "on", "auto")}
     assert plan(*SMALL).engine.native == "auto"
-    monkeypatch.setattr(size, "native_obstacle", lambda: None)
+    monkeypatch.setattr(size, "native_obstacle", lambda source: None)
     assert {native: choose_native(each).engine.native for native, each in plans.items()} == {
         "off": "off",
         "on": "on",
         "auto": "on",
     }
-    monkeypatch.setattr(size, "native_obstacle", lambda: "g++ is not on the path")
+    monkeypatch.setattr(size, "native_obstacle", lambda source: "g++ is not on the path")
     assert choose_native(plans["off"]).engine.native == "off"
     assert capsys.readouterr().err == ""
     chosen = choose_native(plans["auto"])

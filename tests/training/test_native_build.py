@@ -19,7 +19,7 @@ echo compiled >> "$COUNTED"
 while [ "$1" != -o ]; do shift; done
 echo library > "$2"
 """
-ASK = "from lossfleet.runners.training.native.build import library; print(library())"
+ASK = "from lossfleet.runners.training.native.build import ROWS, library; print(library(ROWS))"
 
 
 @pytest.fixture(autouse=True)
@@ -62,29 +62,30 @@ def test_of_two_processes_one_compiles_and_both_have_the_library(tmp_path, count
 
 
 def test_another_cpu_source_or_flag_is_another_library(tmp_path, monkeypatch):
-    names = {build.digest()}
-    assert build.digest() in names
+    names = {build.digest(build.ROWS)}
+    assert build.digest(build.ROWS) in names
     monkeypatch.setattr(build, "cpu", lambda: "another CPU")
-    names.add(build.digest())
+    names.add(build.digest(build.ROWS))
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-g"))
-    names.add(build.digest())
+    names.add(build.digest(build.ROWS))
+    names.add(build.digest(build.DETECTORS))
     for name in ("core.cpp", "layers.h"):
         folder = tmp_path / name
         folder.mkdir()
         for file in build.FOLDER.glob("*.[ch]*"):
             (folder / file.name).write_text(file.read_text() + ("// changed\n" if file.name == name else ""))
         monkeypatch.setattr(build, "FOLDER", folder)
-        names.add(build.digest())
-    assert len(names) == 5
+        names.add(build.digest(build.ROWS))
+    assert len(names) == 6
 
 
 def test_without_a_compiler_the_obstacle_names_it(tmp_path, count, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert build.obstacle() == "g++ is not on the path"
     # What was compiled before needs none.
-    library = tmp_path / "cache" / "lossfleet" / f"native-{build.digest()}.so"
+    library = tmp_path / "cache" / "lossfleet" / f"native-{build.digest(build.ROWS)}.so"
     library.write_text("library")
-    assert build.library() == library
+    assert build.library(build.ROWS) == library
 
 
 def test_the_obstacle_says_what_a_compiler_complains_of(tmp_path, count):
@@ -121,6 +122,6 @@ def test_without_a_cache_the_process_has_a_library_of_its_own(tmp_path, count, m
         raise RuntimeError("no home")
 
     monkeypatch.setattr(Path, "home", no_home)
-    library = build.library()
+    library = build.library(build.ROWS)
     assert library.exists()
     assert library.parent.name.startswith("lossfleet-native-")

@@ -23,7 +23,7 @@ def replayed(folder: Path) -> subprocess.CompletedProcess[str]:
     """Do the calls of a folder with the core under the sanitizers."""
     library = folder / "core.so"
     flags = [flag for flag in build.FLAGS if flag != "-O3"]
-    command = [build.COMPILER, *flags, *SANITIZERS, str(build.FOLDER / build.SOURCE), "-o", str(library)]
+    command = [build.COMPILER, *flags, *SANITIZERS, str(build.FOLDER / build.ROWS), "-o", str(library)]
     subprocess.run(command, check=True, timeout=400)
     # Python's own memory is not all given back at its end.
     environment = {

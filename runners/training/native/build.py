@@ -1,4 +1,4 @@
-"""The native core as a shared library: compiled where it is first wanted, for this machine's CPU, and kept."""
+"""The native core as shared libraries: compiled where one is first wanted, for this machine's CPU, and kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ FLAGS = (
     "-shared",
 )
 FOLDER = Path(__file__).parent
-SOURCE = "core.cpp"
+# A library each, since whoever trains rows would wait twice as long for both.
+ROWS, DETECTORS = "core.cpp", "detectors.cpp"
 
 _own_folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -41,28 +42,31 @@ class NoCore(Exception):
     """This machine cannot have the native core; the message says why."""
 
 
-def obstacle() -> str | None:
-    """Why this machine cannot train natively, or None if it can; the core is compiled if it is not there yet."""
+def obstacle(source: str = ROWS) -> str | None:
+    """Why this machine cannot train natively, or None if it can; the library is compiled if it is not there yet."""
     try:
-        core()
+        core(source)
     except NoCore as error:
         return str(error)
     return None
 
 
-def is_chosen(native: str) -> bool:
+def is_chosen(native: str, source: str = ROWS) -> bool:
     """Whether the core is to train, as `engine.native` says; auto leaves it to whether this machine can have it."""
-    return native == "on" or (native == "auto" and obstacle() is None)
+    return native == "on" or (native == "auto" and obstacle(source) is None)
 
 
 @cache
-def core() -> ctypes.CDLL:
-    """The native core in this process.
+def core(source: str) -> ctypes.CDLL:
+    """A library of the native core in this process.
+
+    Args:
+        source: ROWS or DETECTORS.
 
     Raises:
         NoCore: there is no compiler, or it fails, or the system refuses what it made.
     """
-    path = library()
+    path = library(source)
     try:
         found = ctypes.CDLL(str(path))
     except OSError as error:
@@ -72,8 +76,8 @@ def core() -> ctypes.CDLL:
 
 
 @cache
-def library() -> Path:
-    """The file of the core: in the user's cache folder, else in one that ends with this process.
+def library(source: str) -> Path:
+    """The file of a library: in the user's cache folder, else in one that ends with this process.
 
     Raises:
         NoCore: there is no compiler, or it fails.
@@ -82,20 +86,20 @@ def library() -> Path:
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return built(folder)
+        return built(folder, source)
     except (OSError, RuntimeError):
         # No home, or none that can be written.
-        _own_folder = tempfile.TemporaryDirectory(prefix="lossfleet-native-")
-        return built(Path(_own_folder.name))
+        _own_folder = _own_folder or tempfile.TemporaryDirectory(prefix="lossfleet-native-")
+        return built(Path(_own_folder.name), source)
 
 
-def built(folder: Path) -> Path:
+def built(folder: Path, source: str) -> Path:
     """The library in a folder, compiled unless it is there; of two processes the second waits for the first.
 
     Raises:
         NoCore: it is not there, and there is no compiler, or it fails.
     """
-    library = folder / f"native-{digest()}.so"
+    library = folder / f"native-{digest(source)}.so"
     if library.exists():
         return library
     if shutil.which(COMPILER) is None:
@@ -103,7 +107,7 @@ def built(folder: Path) -> Path:
     with locked(folder / "native.lock"):
         if not library.exists():
             part = library.with_suffix(f".{os.getpid()}")
-            command = [COMPILER, *FLAGS, str(FOLDER / SOURCE), "-o", str(part)]
+            command = [COMPILER, *FLAGS, str(FOLDER / source), "-o", str(part)]
             try:
                 compile_core(command)
             except NoCore:
@@ -131,10 +135,10 @@ def compile_core(command: Sequence[str]) -> None:
         raise NoCore(f"{COMPILER} fails: {said[0]}")
 
 
-def digest() -> str:
-    """What tells libraries apart: the source, the flags, and the CPU that `-march=native` compiles for."""
+def digest(source: str) -> str:
+    """What tells libraries apart: the sources, the flags, and the CPU that `-march=native` compiles for."""
     found = hashlib.sha256(" ".join((*FLAGS, cpu())).encode())
-    for file in sorted([*FOLDER.glob("*.h"), FOLDER / SOURCE]):
+    for file in sorted([*FOLDER.glob("*.h"), FOLDER / source]):
         found.update(file.read_bytes())
     return found.hexdigest()[:16]
 

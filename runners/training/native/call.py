@@ -6,8 +6,13 @@ import ctypes
 
 import numpy as np
 
-from lossfleet.runners.training.native.build import core
+from lossfleet.runners.training.native.build import DETECTORS, ROWS, core
 
+# What the library of detectors has.
+OF_DETECTORS = {
+    *("train_detector_epoch", "predict_detector_images", "suppress_boxes"),
+    *("train_two_stage_epoch", "predict_two_stage_images"),
+}
 INT64S = ctypes.POINTER(ctypes.c_int64)
 
 
@@ -20,7 +25,8 @@ class Call:
     """
 
     def __init__(self, name: str, *arrays: np.ndarray) -> None:
-        self._function = getattr(core(), name)
+        self._library = core(DETECTORS if name in OF_DETECTORS else ROWS)
+        self._function = getattr(self._library, name)
         count = len(arrays)
         self._arrays: list[np.ndarray | None] = [None] * count
         self._pointers = (ctypes.c_void_p * count)()
@@ -55,4 +61,4 @@ class Call:
         """
         count = len(self._arrays)
         if self._function(count, self._pointers, self._ranks, self._shapes, self._types, None, None):
-            raise ValueError(core().last_reason().decode())
+            raise ValueError(self._library.last_reason().decode())

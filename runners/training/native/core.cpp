@@ -1,12 +1,10 @@
 // One member of a fleet: an epoch of its training, and its logits, and the images of an epoch. All are custom operators of
 // MindSpore (kind "aot"), and functions that anyone can call with the same arguments.
 #include <algorithm>
-#include <exception>
 
 #include "arguments.h"
 #include "augmentation.h"
-#include "boxes.h"
-#include "detection.h"
+#include "guarded.h"
 #include "network.h"
 #include "objective.h"
 #include "optimizers.h"
@@ -16,8 +14,6 @@ namespace {
 
 // Rows whose logits are computed at once.
 constexpr int EVALUATED_ROWS = 64;
-
-thread_local std::string reason;
 
 void check(const std::int32_t* plan, std::int64_t planned, const std::int32_t* labels, std::int64_t rows, int classes) {
     for (std::int64_t n = 0; n < planned; ++n) {
@@ -150,18 +146,6 @@ void predict(const Arguments& given) {
     }
 }
 
-// 0, or 1 where the arguments are wrong, which `last_reason` then explains.
-template <typename Function>
-int guarded(Function function, int count, void** values, int* ranks, std::int64_t** shapes, const char** types) {
-    try {
-        function(Arguments(count, values, ranks, shapes, types));
-        return 0;
-    } catch (const std::exception& error) {
-        reason = error.what();
-        return 1;
-    }
-}
-
 }  // namespace
 
 extern "C" {
@@ -188,43 +172,4 @@ int predict_logits(int count, void** values, int* ranks, std::int64_t** shapes, 
 int augment_images(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
     return guarded(augment, count, values, ranks, shapes, types);
 }
-
-// A detector is DetectorRow in detector.h and the channels of its body, as int32.
-//
-// Arguments: detector (D,) int32, parameters, first_moment, second_moment (P,), images (N, units) float32 or uint8; of
-// their matched anchors starts (N + 1,) int32, anchors and labels (M, 2) int32 and deltas (M, 4); anchors (A, 4), plan
-// (n,) int32, choices (batch size, optimizer) int32, numbers (11,), coefficients (3 or 2, S), standardisation (2, units)
-// where images are uint8; new parameters, first_moment, second_moment (P,), the mean losses of classes and boxes (2,).
-int train_detector_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
-    return guarded(train_detector<OneStageTraining>, count, values, ranks, shapes, types);
-}
-
-// Arguments: detector (D,) int32, parameters (P,), images (N, units), standardisation (2, units); logits (N, A, C), deltas
-// (N, A, 4).
-int predict_detector_images(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
-    return guarded(predict_detector, count, values, ranks, shapes, types);
-}
-
-// Arguments: those of train_detector_epoch up to standardisation, with numbers (9,), the detector being the first stage, of
-// one class; the second stage, RegionRow in two_stage.h and the units of its hidden layers, (S,) int32; of the objects
-// starts (N + 1,) int32, boxes (G, 4) and labels (G,) int32; seeds (n,) int32; what train_detector_epoch gives.
-int train_two_stage_epoch(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
-    return guarded(train_detector<TwoStageTraining>, count, values, ranks, shapes, types);
-}
-
-// Arguments: detector (D,) int32, parameters (P,), images (N, units), standardisation (2, units), anchors (A, 4), second
-// stage (S,) int32; of R regions of each image boxes (N, R, 4), logits (N, R, C + 1) and deltas (N, R, 4), times SCALES; where
-// an image has fewer nothing is written.
-int predict_two_stage_images(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
-    return guarded(predict_two_stage, count, values, ranks, shapes, types);
-}
-
-// Arguments: boxes (D, 4) and labels (D,) int32 of images, of each the best first, starts (N + 1,) int32, how much a box may
-// overlap a better one of its label (1,); whether a box is kept (D,) uint8.
-int suppress_boxes(int count, void** values, int* ranks, std::int64_t** shapes, const char** types, void*, void*) {
-    return guarded(suppress, count, values, ranks, shapes, types);
-}
-
-// Why the last call of this thread returned 1.
-const char* last_reason() { return reason.c_str(); }
 }

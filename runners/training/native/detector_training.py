@@ -42,7 +42,7 @@ class NativeTraining(ABC):
         function: of the core.
         network: of one stage, or the first of two.
         targets: of its anchors.
-        further: what the function takes besides, see core.cpp.
+        further: what the function takes besides, see detectors.cpp.
         """
         self.training = training
         self._told = told(network)

@@ -7,7 +7,7 @@ from typing import Any
 import mindspore as ms
 from mindspore import ops
 
-from lossfleet.runners.training.native.build import library
+from lossfleet.runners.training.native.build import ROWS, library
 
 Shape = tuple[int, ...]
 
@@ -21,7 +21,7 @@ def train_epoch_operator() -> ops.Custom:
     def types(*inputs: Any) -> Any:
         return ms.float32, ms.float32, ms.float32, ms.float32
 
-    return ops.Custom(f"{library()}:train_epoch", shapes, types, "aot")
+    return ops.Custom(f"{library(ROWS)}:train_epoch", shapes, types, "aot")
 
 
 def predict_logits_operator(classes: int) -> ops.Custom:
@@ -33,4 +33,4 @@ def predict_logits_operator(classes: int) -> ops.Custom:
     def types(*inputs: Any) -> Any:
         return ms.float32
 
-    return ops.Custom(f"{library()}:predict_logits", shapes, types, "aot")
+    return ops.Custom(f"{library(ROWS)}:predict_logits", shapes, types, "aot")
