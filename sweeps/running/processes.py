@@ -27,10 +27,12 @@ from lossfleet.runners.records import JOURNAL_FILE, Journal, Record, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.running.interrupts import uninterrupted
-from lossfleet.sweeps.running.size import is_all_native, is_mining, planned_steps, share_cost
+from lossfleet.sweeps.running.size import is_all_native, is_mining, planned_steps, share_cost, steps_an_epoch
 
 # A further process pays for its imports and compilation (about 5 s) from here on.
 STEPS_WORTH_A_PROCESS = 250_000
+# Of an epoch of 2 steps threads make 0.28 ms a model, two processes 0.16; of one of 52 steps 1.0 and 1.1.
+STEPS_WORTH_A_THREAD = 20
 SECONDS_BETWEEN_LOOKS = 0.2
 TRAINERS_LOCK = "trainers.lock"
 # A process that dies, for example for want of memory, is started once more.
@@ -42,12 +44,14 @@ CANNOT_WRITE = 74
 def process_count(plan: Plan, factory: ReplicateFactory) -> int:
     """How many processes train a sweep: the user's number, else one a core where graphs have enough to train.
 
-    The native core needs one, whose threads take all cores.
+    The native core needs one, whose threads take all cores, unless epochs are so short that they wait for Python.
     """
     wanted = plan.fleet.processes
     if wanted is None:
         is_worth_it = planned_steps(plan, factory) >= STEPS_WORTH_A_PROCESS
-        wanted = len(usable_cores()) if is_worth_it and not is_all_native(plan, factory) else 1
+        is_long = steps_an_epoch(plan, factory) >= STEPS_WORTH_A_THREAD
+        has_threads = is_worth_it and is_long and is_all_native(plan, factory)
+        wanted = len(usable_cores()) if is_worth_it and not has_threads else 1
     return max(1, min(wanted, len(plan.studies)))
 
 

@@ -31,10 +31,14 @@ COST_OF_A_FLEET, COST_OF_MINING, COST_OF_BEING_MINED = 0.75, 0.4, 0.3
 def planned_steps(plan: Plan, factory: ReplicateFactory) -> int:
     """The training steps of all replicates of a plan, none of them pruned."""
     budget = plan.budget
-    rows = factory.split(budget.search_seeds[0], 0).draws
-    batches = -(-rows // plan.studies[0].config.batch_size)
     replicates = budget.trials * budget.replicates + budget.final_replicates
-    return len(plan.studies) * replicates * budget.epochs * batches
+    return len(plan.studies) * replicates * budget.epochs * steps_an_epoch(plan, factory)
+
+
+def steps_an_epoch(plan: Plan, factory: ReplicateFactory) -> int:
+    """The training steps of an epoch of a replicate of a plan."""
+    rows = factory.split(plan.budget.search_seeds[0], 0).draws
+    return -(-rows // plan.studies[0].config.batch_size)
 
 
 def is_all_native(plan: Plan, factory: ReplicateFactory) -> bool:

@@ -52,6 +52,8 @@ def test_shares_are_even_in_cost_and_hold_every_study_once(strategies, count, sh
         ((), 1),
         (("engine.native=off",), min(5, len(usable_cores()))),
         (("strategy=ce,gradient_density",), min(2, len(usable_cores()))),
+        # Epochs of two steps.
+        (("data=wine", "strategy=ce,focal", "budget.trials=1500"), min(2, len(usable_cores()))),
         (("data=wine", "budget.trials=2", "budget.epochs=3", "budget.rungs=3"), 1),
     ],
 )
