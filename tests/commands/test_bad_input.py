@@ -263,7 +263,7 @@ ROWS = [
     ("sweep budget.trials=2.5", "2.5", "budget.trials=40"),
     ("sweep tracking.enabled=perhaps", "perhaps", "tracking.enabled=false"),
     ("sweep budget=3", "budget is 3", "budget.trials=3"),
-    ("sweep loss={gamma:1}", "{'gamma': 1}", "one of asymmetric, balanced_softmax, cross_entropy, detection"),
+    ("sweep loss={gamma:1}", "{'gamma': 1}", "others, which 'lossfleet sweep --help' lists"),
     # distributions
     ("sweep loss.gamma=interval(-1,5)", "loss.gamma=interval(-1.0,5.0)", "narrow it"),
     ("sweep loss.gamma=interval(5,1)", "interval(5,1)", "loss.gamma=interval(1,5)"),
