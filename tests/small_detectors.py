@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from image_layers import convolution
@@ -18,6 +19,8 @@ from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.optimizers.adamw import AdamW
+from lossfleet.runners.optimizers.sgd import SGD
+from lossfleet.runners.training.native.translation import flat_parameters
 
 # Sizes that halving rounds, channels that are no multiple of four, levels of one and of several anchors' sizes.
 NETWORK = RetinaNet(
@@ -33,6 +36,28 @@ LOSSES = {
     "ratio": DetectionLoss(0.0, None, HardAnchors(negatives_per_positive=2.5)),
     "ratio after suppression": DetectionLoss(0.5, 0.4, HardAnchors(0.4, 13, 3.0)),
 }
+
+
+def check_gradient(
+    engine: Callable[[Training], Any],
+    made: Training,
+    expected: Any,
+    along: Iterable[tuple[list[Parameters], float]],
+) -> None:
+    """One step of an engine has these losses, and these slopes along some directions."""
+    # One step at rate 1 takes the gradient away.
+    plain = replace(
+        made,
+        optimizer=SGD(lr=1.0, weight_decay=0.0, momentum=0.0),
+        rates=np.ones_like(made.rates),
+        clip_norm=None,
+    )
+    detector = engine(plain)
+    np.testing.assert_allclose(detector.train_epoch(0), expected, rtol=2e-5)
+    gradient = flat_parameters(made.initial) - flat_parameters(detector.parameters())
+    for direction, slope in along:
+        found = gradient.astype(float) @ flat_parameters(direction)
+        np.testing.assert_allclose(found, slope, rtol=1e-3, atol=1e-4)
 
 
 def noise(network: RetinaNet | TwoStage = NETWORK, images: int = IMAGES, seed: int = 0) -> Scenes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossfleet.runners.detection.boxes import area, clip, decode, iou
+from lossfleet.runners.detection.boxes import area, clip, decode, suppress
 
 # A proposal that overlaps a better one by more is left out, as one whose sides are shorter than a pixel.
 PROPOSAL_IOU, LEAST_SIDE = 0.7, 1.0
@@ -29,14 +29,8 @@ def proposals(
     order = np.argsort(-logits, kind="stable")
     boxes = clip(decode(deltas[order], anchors[order]), *image_shape[1:])
     boxes = boxes[((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIDE).all(1)]
-    overlaps = iou(boxes, boxes)
-    kept: list[int] = []
-    for place in range(len(boxes)):
-        if len(kept) == most:
-            break
-        if not (overlaps[place, kept] > PROPOSAL_IOU).any():
-            kept.append(place)
-    return boxes[kept]
+    falling = -np.arange(len(boxes))
+    return boxes[suppress(boxes, falling, iou_threshold=PROPOSAL_IOU)[:most]]
 
 
 def level_of(boxes: np.ndarray, region_size: int, levels: int) -> np.ndarray:

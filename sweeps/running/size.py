@@ -43,8 +43,9 @@ def steps_an_epoch(plan: Plan, factory: ReplicateFactory) -> int:
 
 def is_all_native(plan: Plan, factory: ReplicateFactory) -> bool:
     """Whether the native core trains every study of a plan."""
-    if not is_chosen(plan.engine.native, _library(plan)) or plan.data.has_scenes:
-        return is_chosen(plan.engine.native, _library(plan))
+    has_core = is_chosen(plan.engine.native, _library(plan))
+    if not has_core or plan.data.has_scenes:
+        return has_core
     # Late: MindSpore takes seconds to import.
     from lossfleet.runners.training.native.fleet import trains_natively
     from lossfleet.runners.training.shape import shape_on

@@ -12,6 +12,7 @@ from small_detectors import (
     IMAGES,
     LOSSES,
     NETWORK,
+    check_gradient,
     forward,
     kept_anchors,
     losses,
@@ -27,7 +28,6 @@ from lossfleet.runners.detection.solo.detector import SoloDetector
 from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.models.initial import Parameters
-from lossfleet.runners.optimizers.sgd import SGD
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.detector import NativeDetector
 from lossfleet.runners.training.native.detector_training import train_epochs
@@ -69,19 +69,7 @@ def by_definition(name: str) -> tuple[Training, tuple[float, float], list[tuple[
 @pytest.mark.parametrize("engine", ENGINES)
 def test_loss_and_gradient_are_those_of_the_definition(engine: str, name: str) -> None:
     made, expected, along = by_definition(name)
-    # One step at rate 1 takes the gradient away.
-    plain = replace(
-        made,
-        optimizer=SGD(lr=1.0, weight_decay=0.0, momentum=0.0),
-        rates=np.ones_like(made.rates),
-        clip_norm=None,
-    )
-    detector = ENGINES[engine](plain)
-    np.testing.assert_allclose(detector.train_epoch(0), expected, rtol=2e-5)
-    gradient = flat_parameters(made.initial) - flat_parameters(detector.parameters())
-    for direction, slope in along:
-        found = gradient.astype(float) @ flat_parameters(direction)
-        np.testing.assert_allclose(found, slope, rtol=1e-3, atol=1e-4)
+    check_gradient(ENGINES[engine], made, expected, along)
 
 
 @pytest.mark.parametrize("name", ["focal", "cross-entropy"])

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from small_detectors import EPOCHS, IMAGES, forward, noise, pyramid, smaller_batches, training
+from small_detectors import EPOCHS, IMAGES, check_gradient, forward, noise, pyramid, smaller_batches, training
 from small_two_stage import (
     ANCHORS,
     LOSS,
@@ -30,7 +30,6 @@ from lossfleet.runners.detection.targets import Objects, Targets
 from lossfleet.runners.detection.training import Training
 from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.models.initial import Parameters
-from lossfleet.runners.optimizers.sgd import SGD
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.detector_training import train_epochs
 from lossfleet.runners.training.native.translation import flat_parameters
@@ -96,19 +95,7 @@ def test_the_examples_are_of_all_kinds() -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_loss_and_gradient_are_those_of_the_definition(engine: str) -> None:
     made, (_, expected, along) = made_here(), by_definition()
-    # One step at rate 1 takes the gradient away.
-    plain = replace(
-        made,
-        optimizer=SGD(lr=1.0, weight_decay=0.0, momentum=0.0),
-        rates=np.ones_like(made.rates),
-        clip_norm=None,
-    )
-    detector = ENGINES[engine](plain)
-    np.testing.assert_allclose(detector.train_epoch(0), expected, rtol=2e-5)
-    gradient = flat_parameters(made.initial) - flat_parameters(detector.parameters())
-    for direction, slope in along:
-        found = gradient.astype(float) @ flat_parameters(direction)
-        np.testing.assert_allclose(found, slope, rtol=1e-3, atol=1e-4)
+    check_gradient(ENGINES[engine], made, expected, along)
 
 
 def check_trainings(made: Training) -> None:
