@@ -202,6 +202,14 @@ def test_a_dead_server_is_a_user_error(monkeypatch):
         read_replicates(uri=f"http://127.0.0.1:{free_port()}")
 
 
+def is_running(command: Path) -> bool:
+    """Whether a process still has a command line: one that has ended has none, until its parent has taken note."""
+    try:
+        return command.read_bytes() != b""
+    except OSError:
+        return False
+
+
 def test_a_server_ends_with_what_it_has_started(monkeypatch):
     monkeypatch.setattr(ui, "SECONDS_TO_END", 1)
     # It does not hear the first signal.
@@ -209,11 +217,14 @@ def test_a_server_ends_with_what_it_has_started(monkeypatch):
     server = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True)
     assert server.stdout is not None
     started = Path(f"/proc/{int(server.stdout.readline())}/cmdline")
-    assert started.read_bytes()
+    assert is_running(started)
     ui.end_session(server)
     assert server.returncode == -signal.SIGKILL
-    # Whoever inherits it may not have taken note of its end yet.
-    assert not started.exists() or not started.read_bytes()
+    # The signal is sent; a busy machine takes its time to carry it out, and whoever inherits the process to note it.
+    deadline = time.monotonic() + 60
+    while is_running(started):
+        assert time.monotonic() < deadline, started
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no such machine", "localhost.invalid"])
