@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import threading
+import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
