@@ -227,7 +227,8 @@ class Part:
 
     def inputs(self) -> frozenset[str]:
         """The names of the parameters that are no settings: what whoever calls the target gives."""
-        return frozenset(name for name in self.signature.parameters if name not in self.arguments)
+        arguments = self.arguments
+        return frozenset(name for name in self.signature.parameters if name not in arguments)
 
     def load(self) -> Any:
         """The function or class.

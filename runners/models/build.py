@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import lru_cache
 
 from mindspore import nn
 
@@ -36,8 +37,14 @@ def build_layers(
     Raises:
         UserError: it gives no layers, or they do not lead from the features to the classes.
     """
-    if is_cell(model):
-        return None
+    return None if is_cell(model) else _checked_layers(model.load(), model, features, classes, image_shape)
+
+
+@lru_cache(maxsize=256)
+def _checked_layers(
+    target: object, model: Part, features: int, classes: int, image_shape: tuple[int, int, int] | None
+) -> tuple[Layer, ...]:
+    """The layers of a model, which most trials of a sweep have in common; target is what the model names now."""
     made = model.call(features=features, input_shape=image_shape or (features,), classes=classes)
     if not isinstance(made, (list, tuple)) or not all(isinstance(each, Layer) for each in made):
         raise _no_model(

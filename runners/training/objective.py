@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,7 @@ class Objective:
             form = StackedForm(loss.load())
         else:
             # What an adjustment takes is data, and may have the name of a constant: VS has a gamma that is not focal's.
-            adjusted = inspect.signature(form.adjustment).parameters if form.adjustment else {}
-            takes = inspect.signature(form.function).parameters.keys() - adjusted.keys()
+            takes = parameter_names(form.function) - parameter_names(form.adjustment)
             constants = tuple((name, value) for name, value in constants if name in takes)
             numbers = tuple(name for name in numbers if name in takes)
             given = [name for name in given if name in takes]
@@ -135,6 +135,12 @@ class Objective:
         return np.repeat(numbers[:, None] if len(numbers) else _ONE, batch_size, axis=1), np.stack(rows)
 
 
+@cache
+def parameter_names(function: Callable[..., Any] | None) -> frozenset[str]:
+    """The names of what a function takes, none where there is no function."""
+    return frozenset(inspect.signature(function).parameters) if function else frozenset()
+
+
 def stacked_form(loss: Part) -> StackedForm | None:
     """The form that a fleet calls in the place of a loss, where it knows all of its arguments.
 
@@ -146,9 +152,7 @@ def stacked_form(loss: Part) -> StackedForm | None:
     if loss.get(SMOOTHING):
         constants = (*form.constants, ("epsilon", 0.0))
         form = replace(form, function=poly1_loss, constants=constants, times_class_weight=False)
-    known = set(inspect.signature(form.function).parameters)
-    if form.adjustment is not None:
-        known |= set(inspect.signature(form.adjustment).parameters)
+    known = parameter_names(form.function) | parameter_names(form.adjustment)
     return form if set(loss.arguments) - {SMOOTHING} <= known else None
 
 

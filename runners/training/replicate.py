@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -271,7 +270,7 @@ def given_to_loss(loss: Part, class_counts: np.ndarray) -> dict[str, np.ndarray]
         `class_weight`, of mean 1 over the training examples, each as often as it weighs; `class_counts`; `class_prior`,
         n_c / n; and (3, C), the rows of its `Adjustment` if it has one, as `adjustment`.
     """
-    from lossfleet.runners.training.objective import stacked_form
+    from lossfleet.runners.training.objective import parameter_names, stacked_form
 
     weighting = {name: loss[name] for name in loss.class_weights}
     given = {
@@ -281,7 +280,7 @@ def given_to_loss(loss: Part, class_counts: np.ndarray) -> dict[str, np.ndarray]
     }
     form = stacked_form(loss)
     if form is not None and form.adjustment is not None:
-        named = inspect.signature(form.adjustment).parameters
+        named = parameter_names(form.adjustment)
         settings = {name: value for name, value in loss.arguments.items() if name in named}
         given["adjustment"] = form.adjustment(class_counts, **settings).rows(len(class_counts))
     return {name: values.astype(np.float32) for name, values in given.items()}

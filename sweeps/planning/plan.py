@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -57,6 +58,11 @@ class Study:
     config: Config
     space: tuple[Dimension, ...]
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def trials_config(self) -> Config:
+        """The configuration without what is of the whole sweep."""
+        return replace(self.config, space={}, references=(), published={})
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration, with the variants if there are any, as plain dicts and lists."""
@@ -250,7 +256,7 @@ def trial_config(study: Study, params: Mapping[str, Value]) -> Config:
     Raises:
         UserError: a value its setting refuses.
     """
-    config = replace(study.config, space={}, references=(), published={})
+    config = study.trials_config
     for name, value in params.items():
         if name in study.variants:
             config = replace(config, **{name: study.variants[name][str(value)]})

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+from collections import defaultdict
+from collections.abc import Container, Generator
 from typing import Any
 
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
 
 from lossfleet.runners.locks import lock
 from lossfleet.runners.records import end_of_last_line
@@ -56,6 +61,11 @@ class JournalFile(JournalFileBackend):
         self._system_lock = SystemLock(path)
         super().__init__(path, self._system_lock)
 
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """The lines from this number on; the file is opened only if there are any."""
+        if self._log_number_offset.get(log_number_from) != os.stat(self._path).st_size:
+            yield from super().read_logs(log_number_from)
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append a line each."""
         lines = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs)
@@ -65,6 +75,32 @@ class JournalFile(JournalFileBackend):
                 file.write(lines.encode())
         finally:
             self._system_lock.release()
+
+
+class SearchStorage(JournalStorage):
+    """Optuna's, which before each new trial looks through all of them for one that waits, here only through new ones.
+
+    No trial waits again once it has not.
+    """
+
+    def __init__(self, log_storage: JournalFile) -> None:
+        super().__init__(log_storage)
+        self._looked_at: dict[int, int] = defaultdict(int)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """The trials of a study that are in one of these states; None is any."""
+        if states != (TrialState.WAITING,):
+            return super().get_all_trials(study_id, deepcopy, states)
+        with self._thread_lock:
+            self._sync_with_backend()
+            trials = self._replay_result._trials
+            numbers = self._replay_result._study_id_to_trial_ids[study_id]
+            new = [trials[each] for each in numbers[self._looked_at[study_id] :]]
+            waiting = [trial for trial in new if trial.state == TrialState.WAITING]
+            self._looked_at[study_id] = waiting[0].number if waiting else len(numbers)
+            return copy.deepcopy(waiting) if deepcopy else waiting
 
 
 def wait_for_disk(path: str | os.PathLike[str]) -> None:

@@ -30,6 +30,7 @@ from optuna.samplers import (
     QMCSampler,
     RandomSampler,
 )
+from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.study import Study as OptunaStudy
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -52,7 +53,7 @@ class NumberedSampler(BaseSampler):
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._current: tuple[int, BaseSampler] | None = None
+        self._samplers: dict[int, BaseSampler] = {}
 
     def infer_relative_search_space(
         self, study: OptunaStudy, trial: FrozenTrial
@@ -82,11 +83,13 @@ class NumberedSampler(BaseSampler):
     ) -> None:
         """Tells the sampler of a trial's end."""
         self._of(trial).after_trial(study, trial, state, values)
+        del self._samplers[trial.number]
 
     def _of(self, trial: FrozenTrial) -> BaseSampler:
-        if self._current is None or self._current[0] != trial.number:
-            self._current = trial.number, make_sampler(self._study, trial.number)
-        return self._current[1]
+        """That of a trial under way."""
+        if trial.number not in self._samplers:
+            self._samplers[trial.number] = make_sampler(self._study, trial.number)
+        return self._samplers[trial.number]
 
 
 def make_sampler(study: Study, number: int, dimension: str = "") -> BaseSampler:
@@ -104,6 +107,8 @@ def make_sampler(study: Study, number: int, dimension: str = "") -> BaseSampler:
         warnings.simplefilter("ignore", ExperimentalWarning)
         if tries_points_once(study) and not study.config.search.is_grid:
             return Grid(study, number, seed, {})
+        if kind is RandomSampler:
+            return Random(study, number, seed, part.arguments)
         for theirs, ours in ADAPTED.items():
             if issubclass(kind, theirs):
                 with part.explained():
@@ -125,6 +130,27 @@ def distribution(dimension: Dimension) -> BaseDistribution:
         low, high, step = int(dimension.low), int(dimension.high), int(dimension.step or 1)
         return IntDistribution(low, high, step=step, log=dimension.log)
     return FloatDistribution(dimension.low, dimension.high, step=dimension.step, log=dimension.log)
+
+
+class Random(RandomSampler):
+    """Optuna's, whose samplers all draw from one generator that each seeds anew.
+
+    A generator of its own for every value takes longer to make than a small model trains for an epoch.
+    """
+
+    _generator = LazyRandomState()
+
+    def __init__(self, study: Study, number: int, seed: int, settings: Mapping[str, Any]) -> None:
+        super().__init__(**settings)
+        self._seed = seed
+
+    def sample_independent(
+        self, study: OptunaStudy, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Samples one value, the first of the seed."""
+        self._rng = self._generator
+        self._rng.rng.seed(self._seed)
+        return super().sample_independent(study, trial, param_name, param_distribution)
 
 
 class Grid(BruteForceSampler):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lossfleet.sweeps.planning.plan import Study, total_trials
 from lossfleet.sweeps.planning.space import Dimension
-from lossfleet.sweeps.search.journal import JournalFile
+from lossfleet.sweeps.search.journal import JournalFile, SearchStorage
 from lossfleet.sweeps.search.pruners import ReplicateWilcoxon, make_pruner, replicates_key, start_pruner
 from lossfleet.sweeps.search.samplers import NumberedSampler, make_sampler
 
@@ -39,9 +39,9 @@ class Asked:
     reported: set[int] = field(default_factory=set)
 
 
-def open_storage(path: Path) -> JournalStorage:
+def open_storage(path: Path) -> SearchStorage:
     """The Optuna storage of a sweep, a journal file that is made when it does not exist."""
-    return JournalStorage(JournalFile(str(path)))
+    return SearchStorage(JournalFile(str(path)))
 
 
 class StudySearch:
