@@ -307,7 +307,8 @@ def named_part(group: str, name: str, /, **settings: Any) -> Part:
     Raises:
         UserError: there is no such part, or a setting that it does not have.
     """
-    return _own_part(group, name).replace(**settings)
+    own = _own_part(group, name)
+    return own.replace(**settings) if settings else own
 
 
 def part_field(group: str, name: str) -> Any:

@@ -141,9 +141,9 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
             kept=lambda: keeper.wait(ended),
         )
         keeper.finish(ended)
-        for remark in remarks(plan, journal.read()):
+        for remark in remarks(plan, ended):
             print(remark, file=sys.stderr)
-        engines = [record for record in journal.read()[len(records) :] if isinstance(record, EngineRecord)]
+        engines = [record for record in ended[len(records) :] if isinstance(record, EngineRecord)]
         if engines:
             print(speed_sentence(engines), file=sys.stderr)
             end = replace(end, metrics=end.metrics | speed_metrics(engines))
@@ -158,7 +158,7 @@ def run_in_folder(plan: Plan, factory: ReplicateFactory, folder: Path) -> bool:
             journal.close()
             if writer is not None:
                 deliver(writer, plan, is_interrupted=end.state == "KILLED")
-    return not any(isinstance(record, TrialRecord) and record.error for record in journal.read())
+    return not any(isinstance(record, TrialRecord) and record.error for record in ended)
 
 
 def train(plan: Plan, factory: ReplicateFactory, folder: Path, records: list[Record], keeper: Keeper) -> None:

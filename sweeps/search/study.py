@@ -209,10 +209,14 @@ def importances(params: pd.DataFrame, values: Sequence[float]) -> dict[str, floa
         Watanabe et al., PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces,
         IJCAI 2023.
     """
+    # Late: it imports much, and processes that train need none of it.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    from pandas import notna
+
     study = optuna.create_study(direction="maximize")
     distributions = {name: plausible_distribution(params[name].dropna()) for name in params}
-    for (_, row), value in zip(params.iterrows(), values, strict=True):
-        sampled = row.dropna().to_dict()
+    for row, value in zip(params.to_dict("records"), values, strict=True):
+        sampled = {name: each for name, each in row.items() if notna(each)}
         study.add_trial(
             optuna.create_trial(
                 params=sampled,
@@ -220,9 +224,6 @@ def importances(params: pd.DataFrame, values: Sequence[float]) -> dict[str, floa
                 value=float(value),
             )
         )
-    # Late: it imports much, and processes that train need none of it.
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
     evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, min(0.5, 5 / len(params))))
     return get_param_importances(study, evaluator=evaluator)
 
