@@ -14,13 +14,11 @@ from mindspore import Tensor, ops
 
 from lossfleet.losses.checks import check_number, check_same_shape
 from lossfleet.losses.numerics import over_leading_axes
-from lossfleet.losses.stacked import keeps_all_at
 
 # What a count is scaled by before it is rounded up: 0.3 of 10 examples are 3, though float32 says 3.0000001.
 _ROUNDING = 1.0 - 2.0**-22
 
 
-@keeps_all_at(keep=1.0)
 def hard_example_mask(
     losses: Tensor, *, keep: Annotated[float, Gt(0), Le(1)] | Tensor, valid: Tensor | None = None
 ) -> Tensor:

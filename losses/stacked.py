@@ -75,16 +75,6 @@ def stacked_as(
     return mark
 
 
-def keeps_all_at(**settings: float) -> Callable[[Function], Function]:
-    """Marks a mining that keeps every example at these settings: there it trains also what does not mine."""
-
-    def mark(original: Function) -> Function:
-        original.keeps_all_at = settings  # type: ignore[attr-defined]
-        return original
-
-    return mark
-
-
 class StackedFocal(nn.Cell):
     """Focal loss of the softmax and its slope in closed form, gamma 0 being cross-entropy.
 

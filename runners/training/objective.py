@@ -101,18 +101,13 @@ class Objective:
         return max(1, len(self.given) + (3 if self.adjusts else 0))
 
     def numbers(self, loss: Part, mining: Part) -> np.ndarray:
-        """The hyperparameters (H,) of parts that are trained as this says: those of the loss, then of the mining.
-
-        What has no mining is trained beside what has one by keeping all examples.
-        """
+        """The hyperparameters (H,) of parts that are trained as this says: those of the loss, then of the mining."""
         form = stacked_form(loss)
         constants = dict(form.constants) if form and form.function is self.loss.function else {}
         settings = loss.settings | constants
         found = [settings[name] for name in self.loss.numbers]
         if self.mining is not None:
-            whole = getattr(self.mining.function, "keeps_all_at", {})
-            settings = whole if mining.target is None else mining.settings
-            found += [settings[name] for name in self.mining.numbers]
+            found += [mining[name] for name in self.mining.numbers]
         return np.array(found, np.float32)
 
     def packed(

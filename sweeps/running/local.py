@@ -32,7 +32,7 @@ from lossfleet.sweeps.report.speed import Stopwatch
 from lossfleet.sweeps.running.jobs import Job, ReplicateState, State
 from lossfleet.sweeps.running.measuring import measure
 from lossfleet.sweeps.running.measuring_objects import measure_objects
-from lossfleet.sweeps.running.size import choose_native, fleet_shapes, fuses_kernels, may_make_rows
+from lossfleet.sweeps.running.size import choose_native, fuses_kernels, may_make_rows
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots, slots_with_images
 
 AnyShape = FleetShape | CellShape | DetectorShape
@@ -137,13 +137,10 @@ class LocalEngine:
         self._told: set[FleetShape] = set()
         self._started = time.time()
         self._shapes = [self._shape(study.config) for study in plan.studies]
-        in_graphs = [
-            shape
-            for shape in self._shapes
-            if not isinstance(shape, DetectorShape) and not self._is_native(shape)
-        ]
-        self._homes = fleet_shapes(in_graphs)
-        self._fuses = bool(in_graphs) and fuses_kernels(plan, factory)
+        has_graphs = any(
+            not isinstance(shape, DetectorShape) and not self._is_native(shape) for shape in self._shapes
+        )
+        self._fuses = has_graphs and fuses_kernels(plan, factory)
         if self._fuses:
             fuse_kernels()
 
@@ -232,14 +229,9 @@ class LocalEngine:
             )
         return False
 
-    def _home(self, shape: AnyShape) -> AnyShape:
-        """The shape of the fleet that a shape of a study trains in."""
-        return shape if isinstance(shape, DetectorShape) else self._homes.get(shape, shape)
-
     def _queue(self, config: Config) -> FleetQueue:
         """The fleet that a configuration trains in, made when it is the first of its shape."""
         shape = self._shape(config)
-        shape = self._home(shape)
         if shape not in self.queues:
             self.queues[shape] = FleetQueue(self._fleet(shape))
         return self.queues[shape]
@@ -250,11 +242,7 @@ class LocalEngine:
             assert isinstance(self.factory.dataset, SceneDataset)
             places = self.plan.fleet.slots or self._replicates(len(self.plan.studies))
             return DetectorSlots(shape, self.factory.dataset.scenes, slots=places)
-        studies = [
-            study
-            for study, own in zip(self.plan.studies, self._shapes, strict=True)
-            if self._home(own) == shape
-        ]
+        studies = [study for study, own in zip(self.plan.studies, self._shapes, strict=True) if own == shape]
         split = self.factory.split(self.plan.budget.search_seeds[0], 0)
         train_rows, largest_class = len(split.train_labels), int(split.class_counts.max())
         evaluation_rows = max(len(split.validation_labels), len(split.test_labels))
@@ -291,7 +279,7 @@ class LocalEngine:
             page_rows=page_rows,
             evaluation_rows=evaluation_rows,
             epochs=self.plan.budget.epochs,
-            fleets=len({self._home(own) for own in self._shapes}),
+            fleets=len(set(self._shapes)),
             shares_features=native and not makes_rows and has_shared_bytes(split.train_features),
         )
         if own_pages:

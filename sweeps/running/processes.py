@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from lossfleet.runners.records import JOURNAL_FILE, Journal, Record, TrialRecord
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
 from lossfleet.sweeps.running.interrupts import uninterrupted
-from lossfleet.sweeps.running.size import is_all_native, is_mining, planned_steps, share_cost, steps_an_epoch
+from lossfleet.sweeps.running.size import is_all_native, is_mining, planned_steps, steps_an_epoch
 
 # A further process pays for its imports and compilation (about 5 s) from here on.
 STEPS_WORTH_A_PROCESS = 250_000
@@ -63,15 +64,13 @@ def usable_cores() -> list[int]:
 
 
 def share_studies(studies: Sequence[Study], count: int) -> list[tuple[Study, ...]]:
-    """Studies in at most `count` shares of about equal cost, mining studies first.
+    """Studies in at most `count` shares of about equal size.
 
-    Studies that can share a fleet cost less together, so the shares are uneven in number.
+    Those that mine, which train longer, stand together, in the smaller ones.
     """
-    shares: list[list[Study]] = [[] for _ in range(count)]
-    for study in sorted(studies, key=is_mining, reverse=True):
-        min(shares, key=lambda share: share_cost([*share, study])).append(study)
-    order = list(studies)
-    return [tuple(sorted(share, key=order.index)) for share in shares if share]
+    ordered = sorted(studies, key=is_mining)
+    bounds = [-(-len(ordered) * number // count) for number in range(count + 1)]
+    return [tuple(ordered[first:end]) for first, end in pairwise(bounds) if first < end]
 
 
 def train_studies(

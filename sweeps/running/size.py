@@ -1,11 +1,9 @@
-"""What the training of studies costs: in how many processes, in which fleets, with fused kernels or not."""
+"""How much there is to train, whether the native core trains it, and whether kernels of graphs are fused."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.data.samplers import makes_rows
@@ -15,17 +13,9 @@ from lossfleet.runners.training.native.build import obstacle as native_obstacle
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
 
-if TYPE_CHECKING:
-    from lossfleet.runners.training.shape import CellShape, FleetShape
-
-    GraphShape = FleetShape | CellShape
-
 # Compiling fused kernels takes 4 s once, and they save 0.01 to 0.02 ms a step of a replicate (AMD EPYC); later
 # sweeps of the same shape take them from the cache.
 STEPS_WORTH_FUSING = 150_000
-# In studies, each with its share of slots and its search: what a fleet costs for being there, what mining adds to
-# that, and what it adds to each study in the fleet. On the main job, of 15 ms an epoch for a study: 11, 6 and 4.5 ms.
-COST_OF_A_FLEET, COST_OF_MINING, COST_OF_BEING_MINED = 0.75, 0.4, 0.3
 
 
 def planned_steps(plan: Plan, factory: ReplicateFactory) -> int:
@@ -127,43 +117,6 @@ def unfused_remark(plan: Plan, factory: ReplicateFactory) -> str | None:
     )
 
 
-def share_cost(share: Sequence[Study]) -> float:
-    """The cost of an epoch of all fleets of a share, in studies; those that do not mine take the cheaper fleet."""
-    mining = sum(is_mining(study) for study in share)
-    return len(share) + min(_cost_apart(mining, len(share)), _cost_together(mining, len(share)))
-
-
-def fleet_shapes(shapes: Sequence[GraphShape]) -> dict[GraphShape, GraphShape]:
-    """The shape of the fleet that each shape of a study trains in: its own, or one that mines beside it.
-
-    A study that does not mine keeps all examples there, which gives the same gradients, and spares a fleet.
-
-    Args:
-        shapes: one a study.
-    """
-    homes = {}
-    for shape in shapes:
-        homes[shape] = shape
-        for other in shapes:
-            miner = beside_mining(shape, other)
-            if miner is None or miner not in shapes:
-                continue
-            mining, both = shapes.count(miner), shapes.count(miner) + shapes.count(shape)
-            if _cost_together(mining, both) < _cost_apart(mining, both):
-                homes[shape] = miner
-                break
-    return homes
-
-
-def beside_mining(shape: GraphShape, miner: GraphShape) -> GraphShape | None:
-    """The shape with the mining of another one, if it has none itself and that one can keep all examples."""
-    mining = miner.objective.mining
-    if shape.objective.mining is not None or mining is None or not hasattr(mining.function, "keeps_all_at"):
-        return None
-    objective = replace(shape.objective, mining=mining, mines_by_label=miner.objective.mines_by_label)
-    return replace(shape, objective=objective)
-
-
 def is_mining(study: Study) -> bool:
     """Whether the study trains in a graph that mines hard examples."""
     return study.config.mining.target is not None
@@ -172,12 +125,3 @@ def is_mining(study: Study) -> bool:
 def may_make_rows(study: Study) -> bool:
     """Whether a trial of the study can have a sampler that makes rows of its own, such as SMOTE."""
     return any(map(makes_rows, [study.config.sampler, *study.variants.get("sampler", {}).values()]))
-
-
-def _cost_apart(mining: int, studies: int) -> float:
-    fleets = (mining > 0) + (mining < studies)
-    return fleets * COST_OF_A_FLEET + (mining > 0) * COST_OF_MINING + mining * COST_OF_BEING_MINED
-
-
-def _cost_together(mining: int, studies: int) -> float:
-    return COST_OF_A_FLEET + (mining > 0) * (COST_OF_MINING + studies * COST_OF_BEING_MINED)

@@ -1,42 +1,22 @@
-"""What training costs: fleets apart or together, fused kernels or not."""
+"""How much there is to train, by the native core or in graphs with fused kernels or without."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from replicate_runs import config, mlp
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.parts import named_part
 from lossfleet.runners.training.replicate import ReplicateFactory
-from lossfleet.runners.training.shape import FleetShape, shape_of
 from lossfleet.sweeps.planning.compose import run_sweeper
 from lossfleet.sweeps.planning.plan import Plan
 from lossfleet.sweeps.running import size
 from lossfleet.sweeps.running.size import (
     choose_native,
-    fleet_shapes,
     fuses_kernels,
     may_make_rows,
     planned_steps,
-    share_cost,
     unfused_remark,
 )
 
-
-def shape(mining: str = "none", **more: Any) -> FleetShape:
-    made = shape_of(
-        config(mining=named_part("mining", mining), data="breast_cancer", **more),
-        features=2,
-        classes=2,
-        train_rows=100,
-    )
-    assert isinstance(made, FleetShape)
-    return made
-
-
-PLAIN, MINING, BY_RATIO = shape(), shape("fraction"), shape("ratio")
 SMALL = ("data=wine", "budget.trials=2", "budget.epochs=3", "budget.rungs=3")
 
 
@@ -44,38 +24,6 @@ def plan(*arguments: str) -> Plan:
     found: list[Plan] = []
     run_sweeper(arguments, found.append)
     return found[0]
-
-
-@pytest.mark.parametrize(
-    ("shapes", "home_of_plain"),
-    [
-        ([PLAIN], PLAIN),
-        ([PLAIN, MINING], MINING),
-        ([PLAIN, MINING, PLAIN], MINING),
-        ([PLAIN, MINING, PLAIN, PLAIN], PLAIN),
-        ([PLAIN, shape("fraction", model=mlp(5))], PLAIN),
-        ([PLAIN, BY_RATIO], PLAIN),
-    ],
-    ids=["alone", "one beside mining", "two", "three", "another model", "mining by ratio"],
-)
-def test_few_studies_that_do_not_mine_join_a_fleet_that_does(shapes, home_of_plain):
-    homes = fleet_shapes(shapes)
-    assert homes[PLAIN] == home_of_plain
-    assert {shape: home for shape, home in homes.items() if shape != PLAIN} == {
-        shape: shape for shape in set(shapes) - {PLAIN}
-    }
-
-
-def test_mining_by_ratio_stays_by_itself():
-    assert fleet_shapes([BY_RATIO, MINING]) == {BY_RATIO: BY_RATIO, MINING: MINING}
-
-
-def test_a_share_costs_more_with_each_study_and_most_with_the_first_that_mines():
-    studies = {study.strategy: study for study in plan("strategy=ce,focal,ohem").studies}
-    ce, focal, ohem = (share_cost([studies[name]]) for name in ("ce", "focal", "ohem"))
-    assert ce == focal < ohem < ce + share_cost([studies["ohem"]])
-    assert share_cost([studies["ce"], studies["focal"]]) < ce + focal
-    assert share_cost([studies["ce"], studies["ohem"]]) < ce + ohem
 
 
 def test_planned_steps_are_those_of_every_replicate_if_none_is_pruned():

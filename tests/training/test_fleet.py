@@ -169,20 +169,6 @@ def test_a_native_replicate_equals_its_solo_run(name):
         np.testing.assert_allclose(curve[1], expected, rtol=1e-4)
 
 
-def test_what_does_not_mine_trains_the_same_in_a_fleet_that_mines():
-    keys = [(name, 0) for name in ("ohem by fraction", "weighted_ce by tau", "resampling by smote")]
-    replicates = [member(key) for key in keys]
-    fleet = empty_fleet(replicates)
-    # A slot that mined before: its fraction must not stay behind.
-    fleet.enter(1, replicate(MEMBERS["ohem by fraction"], seed=9))
-    fleet.train_epoch()
-    fleet.leave(1)
-    curves = fleet_curves(fleet, replicates)
-    for slot, key in enumerate(keys):
-        for curve, expected in zip(curves, solo(key), strict=True):
-            np.testing.assert_allclose(curve[slot], expected, rtol=1e-4)
-
-
 def test_members_differ():
     replicates = [replicate(config(focal(gamma)), seed=1) for gamma in (0.0, 0.5, 1.0, 2.0, 5.0)]
     replicates += [replicate(config(focal(0.0)), seed=seed) for seed in (2, 3)]
