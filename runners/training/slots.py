@@ -34,6 +34,12 @@ class TrainingSlots(ABC):
     def leave(self, slot: int) -> None:
         """Free a slot; what it trained is lost."""
 
+    def begin_epoch(self) -> None:  # noqa: B027
+        """Begin to train the next epoch if that can go on beside what else this process does.
+
+        Nothing enters or leaves a slot, or is asked of it, before `train_epoch`, which ends the epoch.
+        """
+
     @abstractmethod
     def train_epoch(self) -> np.ndarray:
         """Train every occupied slot for one epoch; returns the mean training loss (K,), NaN in free slots."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -50,13 +50,17 @@ def speed_sentence(engines: Sequence[EngineRecord]) -> str:
         engines: the records of one run of a sweep, at least one.
     """
     metrics = speed_metrics(engines)
-    fleets = [slots for engine in engines for slots in engine.slots]
+    sizes = Counter(slots for engine in engines for slots in engine.slots)
+    fleets = " and ".join(
+        f"{count} {'fleet' if count == 1 else 'fleets'} of {slots} {'slot' if slots == 1 else 'slots'}"
+        for slots, count in sizes.items()
+    )
     natively = sum(each for engine in engines for each in engine.native)
     native = f"{natively} of them native, " if natively else ""
     return (
         f"{metrics['replicate_epochs']:,.0f} epochs of replicates in {metrics['engine_seconds']:.1f} s, "
-        f"{len(engines)} {'process' if len(engines) == 1 else 'processes'}, fleets of "
-        f"{' and '.join(str(slots) for slots in fleets) or 'no'} slots, {metrics['slot_occupancy']:.0%} occupied, "
+        f"{len(engines)} {'process' if len(engines) == 1 else 'processes'}, "
+        f"{fleets or 'no fleet'}, {metrics['slot_occupancy']:.0%} occupied, "
         f"{native}{'fused kernels, ' if all(engine.fused for engine in engines) else ''}"
         f"compilation {metrics['seconds_compile']:.1f} s"
     )

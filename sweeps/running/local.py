@@ -36,6 +36,8 @@ from lossfleet.sweeps.running.size import choose_native, fuses_kernels, may_make
 from lossfleet.sweeps.running.slots import number_of_pages, number_of_slots, slots_with_images
 
 AnyShape = FleetShape | CellShape | DetectorShape
+# The strategy whose fleet it is alone, or none, and what all replicates in it have in common.
+FleetKey = tuple[str, AnyShape]
 
 # A final evaluation is asked what it depends on for so many columns, one after the other.
 MOST_COLUMNS = 50
@@ -61,12 +63,20 @@ class FleetQueue:
     fleet: TrainingSlots
     waiting: deque[tuple[Job, ReplicateState]] = field(default_factory=deque)
     running: dict[int, tuple[Job, ReplicateState]] = field(default_factory=dict)
+    is_training: bool = False
     epochs: int = 0
     occupied_epochs: int = 0
     seconds: list[float] = field(default_factory=list)
 
-    def start_waiting(self, factory: ReplicateFactory) -> list[Job]:
-        """Let waiting runs enter free slots; returns the jobs that raised an exception and start over."""
+    def start(self, factory: ReplicateFactory) -> list[Job]:
+        """Let waiting runs enter free slots and begin an epoch; returns the jobs that raised and start over."""
+        failed = self._start_waiting(factory)
+        if self.running:
+            self.fleet.begin_epoch()
+            self.is_training = True
+        return failed
+
+    def _start_waiting(self, factory: ReplicateFactory) -> list[Job]:
         failed = []
         for slot in self.fleet.free_slots():
             if not self.waiting:
@@ -86,8 +96,9 @@ class FleetQueue:
         return failed
 
     def train_epoch(self) -> np.ndarray:
-        """Train all slots for an epoch; returns the training losses (K,)."""
+        """Wait until all slots have trained their epoch; returns the training losses (K,)."""
         start = time.perf_counter()
+        self.is_training = False
         losses = self.fleet.train_epoch()
         self.seconds.append(time.perf_counter() - start)
         self.epochs += 1
@@ -130,15 +141,15 @@ class LocalEngine:
         """
         self.plan = plan = choose_native(plan)
         self.factory = factory
-        self.queues: dict[AnyShape, FleetQueue] = {}
+        self.queues: dict[FleetKey, FleetQueue] = {}
         self._take = write
         self._columns = dict(islice(encoded_columns(factory.dataset).items(), MOST_COLUMNS))
         self._watch = Stopwatch()
         self._told: set[FleetShape] = set()
         self._started = time.time()
-        self._shapes = [self._shape(study.config) for study in plan.studies]
+        self._keys = [self._key(study.strategy, self._shape(study.config)) for study in plan.studies]
         has_graphs = any(
-            not isinstance(shape, DetectorShape) and not self._is_native(shape) for shape in self._shapes
+            not isinstance(shape, DetectorShape) and not self._is_native(shape) for _, shape in self._keys
         )
         self._fuses = has_graphs and fuses_kernels(plan, factory)
         if self._fuses:
@@ -146,22 +157,26 @@ class LocalEngine:
 
     def run(self, source: JobSource) -> None:
         """Train until the source is dry."""
-        while self._step(source):
-            pass
+        self._start(source)
+        while active := [queue for queue in self.queues.values() if queue.is_training]:
+            for queue in active:
+                self._epoch(queue, source)
+                # The others train meanwhile.
+                self._start(source)
         publish_kernels()
 
-    def _step(self, source: JobSource) -> bool:
-        """Start what can start and train each fleet for an epoch; returns whether there was anything to do."""
-        while (job := self._next_job(source)) is not None:
-            self._admit(job, source)
-        with self._watch("enter"):
-            failed = [job for queue in self.queues.values() for job in queue.start_waiting(self.factory)]
-        for job in failed:
-            self._admit(job, source)
-        active = [queue for queue in self.queues.values() if queue.running]
-        for queue in active:
-            self._epoch(queue, source)
-        return bool(active or failed)
+    def _start(self, source: JobSource) -> None:
+        """Start what can start: jobs that there is room for, and the next epoch of fleets that have ended one."""
+        while True:
+            while (job := self._next_job(source)) is not None:
+                self._admit(job, source)
+            resting = [queue for queue in self.queues.values() if not queue.is_training]
+            with self._watch("enter"):
+                failed = [job for queue in resting for job in queue.start(self.factory)]
+            if not failed:
+                return
+            for job in failed:
+                self._admit(job, source)
 
     def profile(self) -> EngineRecord:
         """How full the slots were, and where the time went so far."""
@@ -180,7 +195,7 @@ class LocalEngine:
             fused=self._fuses,
             native=[
                 shape.native if isinstance(shape, DetectorShape) else self._is_native(shape)
-                for shape in self.queues
+                for _, shape in self.queues
             ],
         )
 
@@ -196,7 +211,7 @@ class LocalEngine:
         """Queue the runs of a job, less those that ended in an earlier process; end it if none is left."""
         while job.state is None:
             try:
-                waiting = self._queue(job.config).waiting
+                waiting = self._queue(job).waiting
             except Exception as error:
                 job.start_over(error)
             else:
@@ -206,7 +221,7 @@ class LocalEngine:
 
     def _replace(self, queue: FleetQueue, source: JobSource) -> None:
         """Give up a fleet that raised an exception; all its jobs move to a new one."""
-        self.queues = {shape: other for shape, other in self.queues.items() if other is not queue}
+        self.queues = {key: other for key, other in self.queues.items() if other is not queue}
         jobs = [*queue.jobs(), *(job for job, _ in queue.waiting)]
         for job in {id(job): job for job in jobs}.values():
             self._admit(job, source)
@@ -229,20 +244,26 @@ class LocalEngine:
             )
         return False
 
-    def _queue(self, config: Config) -> FleetQueue:
-        """The fleet that a configuration trains in, made when it is the first of its shape."""
-        shape = self._shape(config)
-        if shape not in self.queues:
-            self.queues[shape] = FleetQueue(self._fleet(shape))
-        return self.queues[shape]
+    def _key(self, strategy: str, shape: AnyShape) -> FleetKey:
+        """What names a fleet: studies share those in graphs, and natively each trains while another is measured."""
+        is_native = not isinstance(shape, DetectorShape) and self._is_native(shape)
+        return (strategy if is_native else "", shape)
 
-    def _fleet(self, shape: AnyShape) -> TrainingSlots:
+    def _queue(self, job: Job) -> FleetQueue:
+        """The fleet that a job trains in, made when it is the first there."""
+        key = self._key(job.strategy, self._shape(job.config))
+        if key not in self.queues:
+            self.queues[key] = FleetQueue(self._fleet(key))
+        return self.queues[key]
+
+    def _fleet(self, key: FleetKey) -> TrainingSlots:
         """A fleet, cells or detectors, with slots and pages by the user's number or by the rules of `slots`."""
+        _, shape = key
         if isinstance(shape, DetectorShape):
             assert isinstance(self.factory.dataset, SceneDataset)
             places = self.plan.fleet.slots or self._replicates(len(self.plan.studies))
             return DetectorSlots(shape, self.factory.dataset.scenes, slots=places)
-        studies = [study for study, own in zip(self.plan.studies, self._shapes, strict=True) if own == shape]
+        studies = [study for study, own in zip(self.plan.studies, self._keys, strict=True) if own == key]
         split = self.factory.split(self.plan.budget.search_seeds[0], 0)
         train_rows, largest_class = len(split.train_labels), int(split.class_counts.max())
         evaluation_rows = max(len(split.validation_labels), len(split.test_labels))
@@ -279,7 +300,7 @@ class LocalEngine:
             page_rows=page_rows,
             evaluation_rows=evaluation_rows,
             epochs=self.plan.budget.epochs,
-            fleets=len(set(self._shapes)),
+            fleets=len(set(self._keys)),
             shares_features=native and not makes_rows and has_shared_bytes(split.train_features),
         )
         if own_pages:

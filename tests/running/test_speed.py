@@ -107,6 +107,6 @@ def test_speed_adds_up_the_engines():
 
 def test_speed_in_a_line():
     assert speed_sentence(ENGINES) == (
-        "380 epochs of replicates in 14.0 s, 2 processes, fleets of 12 and 3 and 24 slots, 95% occupied, "
-        "compilation 1.5 s"
+        "380 epochs of replicates in 14.0 s, 2 processes, 1 fleet of 12 slots and 1 fleet of 3 slots "
+        "and 1 fleet of 24 slots, 95% occupied, compilation 1.5 s"
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from typing import TypeGuard
 
 import numpy as np
@@ -144,6 +145,8 @@ class NativeFleet(Slots):
         self._members: dict[int, Member] = {}
         self._threads = threads or len(os.sched_getaffinity(0))
         self._executor = ThreadPoolExecutor(self._threads)
+        self._losses = np.full(slots, np.nan)
+        self._epoch: list[Future[None]] = []
 
     def has_room(self, key: Key) -> bool:
         """See Slots."""
@@ -162,16 +165,22 @@ class NativeFleet(Slots):
         self.occupants[slot] = None
         self._members.pop(slot, None)
 
+    def begin_epoch(self) -> None:
+        """See Slots."""
+        self._losses = np.full(self.slots, np.nan)
+        self._epoch = self._in_threads(self._train, self._members, trainers(self._threads))
+
     def train_epoch(self) -> np.ndarray:
         """See Slots."""
-        losses = np.full(self.slots, np.nan)
-
-        def train(slot: int) -> None:
-            losses[slot] = self._members[slot].train_epoch(int(self.epochs[slot]))
-
-        self._in_threads(train, self._members)
+        if not self._epoch:
+            self.begin_epoch()
+        wait_for(self._epoch)
+        self._epoch = []
         self.epochs[list(self._members)] += 1
-        return losses
+        return self._losses
+
+    def _train(self, slot: int) -> None:
+        self._losses[slot] = self._members[slot].train_epoch(int(self.epochs[slot]))
 
     def logits(
         self, part: str, slots: Collection[int] | None = None, shuffled: tuple[int, ...] = ()
@@ -186,7 +195,7 @@ class NativeFleet(Slots):
         def predict(slot: int) -> None:
             logits[slot, :, : len(features[slot])] = self._members[slot].logits(features[slot])
 
-        self._in_threads(predict, features)
+        wait_for(self._in_threads(predict, features, self._executor))
         return logits
 
     def remember(self, slots: Collection[int]) -> None:
@@ -203,7 +212,9 @@ class NativeFleet(Slots):
         """See Slots."""
         return [self._members[slot].stock_parameters()]
 
-    def _in_threads(self, function: Callable[[int], None], slots: Iterable[int]) -> None:
+    def _in_threads(
+        self, function: Callable[[int], None], slots: Iterable[int], executor: ThreadPoolExecutor
+    ) -> list[Future[None]]:
         """Calls a function for each slot; a thread takes the next one as soon as it is free."""
         left = iter(list(slots))
 
@@ -211,9 +222,17 @@ class NativeFleet(Slots):
             for slot in left:
                 function(slot)
 
-        if self._threads == 1:
-            work()
-        else:
-            # A task a thread and not one a slot, which costs a tenth of what a small member does.
-            for task in [self._executor.submit(work) for _ in range(self._threads)]:
-                task.result()
+        # A task a thread and not one a slot, which costs a tenth of what a small member does.
+        return [executor.submit(work) for _ in range(self._threads)]
+
+
+@cache
+def trainers(threads: int) -> ThreadPoolExecutor:
+    """The threads that train for all fleets of this process, one epoch of a fleet after the other."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="lossfleet-train")
+
+
+def wait_for(tasks: Iterable[Future[None]]) -> None:
+    """Wait until all tasks have ended; an exception of one is raised then."""
+    for task in wait(tasks).done:
+        task.result()
