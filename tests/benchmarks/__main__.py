@@ -14,7 +14,10 @@ from lossfleet.runners.environment import environment, processor, version
 from tests.benchmarks.measure import Report
 
 # `scaling` needs what the tests need, PostgreSQL among it; `optimism` is no measurement of speed.
-DEFAULT = ("kernel", "latency", "growth", "sweep", "losses", "methods", "images", "detection")
+DEFAULT = (
+    *("kernel", "latency", "growth", "searching", "sweep", "losses", "methods", "images", "detection"),
+    "large_table",
+)
 NAMES = (*DEFAULT, "scaling", "optimism")
 
 

@@ -35,11 +35,13 @@ ROWS: dict[str, list[list[object]]] = {
         ]
     ],
     "growth": [[5, 5]],
+    "searching": [["neither"]],
     "sweep": [[*LOSSFLEET, *TORCH, "MindSpore default mode"]],
     "losses": [["(97, 5)"] * 6],
     "methods": [["focal", "asymmetric", "crt", "under_bagging"]],
     "images": [["pool"]],
     "detection": [["small"]],
+    "large_table": [[1000]],
     "scaling": [
         ["journal file", "SQLite", "PostgreSQL"],
         ["SQLite, inserted directly", "server over PostgreSQL"],
@@ -48,7 +50,7 @@ ROWS: dict[str, list[list[object]]] = {
     "optimism": [["wine"]],
 }
 # Which have peers of PyTorch.
-WITH_TORCH = ("kernel", "sweep", "images", "detection")
+WITH_TORCH = ("kernel", "sweep", "images", "detection", "large_table")
 
 
 @pytest.mark.parametrize("name", NAMES)
