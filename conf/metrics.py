@@ -147,7 +147,12 @@ def find_metric(name: str, known: Mapping[str, Metric], *, key: str = "search.me
             expected=f"{base} without brackets",
             hint=f"write {base}",
         )
-    return replace(known[base], class_name=class_name)
+    return known[base] if class_name is None else _of_one_class(known[base], class_name)
+
+
+@lru_cache(maxsize=1024)
+def _of_one_class(metric: Metric, class_name: str) -> Metric:
+    return replace(metric, class_name=class_name)
 
 
 @lru_cache(maxsize=1)

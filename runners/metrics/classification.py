@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from lossfleet.conf.errors import UserError
-from lossfleet.conf.metrics import Metric, find_metric, with_users
+from lossfleet.conf.metrics import Metric, find_metric, of_class, with_users
 from lossfleet.runners.metrics.calibration import softmax
 from lossfleet.runners.metrics.ranking import Ranked, rank
 
@@ -62,7 +61,7 @@ def names_for_classes(metrics: Iterable[Metric], class_names: Sequence[str]) -> 
     metrics = list(metrics)
     together = [each.name for each in metrics if not each.by_class]
     apart = [each for each in metrics if each.by_class]
-    return (*together, *(replace(each, class_name=name).name for each in apart for name in class_names))
+    return (*together, *(of_class(each.name, name) for each in apart for name in class_names))
 
 
 def classification_metrics(
