@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shlex
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lossfleet.conf.errors import UNWRITABLE, Failure, UserError, UserErrors, remedy, suggest
+from lossfleet.runners.children import GARBAGE_THRESHOLD
 from lossfleet.sweeps.commands import run as commands
 from lossfleet.sweeps.commands.arguments import COMMANDS, checked_figure, make_parser
 from lossfleet.sweeps.commands.model_arguments import MODEL_COMMANDS, run_model_command
@@ -138,6 +140,7 @@ def command() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     # MindSpore's own warnings, which it prints into our tables, are of no use to who calls this.
     os.environ.setdefault("GLOG_v", "3")
+    gc.set_threshold(GARBAGE_THRESHOLD)
     leave(main())
 
 
