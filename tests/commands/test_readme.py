@@ -153,8 +153,10 @@ def test_make_targets_exist():
 )
 def test_what_a_page_names_exists(page):
     text = page.read_text()
-    for path in re.findall(r"\]\(([\w/.]+)\)", text):
-        assert (page.parent / path).exists(), path
+    for path, heading in re.findall(r"\]\(([\w/.]*)(?:#([\w-]+))?\)", text):
+        named = page.parent / path if path else page
+        assert named.exists(), path
+        assert not heading or heading in headings(named), f"{path}#{heading}"
     for path in re.findall(r"`((?:conf|losses|runners|sweeps|tests)/[\w/.]+\.\w+)`", text):
         assert (ROOT / path).exists() or path.endswith("results.json"), path
     for name in re.findall(r"`lossfleet((?:\.[a-z]\w*)+)", text):
@@ -164,3 +166,9 @@ def test_what_a_page_names_exists(page):
                 (ROOT.joinpath(*each)).with_suffix(".py").exists() or ROOT.joinpath(*each).is_dir()
                 for each in ([*modules, last], modules)
             ), name
+
+
+def headings(page: Path) -> set[str]:
+    """As links name them: in small letters, without marks, a hyphen for each space."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
