@@ -7,7 +7,8 @@ from lossfleet.runners.detection.average_precision import precision_at_recall
 from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.detection.measuring import object_metrics
 from lossfleet.runners.training.detectors import DetectorShape, DetectorSlots, rows_of
-from lossfleet.runners.training.native.build import DETECTORS, is_chosen
+from lossfleet.runners.training.native.build import is_chosen
+from lossfleet.runners.training.native.libraries import DETECTORS
 from lossfleet.runners.training.replicate import Replicate
 
 PRINTED = ("ap", "ap50", "ap75")

@@ -8,8 +8,9 @@ from dataclasses import replace
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.data.samplers import makes_rows
 from lossfleet.runners.training.fusion import obstacle
-from lossfleet.runners.training.native.build import DETECTORS, ROWS, is_chosen
+from lossfleet.runners.training.native.build import is_chosen
 from lossfleet.runners.training.native.build import obstacle as native_obstacle
+from lossfleet.runners.training.native.libraries import DETECTORS, ROWS
 from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.planning.plan import Plan, Study
 

@@ -6,7 +6,8 @@ import ctypes
 
 import numpy as np
 
-from lossfleet.runners.training.native.build import DETECTORS, ROWS, core
+from lossfleet.runners.training.native.build import core
+from lossfleet.runners.training.native.libraries import DETECTORS, ROWS
 
 # What the library of detectors has.
 OF_DETECTORS = {

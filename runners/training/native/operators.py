@@ -7,7 +7,8 @@ from typing import Any
 import mindspore as ms
 from mindspore import ops
 
-from lossfleet.runners.training.native.build import ROWS, library
+from lossfleet.runners.training.native.build import library
+from lossfleet.runners.training.native.libraries import ROWS
 
 Shape = tuple[int, ...]
 
