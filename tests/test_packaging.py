@@ -10,7 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from setuptools.config.pyprojecttoml import read_configuration
+from setuptools.config.pyprojecttoml import load_file
 
 from lossfleet.runners.training.native.libraries import SOURCES, levels_of_architecture, library_name
 
@@ -34,7 +34,7 @@ def installed(path: Path) -> Path:
 
 def test_every_folder_of_modules_is_a_package_that_is_installed():
     folders = [file.parent.relative_to(ROOT) for room in ROOMS for file in (ROOT / room).rglob("__init__.py")]
-    packages = read_configuration(ROOT / "pyproject.toml", expand=False)["tool"]["setuptools"]["packages"]
+    packages = load_file(ROOT / "pyproject.toml")["tool"]["setuptools"]["packages"]
     assert sorted(packages) == sorted(".".join(installed(folder).parts) for folder in folders)
 
 

@@ -27,17 +27,7 @@ ERROR = ("sweep", "strategy=focal", "loss.gamma=-1")
 WATCHED = ("sweep", "experiment=quick")
 # The main job, reporting every epoch; stopped after the first.
 MAIN = ("sweep", "budget.rungs=30")
-# What compiles the native core and keeps it.
-WARM_UP = (
-    "sweep",
-    "strategy=ce",
-    "budget.trials=1",
-    "budget.epochs=1",
-    "budget.rungs=1",
-    "tracking.enabled=false",
-)
-# Instead of these where only to see that it runs; in graphs, since g++ takes a minute of both cores for the native
-# core, which the benchmark of sweeps has compiled too.
+# Instead of these where only to see that it runs.
 QUICK = (
     *("sweep", "strategy=ce", "data=wine", "references=[]", "engine.native=off"),
     *("budget.trials=1", "budget.replicates=1", "budget.rungs=2"),
@@ -51,8 +41,6 @@ def run(quick: bool) -> list[Report]:
     """Every command in turn, round after round."""
     rounds = 1 if quick else 9
     main, watched = (QUICK, QUICK) if quick else (MAIN, WATCHED)
-    if not quick:
-        seconds(*WARM_UP)
     samples: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         samples["--help"].append(seconds("--help"))
@@ -73,7 +61,7 @@ def run(quick: bool) -> list[Report]:
         "One training is launch to end of a sweep of 1 trial, 1 replicate, 1 epoch on breast_cancer without "
         "tracking: imports, an epoch, and a final replicate of one epoch.",
         "The main job's first epoch is done when Optuna's journal has a report of it. The first time on a "
-        "machine the native core is compiled.",
+        "machine no cache of earlier sweeps is there.",
         f"MLflow's times are those of `sweep experiment=quick`; its database is read every {POLL} s.",
     )
     return [Report("Latency", rows, notes, dict(samples))]
@@ -89,7 +77,7 @@ def seconds_to_first_epoch(command: Sequence[str], *, is_first: bool = False) ->
     """Seconds until a fleet of this sweep has trained an epoch; what runs then is ended.
 
     Args:
-        is_first: as on a machine that has no core of earlier sweeps.
+        is_first: as on a machine that has no cache of earlier sweeps.
     """
     with fresh_folder() as folder, started(command, folder, is_first=is_first) as seconds_until:
         return seconds_until(

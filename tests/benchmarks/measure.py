@@ -57,9 +57,7 @@ def command_environment(cache: Path | None = None) -> dict[str, str]:
     return kept | own | ({} if cache is None else {"XDG_CACHE_HOME": str(cache)})
 
 
-def run_command(
-    arguments: Sequence[str], folder: Path, *, expected_code: int = 0, cache: Path | None = None
-) -> Finished:
+def run_command(arguments: Sequence[str], folder: Path, *, expected_code: int = 0) -> Finished:
     """Run a command in a folder and measure it.
 
     Raises:
@@ -68,7 +66,7 @@ def run_command(
     with tempfile.TemporaryFile("w+") as output:
         start = time.perf_counter()
         process = subprocess.Popen(
-            arguments, cwd=folder, env=command_environment(cache), stdout=output, stderr=subprocess.STDOUT
+            arguments, cwd=folder, env=command_environment(), stdout=output, stderr=subprocess.STDOUT
         )
         # Only wait4 tells the peak of this child and of those that it waited for.
         _, status, usage = os.wait4(process.pid, 0)

@@ -57,14 +57,10 @@ def run(quick: bool) -> list[Report]:
     """All peers in turn, round after round."""
     size = QUICK if quick else FULL
     rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
-    if not quick:
-        # So that there is a core that an earlier sweep compiled.
-        lossfleet(size)
     with peers(default=("pynative_page_blocks",)) as mindspore:
         for _ in range(size.rounds):
             rounds["lossfleet, the same work"].append(lossfleet(size, *SAME_WORK))
             rounds["lossfleet as it comes (median pruner)"].append(lossfleet(size))
-            rounds["lossfleet, first time on a machine"].append(lossfleet(size, is_first=True))
             if HAS_TORCH:
                 rounds["PyTorch script, 1 process"].append(torch_script(size, jobs=1))
                 rounds["PyTorch script, joblib 2 processes"].append(torch_script(size, jobs=2))
@@ -98,7 +94,6 @@ def run(quick: bool) -> list[Report]:
         "slows down with the number of trials, which this leaves out.",
         "MindSpore default mode is the solo engine without synchronised launches: one epoch of a replicate "
         "was measured and multiplied; imports, search, logging and evaluation come on top.",
-        "The first time on a machine the native core is compiled; later sweeps have it.",
         "The PyTorch script prunes nothing, has no references and keeps no model, so lossfleet without them does the "
         "same work. Peak memory is that of the largest process.",
         *(() if HAS_TORCH else (NO_TORCH,)),
@@ -107,12 +102,12 @@ def run(quick: bool) -> list[Report]:
     return [Report("Sweep: the main job", rows, notes, samples)]
 
 
-def lossfleet(size: Size, *overrides: str, is_first: bool = False) -> dict[str, float]:
-    """Seconds of lossfleet's whole sweep, with the core that earlier ones compiled or as the first on a machine."""
+def lossfleet(size: Size, *overrides: str) -> dict[str, float]:
+    """Seconds of lossfleet's whole sweep."""
     # The peers fit no references.
     command = [*LOSSFLEET, "sweep", "references=[]", *size.overrides(size.trials), *size.more, *overrides]
     with fresh_folder() as folder:
-        finished = run_command(command, folder, cache=folder / "cache" if is_first else None)
+        finished = run_command(command, folder)
     return {"whole": finished.seconds, "peak": finished.peak_mebibytes}
 
 

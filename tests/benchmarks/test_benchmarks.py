@@ -13,11 +13,7 @@ from postgres import binaries
 from tests.benchmarks.__main__ import NAMES
 from tests.benchmarks.measure import HAS_TORCH, NO_TORCH, ROOT
 
-LOSSFLEET = [
-    "lossfleet, the same work",
-    "lossfleet as it comes (median pruner)",
-    "lossfleet, first time on a machine",
-]
+LOSSFLEET = ["lossfleet, the same work", "lossfleet as it comes (median pruner)"]
 TORCH = ["PyTorch script, 1 process", "PyTorch script, joblib 2 processes"] if HAS_TORCH else []
 # The cells of the first column of each table.
 ROWS: dict[str, list[list[object]]] = {
