@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from numpy.core import _multiarray_umath
 from setuptools import Distribution, Extension
 
 from lossfleet.runners.training.native import build, extension, libraries
@@ -106,16 +107,21 @@ def test_the_level_is_the_best_whose_every_feature_the_cpu_has(tmp_path, monkeyp
     assert libraries.level_here() == CPUS[said]
 
 
-def test_what_is_installed_is_taken_if_it_is_of_these_sources(tmp_path, count, monkeypatch):
+def test_what_is_installed_is_taken_if_it_loads_and_is_of_these_sources(tmp_path, count, monkeypatch):
     put_compiler(tmp_path)
     build.FOLDER.mkdir()
     installed = build.FOLDER / library_name(ROWS, libraries.level_here())
-    installed.write_text("installed")
-    assert build.library(ROWS) == installed
-    build.library.cache_clear()
-    monkeypatch.setattr(libraries, "FLAGS", (*libraries.FLAGS, "-g"))
+    installed.write_text("for another system")
     assert build.library(ROWS).read_text() == "library\n"
-    assert count.read_text().splitlines() == ["compiled"]
+    installed.unlink()
+    # Any library will do.
+    installed.symlink_to(_multiarray_umath.__file__)
+    build.library.cache_clear()
+    assert build.library(ROWS) == installed
+    monkeypatch.setattr(libraries, "FLAGS", (*libraries.FLAGS, "-g"))
+    build.library.cache_clear()
+    assert build.library(ROWS).read_text() == "library\n"
+    assert count.read_text().splitlines() == ["compiled"] * 2
 
 
 def build_core(folder: Path, *, in_place: bool) -> set[str]:

@@ -67,7 +67,8 @@ def library(source: str) -> Path:
     """
     global _own_folder
     installed = FOLDER / library_name(source, level_here())
-    if installed.exists():
+    # It may be a wheel's, and want a later libstdc++ than there is here.
+    if _loads(installed):
         return installed
     try:
         folder = cache_folder()
@@ -77,6 +78,14 @@ def library(source: str) -> Path:
         # No home, or none that can be written.
         _own_folder = _own_folder or tempfile.TemporaryDirectory(prefix="lossfleet-native-")
         return built(Path(_own_folder.name), source)
+
+
+def _loads(library: Path) -> bool:
+    try:
+        ctypes.CDLL(str(library))
+    except OSError:
+        return False
+    return True
 
 
 def built(folder: Path, source: str) -> Path:
