@@ -31,8 +31,9 @@ print(build.library("core.cpp"))
 # What systems say of their CPUs, and the level that it is.
 CPUS = {
     "flags\t\t: fpu sse2 avx avx2 fma avx512f avx512dq avx512cd avx512bw avx512vl\n": "avx512",
-    # As Knights Landing, which lacks some.
-    "flags\t\t: fpu sse2 avx avx2 fma avx512f avx512cd avx512er\n": "avx2",
+    "flags\t\t: fpu sse2 avx avx2 fma avx512f avx512dq avx512cd avx512bw\n": "avx2",
+    "flags\t\t: fpu sse2 avx avx2 fma avx512f avx512dq avx512cd avx512vl\n": "avx2",
+    "flags\t\t: fpu sse2 avx avx2 fma avx512f avx512cd avx512bw avx512vl\n": "avx2",
     "processor\t: 0\nflags\t\t: fpu sse2 avx2 fma\nflags\t\t: fpu sse2\n": "avx2",
     "flags\t\t: fpu sse2 avx avx2 fma4\n": "plain",
     "Features\t: fp asimd fphp asimdhp\n": "plain",
@@ -89,6 +90,8 @@ def test_another_level_source_flag_or_architecture_is_another_library(tmp_path, 
     names.add(library_name(ROWS, "avx2"))
     monkeypatch.setattr(libraries, "FLAGS", (*libraries.FLAGS, "-g"))
     names.add(library_name(ROWS, "avx2"))
+    monkeypatch.setattr(libraries, "LEVELS", {**LEVELS, "avx2": ("avx2",)})
+    names.add(library_name(ROWS, "avx2"))
     for name in ("core.cpp", "layers.h"):
         folder = tmp_path / name
         folder.mkdir()
@@ -96,7 +99,7 @@ def test_another_level_source_flag_or_architecture_is_another_library(tmp_path, 
             (folder / file.name).write_text(file.read_text() + ("// changed\n" if file.name == name else ""))
         monkeypatch.setattr(libraries, "FOLDER", folder)
         names.add(library_name(ROWS, "avx2"))
-    assert len(names) == 6 + 4
+    assert len(names) == 6 + 5
 
 
 @pytest.mark.parametrize("said", CPUS)
