@@ -49,11 +49,19 @@ def core(source: str) -> ctypes.CDLL:
     Raises:
         NoCore: there is no compiler, or it fails, or the system refuses what it made.
     """
-    path = library(source)
     try:
-        found = ctypes.CDLL(str(path))
+        return opened(library(source))
     except OSError as error:
         raise NoCore(str(error)) from error
+
+
+def opened(library: Path) -> ctypes.CDLL:
+    """A library of the core, from its file.
+
+    Raises:
+        OSError: the system refuses it.
+    """
+    found = ctypes.CDLL(str(library))
     found.last_reason.restype = ctypes.c_char_p
     return found
 
