@@ -40,7 +40,7 @@ bench: $(VENV)/installed
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info build dist runners/training/native/*.so
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"make: python is {v[0]}.{v[1]}; expected 3.10 to 3.12; write for example make PYTHON=python3.11 $(MAKECMDGOALS)")'

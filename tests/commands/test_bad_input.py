@@ -13,6 +13,7 @@ from lossfleet.sweeps.commands import run as commands
 from lossfleet.sweeps.commands.cli import main
 from lossfleet.sweeps.planning.compose import run_sweeper
 from lossfleet.sweeps.planning.plan import Plan
+from lossfleet.sweeps.running import size
 
 TWO_CLASSES = "data=breast_cancer"
 
@@ -524,7 +525,6 @@ def test_every_row_is_a_mistake_of_its_own():
         ("sweep engine=ray engine.address=here engine.storage=postgresql://db/a", "here", "ray start"),
         ("sweep engine=workers engine.storage=nowhere", "nowhere", "postgresql+psycopg2://"),
         ("sweep data=wine fleet.fused=true fleet.processes=2", "g++", "leave fleet.fused out"),
-        ("sweep data=wine engine.native=on", "g++", "engine.native=off"),
         ("train budget.replicates=9", "9", "budget.replicates=5"),
         ("compare", "mlflow.db", "run lossfleet sweep first"),
     ],
@@ -535,3 +535,11 @@ def test_bad_input_to_a_process_of_its_own(line, value, hint, workdir, tmp_path_
     ended = run_command(line.split(), workdir, PATH="", XDG_CACHE_HOME=cache)
     assert list(workdir.iterdir()) == []
     check(ended.returncode, ended.stdout, ended.stderr, value, hint)
+
+
+def test_a_sweep_that_wants_the_native_core_is_refused_where_there_is_none(capsys, monkeypatch):
+    # In this process, since a process of its own would find what is installed.
+    monkeypatch.setattr(size, "native_obstacle", lambda source: "g++ is not on the path")
+    code = main(["sweep", "data=wine", "engine.native=on"])
+    printed = capsys.readouterr()
+    check(code, printed.out, printed.err, "g++", "engine.native=off")
