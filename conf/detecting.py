@@ -18,7 +18,7 @@ METRICS = ("ap", "balanced_accuracy")
 TWO_STAGES, SAMPLED = f"{SCENES}parts.two_stage", f"{SCENES}parts.detection_sampled"
 # What a detector cannot have yet: of groups any part, of settings any other value.
 WITHOUT = ("mixing", "augmentation", "second_stage")
-USUAL = {"members": 1, "defer": 0.0, "decision": "argmax", "keep": "none", "references": []}
+USUAL = {"members": 1, "defer": 0.0, "decision": "argmax", "references": []}
 
 
 def finds_objects(part: Part) -> bool:

@@ -118,7 +118,6 @@ class Config:
             "members": self.members,
             "defer": self.defer,
             "decision": self.decision.name,
-            "keep": self.keep.name,
             "references": [each.name for each in self.references],
         }
         check_task(self.data, self.search, {group: getattr(self, group) for group in PART_GROUPS}, settings)

@@ -93,7 +93,7 @@ class ReplicateRecord:
     final one gets wrong there, see `lossfleet.runners.metrics.evaluation.mistakes`, `importance` by column how much of
     the searched metric it loses there when the column is shuffled; both are None where it diverged, and in records of
     earlier versions. `found` has what a final one that finds objects finds in some images of the test part: a row of
-    the data set, then boxes, scores and labels, as `lossfleet.runners.detection.detections` has them in lists.
+    the data set, then boxes, scores and labels, as `lossfleet.runners.portable.objects.detections` has them in lists.
     `anchor_losses` has of the first of those, if all anchors count, where losses fall in some images (`own`, and
     beside focal loss `cross_entropy`): a row of the data set, then what
     `lossfleet.runners.detection.anchor_losses.mapped` gives.

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossfleet.runners.portable.model import Encoder, Model
+from lossfleet.runners.portable.encoder import Encoder
+from lossfleet.runners.portable.model import Model
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.prediction.stored import read_model, write_model
 from lossfleet.runners.tables.reading import MISSING

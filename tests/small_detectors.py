@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from image_layers import convolution
 
-from lossfleet.runners.detection.anchors import IGNORED, Anchors
-from lossfleet.runners.detection.boxes import iou
+from lossfleet.runners.detection.anchors import IGNORED
 from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors, SampledLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.scene import Scenes
@@ -20,6 +19,8 @@ from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.sgd import SGD
+from lossfleet.runners.portable.objects.anchors import Anchors
+from lossfleet.runners.portable.objects.boxes import iou
 from lossfleet.runners.training.native.translation import flat_parameters
 
 # Sizes that halving rounds, channels that are no multiple of four, levels of one and of several anchors' sizes.

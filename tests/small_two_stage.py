@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from small_detectors import forward, pyramid
 
-from lossfleet.runners.detection.anchors import BACKGROUND, Anchors
-from lossfleet.runners.detection.boxes import clip, decode, encode, iou
+from lossfleet.runners.detection.anchors import BACKGROUND
 from lossfleet.runners.detection.objective import SampledLoss
 from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.portable.objects.anchors import Anchors
+from lossfleet.runners.portable.objects.boxes import clip, decode, encode, iou
 
 ANCHORS = Anchors((4, 8), (6.0, 12.0), (1.0, 1.3))
 TWO_STAGE = TwoStage(

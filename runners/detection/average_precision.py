@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from lossfleet.runners.detection.boxes import area
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.scene import Scenes
+from lossfleet.runners.portable.objects.boxes import area
+from lossfleet.runners.portable.objects.detections import Detections
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)

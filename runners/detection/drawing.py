@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfleet.runners.detection.boxes import iou
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.scene import Scenes
+from lossfleet.runners.portable.objects.boxes import iou
+from lossfleet.runners.portable.objects.detections import Detections
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
 # Okabe and Ito's, that can be told apart by everyone.
 RIGHT, WRONG, MISSED = "#009e73", "#d55e00", "#f0e442"
+# Of classes, one after the other and again from the first.
+COLORS = (RIGHT, "#56b4e9", "#e69f00", MISSED, "#cc79a7", "#0072b2", WRONG)
 CAPTION = (
     "Green boxes are found, with their scores; orange ones are found and not there; dashed ones are missed."
 )
@@ -37,30 +41,42 @@ def drawn(
     Returns:
         (N, 3, scale height, scale width) uint8; `CAPTION` says what the colours mean.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
-    font = ImageFont.load_default(LETTER)
     sheets = []
     for place, each in enumerate(found):
-        # Grey images fill the three colours.
-        pixels = np.broadcast_to(scenes.images[place], (3, *scenes.images.shape[2:]))
-        image = Image.fromarray(pixels.repeat(scale, axis=1).repeat(scale, axis=2).transpose(1, 2, 0).copy())
-        pen = ImageDraw.Draw(image)
-        pen.font = font
-        sure = np.flatnonzero(each.scores >= least_score)
-        sure_ones = Detections(each.boxes[sure], each.scores[sure], each.labels[sure])
+        image, pen = _sheet(scenes.images[place], scale)
+        sure_ones = each.of_at_least(least_score)
         is_right, is_found = judged(sure_ones, scenes.boxes[place], scenes.labels[place])
         missed = ~is_found
         for box, label in zip(scenes.boxes[place][missed], scenes.labels[place][missed], strict=True):
             _dashed(pen, box * scale)
             _label(pen, box * scale, _name(scenes.class_names, label), MISSED)
-        for number in range(len(sure)):
-            box, color = sure_ones.boxes[number] * scale, RIGHT if is_right[number] else WRONG
-            pen.rectangle([*box[:2], *(box[2:] - 1)], outline=color, width=LINE)
+        for number, right in enumerate(is_right):
             name = _name(scenes.class_names, sure_ones.labels[number])
-            _label(pen, box, f"{name} {sure_ones.scores[number]:.2f}", color)
+            said = f"{name} {sure_ones.scores[number]:.2f}"
+            _framed(pen, sure_ones.boxes[number] * scale, said, RIGHT if right else WRONG)
         sheets.append(np.asarray(image).transpose(2, 0, 1))
     return np.stack(sheets)
+
+
+def draw_finds(
+    path: Path, pixels: np.ndarray, found: Detections, class_names: Sequence[str], *, least_score: float
+) -> None:
+    """Write a photograph with the boxes of what is found in it, as PNG.
+
+    Args:
+        path: of the file, whose folder is made if need be.
+        pixels: (channels, height, width) uint8.
+        found: in its pixels.
+        class_names: of which a single one is not written.
+        least_score: what is less sure is not drawn.
+    """
+    image, pen = _sheet(pixels, 1)
+    sure_ones = found.of_at_least(least_score)
+    for box, score, label in zip(sure_ones.boxes, sure_ones.scores, sure_ones.labels, strict=True):
+        name = f"{_name(class_names, label)} " if len(class_names) > 1 else ""
+        _framed(pen, box, f"{name}{score:.2f}", COLORS[label % len(COLORS)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
 
 
 def judged(
@@ -87,10 +103,30 @@ def judged(
     return is_right, is_found
 
 
+def _sheet(pixels: np.ndarray, scale: int) -> tuple[Image, ImageDraw]:
+    """Pixels (channels, height, width) in colour, each of them so many high and wide, and a pen on them."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    # Grey images fill the three colours.
+    coloured = np.broadcast_to(pixels, (3, *pixels.shape[1:])).repeat(scale, axis=1).repeat(scale, axis=2)
+    image = Image.fromarray(coloured.transpose(1, 2, 0).copy())
+    pen = ImageDraw.Draw(image)
+    pen.font = ImageFont.load_default(LETTER)
+    return image, pen
+
+
 def _name(class_names: Sequence[str], label: int) -> str:
     """The name of a class, or its number where Pillow's own font lacks its letters."""
     name = class_names[label]
     return name if name.isascii() else f"class {label}"
+
+
+def _framed(pen: ImageDraw, box: np.ndarray, text: str, color: str) -> None:
+    """A box with words."""
+    # One that is narrower than a pixel has its edges on it.
+    ends = np.maximum(box[2:] - 1, box[:2])
+    pen.rectangle([*box[:2], *ends], outline=color, width=LINE)
+    _label(pen, box, text, color)
 
 
 def _label(pen: ImageDraw, box: np.ndarray, text: str, color: str) -> None:

@@ -8,10 +8,10 @@ from annotated_types import Ge, Gt, Interval
 
 from lossfleet.conf.errors import UserError
 from lossfleet.conf.rules import show
-from lossfleet.runners.detection.anchors import Anchors
 from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors, SampledLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.two_stage import TwoStage
+from lossfleet.runners.portable.objects.anchors import Anchors
 
 Count = Annotated[int, Gt(0)]
 Positive = Annotated[float, Gt(0)]

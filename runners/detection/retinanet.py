@@ -15,9 +15,9 @@ from math import log, prod
 
 import numpy as np
 
-from lossfleet.runners.detection.anchors import Anchors
 from lossfleet.runners.models.images import Convolution
 from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.portable.objects.anchors import Anchors
 
 # The deviation of the first weights of the last convolution of each head, as in the paper.
 LAST_DEVIATION = 0.01

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from lossfleet.runners.detection.anchors import BACKGROUND
-from lossfleet.runners.detection.boxes import encode, iou
 from lossfleet.runners.detection.objective import SampledLoss
-from lossfleet.runners.detection.regions import DELTA_SCALES
+from lossfleet.runners.portable.objects.boxes import encode, iou
+from lossfleet.runners.portable.objects.regions import DELTA_SCALES
 
 # A region is on the object that it overlaps most if their IoU is at least this.
 REGION_IOU = 0.5

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossfleet.runners.detection.anchors import BACKGROUND, IGNORED, match
-from lossfleet.runners.detection.boxes import encode
 from lossfleet.runners.detection.scene import Scenes
+from lossfleet.runners.portable.objects.boxes import encode
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from lossfleet.runners.detection.anchors import Anchors
 from lossfleet.runners.detection.retinanet import LAST_DEVIATION, RetinaNet
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.models.layers import Dense
+from lossfleet.runners.portable.objects.anchors import Anchors
 
 # As in Fast R-CNN: the deviation of the first weights of what moves a box.
 BOX_DEVIATION = 0.001

@@ -49,28 +49,50 @@ def read_images(path: Path, shape: Shape) -> Iterator[Batch]:
     Raises:
         UserError: there is no such file or no image, or images that cannot be read, all of a batch together.
     """
+    require_file(path)
+    if path.is_dir() or is_image(path):
+        return _files(path, shape)
+    return _arrays(path, shape)
+
+
+def require_file(path: Path) -> None:
+    """Raises UserError where a path names nothing."""
     if not path.exists():
         raise UserError(
             what=f"{path} is no file",
             expected="a folder of images, or a file",
             hint="correct its name; it starts from the working directory",
         )
-    if path.is_dir() or is_image(path):
-        return _files(path, shape)
-    return _arrays(path, shape)
 
 
-def _files(path: Path, shape: Shape) -> Iterator[Batch]:
-    import pandas as pd
+def image_files(path: Path) -> tuple[Path, list[Path]]:
+    """The images of a folder, or an image alone, and the folder that their names start from.
 
-    root = path if path.is_dir() else path.parent
-    files = list(all_images(path)) if path.is_dir() else [path]
+    Raises:
+        UserError: there is none.
+    """
+    if not path.is_dir():
+        return path.parent, [path]
+    files = list(all_images(path))
     if not files:
         raise UserError(
             what=f"{path} has no image",
             expected="JPEG, PNG, BMP, TIFF or WebP",
             hint="name the folder that has them",
         )
+    return path, files
+
+
+def arrays_of(path: Path) -> np.ndarray:
+    """The images (N, channels, height, width) of an archive of NumPy or a file of IDX."""
+    name, array = ("images", read_idx(path, 3)) if IMAGES.match(path.name) else images_alone(path)
+    return channels_first(name, array)
+
+
+def _files(path: Path, shape: Shape) -> Iterator[Batch]:
+    import pandas as pd
+
+    root, files = image_files(path)
 
     def read(file: Path) -> np.ndarray | UserError:
         try:
@@ -100,8 +122,7 @@ def _files(path: Path, shape: Shape) -> Iterator[Batch]:
 def _arrays(path: Path, shape: Shape) -> Iterator[Batch]:
     import pandas as pd
 
-    name, array = ("images", read_idx(path, 3)) if IMAGES.match(path.name) else images_alone(path)
-    images = channels_first(name, array)
+    images = arrays_of(path)
     if images.shape[1:] != shape and not is_bytes(images):
         raise UserError(
             what=f"{path.name} has images {images.shape[1:]} of {images.dtype}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lossfleet.conf.datasets import check_table_path
 from lossfleet.conf.errors import UserError, suggest
-from lossfleet.runners.portable.model import raw_columns
+from lossfleet.runners.portable.encoder import raw_columns
 from lossfleet.runners.prediction.stored import is_plain_number
 from lossfleet.runners.tables.profile import as_numbers
 from lossfleet.runners.tables.reading import Settings, TableFile, as_text, open_table_file
@@ -69,7 +69,7 @@ def read_rows(
 
     Args:
         file: has them.
-        columns: as the model has them, see `portable.model.Encoder`.
+        columns: as the model has them, see `portable.encoder.Encoder`.
         label: a further column, read as words.
         weight: the `name` of a further column, read as numbers by its `decimal`; left out where the file has none.
 

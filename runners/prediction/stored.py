@@ -17,15 +17,11 @@ import numpy as np
 from lossfleet.conf.errors import UserError
 from lossfleet.runners import portable
 from lossfleet.runners.environment import version
-from lossfleet.runners.portable.model import (
-    DESCRIPTION_FILE,
-    FORMAT,
-    PIXELS,
-    WEIGHTS_FILE,
-    Model,
-    ModelError,
-    raw_columns,
-)
+from lossfleet.runners.portable.encoder import PIXELS, raw_columns
+from lossfleet.runners.portable.files import DESCRIPTION_FILE, FORMAT, WEIGHTS_FILE, ModelError
+from lossfleet.runners.portable.loading import load_model
+from lossfleet.runners.portable.model import Model
+from lossfleet.runners.portable.objects.detector import CORNERS, Detector
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +47,7 @@ def write_model(
 
     Args:
         folder: its own.
-        description: what `Model` reads, but for the format, the checksum and the versions.
+        description: what `Model` or `Detector` reads, but for the format, the checksum and the versions.
         weights: by name, as `lossfleet.runners.models.weights.layer_weights` has them.
         example: rows as the user has them, of which the first are kept.
         card: Markdown.
@@ -76,14 +72,14 @@ def write_model(
     new.rename(folder)
 
 
-def read_model(folder: Path) -> Model:
-    """The model in a folder that `write_model` has written.
+def read_model(folder: Path) -> Model | Detector:
+    """The model in a folder that `write_model` has written, which classifies or finds objects.
 
     Raises:
         UserError: it is no such folder, or something of it is missing, damaged or of another version.
     """
     try:
-        return Model(folder / DATA)
+        return load_model(folder / DATA)
     except ModelError as error:
         raise as_user_error(error) from error
 
@@ -104,12 +100,17 @@ def as_user_error(error: ModelError) -> UserError:
 def signature(description: Mapping[str, Any]) -> dict[str, str]:
     """MLflow's signature of a model: what columns or images it takes and what it gives, as `MLmodel` has it."""
     inputs = _inputs(description)
-    outputs = [{"type": "string", "name": "class", "required": True}]
-    outputs += [
-        {"type": "double", "name": f"probability_{name}", "required": True} for name in description["classes"]
-    ]
+    if "detector" in description:
+        types = {"image": "long", "class": "string", **dict.fromkeys(("score", *CORNERS), "double")}
+        return {"inputs": json.dumps(inputs), "outputs": json.dumps(_columns(types))}
+    probabilities = [f"probability_{name}" for name in description["classes"]]
+    outputs = _columns({"class": "string", **dict.fromkeys(probabilities, "double")})
     params = [{"name": "decision", "type": "string", "default": description["decision"], "shape": None}]
     return {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": json.dumps(params)}
+
+
+def _columns(types: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"type": kind, "name": name, "required": True} for name, kind in types.items()]
 
 
 def images_of(description: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -128,14 +129,10 @@ def _inputs(description: Mapping[str, Any]) -> list[dict[str, Any]]:
     if images is not None:
         tensor = {"dtype": images["dtype"], "shape": [-1, *images["shape"]]}
         return [{"type": "tensor", "tensor-spec": tensor}]
-    return [
-        {
-            "type": "double" if is_plain_number(column) else "string",
-            "name": name,
-            "required": True,
-        }
-        for name, column in raw_columns(description["columns"]).items()
-    ]
+    columns = raw_columns(description["columns"])
+    return _columns(
+        {name: "double" if is_plain_number(column) else "string" for name, column in columns.items()}
+    )
 
 
 def _write_examples(folder: Path, description: Mapping[str, Any], rows: pd.DataFrame) -> None:
@@ -156,7 +153,7 @@ def _write_mlmodel(file: Path, description: Mapping[str, Any]) -> None:
     import yaml
 
     flavor = {
-        "loader_module": f"{LOADER}.model",
+        "loader_module": f"{LOADER}.loading",
         "code": CODE,
         "data": DATA,
         "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},

@@ -14,7 +14,6 @@ import numpy as np
 from lossfleet.conf.schema import Config
 from lossfleet.runners.cache import ByteBoundedCache
 from lossfleet.runners.data.splits import Split
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.objective import DetectionLoss, SampledLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.scene import Scenes
@@ -28,6 +27,7 @@ from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.optimizers.adam import Adam
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.sgd import SGD
+from lossfleet.runners.portable.objects.detections import Detections
 from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.training.native.detector import NativeDetector
 from lossfleet.runners.training.native.detector_training import NativeTraining
@@ -183,6 +183,10 @@ class DetectorSlots(TrainingSlots):
         detector = self._detectors[slot]
         assert isinstance(detector, NativeDetector | SoloDetector)
         return detector.predict(self._scenes.images[rows])[0]
+
+    def parameters(self, slot: int) -> list[Parameters]:
+        """The parameters of each layer of a detector."""
+        return self._detectors[slot].parameters()
 
     def speed(self, slot: int) -> dict[str, float] | None:
         """See `timing.speed`, on images of the test part; None without the native core."""

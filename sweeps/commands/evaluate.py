@@ -12,8 +12,10 @@ import numpy as np
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.runners.metrics.classification import confusion_matrix
 from lossfleet.runners.portable.cells import folded
+from lossfleet.runners.portable.objects.detector import Detector
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.tracking.models.fetch import fetched_model
+from lossfleet.sweeps.commands.objects import evaluate_objects, refuse_for_detectors
 from lossfleet.sweeps.commands.predict import Told, predicted_batches, predicted_images, tell
 from lossfleet.sweeps.keeping.judgement import Score, judge
 from lossfleet.sweeps.keeping.sample import Sample
@@ -37,7 +39,8 @@ def evaluate_file(
 
     Args:
         model: as `fetched_model` takes it.
-        file: rows with their classes; of a model of images a folder with a folder a class.
+        file: rows with their classes; of a model of images a folder with a folder a class, of a detector annotated
+            photographs.
         target: the column with the classes; None for that of the training table.
         decision: another rule than the model's.
         uri: MLflow's store.
@@ -48,6 +51,11 @@ def evaluate_file(
     """
     with fetched_model(model, uri) as folder:
         found = read_model(folder)
+    if isinstance(found, Detector):
+        for option, value in (("--decision", decision), ("--target", target), ("--importance", importance)):
+            refuse_for_detectors(option, value)
+        evaluate_objects(found, file)
+        return
     of_images = found.encoder.image_shape is not None and file.is_dir()
     if of_images and importance is not None:
         raise UserError(
@@ -189,16 +197,8 @@ def print_scores(scores: list[Score]) -> None:
     width = max(len(score.name) for score in scores)
     print(f"{'metric':<{width}}  measured  expected (95 % interval)   difference")
     for score in scores:
-        print(f"{score.name:<{width}}  {score.measured:8.4f}  {_expected(score):<24}  {_difference(score)}")
+        print(f"{score.name:<{width}}  {score.measured:8.4f}  {score.told:<24}  {_difference(score)}")
     print("Expected: the final evaluation of the sweep. Differences are tested with Holm's correction.")
-
-
-def _expected(score: Score) -> str:
-    if score.expected is None:
-        return "unknown"
-    if score.interval is None:
-        return f"{score.expected:.4f}"
-    return f"{score.expected:.4f} ({score.interval[0]:.3f} to {score.interval[1]:.3f})"
 
 
 def _difference(score: Score) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lossfleet.conf.errors import UserError
+from lossfleet.runners.portable.objects.detector import Detector
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.tracking.models.fetch import fetched_model
 
@@ -18,7 +19,7 @@ def export_model(model: str, output: Path, *, uri: str | None) -> None:
         uri: MLflow's store.
 
     Raises:
-        UserError: no such model, or a folder that is not there.
+        UserError: no such model, one that finds objects, or a folder that is not there.
     """
     if not output.parent.is_dir():
         raise UserError(
@@ -28,6 +29,12 @@ def export_model(model: str, output: Path, *, uri: str | None) -> None:
         )
     with fetched_model(model, uri) as folder:
         found = read_model(folder)
+    if isinstance(found, Detector):
+        raise UserError(
+            what=f"{found.description['name']} finds objects, and only classifiers are exported",
+            expected="a model that classifies",
+            hint="use it with lossfleet predict, lossfleet serve or mlflow.pyfunc.load_model",
+        )
     # Late: MindSpore takes seconds to import.
     from lossfleet.runners.models.export import export_members
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.loading import open_dataset
 from lossfleet.runners.records import JOURNAL_FILE, EndRecord, Journal, Record
@@ -36,12 +35,6 @@ def keep(sweep: str, *, strategy: str | None, members: int | None, uri: str | No
         verdict = ends[-1].sentence if ends else ""
         chosen = strategy or best_strategy(records)
         config = Config.from_dict(final_evaluation(chosen, records)[0].config)
-        if config.data.has_scenes:
-            raise UserError(
-                what=f"the sweep {sweep} finds objects, and no detector can be kept yet",
-                expected="a sweep of rows to classify",
-                hint=f"see {folder}/figures/figures.html for what its strategies find",
-            )
         name = study["tracking"]["experiment"] or data_label(folder)
         order = Order((chosen,), name, members or config.keep.members, verdict)
         keep_strategies(order, records, open_dataset(config.data), folder)

@@ -34,12 +34,14 @@ examples:
   lossfleet predict page_blocks rows.csv --output predictions.csv
   lossfleet predict models:/page_blocks/1 rows.parquet --output predictions.parquet --decision prior
   lossfleet predict studies/wine-5f2a9c31/models/focal rows.csv | head
-  lossfleet predict leaves photos/ --output predictions.csv"""
+  lossfleet predict leaves photos/ --output predictions.csv
+  lossfleet predict trees photographs/ --output finds.csv --draw drawn"""
 
 EVALUATE_EXAMPLES = f"""\
 {MODEL}
 examples:
-  lossfleet evaluate page_blocks labelled.csv --target class"""
+  lossfleet evaluate page_blocks labelled.csv --target class
+  lossfleet evaluate trees annotated"""
 
 SERVE_EXAMPLES = f"""\
 {MODEL}
@@ -76,17 +78,21 @@ def add_model_commands(
     add_config_dir(command)
     add_uri(command)
 
-    command = add("predict", "classify the rows of a file, or images", PREDICT_EXAMPLES)
+    command = add("predict", "classify rows or images, or find objects in photographs", PREDICT_EXAMPLES)
     _add_model_and_file(
         command,
         "CSV or Parquet, with the columns that the model was trained on; or images: a folder, a file, NPZ",
     )
     command.add_argument("--output", type=Path, metavar="FILE", help="CSV or Parquet (CSV, printed)")
+    command.add_argument(
+        "--draw", type=Path, metavar="FOLDER", help="write photographs with the objects found in them, as PNG"
+    )
     add_uri(command)
 
     command = add("evaluate", "measure a model on labelled rows, beside what was expected", EVALUATE_EXAMPLES)
     _add_model_and_file(
-        command, "CSV or Parquet, with the classes in a column; or a folder of images a class"
+        command,
+        "CSV or Parquet, with the classes in a column; or a folder of images a class, or annotated photographs",
     )
     command.add_argument("--target", metavar="COLUMN", help="the column with the classes (as in training)")
     command.add_argument(
@@ -122,7 +128,12 @@ def run_model_command(options: argparse.Namespace) -> None:
         from lossfleet.sweeps.commands.predict import predict_file
 
         predict_file(
-            options.model, options.file, output=options.output, decision=options.decision, uri=options.uri
+            options.model,
+            options.file,
+            output=options.output,
+            decision=options.decision,
+            uri=options.uri,
+            drawings=options.draw,
         )
     elif options.command == "evaluate":
         from lossfleet.sweeps.commands.evaluate import evaluate_file

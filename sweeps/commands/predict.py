@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from lossfleet.runners.portable.model import Model, ModelError, raw_columns
+from lossfleet.conf.errors import UserError
+from lossfleet.runners.portable.encoder import raw_columns
+from lossfleet.runners.portable.files import ModelError
+from lossfleet.runners.portable.model import Model
+from lossfleet.runners.portable.objects.detector import Detector
 from lossfleet.runners.prediction.new_images import Batch, has_images, read_images
 from lossfleet.runners.prediction.new_rows import open_rows, predictions_writer, read_rows
 from lossfleet.runners.prediction.stored import as_user_error, read_model
 from lossfleet.runners.tables.reading import Settings
 from lossfleet.runners.tracking.models.fetch import fetched_model
+from lossfleet.sweeps.commands.in_order import in_order, read_ahead
+from lossfleet.sweeps.commands.objects import predict_objects, print_end, refuse_for_detectors
 
 if TYPE_CHECKING:
     import pandas as pd
 
-T = TypeVar("T")
-R = TypeVar("R")
 Told = Counter[tuple[str, str]]
 
 
 def predict_file(
-    model: str, file: Path, *, output: Path | None, decision: str | None, uri: str | None
+    model: str,
+    file: Path,
+    *,
+    output: Path | None,
+    decision: str | None,
+    uri: str | None,
+    drawings: Path | None = None,
 ) -> None:
-    """Write the class and one probability a class of each row, batch by batch.
+    """Write the class and one probability a class of each row, batch by batch; of a detector what it finds.
 
     Args:
         model: as `fetched_model` takes it.
@@ -37,6 +45,7 @@ def predict_file(
         output: where to; None for standard output.
         decision: another rule than the model's.
         uri: MLflow's store.
+        drawings: of a detector, a folder for photographs with what is found in them; None for none.
 
     Raises:
         UserError: no such model or file, or a cell that cannot be used; then nothing is written.
@@ -46,6 +55,16 @@ def predict_file(
     start = time.perf_counter()
     with fetched_model(model, uri) as folder:
         found = read_model(folder)
+    if isinstance(found, Detector):
+        refuse_for_detectors("--decision", decision)
+        predict_objects(found, file, output=output, drawings=drawings)
+        return
+    if drawings is not None:
+        raise UserError(
+            what="--draw for a model that classifies",
+            expected="a model that finds objects",
+            hint="leave --draw out",
+        )
     rows, told = 0, Told()
     of_images = found.encoder.image_shape is not None and has_images(file)
     with predictions_writer(output) as writer:
@@ -58,11 +77,7 @@ def predict_file(
                 rows += len(predicted)
                 writer.write(predicted)
     tell(told)
-    said = f"{rows:,} {'images' if of_images else 'rows'} in {time.perf_counter() - start:.1f} s"
-    if output is None:
-        print(said, file=sys.stderr)
-    else:
-        print(f"{output}: {said}")
+    print_end(output, f"{rows:,} {'images' if of_images else 'rows'} in {time.perf_counter() - start:.1f} s")
 
 
 def predicted_batches(
@@ -136,26 +151,3 @@ def with_first_rows(batches: Iterable[pd.DataFrame]) -> Iterator[tuple[int, pd.D
     for batch in batches:
         yield first_row, batch
         first_row += len(batch)
-
-
-def read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made in a thread while the one before is worked on."""
-    end = object()
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, items, end)
-            yield item  # type: ignore[misc]
-
-
-def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """What is made of each item, in their order, by a thread a core; no more items than that are ahead."""
-    cores = len(os.sched_getaffinity(0))
-    ahead: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(cores) as threads:
-        for item in items:
-            ahead.append(threads.submit(work, item))
-            if len(ahead) > cores:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()

@@ -30,13 +30,13 @@ def model_card(description: Mapping[str, Any]) -> str:
         for name, count in zip(description["classes"], description["class_counts"], strict=True)
     ]
     scores = [
-        f"| {name.removeprefix('test_').replace('_', ' ')} | {_score(name, description['expected'])} |"
+        f"| {name.removeprefix('test_').replace('_', ' ')} | {score(name, description['expected'])} |"
         for name in SHOWN
         if name in description["expected"]
     ]
     prefix = PREFIXES[description["decision"]]
     recalls = [
-        f"| recall of {name} | {_score(f'{prefix}recall[{name}]', description['expected'])} |"
+        f"| recall of {name} | {score(f'{prefix}recall[{name}]', description['expected'])} |"
         for name in description["classes"]
         if f"{prefix}recall[{name}]" in description["expected"]
     ]
@@ -51,7 +51,8 @@ def model_card(description: Mapping[str, Any]) -> str:
             f"A classifier of rows into {len(description['classes'])} classes, kept by lossfleet "
             f"{description['lossfleet']} from the sweep {made['sweep']}: the best configuration of "
             f"{made['strategy']} (trial {made['trial']}), trained again on {sum(description['class_counts'])} rows "
-            f"with {members} seeds. Its logits are the mean of theirs.{_epochs(description)}{_networks(description)}",
+            f"with {members} seeds. Its logits are the mean of theirs.{epochs_said(description)}"
+            f"{_networks(description)}",
             "",
             "## Verdict of the sweep",
             "",
@@ -102,7 +103,8 @@ def _decision(description: Mapping[str, Any]) -> str:
     return str(description["decision"])
 
 
-def _score(metric: str, expected: Mapping[str, Mapping[str, float | None]]) -> str:
+def score(metric: str, expected: Mapping[str, Mapping[str, float | None]]) -> str:
+    """What to expect of a metric: its mean, with the interval if there is one."""
     mean, interval = expected[metric]["mean"], interval_within_scale(metric, expected[metric])
     return f"{mean:.3f}" if interval is None else f"{mean:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
 
@@ -138,7 +140,8 @@ def _column(column: Mapping[str, Any]) -> str:
     return f"`{column['name']}` ({kind}{', may be missing' if column['has_gaps'] else ''})"
 
 
-def _epochs(description: Mapping[str, Any]) -> str:
+def epochs_said(description: Mapping[str, Any]) -> str:
+    """For how many epochs members were trained, if not for all."""
     if "epochs" not in description:
         return ""
     planned = description["made"]["config"]["budget"]["epochs"]

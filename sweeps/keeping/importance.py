@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from lossfleet.runners.portable.model import raw_columns
+from lossfleet.runners.portable.encoder import raw_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -40,6 +40,28 @@ class Score(NamedTuple):
         """Whether the difference is more than chance; None where nothing can be tested."""
         return None if self.p is None else self.p < ALPHA
 
+    @property
+    def told(self) -> str:
+        """What was expected, in words."""
+        if self.expected is None:
+            return "unknown"
+        if self.interval is None:
+            return f"{self.expected:.4f}"
+        return f"{self.expected:.4f} ({self.interval[0]:.3f} to {self.interval[1]:.3f})"
+
+
+def expected_score(metric: str, measured: float, description: Mapping[str, Any]) -> Score:
+    """A metric of a detector beside what was expected of it, which is not tested.
+
+    Args:
+        metric: such as `ap50` or `class_ap[car]`.
+        measured: on new images.
+        description: of the model.
+    """
+    expected = description["expected"].get(f"test_{metric}", {})
+    interval = interval_within_scale(metric, expected)
+    return Score(metric, measured, expected.get("mean"), interval, None)
+
 
 def judge(
     confusion: np.ndarray,

@@ -11,11 +11,14 @@ from typing import Any
 from lossfleet.conf.errors import UserError, suggest
 from lossfleet.conf.schema import Config
 from lossfleet.runners.data.builtin import Dataset
+from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.environment import version
 from lossfleet.runners.prediction.stored import read_description, write_model
 from lossfleet.runners.records import Record, ReplicateRecord, SweepRecord, TrialRecord
 from lossfleet.runners.tables.reading import Settings
 from lossfleet.sweeps.keeping.card import model_card
+from lossfleet.sweeps.keeping.detector_card import detector_card
+from lossfleet.sweeps.keeping.detectors import refit_detectors
 from lossfleet.sweeps.keeping.expectation import (
     expected_scores,
     typical_epochs,
@@ -23,7 +26,7 @@ from lossfleet.sweeps.keeping.expectation import (
     typical_rule,
     typical_temperature,
 )
-from lossfleet.sweeps.keeping.refit import refit
+from lossfleet.sweeps.keeping.refit import Refit, refit
 
 MODELS = "models"
 
@@ -125,31 +128,59 @@ def _made(
 
 def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Dataset, target: Path) -> None:
     final, replicates = final_evaluation(strategy, records)
+    import pandas as pd
+
     if not replicates:
         raise UserError(
             what=f"every final replicate of {strategy} diverged",
             expected="one at least that was trained to its end",
             hint="keep another strategy",
         )
-    import pandas as pd
-
     config = Config.from_dict(final.config)
     epochs = typical_epochs(replicates)
     if epochs is not None:
+        noun = "images" if config.data.has_scenes else "rows"
         print(
-            f"{strategy} is trained on all rows for {epochs} of {config.budget.epochs} epochs, the median of those at "
-            "which its final replicates were best",
+            f"{strategy} is trained on all {noun} for {epochs} of {config.budget.epochs} epochs, the median of those "
+            "at which its final replicates were best",
             file=sys.stderr,
         )
-    trained = refit(config, dataset, members=order.members, epochs=epochs)
-    rarest_class = int(trained.class_counts.argmin())
-    reading = dataset.reading
-    specs = {} if reading is None else reading.specs
-    example = trained.rows if reading is None or not reading.example else pd.DataFrame(reading.example)
-    description = {
+    common = {
         "name": order.name,
         "lossfleet": version("lossfleet"),
         "classes": list(dataset.class_names),
+        "expected": expected_scores(replicates),
+        "asked_members": order.members,
+        **({} if epochs is None else {"epochs": epochs}),
+        "data": {**dataset.describe(), "name": dataset.name},
+    }
+    made = _made(final, replicates, records) | {"verdict": order.verdict}
+    if isinstance(dataset, SceneDataset):
+        found = refit_detectors(config, dataset, members=order.members, epochs=epochs)
+        description = common | {
+            "class_counts": dataset.class_counts.tolist(),
+            "columns": found.columns,
+            "detector": found.detector,
+            "made": made | {"seeds": found.seeds},
+        }
+        write_model(target, description, found.weights, found.rows, detector_card(description))
+        return
+    trained = refit(config, dataset, members=order.members, epochs=epochs)
+    description = common | _classifier(config, dataset, trained, replicates)
+    description["made"] = made | {"seeds": trained.seeds}
+    reading = dataset.reading
+    example = trained.rows if reading is None or not reading.example else pd.DataFrame(reading.example)
+    write_model(target, description, trained.weights, example, model_card(description))
+
+
+def _classifier(
+    config: Config, dataset: Dataset, trained: Refit, replicates: Sequence[ReplicateRecord]
+) -> dict[str, Any]:
+    """What a classifier says of itself beside what all kept models say."""
+    rarest_class = int(trained.class_counts.argmin())
+    reading = dataset.reading
+    specs = {} if reading is None else reading.specs
+    return {
         "class_counts": trained.class_counts.tolist(),
         **({} if dataset.weights is None else {"prior": trained.prior.tolist()}),
         **({} if reading is None or reading.weight is None else {"weight": dict(reading.weight)}),
@@ -161,10 +192,4 @@ def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Datas
         "decision": config.decision.name,
         "prior_exponent": typical_exponent(replicates),
         **typical_rule(config.decision, replicates, dataset.class_names, rarest_class),
-        "expected": expected_scores(replicates),
-        "asked_members": order.members,
-        **({} if epochs is None else {"epochs": epochs}),
-        "made": _made(final, replicates, records) | {"seeds": trained.seeds, "verdict": order.verdict},
-        "data": {**dataset.describe(), "name": dataset.name},
     }
-    write_model(target, description, trained.weights, example, model_card(description))

@@ -17,7 +17,7 @@ from lossfleet.runners.data.categories import Categories
 from lossfleet.runners.data.samplers import makes_rows
 from lossfleet.runners.data.splits import Split, long_tail_counts, weights_of
 from lossfleet.runners.images.pixels import Features, Images, standardised
-from lossfleet.runners.portable.model import Encoder, raw_columns
+from lossfleet.runners.portable.encoder import Encoder, raw_columns
 from lossfleet.runners.prediction.columns import describe_columns, described_categories
 from lossfleet.runners.prediction.stored import EXAMPLE_ROWS
 from lossfleet.runners.streams import Stream, generator
@@ -72,7 +72,7 @@ def refit(config: Config, dataset: Dataset, *, members: int, epochs: int | None 
     from lossfleet.runners.training.shape import FleetShape, shape_on
 
     chosen = training_rows_of_all(dataset, config.data.long_tail)
-    table, columns, encoded = _encoded(dataset, chosen)
+    table, columns, encoded = encoded_rows(dataset, chosen)
     split = whole_split(encoded, dataset, chosen, described_categories(columns))
     seeds = list(range(FIRST_SEED, FIRST_SEED + members))
     replicates = [whole_replicate(config, split, seed) for seed in seeds]
@@ -92,14 +92,7 @@ def refit(config: Config, dataset: Dataset, *, members: int, epochs: int | None 
     for _ in range(epochs or config.budget.epochs):
         losses = fleet.train_epoch()
     networks = [fleet.networks(slot) for slot in range(members)]
-    finite = np.isfinite(losses) & [_is_finite(each) for each in networks]
-    if not finite.any():
-        raise Failure(f"every one of the {members} members of {config.strategy} diverged on all rows")
-    if not finite.all():
-        left_out = members - int(finite.sum())
-        print(
-            f"{left_out} of {members} members of {config.strategy} diverged and are left out", file=sys.stderr
-        )
+    finite = converged(config.strategy, losses, networks)
     return Refit(
         columns=columns,
         rows=table,
@@ -111,12 +104,34 @@ def refit(config: Config, dataset: Dataset, *, members: int, epochs: int | None 
     )
 
 
+def converged(
+    strategy: str, losses: np.ndarray, members: Sequence[Sequence[Sequence[Parameters]]]
+) -> list[bool]:
+    """Which members did not diverge; those that did are told.
+
+    Args:
+        strategy: of the members.
+        losses: (K,), of each one's last epoch.
+        members: the networks of each.
+
+    Raises:
+        Failure: all of them diverged.
+    """
+    finite = np.isfinite(losses) & [_is_finite(each) for each in members]
+    if not finite.any():
+        raise Failure(f"every one of the {len(finite)} members of {strategy} diverged on all rows")
+    if not finite.all():
+        left_out = len(finite) - int(finite.sum())
+        print(f"{left_out} of {len(finite)} members of {strategy} diverged and are left out", file=sys.stderr)
+    return [bool(each) for each in finite]
+
+
 def _is_finite(networks: Sequence[Sequence[Parameters]]) -> bool:
     """Whether every number of every network is."""
     return all(np.isfinite(array).all() for network in networks for arrays in network for array in arrays)
 
 
-def _encoded(dataset: Dataset, rows: np.ndarray) -> tuple[pd.DataFrame, list[dict[str, Any]], Features]:
+def encoded_rows(dataset: Dataset, rows: np.ndarray) -> tuple[pd.DataFrame, list[dict[str, Any]], Features]:
     """The rows as the data set has them, of images a few; how they are encoded; and the features (n, F)."""
     import pandas as pd
 

@@ -11,6 +11,7 @@ from lossfleet.conf.schema import Config
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.images.pixels import Images
+from lossfleet.runners.portable.model import Model
 from lossfleet.runners.prediction.stored import read_description, read_model
 from lossfleet.runners.records import EXAMPLES_FILE, FIGURES, Record, TrialRecord
 from lossfleet.runners.tracking.models.registry import MODELS
@@ -107,4 +108,6 @@ def _occlusion(
     if description is None or description["made"]["trial"] != final.trial:
         print(f"there are no occlusion maps, as no model of {final.strategy} is kept", file=sys.stderr)
         return None
-    return occlusion_of(dataset, mistakes, read_model(target), final.strategy)
+    model = read_model(target)
+    assert isinstance(model, Model)
+    return occlusion_of(dataset, mistakes, model, final.strategy)

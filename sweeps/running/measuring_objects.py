@@ -13,12 +13,12 @@ from lossfleet.runners.data.splits import row_counts
 from lossfleet.runners.detection.anchor_losses import CROSS_ENTROPY, OWN, mapped, shares_by_gamma
 from lossfleet.runners.detection.average_precision import precision_at_recall
 from lossfleet.runners.detection.dataset import SceneDataset
-from lossfleet.runners.detection.detections import NOTHING, Detections
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
 from lossfleet.runners.detection.objective import DetectionLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.metrics.evaluation import LOSS_SHARES, PRECISION_AT_RECALL
+from lossfleet.runners.portable.objects.detections import NOTHING, Detections
 from lossfleet.runners.training.detectors import DetectorSlots, image_shape_of, loss_of, network_of, rows_of
 from lossfleet.sweeps.running.measuring import Member, counted, keep_losses
 

@@ -69,7 +69,7 @@ def run_sweep(plan: Plan, *, fresh: bool = False) -> bool:
     tell_small_classes(factory.dataset, split)
     if plan.data.has_scenes:
         print(
-            "detectors find objects: there are no references, no decisions, no mistakes.csv and no kept models",
+            "detectors find objects: there are no references, no decisions and no mistakes.csv",
             file=sys.stderr,
         )
     if factory.dataset.weights is not None:

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from lossfleet.runners.detection.anchors import IGNORED, Anchors
+from lossfleet.runners.detection.anchors import IGNORED
 from lossfleet.runners.detection.objective import DetectionLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.targets import Objects, Targets
 from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.optimizers.adamw import AdamW
+from lossfleet.runners.portable.objects.anchors import Anchors
 
 IMAGES, SIZE, RATE = 64, 64, 1e-3
 BATCHES = (8, 16, 32)

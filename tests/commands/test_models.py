@@ -21,7 +21,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from lossfleet.runners.tables import files, reading
 from lossfleet.sweeps.commands.cli import main
-from lossfleet.sweeps.commands.predict import in_order, read_ahead
+from lossfleet.sweeps.commands.in_order import in_order, read_ahead
 from lossfleet.sweeps.keeping import sample
 from lossfleet.sweeps.keeping.importance import column_importance
 from lossfleet.sweeps.keeping.judgement import judge

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lossfleet.runners.detection.anchors import BACKGROUND, IGNORED, Anchors, match
-from lossfleet.runners.detection.boxes import iou
+from lossfleet.runners.detection.anchors import BACKGROUND, IGNORED, match
+from lossfleet.runners.portable.objects.anchors import Anchors
+from lossfleet.runners.portable.objects.boxes import iou
 
 PYRAMID = Anchors(strides=(8, 16), sizes=(12.0, 24.0), scales=(1.0, 2 ** (1 / 3)), ratios=(0.5, 1.0, 2.0))
 

@@ -11,8 +11,8 @@ from annotated_files import FORMATS, Objects, write_coco, write_photograph, writ
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.detection.annotations.reading import read_boxes
-from lossfleet.runners.detection.annotations.tiles import windows
 from lossfleet.runners.images.parts import TEST, TRAINING
+from lossfleet.runners.portable.objects.tiles import windows
 
 IMAGES: dict[str, Objects] = {
     "a.png": [((3, 5, 33, 25), "tree"), ((40, 8, 60, 28), "car"), ((70, 2, 80, 30), "tree")],

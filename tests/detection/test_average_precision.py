@@ -12,8 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from lossfleet.runners.detection.average_precision import average_precision, precision_at_recall
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.scene import Scenes
+from lossfleet.runners.portable.objects.detections import Detections
 
 NAMES = ("one", "seven", "nine")
 Box = tuple[float, float, float, float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lossfleet.runners.detection.boxes import (
+from lossfleet.runners.portable.objects.boxes import (
     clip,
     decode,
     encode,

@@ -23,11 +23,11 @@ from lossfleet.runners.detection.average_precision import (
     average_precision,
     averages,
 )
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
 from lossfleet.runners.detection.objective import HardAnchors
 from lossfleet.runners.metrics.classification import metric_names
 from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
+from lossfleet.runners.portable.objects.detections import Detections
 from lossfleet.runners.records import JOURNAL_FILE, Journal, ReplicateRecord, TrialRecord
 from lossfleet.runners.tracking.tags import SPEED_TAGS
 from lossfleet.runners.training.detectors import (

@@ -21,13 +21,14 @@ from small_detectors import (
     training,
 )
 
-from lossfleet.runners.detection.anchors import IGNORED, Anchors
+from lossfleet.runners.detection.anchors import IGNORED
 from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.solo.detector import SoloDetector
 from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.portable.objects.anchors import Anchors
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.detector import NativeDetector
 from lossfleet.runners.training.native.detector_training import train_epochs

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from lossfleet.runners.detection.boxes import iou
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.drawing import MISSED, RIGHT, WRONG, drawn, judged
 from lossfleet.runners.detection.scene import Scenes
+from lossfleet.runners.portable.objects.boxes import iou
+from lossfleet.runners.portable.objects.detections import Detections
 
 
 def detections(*each: tuple[tuple[float, ...], float, int]) -> Detections:

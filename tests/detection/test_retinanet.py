@@ -9,10 +9,10 @@ import pytest
 from small_detectors import NETWORK, noise
 
 from lossfleet.runners.detection.anchors import BACKGROUND, IGNORED, match
-from lossfleet.runners.detection.boxes import clip, decode, encode, suppress_by_class
-from lossfleet.runners.detection.decoding import Suppression, detections, suppress_in_numpy
 from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.detection.training import standardisation
+from lossfleet.runners.portable.objects.boxes import clip, decode, encode, suppress_by_class
+from lossfleet.runners.portable.objects.decoding import Suppression, detections, suppress_in_numpy
 from lossfleet.runners.training.native.detector_training import suppress_natively
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.detection import scenes as making
-from lossfleet.runners.detection.boxes import area, intersection
 from lossfleet.runners.detection.scenes import SIDES, SOURCES, make_scenes
+from lossfleet.runners.portable.objects.boxes import area, intersection
 
 
 @pytest.fixture

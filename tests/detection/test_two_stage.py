@@ -21,15 +21,15 @@ from small_two_stage import (
     standard,
 )
 
-from lossfleet.runners.detection.anchors import Anchors
-from lossfleet.runners.detection.boxes import clip, decode, suppress_by_class
 from lossfleet.runners.detection.objective import SampledLoss
-from lossfleet.runners.detection.regions import shares
 from lossfleet.runners.detection.solo.two_stage import SoloTwoStage
 from lossfleet.runners.detection.targets import Objects, Targets
 from lossfleet.runners.detection.training import Training
 from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.portable.objects.anchors import Anchors
+from lossfleet.runners.portable.objects.boxes import clip, decode, suppress_by_class
+from lossfleet.runners.portable.objects.regions import shares
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.detector_training import train_epochs
 from lossfleet.runners.training.native.translation import flat_parameters

@@ -15,8 +15,9 @@ from image_files import picture, write_idx, write_picture
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.images.pixels import Images, standardised
+from lossfleet.runners.portable.encoder import Encoder
 from lossfleet.runners.portable.images import read_pixels, shaped
-from lossfleet.runners.portable.model import Encoder, Model
+from lossfleet.runners.portable.model import Model
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.prediction.stored import read_model, write_model
 from lossfleet.sweeps.commands.evaluate import evaluate_file
@@ -153,8 +154,8 @@ def test_a_kept_model_reads_images_without_lossfleet(tmp_path, model):
 import sys
 sys.path.insert(0, {str(tmp_path / "model/code")!r})
 from pathlib import Path
-from lossfleet_model_5.images import read_pixels
-from lossfleet_model_5.model import Model
+from lossfleet_model_6.images import read_pixels
+from lossfleet_model_6.model import Model
 model = Model(Path({str(tmp_path / "model/data")!r}))
 assert "PIL" not in sys.modules
 print(model.predict_images(read_pixels(Path({str(file)!r}), model.encoder.image_shape).reshape(1, -1)).iloc[0, 1])

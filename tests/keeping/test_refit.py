@@ -16,7 +16,7 @@ from lossfleet.conf.schema import Budget, choose
 from lossfleet.runners.data.splits import long_tail_counts
 from lossfleet.runners.models.export import MeanOfMembers, stock_members
 from lossfleet.runners.models.weights import layer_weights
-from lossfleet.runners.portable.model import Encoder
+from lossfleet.runners.portable.encoder import Encoder
 from lossfleet.runners.prediction.stored import read_model, write_model
 from lossfleet.runners.tables.reading import MISSING
 from lossfleet.runners.training.replicate import drawn_rows

@@ -12,7 +12,8 @@ from lossfleet.conf.errors import UserError
 from lossfleet.conf.schema import choose
 from lossfleet.runners.data.encoding import encode, fit_text
 from lossfleet.runners.data.loading import open_dataset
-from lossfleet.runners.portable.model import Encoder, ModelError, raw_columns
+from lossfleet.runners.portable.encoder import Encoder, raw_columns
+from lossfleet.runners.portable.files import ModelError
 from lossfleet.runners.portable.texts import text_features
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.prediction.new_rows import open_rows, read_rows

@@ -15,7 +15,9 @@ from lossfleet.runners.data.encoding import encode
 from lossfleet.runners.metrics.calibration import softmax
 from lossfleet.runners.metrics.decided import decide_by_costs, decide_by_threshold
 from lossfleet.runners.metrics.prior_correction import correct_for_prior
-from lossfleet.runners.portable.model import BLOCK_ROWS, Encoder, ModelError
+from lossfleet.runners.portable.encoder import Encoder
+from lossfleet.runners.portable.files import ModelError
+from lossfleet.runners.portable.model import BLOCK_ROWS
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.tables.reading import MISSING
@@ -192,7 +194,7 @@ def test_an_unknown_decision_is_refused(tmp_path, changes, decision, known):
         (lambda data: (data / "model.json").write_text('{"format": 1, "cla'), "model.json cannot be read"),
         (
             lambda data: other_format(data / "model.json"),
-            "format 7; expected one of the formats 1, 2, 3, 4, 5; .*0.2.0",
+            "format 7; expected one of the formats 1, 2, 3, 4, 5, 6; .*0.2.0",
         ),
     ],
 )

@@ -10,8 +10,8 @@ import numpy as np
 
 from lossfleet.conf.errors import one_of
 from lossfleet.runners.detection.annotations.photographs import Box, Photograph, Unusable
-from lossfleet.runners.detection.boxes import clip
 from lossfleet.runners.portable.images import BrokenImage, Header
+from lossfleet.runners.portable.objects.boxes import clip
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,12 +16,12 @@ from lossfleet.conf.errors import UserError
 from lossfleet.runners.detection.annotations.checking import Checked, checked, leave_out
 from lossfleet.runners.detection.annotations.finding import EXPECTED, find_annotations
 from lossfleet.runners.detection.annotations.photographs import Unusable
-from lossfleet.runners.detection.annotations.tiles import cut, inside, windows
 from lossfleet.runners.detection.dataset import SceneDataset, scene_dataset
 from lossfleet.runners.detection.scene import Scenes
 from lossfleet.runners.images.decoding import attempt, changes, in_threads
 from lossfleet.runners.images.sources import absolute, existing
 from lossfleet.runners.portable.images import BrokenImage, read_header, read_pixels
+from lossfleet.runners.portable.objects.tiles import cut, inside, windows
 from lossfleet.runners.tables.faults import Faults
 from lossfleet.runners.tables.report import shortened
 

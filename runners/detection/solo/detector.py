@@ -10,13 +10,13 @@ from lossfleet.losses.detection import nms_mask
 from lossfleet.losses.mining import hard_example_mask_ratio, highest
 from lossfleet.losses.sigmoid import sigmoid_focal_loss
 from lossfleet.runners.detection.anchors import IGNORED
-from lossfleet.runners.detection.decoding import detections
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.solo.cell import RetinaNetCell
 from lossfleet.runners.detection.solo.training import SoloTraining, smooth_l1
 from lossfleet.runners.detection.training import Training
+from lossfleet.runners.portable.objects.decoding import detections
+from lossfleet.runners.portable.objects.detections import Detections
 
 
 def batch_loss(

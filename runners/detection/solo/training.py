@@ -9,9 +9,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.portable.objects.detections import Detections
 
 PREDICTED_IMAGES = 32
 

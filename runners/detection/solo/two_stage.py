@@ -8,15 +8,15 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from lossfleet.runners.detection.decoding import region_detections
-from lossfleet.runners.detection.detections import NOTHING, Detections
 from lossfleet.runners.detection.objective import SampledLoss
-from lossfleet.runners.detection.regions import level_of, proposals, shares
 from lossfleet.runners.detection.sampling import sampled_anchors, sampled_regions
 from lossfleet.runners.detection.solo.cell import RetinaNetCell
 from lossfleet.runners.detection.solo.training import SoloTraining, smooth_l1
 from lossfleet.runners.detection.training import Training
 from lossfleet.runners.detection.two_stage import TwoStage
+from lossfleet.runners.portable.objects.decoding import region_detections
+from lossfleet.runners.portable.objects.detections import NOTHING, Detections
+from lossfleet.runners.portable.objects.regions import level_of, proposals, shares
 
 
 class TwoStageCell(nn.Cell):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossfleet.runners.detection.decoding import detections
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.training import Training
+from lossfleet.runners.portable.objects.decoding import detections
+from lossfleet.runners.portable.objects.detections import Detections
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.detector_training import NativeTraining, rows, suppress_natively
 

@@ -10,11 +10,11 @@ from math import prod
 
 import numpy as np
 
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.detection.training import Training, standardisation
 from lossfleet.runners.models.initial import Parameters
+from lossfleet.runners.portable.objects.detections import Detections
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.translation import (
     flat_parameters,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossfleet.runners.detection.decoding import region_detections
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.targets import Objects
 from lossfleet.runners.detection.training import Training
 from lossfleet.runners.detection.two_stage import TwoStage
+from lossfleet.runners.portable.objects.decoding import region_detections
+from lossfleet.runners.portable.objects.detections import Detections
 from lossfleet.runners.training.native.call import Call
 from lossfleet.runners.training.native.detector_training import (
     FURTHER,

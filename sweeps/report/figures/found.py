@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from lossfleet.runners.detection.dataset import SceneDataset
-from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.drawing import CAPTION, drawn
+from lossfleet.runners.portable.objects.detections import Detections
 from lossfleet.runners.records import ReplicateRecord
 from lossfleet.sweeps.report.figures.sheets import MOST_ROWS, Sheet
 

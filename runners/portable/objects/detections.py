@@ -21,6 +21,11 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def of_at_least(self, score: float) -> Detections:
+        """Those with such a score."""
+        sure = self.scores >= score
+        return Detections(self.boxes[sure], self.scores[sure], self.labels[sure])
+
     def to_lists(self) -> tuple[list[list[float]], list[float], list[int]]:
         """Boxes to a tenth of a pixel, scores to three digits, and labels, as JSON has them."""
         return (

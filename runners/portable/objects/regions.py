@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossfleet.runners.detection.boxes import area, clip, decode, suppress
+from .boxes import area, clip, decode, suppress
 
 # A proposal that overlaps a better one by more is left out, as one whose sides are shorter than a pixel.
 PROPOSAL_IOU, LEAST_SIDE = 0.7, 1.0
@@ -30,7 +30,7 @@ def proposals(
     boxes = clip(decode(deltas[order], anchors[order]), *image_shape[1:])
     boxes = boxes[((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIDE).all(1)]
     falling = -np.arange(len(boxes))
-    return boxes[suppress(boxes, falling, iou_threshold=PROPOSAL_IOU)[:most]]
+    return boxes[suppress(boxes, falling, iou_threshold=PROPOSAL_IOU, most=most)]
 
 
 def level_of(boxes: np.ndarray, region_size: int, levels: int) -> np.ndarray:

@@ -1,13 +1,15 @@
-"""Photographs cut into squares of one size, with the boxes in them."""
+"""Photographs cut into squares of one size, with the boxes in them, and what is found there put together again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lossfleet.runners.detection.boxes import area, clip
-from lossfleet.runners.portable.images import shaped
+from ..images import shaped
+from .boxes import area, clip, suppress_by_class
+from .detections import NOTHING, Detections
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,33 @@ def cut(pixels: np.ndarray, window: Window, size: int) -> np.ndarray:
         part = whole
     last = np.ascontiguousarray(part.transpose(1, 2, 0))
     return shaped(Image.fromarray(last[:, :, 0] if channels == 1 else last), (channels, size, size))
+
+
+def joined(
+    found: Sequence[Detections],
+    squares: Sequence[Window],
+    sizes: tuple[int, int, int],
+    *,
+    iou_threshold: float,
+) -> Detections:
+    """What is found in the windows of a photograph as one, in its pixels, the surest first.
+
+    Args:
+        found: in each window.
+        squares: the windows.
+        sizes: the side that windows were resized to, and the height and the width of the photograph, at whose edges
+            boxes are cut.
+        iou_threshold: a find that overlaps a surer one of its class by more is left out.
+    """
+    size, height, width = sizes
+    moved = [
+        each.boxes * (square.side / size) + np.array([square.x, square.y] * 2)
+        for each, square in zip(found, squares, strict=True)
+    ]
+    boxes = clip(np.concatenate([NOTHING.boxes, *moved]), height, width).astype(np.float32)
+    scores = np.concatenate([NOTHING.scores, *(each.scores for each in found)])
+    labels = np.concatenate([NOTHING.labels, *(each.labels for each in found)])
+    kept = suppress_by_class(boxes, scores, labels, iou_threshold=iou_threshold)
+    # What lies beyond the edge of the photograph is nothing.
+    kept = kept[area(boxes[kept]) > 0]
+    return Detections(boxes[kept], scores[kept], labels[kept])

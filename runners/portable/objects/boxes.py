@@ -60,32 +60,41 @@ def clip(boxes: np.ndarray, height: float, width: float) -> np.ndarray:
     return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
 
 
-def suppress(boxes: np.ndarray, scores: np.ndarray, *, iou_threshold: float) -> np.ndarray:
+def suppress(
+    boxes: np.ndarray, scores: np.ndarray, *, iou_threshold: float, most: int | None = None
+) -> np.ndarray:
     """Greedy non-maximum suppression: the best box, then the best that overlaps no kept one by more than the threshold.
 
     Args:
         boxes: (D, 4).
         scores: (D,); of equal ones the first is the better.
         iou_threshold: in 0..1; an overlap of exactly that is kept.
+        most: are kept, None for any number.
 
     Returns:
         The kept indices, best first, int64.
     """
-    return suppress_by_class(boxes, scores, np.zeros(len(scores), np.int32), iou_threshold=iou_threshold)
+    labels = np.zeros(len(scores), np.int32)
+    return suppress_by_class(boxes, scores, labels, iou_threshold=iou_threshold, most=most)
 
 
 def suppress_by_class(
-    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, *, iou_threshold: float
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    *,
+    iou_threshold: float,
+    most: int | None = None,
 ) -> np.ndarray:
     """`suppress`, where boxes of different labels (D,) leave each other alone."""
-    order = np.argsort(-scores, kind="stable")
-    boxes, labels = boxes[order], labels[order]
-    suppressed = (iou(boxes, boxes) > iou_threshold) & (labels[:, None] == labels)
-    is_kept = np.ones(len(order), bool)
-    for place in range(len(order)):
-        if is_kept[place]:
-            is_kept[place + 1 :] &= ~suppressed[place, place + 1 :]
-    return order[is_kept]
+    left = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while len(left) and len(kept) != most:
+        best, left = left[0], left[1:]
+        kept.append(best)
+        is_double = iou(boxes[best : best + 1], boxes[left])[0] > iou_threshold
+        left = left[~(is_double & (labels[left] == labels[best]))]
+    return np.array(kept, np.int64)
 
 
 def _centres(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
