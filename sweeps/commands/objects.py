@@ -7,19 +7,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.portable.objects.detections import Detections
-from lossfleet.runners.portable.objects.detector import Detector
+from lossfleet.runners.portable.objects.detector import CORNERS, Detector
 from lossfleet.runners.prediction.new_photographs import Named, read_photographs
 from lossfleet.runners.prediction.new_rows import predictions_writer
 from lossfleet.sweeps.commands.in_order import in_order, read_ahead
 from lossfleet.sweeps.keeping.judgement import Score, expected_score
 
-# What is less sure is not drawn.
-LEAST_DRAWN = 0.3
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What is less sure is not drawn, and what is as sure is counted.
+LEAST_DRAWN, SURE = 0.3, 0.5
 # Images that a thread looks at together.
 TOGETHER = 64
 
@@ -38,7 +42,7 @@ def predict_objects(detector: Detector, path: Path, *, output: Path | None, draw
     """
     from lossfleet.runners.detection.drawing import draw_finds
 
-    start, photographs, finds = time.perf_counter(), 0, 0
+    start, counts = time.perf_counter(), []
 
     def find(named: Named) -> tuple[Named, Detections]:
         return named, detector.find(named[1])
@@ -46,9 +50,8 @@ def predict_objects(detector: Detector, path: Path, *, output: Path | None, draw
     with predictions_writer(output) as writer:
         named = read_photographs(path, detector.image_shape[0])
         for (name, pixels), found in in_order(find, read_ahead(named)):
-            photographs, finds = photographs + 1, finds + len(found)
-            rows = detector.table([name], [found])
-            writer.write(rows if len(rows) else rows.reindex([0]).assign(image=name))
+            counts.append((len(found), len(found.of_at_least(SURE))))
+            writer.write(_rows(detector, name, found))
             if drawings is not None:
                 file = (drawings / name).with_suffix(".png")
                 draw_finds(file, pixels, found, detector.classes, least_score=LEAST_DRAWN)

@@ -96,8 +96,9 @@ def named_weights(network: RetinaNet | TwoStage, members: list[list[Parameters]]
     first = network.proposer if isinstance(network, TwoStage) else network
     dense = len(network.dense) if isinstance(network, TwoStage) else 0
     names = layer_names(len(first.body), len(first.anchors.strides), first.depth, dense)
+    # Safetensors writes the memory as it lies.
     return {
-        f"{name}.{kind}": np.stack([each[place] for each in of_members])
+        f"{name}.{kind}": np.ascontiguousarray(np.stack([each[place] for each in of_members]))
         for name, of_members in zip(names, zip(*members, strict=True), strict=True)
         for place, kind in enumerate(("weight", "bias"))
     }

@@ -114,7 +114,7 @@ class Detector:
         boxes, scores, labels = together
         return pd.DataFrame(
             {
-                "image": [name for name, count in zip(names, counts, strict=True) for _ in range(count)],
+                "image": np.repeat(np.array(names), counts),
                 "class": [self.classes[label] for label in labels],
                 "score": scores.astype(float),
                 **{corner: boxes[:, place].astype(float) for place, corner in enumerate(CORNERS)},

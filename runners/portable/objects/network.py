@@ -92,7 +92,9 @@ def classified(
         rows = shares(top, bottom, stride=stride, pixels=height, cells=cells)
         columns = shares(left, right, stride=stride, pixels=width, cells=cells)
         pooled = rows[None, :, None] @ level[:, None] @ columns[None, :, None].transpose(0, 1, 2, 4, 3)
-        features[:, at == number] = pooled.transpose(0, 1, 3, 4, 2).reshape(*pooled.shape[:2], -1)
+        features[:, at == number] = pooled.transpose(0, 1, 3, 4, 2).reshape(
+            *pooled.shape[:2], features.shape[2]
+        )
     *hidden, last = _layers(weights, "dense")
     for weight, bias in hidden:
         features = np.maximum(dense(features, weight, bias), 0)
