@@ -55,8 +55,19 @@ def predict_objects(detector: Detector, path: Path, *, output: Path | None, draw
             if drawings is not None:
                 file = (drawings / name).with_suffix(".png")
                 draw_finds(file, pixels, found, detector.classes, least_score=LEAST_DRAWN)
-    print_end(
-        output, f"{finds:,} finds in {photographs:,} photographs in {time.perf_counter() - start:.1f} s"
+    finds, sure = np.sum(counts, axis=0)
+    said = f"{finds:,} finds, {sure:,} of them with a score of {SURE} or more, in {len(counts):,} photographs"
+    print_end(output, f"{said} in {time.perf_counter() - start:.1f} s")
+
+
+def _rows(detector: Detector, name: str, found: Detections) -> pd.DataFrame:
+    """The finds in a photograph as a file has them."""
+    rows = detector.table([name], [found])
+    if not len(found):
+        rows = rows.reindex([0]).assign(image=name)
+    # The same types where nothing is found.
+    return rows.astype({"image": "string", "class": "string"}).round(
+        {"score": 4, **dict.fromkeys(CORNERS, 2)}
     )
 
 
