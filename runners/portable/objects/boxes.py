@@ -5,6 +5,8 @@ All compute in the precision of the boxes that they are given.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 # The most that a decoded box outgrows its anchor: an untrained head gives no infinite boxes. As Detectron has it.
@@ -87,13 +89,33 @@ def suppress_by_class(
     most: int | None = None,
 ) -> np.ndarray:
     """`suppress`, where boxes of different labels (D,) leave each other alone."""
+
+    def is_double(best: int, others: np.ndarray) -> np.ndarray:
+        overlaps = iou(boxes[best : best + 1], boxes[others])[0]
+        return (overlaps > iou_threshold) & (labels[others] == labels[best])
+
+    return greedy(scores, is_double, most=most)
+
+
+def greedy(
+    scores: np.ndarray, is_double: Callable[[int, np.ndarray], np.ndarray], *, most: int | None = None
+) -> np.ndarray:
+    """The best, then the best of those that are no double of a kept one.
+
+    Args:
+        scores: (D,); of equal ones the first is the better.
+        is_double: of a kept one and of the indices (n,) of worse ones, which of these are doubles of it, (n,) bool.
+        most: are kept, None for any number.
+
+    Returns:
+        The kept indices, best first, int64.
+    """
     left = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     while len(left) and len(kept) != most:
-        best, left = left[0], left[1:]
+        best, left = int(left[0]), left[1:]
         kept.append(best)
-        is_double = iou(boxes[best : best + 1], boxes[left])[0] > iou_threshold
-        left = left[~(is_double & (labels[left] == labels[best]))]
+        left = left[~is_double(best, left)]
     return np.array(kept, np.int64)
 
 

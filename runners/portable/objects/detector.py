@@ -75,7 +75,7 @@ class Detector:
     def find(self, photograph: np.ndarray) -> Detections:
         """The objects found in a photograph of any size, in its pixels, the surest first.
 
-        It is cut into the tiles that training had, and of finds of several tiles that overlap the surest is taken.
+        It is cut into the tiles that training had, and what several tiles have found is taken once, see `joined`.
 
         Args:
             photograph: (channels, height, width) uint8.
@@ -96,7 +96,7 @@ class Detector:
         for start in range(0, len(squares), BLOCK_IMAGES):
             some = squares[start : start + BLOCK_IMAGES]
             found += self.detect(np.stack([cut(photograph, square, size) for square in some]))
-        return joined(found, squares, (size, height, width), iou_threshold=self._limits.iou_threshold)
+        return joined(found, squares, (size, height, width))
 
     def predict(self, images: np.ndarray) -> pd.DataFrame:
         """`detect` as a table, see `table`; images are called by their places, from 0."""

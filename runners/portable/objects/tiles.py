@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..images import shaped
-from .boxes import area, clip, suppress_by_class
+from .boxes import area, clip, greedy, intersection
 from .detections import NOTHING, Detections
+
+# Of the smaller of two finds of different windows.
+MOST_SHARED = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,21 +83,19 @@ def cut(pixels: np.ndarray, window: Window, size: int) -> np.ndarray:
     return shaped(Image.fromarray(last[:, :, 0] if channels == 1 else last), (channels, size, size))
 
 
-def joined(
-    found: Sequence[Detections],
-    squares: Sequence[Window],
-    sizes: tuple[int, int, int],
-    *,
-    iou_threshold: float,
-) -> Detections:
+def joined(found: Sequence[Detections], squares: Sequence[Window], sizes: tuple[int, int, int]) -> Detections:
     """What is found in the windows of a photograph as one, in its pixels, the surest first.
+
+    An edge cuts objects, and the IoU of a part with its whole may be small: a find is left out if it has more than half
+    of itself, or of it, in common with a surer one of its class in another window.
 
     Args:
         found: in each window.
         squares: the windows.
         sizes: the side that windows were resized to, and the height and the width of the photograph, at whose edges
             boxes are cut.
-        iou_threshold: a find that overlaps a surer one of its class by more is left out.
+
+    Reference: Akyon et al. 2022, Slicing aided hyper inference, arXiv 2202.06934; its default for what is joined.
     """
     size, height, width = sizes
     moved = [
@@ -104,7 +105,14 @@ def joined(
     boxes = clip(np.concatenate([NOTHING.boxes, *moved]), height, width).astype(np.float32)
     scores = np.concatenate([NOTHING.scores, *(each.scores for each in found)])
     labels = np.concatenate([NOTHING.labels, *(each.labels for each in found)])
-    kept = suppress_by_class(boxes, scores, labels, iou_threshold=iou_threshold)
+    windows_of, areas = np.repeat(np.arange(len(found)), [len(each) for each in found]), area(boxes)
+
+    def is_double(best: int, others: np.ndarray) -> np.ndarray:
+        common = intersection(boxes[best : best + 1], boxes[others])[0]
+        is_part = common > MOST_SHARED * np.minimum(areas[best], areas[others])
+        return is_part & (labels[others] == labels[best]) & (windows_of[others] != windows_of[best])
+
+    kept = greedy(scores, is_double)
     # What lies beyond the edge of the photograph is nothing.
-    kept = kept[area(boxes[kept]) > 0]
+    kept = kept[areas[kept] > 0]
     return Detections(boxes[kept], scores[kept], labels[kept])
