@@ -9,15 +9,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from small_detectors import LOSSES, training
 
+from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.training import Training
 from lossfleet.runners.images.pixels import Images
+from lossfleet.runners.portable.objects.anchors import Anchors
 from lossfleet.runners.portable.objects.decoding import LIMITS
 from lossfleet.runners.portable.objects.detector import Detector
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.prediction.stored import read_model, write_model
 from lossfleet.sweeps.keeping.detector_card import detector_card
 from lossfleet.sweeps.keeping.detectors import described, named_weights
+
+SQUARE = RetinaNet((3, 24, 24), 2, Anchors((4, 8), (6.0, 12.0)), body=(5, 6, 7), width=5, prior=0.2)
+
+
+def square_training() -> Training:
+    """A training of square images in colour whose boxes are near their anchors."""
+    made = training(LOSSES["focal"], SQUARE)
+    made.initial[-1] = tuple(each / 20 for each in made.initial[-1])
+    return made
 
 
 def make_detector(folder: Path, *trainings: Training, tile: int | None = None, **changes: Any) -> Detector:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median_low
 
 import numpy as np
+import pandas as pd
 import pytest
 from annotated_files import write_photograph, write_table
 from sweeps_here import send, sweep_here
@@ -25,9 +28,13 @@ from lossfleet.runners.detection.average_precision import (
 )
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
 from lossfleet.runners.detection.objective import HardAnchors
+from lossfleet.runners.images.pixels import standardised
 from lossfleet.runners.metrics.classification import metric_names
 from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
+from lossfleet.runners.portable.loading import load_model
 from lossfleet.runners.portable.objects.detections import Detections
+from lossfleet.runners.portable.objects.network import layer_names
+from lossfleet.runners.prediction.stored import read_model
 from lossfleet.runners.records import JOURNAL_FILE, Journal, ReplicateRecord, TrialRecord
 from lossfleet.runners.tracking.tags import SPEED_TAGS
 from lossfleet.runners.training.detectors import (
@@ -44,6 +51,9 @@ from lossfleet.runners.training.replicate import ReplicateFactory
 from lossfleet.sweeps.commands import cli
 from lossfleet.sweeps.comparison.frame import frame, frame_from_records
 from lossfleet.sweeps.comparison.summary import summary
+from lossfleet.sweeps.keeping.detectors import refit_detectors
+from lossfleet.sweeps.keeping.keep import Order, final_evaluation, keep_strategies
+from lossfleet.sweeps.keeping.refit import whole_replicate, whole_split
 from lossfleet.sweeps.planning.build import build_config
 from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper
 from lossfleet.sweeps.report.images import sheets_of
@@ -104,7 +114,6 @@ WRONG = [
     ("strategy=retinanet_focal members=3", "members=3 on data=scenes"),
     ("strategy=retinanet_focal defer=0.5", "defer=0.5 on data=scenes"),
     ("strategy=retinanet_focal decision=prior", "decision=prior on data=scenes"),
-    ("strategy=retinanet_focal keep=all", "keep=all on data=scenes"),
     ("strategy=retinanet_focal references=[dummy]", r"references=\[dummy\] on data=scenes"),
     ("strategy=retinanet_focal data.long_tail=10", "data.long_tail is 10.0 on data=scenes"),
 ]
@@ -126,7 +135,7 @@ def test_what_a_detector_cannot_have_is_refused_with_a_mend_that_works(written, 
 
 
 def test_all_that_a_detector_cannot_have_is_told_at_once():
-    wrong = ("search.metric=mcc", "mixing=mixup", "members=3", "keep=all")
+    wrong = ("search.metric=mcc", "mixing=mixup", "members=3", "decision=prior")
     with pytest.raises(UserErrors) as caught:
         config("strategy=two_stage", "mining=hard_anchors", *wrong)
     assert len(caught.value.errors) == 1 + len(wrong)
@@ -226,6 +235,26 @@ def test_slots_train_what_configurations_say():
     assert slots.free_slots() == [0, 1]
 
 
+def test_a_kept_member_is_its_training_on_all_scenes():
+    own = config("strategy=retinanet_focal", *TINY)
+    dataset = ReplicateFactory.of(own).dataset
+    rows = np.arange(len(dataset.scenes))
+    kept = refit_detectors(own, dataset, members=2, epochs=3)
+    assert (kept.detector["tile"], kept.seeds) == (None, [200, 201])
+    network = network_of(own, (1, 32, 32), 2)
+    split = replace(whole_split(standardised([dataset.features])[0], dataset, rows), train_rows=rows)
+    lesson = Lesson.of(dataset.scenes, network.anchor_boxes)
+    for member, seed in enumerate(kept.seeds):
+        replicate = whole_replicate(own, split, seed)
+        assert sorted(replicate.plan[0]) == rows.tolist()
+        alone = NativeDetector(training_of(replicate, network, lesson))
+        for epoch in range(3):
+            alone.train_epoch(epoch)
+        for place, layer in enumerate(layer_names(2, 2, network.depth)):
+            for kind, expected in zip(("weight", "bias"), alone.parameters()[place], strict=True):
+                np.testing.assert_array_equal(kept.weights[f"{layer}.{kind}"][member], expected)
+
+
 def assert_same(found, expected):
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one.boxes, two.boxes)
@@ -242,6 +271,7 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
         "optimizer.lr=0.02",
         "optimizer.weight_decay=0.01",
         "name=found",
+        "keep.members=2",
         f"published={PUBLISHED}",
     )
     out = capsys.readouterr()
@@ -259,7 +289,7 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     assert summary(table).metrics == ("test_ap", "test_ap50", "test_ap75")
     assert final["test_ap50"].gt(0).any()
     assert not (folder / "mistakes.csv").exists()
-    assert not (folder / "models").exists()
+    check_kept(folder)
     check_replicates(records)
     check_sheets(records, summary(table))
     claimed = (
@@ -279,6 +309,26 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     assert "| strategy | ap here | ap published |" in written
     (shares,) = stored.loc[stored["curves.test_loss_share_of_negatives_gamma_2"].map(len) > 0].itertuples()
     assert (shares.strategy, shares.stage, shares.replicate) == ("retinanet_focal", "final", 0)
+
+
+def check_kept(folder):
+    """The best strategy's detector, trained again on all scenes for the median of the best epochs."""
+    (kept,) = (folder / "models").iterdir()
+    description = read_model(kept).description
+    records = Journal(folder / JOURNAL_FILE).read()
+    final, replicates = final_evaluation(kept.name, records)
+    epochs = median_low([each.metrics["best_epoch"] for each in replicates])
+    assert (description["epochs"], description["made"]["trial"]) == (epochs, final.trial)
+    assert description["expected"].keys() >= {"test_ap", "test_ap50", "test_class_ap[1]"}
+    assert description["detector"]["tile"] is None
+    own = Config.from_dict(final.config)
+    factory = ReplicateFactory.of(own)
+    scenes = factory.dataset.scenes
+    assert description["class_counts"] == scenes.class_counts.tolist()
+    assert description["made"]["seeds"] == [200, 201]
+    assert not keep_strategies(
+        Order((kept.name,), description["name"], 2, ""), records, factory.dataset, folder
+    )
 
 
 def check_speed(final, shown):
@@ -429,12 +479,25 @@ def settings_of(claim):
         yield from value if isinstance(value, dict) else [value] if isinstance(value, str) else []
 
 
-def test_photographs_of_the_users_go_to_a_verdict_and_are_not_kept(trees, monkeypatch, capsys):
+def test_photographs_of_the_users_go_to_a_verdict_and_a_kept_detector(trees, monkeypatch, capsys):
     words = ("strategy=retinanet_ohem", "data=boxes", "data.path=trees", "data.tile=128", "data.size=32")
-    sweep_here(monkeypatch, *words, *TINY[5:], "name=oaks")
+    sweep_here(monkeypatch, *words, *TINY[5:], "name=oaks", "keep.members=2")
     told = capsys.readouterr()
     assert "8 photographs in 32 tiles" in told.err
     assert re.search("On trees-.* only retinanet_ohem was run: test ap", " ".join(told.out.split()))
-    assert cli.main(["keep", "oaks"]) == 2
-    assert "no detector can be kept yet" in capsys.readouterr().err
+    model = "studies/oaks/models/retinanet_ohem"
+    assert f"Model of retinanet_ohem: {model}; 'lossfleet predict {model} FILE' uses it" in told.out
+    shutil.copytree("trees", "annotated")
+    shutil.copytree("trees", "photographs")
+    commands = [
+        shlex.split(each) for each in re.findall(r"^lossfleet ((?:predict|evaluate) .*)$", PAGE, re.MULTILINE)
+    ]
+    assert [words[0] for words in commands] == ["predict", "evaluate"]
+    for name, _, *rest in commands:
+        assert cli.main([name, model, *rest]) == 0
+    assert len(list(Path("drawn").iterdir())) == 8
+    assert set(pd.read_csv("finds.csv")["image"]) == {f"{number}.png" for number in range(8)}
+    assert re.search(r"^ap50 +\d", capsys.readouterr().out, re.MULTILINE)
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    exec(block, {"load_model": load_model, "Path": Path, "pixels": np.zeros((3, 150, 130), np.uint8)})
     check_metric_names(["test_ap75", "validation_class_ap[oak]"])

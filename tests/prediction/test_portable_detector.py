@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from kept_detectors import make_detector
+from kept_detectors import SQUARE, make_detector, square_training
 from small_detectors import LOSSES, NETWORK, forward, noise, pyramid, training
 from small_two_stage import LOSS, SCALES, TWO_STAGE, proposed, second_stage, standard
 
@@ -38,7 +38,6 @@ NETWORKS = {
         (1, 9, 13), 1, Anchors((4,), (6.0,)), (3, 2), width=3, depth=0, hidden=(), cells=2, proposals=5
     ),
 }
-SQUARE = RetinaNet((3, 24, 24), 2, Anchors((4, 8), (6.0, 12.0)), body=(5, 6, 7), width=5, prior=0.2)
 
 
 def trained(network: RetinaNet | TwoStage, seed: int = 0) -> Training:
@@ -138,7 +137,7 @@ def test_limits_are_those_that_were_kept(tmp_path):
 @pytest.mark.parametrize("tile", [None, 24, 31])
 def test_a_photograph_is_its_tiles_without_doubles(tmp_path, tile):
     """Written out for squares that are found by hand: 24 pixels begin at 0, 17 and 34 of 58, of 31 at 0, 14 and 27."""
-    detector = make_detector(tmp_path / "model", trained(SQUARE), tile=tile)
+    detector = make_detector(tmp_path / "model", square_training(), tile=tile)
     photograph = np.random.default_rng(3).integers(0, 256, (3, 30, 58)).astype(np.uint8)
     if tile is None:
         corners, side = [(0, 0)], 58
@@ -184,7 +183,7 @@ def shared(one, other) -> float:
 
 
 def test_images_of_another_shape_are_refused(tmp_path):
-    detector = make_detector(tmp_path / "model", trained(SQUARE))
+    detector = make_detector(tmp_path / "model", square_training())
     with pytest.raises(ModelError, match=r"shape \(2, 1, 24, 24\); expected \(N, 3, 24, 24\)"):
         detector.detect(np.zeros((2, 1, 24, 24), np.uint8))
     for wrong in (np.zeros((1, 30, 30), np.uint8), np.zeros((30, 30), np.uint8)):
@@ -197,7 +196,7 @@ def test_mlflow_takes_images_and_gives_boxes(tmp_path):
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
-    detector = make_detector(tmp_path / "model", trained(SQUARE), least_score=0.3)
+    detector = make_detector(tmp_path / "model", square_training(), least_score=0.3)
     loaded = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     (taken,) = loaded.metadata.signature.inputs.inputs
     assert (taken.type, taken.shape) == (np.uint8, (-1, 3, 24, 24))
@@ -219,7 +218,7 @@ def test_mlflow_takes_images_and_gives_boxes(tmp_path):
 
 def test_a_kept_detector_works_without_lossfleet(tmp_path):
     """A copy of its code lies in its folder."""
-    detector = make_detector(tmp_path / "model", trained(SQUARE), tile=24)
+    detector = make_detector(tmp_path / "model", square_training(), tile=24)
     photograph = np.random.default_rng(3).integers(0, 256, (3, 30, 58)).astype(np.uint8)
     np.save(tmp_path / "photograph.npy", photograph)
     code = f"""
