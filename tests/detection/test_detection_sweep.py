@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from annotated_files import write_photograph, write_table
+from mlflow import MlflowClient
 from sweeps_here import send, sweep_here
 
 from lossfleet.conf.errors import UserError, UserErrors
@@ -271,7 +272,8 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
         "optimizer.lr=0.02",
         "optimizer.weight_decay=0.01",
         "name=found",
-        "keep.members=2",
+        "keep=all",
+        "keep.members=1",
         f"published={PUBLISHED}",
     )
     out = capsys.readouterr()
@@ -299,6 +301,10 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
     assert re.search(claimed, (folder / "published.md").read_text().replace("\\", ""))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     send(tmp_path, uri, "objects")
+    client, (data,) = MlflowClient(uri), table["data"].unique()
+    assert {each.tags["strategy"] for each in client.search_model_versions()} == set(table["strategy"])
+    best = client.get_model_version_by_alias(data, "champion").tags["strategy"]
+    assert best == summary(table).best
     stored = frame(["objects"], uri=uri)
     columns = ["strategy", "replicate", "test_ap", "test_class_ap[1]", "best_epoch", *SPEED_TAGS]
     ordered = stored[stored["stage"] == "final"][columns].reset_index(drop=True)
@@ -312,23 +318,23 @@ def test_a_sweep_finds_a_verdict(tmp_path, monkeypatch, capsys):
 
 
 def check_kept(folder):
-    """The best strategy's detector, trained again on all scenes for the median of the best epochs."""
-    (kept,) = (folder / "models").iterdir()
-    description = read_model(kept).description
+    """A detector of each strategy, trained again on all scenes for the median of the best epochs."""
     records = Journal(folder / JOURNAL_FILE).read()
-    final, replicates = final_evaluation(kept.name, records)
-    epochs = median_low([each.metrics["best_epoch"] for each in replicates])
-    assert (description["epochs"], description["made"]["trial"]) == (epochs, final.trial)
-    assert description["expected"].keys() >= {"test_ap", "test_ap50", "test_class_ap[1]"}
-    assert description["detector"]["tile"] is None
-    own = Config.from_dict(final.config)
-    factory = ReplicateFactory.of(own)
-    scenes = factory.dataset.scenes
-    assert description["class_counts"] == scenes.class_counts.tolist()
-    assert description["made"]["seeds"] == [200, 201]
-    assert not keep_strategies(
-        Order((kept.name,), description["name"], 2, ""), records, factory.dataset, folder
-    )
+    kept = sorted((folder / "models").iterdir())
+    assert [each.name for each in kept] == ["retinanet_focal", "retinanet_ohem_ratio", "two_stage"]
+    for each in kept:
+        description = read_model(each).description
+        final, replicates = final_evaluation(each.name, records)
+        epochs = median_low([replicate.metrics["best_epoch"] for replicate in replicates])
+        assert (description["epochs"], description["made"]["trial"]) == (epochs, final.trial)
+        assert description["made"]["seeds"] == [200]
+        factory = ReplicateFactory.of(Config.from_dict(final.config))
+        assert description["class_counts"] == factory.dataset.class_counts.tolist()
+        assert ("regions" in description["detector"]) == (each.name == "two_stage")
+        mean = np.mean([replicate.metrics["test_class_ap[1]"] for replicate in replicates])
+        assert f"| AP of 1 | {mean:.3f} (" in (each / "model_card.md").read_text()
+        order = Order((each.name,), description["name"], 1, "")
+        assert not keep_strategies(order, records, factory.dataset, folder)
 
 
 def check_speed(final, shown):

@@ -16,7 +16,7 @@ from lossfleet.runners.metrics.calibration import softmax
 from lossfleet.runners.metrics.decided import decide_by_costs, decide_by_threshold
 from lossfleet.runners.metrics.prior_correction import correct_for_prior
 from lossfleet.runners.portable.encoder import Encoder
-from lossfleet.runners.portable.files import ModelError
+from lossfleet.runners.portable.files import FORMATS, ModelError
 from lossfleet.runners.portable.model import BLOCK_ROWS
 from lossfleet.runners.prediction.columns import describe_columns
 from lossfleet.runners.prediction.stored import read_model
@@ -203,6 +203,14 @@ def test_a_damaged_model_is_refused(tmp_path, damage, words):
     damage(tmp_path / "model" / "data")
     with pytest.raises(UserError, match=words):
         read_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("kept", FORMATS)
+def test_a_model_of_an_earlier_format_is_read(model, tmp_path, kept):
+    file = tmp_path / "model/data/model.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": kept}))
+    rows = bank(rows=7)
+    pd.testing.assert_frame_equal(read_model(tmp_path / "model").predict(rows), model.predict(rows))
 
 
 def flip(file):
