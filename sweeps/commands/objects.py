@@ -38,10 +38,11 @@ def predict_objects(detector: Detector, path: Path, *, output: Path | None, draw
         drawings: a folder for photographs with their finds; None for none.
 
     Raises:
-        UserError: see `read_photographs`; then no table is written.
+        UserError: see `read_photographs`; or drawings would take the place of photographs, or cannot be written. Then
+            no table is written.
     """
-    from lossfleet.runners.detection.drawing import draw_finds
-
+    if drawings is not None:
+        _check_apart(drawings, path)
     start, counts = time.perf_counter(), []
 
     def find(named: Named) -> tuple[Named, Detections]:
@@ -53,8 +54,7 @@ def predict_objects(detector: Detector, path: Path, *, output: Path | None, draw
             counts.append((len(found), len(found.of_at_least(SURE))))
             writer.write(_rows(detector, name, found))
             if drawings is not None:
-                file = (drawings / name).with_suffix(".png")
-                draw_finds(file, pixels, found, detector.classes, least_score=LEAST_DRAWN)
+                _draw(drawings / name, pixels, found, detector)
     finds, sure = np.sum(counts, axis=0)
     said = f"{finds:,} finds, {sure:,} of them with a score of {SURE} or more, in {len(counts):,} photographs"
     print_end(output, f"{said} in {time.perf_counter() - start:.1f} s")
@@ -69,6 +69,32 @@ def _rows(detector: Detector, name: str, found: Detections) -> pd.DataFrame:
     return rows.astype({"image": "string", "class": "string"}).round(
         {"score": 4, **dict.fromkeys(CORNERS, 2)}
     )
+
+
+def _check_apart(drawings: Path, path: Path) -> None:
+    photographs = path if path.is_dir() else path.parent
+    if drawings.resolve() == photographs.resolve():
+        raise UserError(
+            what=f"--draw is {drawings}, where the photographs are",
+            expected="another folder, so that none is written over",
+            hint="write for example --draw drawn",
+        )
+
+
+def _draw(file: Path, pixels: np.ndarray, found: Detections, detector: Detector) -> None:
+    """Draw the finds in a photograph into a file of its name, with the ending .png."""
+    from lossfleet.runners.detection.drawing import draw_finds
+
+    # Two photographs may differ in their endings alone.
+    target = file if file.suffix == ".png" else file.with_name(f"{file.name}.png")
+    try:
+        draw_finds(target, pixels, found, detector.classes, least_score=LEAST_DRAWN)
+    except OSError as error:
+        raise UserError(
+            what=f"{target} cannot be written ({error.strerror or error})",
+            expected="a folder that this user may write, and space in it",
+            hint="name another one with --draw",
+        ) from error
 
 
 def evaluate_objects(detector: Detector, path: Path) -> None:

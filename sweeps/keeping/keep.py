@@ -127,9 +127,9 @@ def _made(
 
 
 def _keep(order: Order, strategy: str, records: Sequence[Record], dataset: Dataset, target: Path) -> None:
-    final, replicates = final_evaluation(strategy, records)
     import pandas as pd
 
+    final, replicates = final_evaluation(strategy, records)
     if not replicates:
         raise UserError(
             what=f"every final replicate of {strategy} diverged",

@@ -60,13 +60,13 @@ def test_finds_of_a_folder_are_a_table_that_is_read_as_annotations(detector, cap
         assert by_name[name].classes == [detector.classes[label] for label in found.labels]
         assert by_name[name].boxes == [tuple(row) for row in rows[CORNERS].to_numpy()]
         # The first edge of the surest find, and no more edges than there are finds.
-        drawn = np.asarray(Image.open(f"drawn/{Path(name).with_suffix('.png')}"))
+        drawn = np.asarray(Image.open(f"drawn/{name}{'' if name.endswith('.png') else '.png'}"))
         assert drawn.shape == (50, 70, 3)
         assert (drawn != pixels[name].transpose(1, 2, 0)).any()
     assert not (np.asarray(Image.open("drawn/nothing.png")) != GREY).any()
 
 
-NAMES = ["a.png", "b/c.png"]
+NAMES = ["a.png", "b/c.bmp"]
 
 
 def test_arrays_are_photographs_called_by_their_rows(detector, capfd):
@@ -115,6 +115,8 @@ def write_kinds() -> None:
         (["predict", "model", "cut"], "d.png cannot be read"),
         (["predict", "model", "floats.npz"], "floats.npz has images of float64"),
         (["predict", "model", "cut", "--decision", "prior"], "--decision is prior for a model that finds"),
+        (["predict", "model", "empty", "--draw", "./empty"], "--draw is empty, where the photographs are"),
+        (["predict", "model", "photographs/a.png", "--draw", "rows.csv"], "a.png cannot be written"),
         (["predict", "rows", "rows.csv", "--draw", "d"], "--draw for a model that classifies"),
         (["evaluate", "model", "nowhere"], "the path is .*nowhere, and there is no such file"),
         (["evaluate", "model", "empty"], "empty has no annotations in it"),

@@ -33,14 +33,20 @@ Suppression = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
 
 
 def suppress_in_numpy(
-    boxes: np.ndarray, labels: np.ndarray, starts: np.ndarray, iou_threshold: float
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    starts: np.ndarray,
+    iou_threshold: float,
+    *,
+    most: int | None = None,
 ) -> np.ndarray:
-    """A Suppression that needs no compiler."""
+    """A Suppression that needs no compiler; it ends once it has kept so many boxes of an image, None for no end."""
     kept = np.zeros(len(boxes), bool)
     for first, end in pairwise(starts):
         own = slice(first, end)
         falling = -np.arange(end - first)
-        kept[first + suppress_by_class(boxes[own], falling, labels[own], iou_threshold=iou_threshold)] = True
+        found = suppress_by_class(boxes[own], falling, labels[own], iou_threshold=iou_threshold, most=most)
+        kept[first + found] = True
     return kept
 
 

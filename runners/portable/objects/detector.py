@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from ..encoder import Encoder
 from ..files import ModelError, read_description, read_weights
 from .anchors import Anchors
-from .decoding import Limits, detections, region_detections
+from .decoding import Limits, detections, region_detections, suppress_in_numpy
 from .detections import NOTHING, Detections
 from .network import classified, head, pyramid
 from .regions import proposals
@@ -50,7 +51,8 @@ class Detector:
         told = self.description["detector"]
         self._anchors = Anchors(**{name: tuple(values) for name, values in told["anchors"].items()})
         self._boxes = self._anchors.boxes(*shape[1:])
-        self._limits = Limits(**told["limits"])
+        self._limits = limits = Limits(**told["limits"])
+        self._suppress = partial(suppress_in_numpy, most=limits.most_given)
         # Of one stage there are none.
         self._regions = told.get("regions")
 
@@ -128,7 +130,8 @@ class Detector:
         logits = head(self.weights, "classes", levels, classes).mean(axis=0)
         deltas = head(self.weights, "boxes", levels, 4).mean(axis=0)
         if self._regions is None:
-            return detections(logits, deltas, self._boxes, self.image_shape, limits=self._limits)
+            of_images = (logits, deltas, self._boxes, self.image_shape)
+            return detections(*of_images, limits=self._limits, suppression=self._suppress)
         return [
             self._of_regions([level[:, place] for level in levels], logits[place, :, 0], deltas[place])
             for place in range(len(images))
@@ -148,5 +151,5 @@ class Detector:
             cells=self._regions["cells"],
             region_size=self._regions["region_size"],
         )
-        of_image = (said.mean(axis=0)[None], moved.mean(axis=0)[None], boxes[None])
-        return region_detections(*of_image, self.image_shape, limits=self._limits)[0]
+        of_image = (said.mean(axis=0)[None], moved.mean(axis=0)[None], boxes[None], self.image_shape)
+        return region_detections(*of_image, limits=self._limits, suppression=self._suppress)[0]
