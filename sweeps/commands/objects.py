@@ -140,8 +140,8 @@ def evaluate_objects(detector: Detector, path: Path) -> None:
     sources = len(set(dataset.scenes.sources.tolist()))
     tiles = f" in {len(images):,} tiles" if told["tile"] else ""
     print(
-        f"{detector.description['name']} on {dataset.class_counts.sum():,} objects of {path.name}, "
-        f"{sources:,} photographs{tiles}"
+        f"{detector.description['name']} on {path.name}: {sources:,} photographs{tiles} with "
+        f"{dataset.class_counts.sum():,} objects"
     )
     _print_scores(scores)
 

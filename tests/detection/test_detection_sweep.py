@@ -504,7 +504,7 @@ def test_photographs_of_the_users_go_to_a_verdict_and_a_kept_detector(trees, mon
     assert len(list(Path("drawn").iterdir())) == 8
     assert set(pd.read_csv("finds.csv")["image"]) == {f"{number}.png" for number in range(8)}
     printed = capsys.readouterr().out
-    assert "on 16 objects of annotated, 8 photographs in 32 tiles\n" in printed
+    assert "on annotated: 8 photographs in 32 tiles with 64 objects\n" in printed
     assert re.search(r"^ap50 +\d", printed, re.MULTILINE)
     (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     exec(block, {"load_model": load_model, "Path": Path, "pixels": np.zeros((3, 150, 130), np.uint8)})

@@ -145,9 +145,8 @@ def test_its_own_finds_are_all_right(workdir, capsys):
     table.to_csv("photographs/all.csv", index=False)
     assert main(["evaluate", "model", "photographs"]) == 0
     printed = capsys.readouterr().out
-    assert (
-        f"trees on {len(table)} objects of photographs, {table['image'].nunique()} photographs\n" in printed
-    )
+    said = f"trees on photographs: {table['image'].nunique()} photographs with {len(table)} objects\n"
+    assert said in printed
     lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines()}
     assert lines["ap50"] == ["1.0000", "0.4000", "(0.300", "to", "0.500)"]
     assert (lines["ap"][0], lines["class_ap[b]"]) == ("1.0000", ["1.0000", "unknown"])

@@ -53,7 +53,7 @@ def assert_same(found: list[Detections], expected: list[Detections], *, at_least
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-4)
-        np.testing.assert_allclose(one.boxes, other.boxes, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(one.boxes, other.boxes, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
