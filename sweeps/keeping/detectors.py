@@ -48,7 +48,8 @@ def refit_detectors(
         Failure: every member diverged.
     """
     from lossfleet.runners.training.detectors import DetectorShape, DetectorSlots, network_of
-    from lossfleet.runners.training.native.build import DETECTORS, is_chosen
+    from lossfleet.runners.training.native.build import is_chosen
+    from lossfleet.runners.training.native.libraries import DETECTORS
 
     rows = np.arange(len(dataset.scenes))
     table, columns, features = encoded_rows(dataset, rows)
