@@ -26,6 +26,7 @@ from lossfleet.runners.detection.average_precision import (
 from lossfleet.runners.detection.detections import Detections
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
 from lossfleet.runners.detection.objective import HardAnchors
+from lossfleet.runners.detection.targets import Objects, Targets
 from lossfleet.runners.metrics.classification import metric_names
 from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
 from lossfleet.runners.records import JOURNAL_FILE, Journal, ReplicateRecord, TrialRecord
@@ -33,7 +34,6 @@ from lossfleet.runners.tracking.tags import SPEED_TAGS
 from lossfleet.runners.training.detectors import (
     DetectorShape,
     DetectorSlots,
-    Lesson,
     loss_of,
     network_of,
     rows_of,
@@ -200,11 +200,16 @@ def test_slots_train_what_configurations_say():
     losses = np.stack([slots.train_epoch() for _ in range(2)])
     assert np.isnan(losses[:, 1]).all()
     assert slots.epochs.tolist() == [2, 0, 2]
-    # What was trained first does not depend on who is beside it, and is the training of the configuration.
+    # What was trained first does not depend on who is beside it, and is the training of the configuration on the
+    # images of the training part alone.
     lesson = scenes.take(replicates[0].split.train_rows)
     network = network_of(own, (1, 32, 32), 2)
     assert (network.prior, network.anchors.strides) == (0.2, (2, 4))
-    alone = NativeDetector(training_of(replicates[0], network, Lesson.of(lesson, network.anchor_boxes)))
+    learnt = lesson.images, Targets.of(lesson, network.anchor_boxes), Objects.of(lesson)
+    training = replace(training_of(replicates[0], network, *learnt), plan=replicates[0].plan)
+    mean, factor = training.standardisation.astype(float)
+    assert (mean[0], factor[0]) == pytest.approx((lesson.images.mean(), 1 / lesson.images.std()))
+    alone = NativeDetector(training)
     assert [sum(alone.train_epoch(epoch)) for epoch in range(2)] == pytest.approx(
         losses[:, 0].tolist(), rel=1e-6
     )
