@@ -21,7 +21,7 @@ from lossfleet.runners.detection.scene import Scenes
 from lossfleet.runners.detection.solo.detector import SoloDetector
 from lossfleet.runners.detection.solo.two_stage import SoloTwoStage
 from lossfleet.runners.detection.targets import Objects, Targets
-from lossfleet.runners.detection.timing import speed
+from lossfleet.runners.detection.timing import TOGETHER, speed
 from lossfleet.runners.detection.training import Training
 from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.images.pixels import StandardisedImages
@@ -39,6 +39,8 @@ from lossfleet.runners.training.slots import TrainingSlots
 
 # Of what is learnt of all images with other anchors than those in training have.
 KEPT_BYTES = 128 * 2**20
+# That a detector is given at a time: what it says of all anchors of an image is several times as large as its pixels.
+DETECTED_IMAGES = 256
 # What the core trains with.
 OPTIMIZERS = (AdamW, Adam, SGD)
 
@@ -154,7 +156,13 @@ class DetectorSlots(TrainingSlots):
         """
 
         def detect(slot: int) -> list[Detections]:
-            return self._detectors[slot].detect(self._scenes.images[rows_of(self.split(slot), part)])
+            rows = rows_of(self.split(slot), part)
+            blocks = np.split(rows, range(DETECTED_IMAGES, len(rows), DETECTED_IMAGES))
+            return [
+                found
+                for block in blocks
+                for found in self._detectors[slot].detect(self._scenes.images[block])
+            ]
 
         return dict(zip(slots, self._map(detect, slots), strict=True))
 
@@ -169,7 +177,7 @@ class DetectorSlots(TrainingSlots):
         detector = self._detectors[slot]
         if not isinstance(detector, NativeTraining):
             return None
-        return speed(detector.detect, self._scenes.images[rows_of(self.split(slot), "test")])
+        return speed(detector.detect, self._scenes.images[rows_of(self.split(slot), "test")[:TOGETHER]])
 
     def remember(self, slots: Collection[int]) -> None:
         """See TrainingSlots."""
