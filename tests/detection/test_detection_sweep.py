@@ -334,8 +334,9 @@ def check_sheets(records, comparison):
     """Every strategy's finds in the same test images, and where the loss of the one with focal loss falls."""
     final = next(each for each in records if isinstance(each, TrialRecord) and each.stage == "final")
     factory = ReplicateFactory.of(Config.from_dict(final.config))
-    sheet, maps = sheets_of(records, comparison, factory, None, Path(), None)
+    examples, sheet, maps = sheets_of(records, comparison, factory, None, Path(), None)
     names, images = zip(*sheet.rows, strict=True)
+    assert (examples.name, [len(images) for _, images in examples.rows]) == ("examples", [10, 10])
     assert (sheet.name, list(names)) == ("found", comparison.table["strategy"].tolist())
     assert [each.shape for each in images] == [(5, 3, 128, 128)] * 3
     assert (images[0] != images[1]).any()
