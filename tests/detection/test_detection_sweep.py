@@ -444,3 +444,25 @@ def test_photographs_of_the_users_go_to_a_verdict_and_are_not_kept(trees, monkey
     assert cli.main(["keep", "oaks"]) == 2
     assert "no detector can be kept yet" in capsys.readouterr().err
     check_metric_names(["test_ap75", "validation_class_ap[oak]"])
+
+
+def test_one_training_is_tested_at_its_best_rung_and_says_who_trains(capsys, monkeypatch):
+    words = ("strategy=retinanet_ce", *TINY, "optimizer.lr=0.05")
+    assert cli.main(["train", *words]) == 0
+    rows = {row[0]: row[1:] for row in map(str.split, capsys.readouterr().out.splitlines()[1:])}
+    by_epoch = [float(rows[str(epoch)][1]) for epoch in range(1, 6)]
+    best = int(np.argmax(by_epoch)) + 1
+    assert best < 5
+    assert rows["tested"][5] == f"{best},"
+    own = config(*words)
+    factory = ReplicateFactory.of(own)
+    slots = DetectorSlots(DetectorShape(native=True), factory.dataset.scenes, slots=1)
+    slots.enter(0, factory.replicate(own, seed=0, split=0))
+    for _ in range(best):
+        slots.train_epoch()
+    scenes = factory.dataset.scenes.take(rows_of(slots.split(0), "test"))
+    expected = average_precision(slots.detections("test", [0])[0], scenes)
+    assert rows["test"] == [f"{expected[name]:.4f}" for name in ("ap", "ap50", "ap75")]
+    monkeypatch.setattr("lossfleet.sweeps.running.size.native_obstacle", lambda _: "g++ is not on the path")
+    assert cli.main(["train", *words, "engine.native=on"]) == 2
+    assert "engine.native is on, but g++ is not on the path" in capsys.readouterr().err
