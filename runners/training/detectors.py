@@ -48,7 +48,9 @@ Result = TypeVar("Result")
 
 
 class Detector(Protocol):
-    """One training of a detector, by whichever engine."""
+    """One training of a detector, by whichever engine; training: what it is given."""
+
+    training: Training
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """Train for an epoch, counted from 0; returns the mean losses of classes and boxes."""
@@ -122,7 +124,9 @@ class DetectorSlots(TrainingSlots):
     def enter(self, slot: int, replicate: Replicate) -> None:
         """See TrainingSlots."""
         self.require_free(slot)
-        network = network_of(replicate.config, image_shape_of(replicate.split), replicate.classes)
+        image_shape = replicate.split.image_shape
+        assert image_shape is not None
+        network = network_of(replicate.config, image_shape, replicate.classes)
         targets = self._targets.get(network.anchors, lambda: Targets.of(self._scenes, network.anchor_boxes))
         self._detectors[slot] = self._made(
             training_of(replicate, network, self._scenes.images, targets, self._objects)
@@ -165,6 +169,10 @@ class DetectorSlots(TrainingSlots):
             ]
 
         return dict(zip(slots, self._map(detect, slots), strict=True))
+
+    def training(self, slot: int) -> Training:
+        """What a detector is trained with."""
+        return self._detectors[slot].training
 
     def logits(self, slot: int, rows: np.ndarray) -> np.ndarray:
         """What a detector of one stage says of each class at each anchor (N, A, C) of N rows of the data set."""
@@ -243,12 +251,6 @@ def training_of(
         batch_size=config.batch_size,
         clip_norm=config.clip_norm,
     )
-
-
-def image_shape_of(split: Split) -> tuple[int, int, int]:
-    """Channels, height and width of the images of a split."""
-    assert split.image_shape is not None
-    return split.image_shape
 
 
 def rows_of(split: Split, part: str) -> np.ndarray:
