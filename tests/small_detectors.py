@@ -14,8 +14,9 @@ from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors, Sa
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.scene import Scenes
 from lossfleet.runners.detection.targets import Objects, Targets
-from lossfleet.runners.detection.training import Training, standardisation
+from lossfleet.runners.detection.training import Training
 from lossfleet.runners.detection.two_stage import TwoStage
+from lossfleet.runners.images.pixels import Images, standardised
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.optimizers.sgd import SGD
@@ -99,6 +100,7 @@ def training(
         scenes.images,
         Targets.of(scenes, network.anchor_boxes),
         Objects.of(scenes),
+        standardised([Images.of(scenes.images)])[0].standardisation,
         initial,
         plan,
         seeds,
@@ -151,7 +153,7 @@ def pyramid(network: RetinaNet, left: Iterator[Parameters], images: np.ndarray) 
 def losses(made: Training, parameters: list[Parameters]) -> tuple[float, float]:
     """The loss of the classes and that of the boxes of all images, by definition."""
     network, loss, rows = made.network, made.loss, made.plan[0]
-    mean, factor = standardisation(made.images).astype(float).reshape(2, *network.image_shape)
+    mean, factor = made.standardisation.astype(float).reshape(2, *network.image_shape)
     logits, deltas = forward(network, parameters, (made.images[rows] - mean) * factor)
     labels, targets = made.targets.dense(rows, network.anchor_count)
     there = labels[..., None] == np.arange(network.classes)

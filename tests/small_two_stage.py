@@ -9,7 +9,7 @@ from small_detectors import forward, pyramid
 
 from lossfleet.runners.detection.anchors import BACKGROUND
 from lossfleet.runners.detection.objective import SampledLoss
-from lossfleet.runners.detection.training import Training, standardisation
+from lossfleet.runners.detection.training import Training
 from lossfleet.runners.detection.two_stage import TwoStage
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.portable.objects.anchors import Anchors
@@ -169,5 +169,5 @@ def smooth_l1(away: np.ndarray, beta: float) -> float:
 
 def standard(made: Training, images: np.ndarray) -> np.ndarray:
     """Images as the network sees them, in float64."""
-    mean, factor = standardisation(made.images).astype(float).reshape(2, *made.network.image_shape)
+    mean, factor = made.standardisation.astype(float).reshape(2, *made.network.image_shape)
     return (images - mean) * factor

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,8 +31,6 @@ from lossfleet.runners.tables.faults import Faults
 from lossfleet.runners.tables.report import Reading, shortened
 
 Positive = Annotated[int, Ge(1)]
-# Pixels that another version of this has kept are read again.
-VERSION = 1
 FASHION_CLASSES = (
     *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
     *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
@@ -268,9 +263,7 @@ def _dataset(
         in_order: whether classes stay in the order of their names; else they are numbered by size.
         names: as `_renamed` has them.
     """
-    content = [VERSION, version("pillow"), read.__qualname__, source.digest, dict(settings)]
-    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-    pictures = stored(key, read)
+    pictures = stored(source, settings, read)
     dataset = Dataset(
         source.path.stem,
         pictures.images,

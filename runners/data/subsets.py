@@ -25,15 +25,32 @@ def limited(dataset: Dataset, limit: int | None) -> Dataset:
     """
     if limit is None or limit >= len(dataset.labels):
         return dataset
-    parts = np.zeros(len(dataset.labels), np.int8) if dataset.parts is None else dataset.parts
-    least = (sum(LEAST_OF_A_CLASS),) if dataset.parts is None else LEAST_OF_A_CLASS
+    rows, note = beyond(limit, dataset.labels, dataset.parts)
+    return replace(dataset.without(rows), notes=(*dataset.notes, note))
+
+
+def beyond(
+    limit: int, labels: np.ndarray, parts: np.ndarray | None, noun: str = "rows"
+) -> tuple[np.ndarray, str]:
+    """The rows to leave out, sorted, and what is said of it.
+
+    Args:
+        limit: as `limited` has it.
+        labels: (N,) of all rows.
+        parts: (N,) likewise, None where the data gives none.
+        noun: of rows.
+    """
+    of_parts = np.zeros(len(labels), np.int8) if parts is None else parts
+    least = (sum(LEAST_OF_A_CLASS),) if parts is None else LEAST_OF_A_CLASS
     random = np.random.default_rng(SEED)
     left_out = []
-    for part in np.unique(parts):
-        for label in range(len(dataset.class_names)):
-            rows = random.permutation(np.flatnonzero((parts == part) & (dataset.labels == label)))
-            left_out.append(rows[max(round(len(rows) * limit / len(dataset.labels)), least[part]) :])
-    rows = np.concatenate(left_out)
-    kept = f"{len(dataset.labels) - len(rows):,} of {len(dataset.labels):,} rows kept"
-    note = f"data.limit={limit}: {kept}, drawn from each class{'' if dataset.parts is None else ' and part'} alike"
-    return replace(dataset.without(np.sort(rows)), notes=(*dataset.notes, note))
+    for part in np.unique(of_parts):
+        for label in range(labels.max() + 1):
+            rows = random.permutation(np.flatnonzero((of_parts == part) & (labels == label)))
+            left_out.append(rows[max(round(len(rows) * limit / len(labels)), least[part]) :])
+    rows = np.sort(np.concatenate(left_out))
+    kept = f"{len(labels) - len(rows):,} of {len(labels):,} {noun} kept"
+    return (
+        rows,
+        f"data.limit={limit}: {kept}, drawn from each class{'' if parts is None else ' and part'} alike",
+    )

@@ -76,7 +76,7 @@ def scene_dataset(
     return SceneDataset(
         name=name,
         features=Images.of(scenes.images),
-        labels=_rarest(scenes),
+        labels=rarest_classes(scenes.labels, scenes.class_counts),
         class_names=scenes.class_names,
         notes=tuple(notes),
         source=source,
@@ -88,9 +88,11 @@ def scene_dataset(
     )
 
 
-def _rarest(scenes: Scenes) -> np.ndarray:
-    """Of each scene the rarest class that is in it, the most frequent of all where there is none, (N,) int64."""
-    counts = scenes.class_counts
-    return np.array(
-        [own[counts[own].argmin()] if len(own) else counts.argmax() for own in scenes.labels], np.int64
-    )
+def rarest_classes(labels: Sequence[np.ndarray], counts: np.ndarray) -> np.ndarray:
+    """Of each image the rarest class that is in it, the most frequent of all where there is none, (N,) int64.
+
+    Args:
+        labels: of the objects in each image.
+        counts: (C,), the objects of each class.
+    """
+    return np.array([own[counts[own].argmin()] if len(own) else counts.argmax() for own in labels], np.int64)

@@ -26,6 +26,11 @@ class Targets:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    @property
+    def nbytes(self) -> int:
+        """Their memory in bytes."""
+        return self.starts.nbytes + self.matched.nbytes + self.deltas.nbytes
+
     @classmethod
     def of(cls, scenes: Scenes, anchors: np.ndarray) -> Targets:
         """Those of scenes whose images have these anchors (A, 4)."""

@@ -20,10 +20,11 @@ from lossfleet.runners.optimizers.sgd import SGD
 class Training:
     """A training of a detector, of one stage or of two.
 
-    Fields: images (N, channels, height, width) uint8; targets and objects of them; initial, the first parameters of
-    each layer; plan (epochs, n), the images of each epoch in the order in which batches take them; seeds (epochs, n)
-    int32, of what two stages draw of each; rates (epochs, steps), the learning rate of each step; clip_norm, the
-    longest gradient, None for any.
+    Fields: images (N, channels, height, width) uint8, of which it trains on those of the plan; targets and objects of
+    all of them; standardisation (2, channels height width) float32, the mean and the factor of each pixel; initial, the
+    first parameters of each layer; plan (epochs, n), the images of each epoch in the order in which batches take them;
+    seeds (epochs, n) int32, of what two stages draw of each; rates (epochs, steps), the learning rate of each step;
+    clip_norm, the longest gradient, None for any.
     """
 
     network: RetinaNet | TwoStage
@@ -32,6 +33,7 @@ class Training:
     images: np.ndarray
     targets: Targets
     objects: Objects
+    standardisation: np.ndarray
     initial: list[Parameters]
     plan: np.ndarray
     seeds: np.ndarray
@@ -43,18 +45,3 @@ class Training:
         """The images of each step of an epoch; the last one may have fewer."""
         plan = self.plan[epoch]
         return [plan[start : start + self.batch_size] for start in range(0, len(plan), self.batch_size)]
-
-
-def standardisation(images: np.ndarray) -> np.ndarray:
-    """Mean and factor (2, channels height width) float32 that bring each channel to mean 0 and variance 1.
-
-    Args:
-        images: (N, channels, height, width) uint8; a channel that does not vary becomes 0.
-    """
-    _, channels, height, width = images.shape
-    counts = np.stack([np.bincount(images[:, channel].ravel(), minlength=256) for channel in range(channels)])
-    shares, values = counts / counts.sum(1, keepdims=True), np.arange(256)
-    mean = shares @ values
-    deviation = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
-    factor = np.divide(1, deviation, out=np.zeros(channels), where=deviation > 0)
-    return np.repeat(np.stack([mean, factor]), height * width, axis=1).astype(np.float32)

@@ -121,6 +121,11 @@ class StandardisedImages:
         """The memory that is theirs alone, in bytes: which rows they are."""
         return self.images.rows.nbytes
 
+    @property
+    def standardisation(self) -> np.ndarray:
+        """Mean and factor (2, F) float32, as the native core takes them."""
+        return np.stack([self.mean, self.factor])
+
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Features (n, F) float32 of some images, or (F,) of one."""
         features = self.images.pixels[self.images.rows[rows]].astype(np.float32)

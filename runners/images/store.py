@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,11 @@ from lossfleet.conf.errors import UserError, remedy
 from lossfleet.runners.environment import cache_folder
 from lossfleet.runners.images.pictures import Allocate, Pictures
 from lossfleet.runners.images.pixels import Images
+from lossfleet.runners.images.sources import Source
 from lossfleet.runners.locks import locked
 
+# Pixels that another version of this has kept are read again.
+VERSION = 1
 PIXELS, READ = "pixels.npy", "read.json"
 # What nobody has asked for so long is removed when something new is kept.
 SECONDS_UNUSED = 30 * 24 * 3600
@@ -26,18 +31,20 @@ SECONDS_UNUSED = 30 * 24 * 3600
 _own_folder: tempfile.TemporaryDirectory[str] | None = None
 
 
-def stored(key: str, read: Callable[[Allocate], Pictures]) -> Pictures:
-    """The pictures of a key; read if they are not kept, of two processes the second waits for the first.
+def stored(source: Source, settings: Mapping[str, Any], read: Callable[[Allocate], Pictures]) -> Pictures:
+    """The pictures of some files; read if they are not kept, of two processes the second waits for the first.
 
     Args:
-        key: names the content of the files and all settings that decide what is made of it.
+        source: the files.
+        settings: that decide what is made of their content.
         read: is given a function that makes the array for the pixels, rows of which its pictures have.
 
     Raises:
         UserError: as `read`, or there is no space.
     """
+    content = [VERSION, version("pillow"), read.__qualname__, source.digest, dict(settings)]
     store = _store()
-    folder = store / key
+    folder = store / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
     try:
         with locked(store / "images.lock"):
             if not folder.exists():

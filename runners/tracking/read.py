@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lossfleet.conf.errors import UserError, suggest
+from lossfleet.runners.records import FIGURES
 from lossfleet.runners.tracking.curves import (
     Curves,
     curves_from_database,
@@ -92,11 +95,11 @@ def read_sweeps(
     Args and Raises: as for `read_replicates`.
 
     Returns:
-        One dict a sweep: sweep, data, status (MLflow's), newer (the name of the latest sweep of the experiment where
-        that is another one and has not finished, and none was named), started (unix seconds), environment and params
-        (strings by name) of its first run, continued, what later runs did otherwise (strings by number), mistakes,
-        where the rows are that the best strategy gets wrong (empty where that is not known), and published, what it is
-        set beside, see `lossfleet.conf.published` (empty where it is not).
+        One dict a sweep: run (MLflow's id of its own run), sweep, data, status (MLflow's), newer (the name of the
+        latest sweep of the experiment where that is another one and has not finished, and none was named), started
+        (unix seconds), environment and params (strings by name) of its first run, continued, what later runs did
+        otherwise (strings by number), mistakes, where the rows are that the best strategy gets wrong (empty where that
+        is not known), and published, what it is set beside, see `lossfleet.conf.published` (empty where it is not).
     """
     client = connect_to_existing(tracking_uri(uri))
     chosen = _choose_experiments(client, experiments)
@@ -108,6 +111,7 @@ def read_sweeps(
         is_newer = sweep is None and latest.info.status != "FINISHED" and latest not in sweeps
         found.append(
             {
+                "run": run.info.run_id,
                 "sweep": run.data.tags["sweep"],
                 "data": run.data.tags["data"],
                 "status": run.info.status,
@@ -121,6 +125,31 @@ def read_sweeps(
             }
         )
     return found
+
+
+def read_pictures(run: str, *, uri: str | None = None) -> dict[str, bytes]:
+    """The PNG files among the figures of a sweep, by their names without the ending.
+
+    Args:
+        run: MLflow's id of the sweep's own run.
+        uri: as for `read_replicates`.
+
+    Raises:
+        OSError: they cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = connect_to_existing(tracking_uri(uri))
+    try:
+        paths = [PurePosixPath(each.path) for each in client.list_artifacts(run, FIGURES)]
+        with TemporaryDirectory() as folder:
+            return {
+                path.stem: Path(client.download_artifacts(run, str(path), folder)).read_bytes()
+                for path in paths
+                if path.suffix == ".png"
+            }
+    except MlflowException as error:
+        raise OSError(" ".join(str(error).split())) from error
 
 
 def _tags_of(run: MlflowRun, prefix: str) -> dict[str, str]:

@@ -20,9 +20,10 @@ from lossfleet.runners.detection.scene import Scenes
 from lossfleet.runners.detection.solo.detector import SoloDetector
 from lossfleet.runners.detection.solo.two_stage import SoloTwoStage
 from lossfleet.runners.detection.targets import Objects, Targets
-from lossfleet.runners.detection.timing import speed
+from lossfleet.runners.detection.timing import TOGETHER, speed
 from lossfleet.runners.detection.training import Training
 from lossfleet.runners.detection.two_stage import TwoStage
+from lossfleet.runners.images.pixels import StandardisedImages
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.optimizers.adam import Adam
 from lossfleet.runners.optimizers.adamw import AdamW
@@ -36,8 +37,10 @@ from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, learning_rates
 from lossfleet.runners.training.slots import TrainingSlots
 
-# Of training images and what is learnt of them, beside those in training.
+# Of what is learnt of all images with other anchors than those in training have.
 KEPT_BYTES = 128 * 2**20
+# That a detector is given at a time: what it says of all anchors of an image is several times as large as its pixels.
+DETECTED_IMAGES = 256
 # What the core trains with.
 OPTIMIZERS = (AdamW, Adam, SGD)
 
@@ -45,7 +48,9 @@ Result = TypeVar("Result")
 
 
 class Detector(Protocol):
-    """One training of a detector, by whichever engine."""
+    """One training of a detector, by whichever engine; training: what it is given."""
+
+    training: Training
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """Train for an epoch, counted from 0; returns the mean losses of classes and boxes."""
@@ -65,26 +70,6 @@ class DetectorShape:
     """All that detectors have in common who share slots: who trains them."""
 
     native: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Lesson:
-    """The training images (N, channels, height, width) uint8 of a split, and what detectors learn of them."""
-
-    images: np.ndarray
-    targets: Targets
-    objects: Objects
-
-    @classmethod
-    def of(cls, scenes: Scenes, anchors: np.ndarray) -> Lesson:
-        """That of scenes whose images have these anchors (A, 4)."""
-        return cls(scenes.images, Targets.of(scenes, anchors), Objects.of(scenes))
-
-    @property
-    def nbytes(self) -> int:
-        """Their memory in bytes; that of the objects is small."""
-        targets = self.targets
-        return self.images.nbytes + targets.starts.nbytes + targets.matched.nbytes + targets.deltas.nbytes
 
 
 def network_of(config: Config, image_shape: tuple[int, int, int], classes: int) -> RetinaNet | TwoStage:
@@ -127,9 +112,9 @@ class DetectorSlots(TrainingSlots):
         self._detectors: dict[int, Detector] = {}
         self._remembered: dict[int, list[Parameters]] = {}
         self._told: set[str] = set()
-        self._lessons: ByteBoundedCache[Lesson] = ByteBoundedCache(KEPT_BYTES)
-        # Detectors of one split share what they learn as long as one of them is here.
-        self._lesson_of: dict[int, Lesson] = {}
+        self._objects = Objects.of(scenes)
+        # Detectors of equal anchors share theirs, whatever their splits.
+        self._targets: ByteBoundedCache[Targets] = ByteBoundedCache(KEPT_BYTES)
         self._executor = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)))
 
     def has_room(self, key: Key) -> bool:
@@ -139,19 +124,20 @@ class DetectorSlots(TrainingSlots):
     def enter(self, slot: int, replicate: Replicate) -> None:
         """See TrainingSlots."""
         self.require_free(slot)
-        network = network_of(replicate.config, image_shape_of(replicate.split), replicate.classes)
-        lesson = self._lessons.get(
-            (replicate.rows_key, network.anchors), lambda: self._lesson(replicate.split, network)
+        image_shape = replicate.split.image_shape
+        assert image_shape is not None
+        network = network_of(replicate.config, image_shape, replicate.classes)
+        targets = self._targets.get(network.anchors, lambda: Targets.of(self._scenes, network.anchor_boxes))
+        self._detectors[slot] = self._made(
+            training_of(replicate, network, self._scenes.images, targets, self._objects)
         )
-        self._detectors[slot] = self._made(training_of(replicate, network, lesson))
-        self._lesson_of[slot] = lesson
         self.occupants[slot] = replicate
         self.epochs[slot] = 0
 
     def leave(self, slot: int) -> None:
         """See TrainingSlots."""
         self.occupants[slot] = None
-        for kept in (self._detectors, self._remembered, self._lesson_of):
+        for kept in (self._detectors, self._remembered):
             kept.pop(slot, None)
 
     def train_epoch(self) -> np.ndarray:
@@ -174,9 +160,19 @@ class DetectorSlots(TrainingSlots):
         """
 
         def detect(slot: int) -> list[Detections]:
-            return self._detectors[slot].detect(self._scenes.images[rows_of(self.split(slot), part)])
+            rows = rows_of(self.split(slot), part)
+            blocks = np.split(rows, range(DETECTED_IMAGES, len(rows), DETECTED_IMAGES))
+            return [
+                found
+                for block in blocks
+                for found in self._detectors[slot].detect(self._scenes.images[block])
+            ]
 
         return dict(zip(slots, self._map(detect, slots), strict=True))
+
+    def training(self, slot: int) -> Training:
+        """What a detector is trained with."""
+        return self._detectors[slot].training
 
     def logits(self, slot: int, rows: np.ndarray) -> np.ndarray:
         """What a detector of one stage says of each class at each anchor (N, A, C) of N rows of the data set."""
@@ -193,7 +189,7 @@ class DetectorSlots(TrainingSlots):
         detector = self._detectors[slot]
         if not isinstance(detector, NativeTraining):
             return None
-        return speed(detector.detect, self._scenes.images[rows_of(self.split(slot), "test")])
+        return speed(detector.detect, self._scenes.images[rows_of(self.split(slot), "test")[:TOGETHER]])
 
     def remember(self, slots: Collection[int]) -> None:
         """See TrainingSlots."""
@@ -220,39 +216,45 @@ class DetectorSlots(TrainingSlots):
             )
         return SoloTwoStage(training) if has_two_stages else SoloDetector(training)
 
-    def _lesson(self, split: Split, network: RetinaNet | TwoStage) -> Lesson:
-        return Lesson.of(self._scenes.take(rows_of(split, "train")), network.anchor_boxes)
-
     def _map(self, function: Callable[[int], Result], slots: Iterable[int]) -> list[Result]:
         """A function of each slot; a thread takes the next one as soon as it is free."""
         # Stock MindSpore has threads of its own.
         return list(self._executor.map(function, slots) if self._native else map(function, slots))
 
 
-def training_of(replicate: Replicate, network: RetinaNet | TwoStage, lesson: Lesson) -> Training:
-    """What either engine is given to train a replicate."""
-    config = replicate.config
+def training_of(
+    replicate: Replicate,
+    network: RetinaNet | TwoStage,
+    images: np.ndarray,
+    targets: Targets,
+    objects: Objects,
+) -> Training:
+    """What either engine is given to train a replicate.
+
+    Args:
+        replicate: whose training part is trained on.
+        network: of its configuration.
+        images: (N, channels, height, width), all of the data set.
+        targets, objects: of all of them.
+    """
+    config, features = replicate.config, replicate.split.train_features
+    assert isinstance(features, StandardisedImages)
     random = generator(Stream.REGIONS, replicate.random_seed, replicate.split_number)
     return Training(
         network=network,
         loss=loss_of(config),
         optimizer=config.optimizer.call(),
-        images=lesson.images,
-        targets=lesson.targets,
-        objects=lesson.objects,
+        images=images,
+        targets=targets,
+        objects=objects,
+        standardisation=features.standardisation,
         initial=network.initial(generator(Stream.INITIAL, replicate.random_seed)),
-        plan=replicate.plan,
+        plan=rows_of(replicate.split, "train")[replicate.plan],
         seeds=random.integers(2**31, size=replicate.plan.shape, dtype=np.int32),
         rates=learning_rates(replicate),
         batch_size=config.batch_size,
         clip_norm=config.clip_norm,
     )
-
-
-def image_shape_of(split: Split) -> tuple[int, int, int]:
-    """Channels, height and width of the images of a split."""
-    assert split.image_shape is not None
-    return split.image_shape
 
 
 def rows_of(split: Split, part: str) -> np.ndarray:

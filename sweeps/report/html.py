@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lossfleet.sweeps.comparison.frame import Comparison
+    from lossfleet.sweeps.report.figures.marks import DrawnSheet
     from lossfleet.sweeps.report.figures.page import Table
 
 SETTINGS = ("budget.", "search.", "pruner.", "data.", "model.", "batch_size", "clip_norm")
@@ -98,8 +100,28 @@ def report_from_mlflow(
     table = frame(experiments, uri=uri, sweep=sweep)
     sweeps = read_sweeps(experiments, uri=uri, sweep=sweep)
     comparison = summary(table, metrics=metrics, rope=rope, published=published_in(sweeps))
-    for path in write_report(comparison, table, sweeps, figures=figures, html=html):
+    sheets = [sheet for each in sweeps for sheet in _sheets(each, len(sweeps) > 1, uri)]
+    for path in write_report(comparison, table, sweeps, figures=figures, html=html, sheets=sheets):
         print(path, file=sys.stderr)
+
+
+def _sheets(sweep: Mapping[str, Any], is_named: bool, uri: str | None) -> Iterator[DrawnSheet]:
+    """The sheets of images that a sweep has drawn, perhaps with its name; what cannot be reached is said."""
+    from lossfleet.runners.tracking.read import read_pictures
+    from lossfleet.sweeps.report.figures.sheets import read_sheet
+
+    try:
+        pictures = read_pictures(sweep["run"], uri=uri)
+    except OSError as error:
+        print(f"sheets of images of {sweep['sweep']} are left out ({error})", file=sys.stderr)
+        return
+    for name, png in pictures.items():
+        sheet = read_sheet(name, png)
+        if sheet is None:
+            continue
+        if is_named:
+            sheet = replace(sheet, name=f"{name}-{sweep['sweep']}", title=f"{sheet.title}: {sweep['sweep']}")
+        yield sheet
 
 
 def write_report(
@@ -109,6 +131,7 @@ def write_report(
     *,
     figures: str | None,
     html: str | None,
+    sheets: Sequence[DrawnSheet] = (),
 ) -> list[Path]:
     """Writes what is asked for.
 
@@ -118,6 +141,7 @@ def write_report(
         sweeps: as `read.read_sweeps` gives them.
         figures: the folder for the figures; None for none.
         html: the file for the report; None for none.
+        sheets: of images, that the sweeps have drawn.
 
     Returns:
         The paths of the files.
@@ -126,6 +150,7 @@ def write_report(
     from lossfleet.sweeps.report.figures.page import write_page
 
     gallery = draw_gallery(frame, comparison)
+    gallery.sheets.extend(sheets)
     paths = write_gallery(gallery, Path(figures)) if figures is not None else []
     if html is not None:
         write_page(

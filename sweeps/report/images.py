@@ -77,15 +77,18 @@ def sheets_of(
 def _of_objects(
     dataset: SceneDataset, records: Sequence[Record], comparison: Comparison
 ) -> list[Sheet | LossMaps]:
-    """What each strategy finds in test images, and where losses fall there; what was not recorded is left out."""
+    """Examples, what each strategy finds in test images, and where losses fall there; what was not recorded is left
+    out."""
     from lossfleet.sweeps.report.figures.anchor_losses import maps_of
     from lossfleet.sweeps.report.figures.found import found_in
+    from lossfleet.sweeps.report.figures.sheets import examples_of
     from lossfleet.sweeps.report.mistakes import final_replicates
 
     places = enumerate(comparison.table["strategy"])
     of_each = {strategy: final_replicates(records, comparison, place) for place, strategy in places}
     firsts = {strategy: own[0] for strategy, own in of_each.items() if own}
-    return [each for each in (found_in(dataset, firsts), maps_of(dataset.scenes, firsts)) if each is not None]
+    sheets = (examples_of(dataset), found_in(dataset, firsts), maps_of(dataset.scenes, firsts))
+    return [each for each in sheets if each is not None]
 
 
 def _occlusion(

@@ -16,10 +16,10 @@ from lossfleet.runners.detection.dataset import SceneDataset
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
 from lossfleet.runners.detection.objective import DetectionLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
-from lossfleet.runners.detection.targets import Targets
 from lossfleet.runners.metrics.evaluation import LOSS_SHARES, PRECISION_AT_RECALL
 from lossfleet.runners.portable.objects.detections import NOTHING, Detections
-from lossfleet.runners.training.detectors import DetectorSlots, image_shape_of, loss_of, network_of, rows_of
+from lossfleet.runners.training.detectors import DetectorSlots, rows_of
+from lossfleet.sweeps.running.jobs import ReplicateState
 from lossfleet.sweeps.running.measuring import Member, counted, keep_losses
 
 # Of a replicate, so that a journal stays small however many images are tested on.
@@ -50,8 +50,9 @@ def measure_objects(
     last = [slot for slot, (job, run) in at_rung.items() if job.has_ended(run)]
     chosen = [slot for slot, (job, run) in at_rung.items() if job.takes_best(run)]
     precision = members.precision("validation", at_rung)
-    for slot in {*chosen, *at_rung} - (set(last) - set(chosen)):
-        _validate(at_rung[slot], precision[slot], dataset.class_names, is_rung=True)
+    for slot in at_rung:
+        if slot in chosen or slot not in last:
+            _validate(at_rung[slot], precision[slot], dataset.class_names, is_rung=True)
     precision |= members.precision("validation", _recalled(slots, at_rung, chosen))
     for slot in last:
         _validate(
@@ -60,11 +61,11 @@ def measure_objects(
     final = [slot for slot in last if at_rung[slot][0].stage == "final"]
     found = members.found("test", final)
     for slot in final:
-        _test(at_rung[slot], found[slot], rows_of(slots.split(slot), "test"), dataset)
-        at_rung[slot][1].measure(row_counts(slots.split(slot)), rung=False)
-        run = at_rung[slot][1]
+        run, split = at_rung[slot][1], slots.split(slot)
+        _test(at_rung[slot], found[slot], rows_of(split, "test"), dataset)
+        run.measure(row_counts(split), rung=False)
         if run.number == 0 and run.failure is None:
-            _keep_anchor_losses(slots, slot, at_rung[slot], dataset)
+            _keep_anchor_losses(slots, slot, run, dataset)
             # No thread trains meanwhile.
             run.speed = slots.speed(slot)
     keep_losses(at_rung, losses)
@@ -124,14 +125,15 @@ def _validate(
     member: Member, precision: np.ndarray, class_names: Sequence[str], *, is_rung: bool, at_end: bool = False
 ) -> None:
     job, run = member
-    names = rung_metrics(job.config)
+    users = job.config.search.users_metrics
+    names = of_curves = rung_metrics(job.config)
     if at_end:
-        names = trial_metrics(job.config, class_names)
-        if job.stage == "final":
-            names = object_metric_names(class_names, job.config.search.users_metrics)
-    values = object_metrics(precision, class_names, names=names, users=job.config.search.users_metrics)
-    for name, value in values.items():
-        run.measure({f"validation_{name}": value}, rung=is_rung and name in rung_metrics(job.config))
+        is_final = job.stage == "final"
+        names = (
+            object_metric_names(class_names, users) if is_final else trial_metrics(job.config, class_names)
+        )
+    for name, value in object_metrics(precision, class_names, names=names, users=users).items():
+        run.measure({f"validation_{name}": value}, rung=is_rung and name in of_curves)
 
 
 def _test(member: Member, found: Sequence[Detections], rows: np.ndarray, dataset: SceneDataset) -> None:
@@ -148,18 +150,16 @@ def _test(member: Member, found: Sequence[Detections], rows: np.ndarray, dataset
         ]
 
 
-def _keep_anchor_losses(slots: DetectorSlots, slot: int, member: Member, dataset: SceneDataset) -> None:
+def _keep_anchor_losses(slots: DetectorSlots, slot: int, run: ReplicateState, dataset: SceneDataset) -> None:
     """Where the loss of a detector falls in test images, if all anchors count: maps of some, with cross-entropy beside
     focal loss, and of focal loss how unevenly it falls."""
-    job, run = member
-    loss = loss_of(job.config)
+    training = slots.training(slot)
+    loss, network = training.loss, training.network
     if not isinstance(loss, DetectionLoss) or loss.mining is not None:
         return
-    rows = rows_of(slots.split(slot), "test")[:MOST_SORTED]
-    network = network_of(job.config, image_shape_of(slots.split(slot)), len(dataset.class_names))
     assert isinstance(network, RetinaNet)
-    targets = Targets.of(dataset.scenes.take(rows), network.anchor_boxes)
-    labels, _ = targets.dense(np.arange(len(rows)), network.anchor_count)
+    rows = rows_of(slots.split(slot), "test")[:MOST_SORTED]
+    labels, _ = training.targets.dense(rows, network.anchor_count)
     logits = slots.logits(slot, rows)
     shown = [place for place, row in enumerate(rows) if len(dataset.scenes.labels[row])][:MOST_MAPPED]
     losses = {OWN: loss}

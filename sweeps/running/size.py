@@ -75,22 +75,36 @@ def unfusible(factory: ReplicateFactory) -> str | None:
 
 
 def choose_native(plan: Plan) -> Plan:
-    """The plan with `engine.native` on or off: auto is on where this machine can have the core, else that is said.
+    """The plan with `engine.native` on or off, see `has_native`.
 
     Raises:
         UserError: the user wants it and this machine cannot.
     """
-    if plan.engine.native == "off" or (reason := native_obstacle(_library(plan))) is None:
-        return plan if plan.engine.native != "auto" else _with_native(plan, "on")
-    if plan.engine.native == "on":
+    native = "on" if has_native(plan.engine.native, _library(plan)) else "off"
+    return plan if native == plan.engine.native else _with_native(plan, native)
+
+
+def has_native(native: str, library: str) -> bool:
+    """Whether the core trains, as `engine.native` says: auto is on where this machine can have it, else that is said.
+
+    Args:
+        native: on, off or auto.
+        library: of the core, ROWS or DETECTORS.
+
+    Raises:
+        UserError: the user wants it and this machine cannot.
+    """
+    if native == "off" or (reason := native_obstacle(library)) is None:
+        return native != "off"
+    if native == "on":
         raise UserError(
             what=f"engine.native is on, but {reason}",
             expected="a machine that can compile the native core",
             hint="install g++, or write engine.native=off: training is slower and otherwise the same",
         )
-    trainer = "stock MindSpore" if plan.data.has_scenes else "the graph fleet"
+    trainer = "stock MindSpore" if library == DETECTORS else "the graph fleet"
     print(f"lossfleet: {trainer} trains, which is slower than the native core: {reason}", file=sys.stderr)
-    return _with_native(plan, "off")
+    return False
 
 
 def _library(plan: Plan) -> str:

@@ -16,7 +16,8 @@ from lossfleet.runners.detection.anchors import IGNORED
 from lossfleet.runners.detection.objective import DetectionLoss
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.targets import Objects, Targets
-from lossfleet.runners.detection.training import Training, standardisation
+from lossfleet.runners.detection.training import Training
+from lossfleet.runners.images.pixels import Images, standardised
 from lossfleet.runners.optimizers.adamw import AdamW
 from lossfleet.runners.portable.objects.anchors import Anchors
 
@@ -44,6 +45,7 @@ def training(network: RetinaNet, batch: int) -> Training:
         scenes.images,
         Targets.of(scenes, network.anchor_boxes),
         Objects.of(scenes),
+        standardised([Images.of(scenes.images)])[0].standardisation,
         network.initial(np.random.default_rng(0)),
         np.arange(IMAGES)[None],
         np.arange(IMAGES, dtype=np.int32)[None],
@@ -72,7 +74,7 @@ def detection_eager(network: str, batch: int, *, channels_last: bool = False) ->
     )
     model = torch_network(of_network).to(memory_format=layout)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)
-    mean, factor = standardisation(made.images).reshape(2, *of_network.image_shape)
+    mean, factor = made.standardisation.reshape(2, *of_network.image_shape)
     images = torch.from_numpy((made.images - mean) * factor).to(memory_format=layout)
     labels, targets = map(torch.from_numpy, made.targets.dense(np.arange(IMAGES), of_network.anchor_count))
     there = (labels[..., None] == torch.arange(of_network.classes)).float()

@@ -206,10 +206,21 @@ def test_all_faults_are_told_at_once_by_file_and_box_or_left_out(folder: Path) -
 
 
 def test_what_a_cut_off_image_lacks_is_a_fault(folder: Path) -> None:
-    whole = (folder / "a.png").read_bytes()
-    (folder / "a.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"^a\.png cannot be read .*; expected a whole image"):
-        read_boxes(str(write_table(folder, IMAGES, SIZES)))
+    # What JPEG says of itself comes first: that pixels are missing is seen when they are read.
+    write_photograph(folder / "a.jpg", 32, 96, 5)
+    whole = (folder / "a.jpg").read_bytes()
+    (folder / "a.jpg").write_bytes(whole[:-40])
+    images = {"a.jpg": IMAGES["a.png"], "c.png": [((1, 1, 9, 9), "tree")]}
+    table = str(write_table(folder, images, {}))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^a\.jpg cannot be read .*; expected a whole image"):
+            read_boxes(table)
+        made = read_boxes(table, broken="skip")
+    assert set(made.file_names) == {"c.png"}
+    assert made.notes[1].startswith("photographs left out (1): a.jpg cannot be read")
+    write_table(folder, {"a.jpg": IMAGES["a.png"]}, {})
+    with pytest.raises(UserError, match="has no box that can be used"):
+        read_boxes(table, broken="skip")
 
 
 BOMB = (
@@ -344,11 +355,52 @@ def test_names_of_files_start_from_a_folder_and_must_be_one(folder: Path, tmp_pa
 
 
 def test_a_photograph_is_there_once(folder: Path) -> None:
-    (folder / "z.png").write_bytes((folder / "a.png").read_bytes())
-    made = read_boxes(str(write_table(folder, IMAGES | {"z.png": [((1, 1, 30, 30), "bus")]}, {})))
+    alone = read_boxes(str(write_table(folder, IMAGES, {})))
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes())
+    made = read_boxes(str(write_table(folder, IMAGES | {"b.png": [((1, 1, 30, 30), "bus")]}, {})))
     assert made.scenes.class_names == ("tree", "car")
     assert tuple(dict.fromkeys(made.file_names)) == ("a.png", "c.png", "deep/b.png")
     assert made.scenes.class_counts.tolist() == [3, 1]
     assert made.notes[0] == (
-        "photographs left out that repeat another exactly, which would leak across parts (1): z.png repeats a.png"
+        "photographs left out that repeat another exactly, which would leak across parts (1): b.png repeats a.png"
     )
+    np.testing.assert_array_equal(made.scenes.images, alone.scenes.images)
+
+
+def test_squares_are_kept_and_annotations_read_again(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    first = read_boxes(str(write_table(folder, IMAGES, {})), tile=32, size=16)
+    assert isinstance(first.scenes.images, np.memmap)
+    assert not first.scenes.images.flags.writeable
+    with monkeypatch.context() as patch:
+        # What is kept needs no decoding.
+        patch.setattr("lossfleet.runners.detection.annotations.squares.read_pixels", None)
+        images = IMAGES | {"c.png": [((1, 1, 30, 30), "bus")]}
+        again = read_boxes(str(write_table(folder, images, {})), tile=32, size=16)
+    np.testing.assert_array_equal(again.scenes.images, first.scenes.images)
+    assert again.class_names == ("tree", "bus", "car")
+    read_boxes(str(folder), tile=32, size=16, overlap=0.5)
+    write_photograph(folder / "c.png", 32, 32, 77)
+    changed = read_boxes(str(folder), tile=32, size=16)
+    assert (changed.scenes.images != first.scenes.images).any(axis=(1, 2, 3)).sum() == 1
+    assert len(list((tmp_path / "cache/images").glob("*/pixels.npy"))) == 3
+
+
+def test_a_limit_takes_whole_photographs_of_each_class_and_part(tmp_path: Path) -> None:
+    for part, count in (("train", 20), ("test", 10)):
+        names = [f"{number:02}.png" for number in range(count)]
+        for name in names:
+            write_photograph(tmp_path / part / name, 32, 64, len(part) * 100 + int(name[:2]))
+        # Of every fifth photograph the rarest class is another one.
+        boxes = {name: [((1, 1, 9, 9), "u"), ((40, 1, 50, 9), "u")] for name in names}
+        write_table(
+            tmp_path / part, boxes | {name: [((1, 1, 9, 9), "t"), *boxes[name]] for name in names[::5]}, {}
+        )
+    full, half, again = (read_boxes(str(tmp_path), tile=32, size=32, limit=limit) for limit in (None, 15, 15))
+    assert half.notes[0] == "data.limit=15: 15 of 30 photographs kept, drawn from each class and part alike"
+    assert half.file_names.tolist() == again.file_names.tolist()
+    # Two tiles each.
+    assert np.bincount(half.parts).tolist() == [20, 0, 10]
+    rows = np.flatnonzero(np.isin(full.file_names, half.file_names))
+    assert len(rows) == 30
+    np.testing.assert_array_equal(half.scenes.images, full.scenes.images[rows])
+    assert half.scenes.class_counts.tolist() == [30, 3]

@@ -29,6 +29,7 @@ from lossfleet.runners.detection.average_precision import (
 )
 from lossfleet.runners.detection.measuring import object_metric_names, object_metrics
 from lossfleet.runners.detection.objective import HardAnchors
+from lossfleet.runners.detection.targets import Objects, Targets
 from lossfleet.runners.images.pixels import standardised
 from lossfleet.runners.metrics.classification import metric_names
 from lossfleet.runners.metrics.evaluation import PRECISION_AT_RECALL
@@ -41,7 +42,6 @@ from lossfleet.runners.tracking.tags import SPEED_TAGS
 from lossfleet.runners.training.detectors import (
     DetectorShape,
     DetectorSlots,
-    Lesson,
     loss_of,
     network_of,
     rows_of,
@@ -210,11 +210,16 @@ def test_slots_train_what_configurations_say():
     losses = np.stack([slots.train_epoch() for _ in range(2)])
     assert np.isnan(losses[:, 1]).all()
     assert slots.epochs.tolist() == [2, 0, 2]
-    # What was trained first does not depend on who is beside it, and is the training of the configuration.
+    # What was trained first does not depend on who is beside it, and is the training of the configuration on the
+    # images of the training part alone.
     lesson = scenes.take(replicates[0].split.train_rows)
     network = network_of(own, (1, 32, 32), 2)
     assert (network.prior, network.anchors.strides) == (0.2, (2, 4))
-    alone = NativeDetector(training_of(replicates[0], network, Lesson.of(lesson, network.anchor_boxes)))
+    learnt = lesson.images, Targets.of(lesson, network.anchor_boxes), Objects.of(lesson)
+    training = replace(training_of(replicates[0], network, *learnt), plan=replicates[0].plan)
+    mean, factor = training.standardisation.astype(float)
+    assert (mean[0], factor[0]) == pytest.approx((lesson.images.mean(), 1 / lesson.images.std()))
+    alone = NativeDetector(training)
     assert [sum(alone.train_epoch(epoch)) for epoch in range(2)] == pytest.approx(
         losses[:, 0].tolist(), rel=1e-6
     )
@@ -244,11 +249,12 @@ def test_a_kept_member_is_its_training_on_all_scenes():
     assert (kept.detector["tile"], kept.seeds) == (None, [200, 201])
     network = network_of(own, (1, 32, 32), 2)
     split = replace(whole_split(standardised([dataset.features])[0], dataset, rows), train_rows=rows)
-    lesson = Lesson.of(dataset.scenes, network.anchor_boxes)
+    scenes = dataset.scenes
+    learned = (scenes.images, Targets.of(scenes, network.anchor_boxes), Objects.of(scenes))
     for member, seed in enumerate(kept.seeds):
         replicate = whole_replicate(own, split, seed)
         assert sorted(replicate.plan[0]) == rows.tolist()
-        alone = NativeDetector(training_of(replicate, network, lesson))
+        alone = NativeDetector(training_of(replicate, network, *learned))
         for epoch in range(3):
             alone.train_epoch(epoch)
         for place, layer in enumerate(layer_names(2, 2, network.depth)):
@@ -385,8 +391,9 @@ def check_sheets(records, comparison):
     """Every strategy's finds in the same test images, and where the loss of the one with focal loss falls."""
     final = next(each for each in records if isinstance(each, TrialRecord) and each.stage == "final")
     factory = ReplicateFactory.of(Config.from_dict(final.config))
-    sheet, maps = sheets_of(records, comparison, factory, None, Path(), None)
+    examples, sheet, maps = sheets_of(records, comparison, factory, None, Path(), None)
     names, images = zip(*sheet.rows, strict=True)
+    assert (examples.name, [len(images) for _, images in examples.rows]) == ("examples", [10, 10])
     assert (sheet.name, list(names)) == ("found", comparison.table["strategy"].tolist())
     assert [each.shape for each in images] == [(5, 3, 128, 128)] * 3
     assert (images[0] != images[1]).any()
@@ -509,3 +516,25 @@ def test_photographs_of_the_users_go_to_a_verdict_and_a_kept_detector(trees, mon
     (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     exec(block, {"load_model": load_model, "Path": Path, "pixels": np.zeros((3, 150, 130), np.uint8)})
     check_metric_names(["test_ap75", "validation_class_ap[oak]"])
+
+
+def test_one_training_is_tested_at_its_best_rung_and_says_who_trains(capsys, monkeypatch):
+    words = ("strategy=retinanet_ce", *TINY, "budget.epochs=3", "budget.rungs=3", "optimizer.lr=0.03")
+    assert cli.main(["train", *words]) == 0
+    rows = {row[0]: row[1:] for row in map(str.split, capsys.readouterr().out.splitlines()[1:])}
+    best = 1 + int(np.argmax([float(rows[str(epoch)][1]) for epoch in (1, 2, 3)]))
+    assert best < 3
+    assert rows["tested"][5] == f"{best},"
+    own = config(*words)
+    factory = ReplicateFactory.of(own)
+    slots = DetectorSlots(DetectorShape(native=True), factory.dataset.scenes, slots=1)
+    slots.enter(0, factory.replicate(own, seed=0, split=0))
+    for _ in range(best):
+        slots.train_epoch()
+    scenes = factory.dataset.scenes.take(rows_of(slots.split(0), "test"))
+    expected = average_precision(slots.detections("test", [0])[0], scenes)
+    assert expected["ap"] > 0
+    assert rows["test"] == [f"{expected[name]:.4f}" for name in ("ap", "ap50", "ap75")]
+    monkeypatch.setattr("lossfleet.sweeps.running.size.native_obstacle", lambda _: "g++ is not on the path")
+    assert cli.main(["train", *words, "engine.native=on"]) == 2
+    assert "engine.native is on, but g++ is not on the path" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from lossfleet.runners.detection.objective import DetectionLoss, HardAnchors
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.solo.detector import SoloDetector
 from lossfleet.runners.detection.targets import Targets
-from lossfleet.runners.detection.training import Training, standardisation
+from lossfleet.runners.detection.training import Training
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.portable.objects.anchors import Anchors
 from lossfleet.runners.training.native.call import Call
@@ -135,7 +135,7 @@ def test_predictions_are_those_of_the_definition(name: str) -> None:
     network = OTHERS[name]
     made = training(LOSSES["focal"], network)
     images = noise(network, seed=1).images
-    mean, factor = standardisation(made.images).astype(float).reshape(2, *network.image_shape)
+    mean, factor = made.standardisation.astype(float).reshape(2, *network.image_shape)
     expected = forward(network, made.initial, (images - mean) * factor)
     for found, exact in zip(NativeDetector(made).predict(images), expected, strict=True):
         np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-4)

@@ -10,7 +10,6 @@ from small_detectors import NETWORK, noise
 
 from lossfleet.runners.detection.anchors import BACKGROUND, IGNORED, match
 from lossfleet.runners.detection.targets import Targets
-from lossfleet.runners.detection.training import standardisation
 from lossfleet.runners.portable.objects.boxes import clip, decode, encode, suppress_by_class
 from lossfleet.runners.portable.objects.decoding import Suppression, detections, suppress_in_numpy
 from lossfleet.runners.training.native.detector_training import suppress_natively
@@ -41,16 +40,6 @@ def test_targets_are_the_matched_boxes_as_deltas() -> None:
         np.testing.assert_allclose(of_image[box >= 0], expected, rtol=1e-4, atol=1e-5)
         assert not of_image[box < 0].any()
     assert {BACKGROUND, IGNORED, 0, 1, 2} == set(labels.ravel())
-
-
-def test_standardised_images_have_mean_0_and_variance_1() -> None:
-    images = noise().images
-    images[:, 0] //= 3
-    mean, factor = standardisation(images).astype(float).reshape(2, *images.shape[1:])
-    standard = (images - mean) * factor
-    np.testing.assert_allclose(standard.mean((0, 2, 3)), 0, atol=1e-5)
-    np.testing.assert_allclose(standard.var((0, 2, 3)), 1, rtol=1e-5)
-    assert not standardisation(np.full((3, 1, 4, 4), 7, np.uint8))[1].any()
 
 
 @pytest.mark.parametrize("suppression", [suppress_in_numpy, suppress_natively])

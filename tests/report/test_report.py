@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import base64
 import os
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import mlflow_sweeps
+import numpy as np
 import pytest
 import sweep_records
 from figures_frame import HOSTILE, figures_frame, several
+from matplotlib.image import imsave
 
 from lossfleet.conf.errors import UserError
 from lossfleet.sweeps.commands.cli import main
@@ -15,6 +18,7 @@ from lossfleet.sweeps.comparison.frame import Reproduction
 from lossfleet.sweeps.comparison.summary import summary
 from lossfleet.sweeps.report import html as report
 from lossfleet.sweeps.report.figures import draw_gallery, page
+from lossfleet.sweeps.report.figures.sheets import Sheet
 
 SWEEPS = [
     {
@@ -164,12 +168,26 @@ def test_a_folder_that_is_read_only(workdir):
 
 
 def test_compare_writes_both_from_mlflow(uri, workdir, capsys):
+    drawn = workdir / "figures"
+    drawn.mkdir()
+    sheet = Sheet("found", "Found <1>", "In 狗 images.", [("cat", np.full((2, 1, 8, 8), 7, np.uint8))])
+    (drawn / "found.png").write_bytes(sheet.png({}))
+    imsave(drawn / "other.png", np.zeros((2, 2)))
     mlflow_sweeps.mirror(workdir, uri, sweep_records.sweep())
     assert main(["compare", "--html", "report.html", "--figures", "a/b", "--format", "csv"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("data,strategy,")
-    assert captured.err.splitlines()[-1] == "report.html"
-    text = Page((workdir / "report.html").read_text()).text
-    for said in ("focal has the highest", "Sweep first", "2023-11-14 22:13 UTC", "two cores", "c0ffee"):
+    *paths, last = captured.err.splitlines()
+    assert last == "report.html"
+    assert {each.rpartition("/")[0] for each in paths} == {"a/b"}
+    written = (workdir / "report.html").read_text()
+    text = Page(written).text
+    # The sheet that the sweep has drawn.
+    assert written.count('class="sheet"') == 1
+    assert base64.b64encode((drawn / "found.png").read_bytes()).decode() in written
+    assert (workdir / "a/b/found.png").read_bytes() == (drawn / "found.png").read_bytes()
+    of_sheet = ("Found <1>", "In 狗 images.")
+    of_sweep = ("focal has the highest", "Sweep first", "2023-11-14 22:13 UTC", "two cores", "c0ffee")
+    for said in (*of_sheet, *of_sweep):
         assert said in text
     assert {"strategies.png", "figures.html"} <= {path.name for path in (workdir / "a" / "b").iterdir()}

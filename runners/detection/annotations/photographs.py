@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lossfleet.runners.images.folders import all_images
 from lossfleet.runners.images.listed import SKIP, fault
 from lossfleet.runners.portable.images import ENDINGS
 from lossfleet.runners.tables.faults import Faults
+from lossfleet.runners.tables.report import shortened
 
 Box = tuple[float, float, float, float]
 
@@ -59,6 +61,11 @@ class Unusable:
             return
         with self.faults.collected():
             raise fault(what, expected, mend)
+
+
+def lines_of(reasons: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each kind of what was left out."""
+    return [f"{kind} ({len(own):,}): {shortened(own)}" for kind, own in reasons.items() if own]
 
 
 class Photographs:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.detection.annotations.checking import Checked, checked, leave_out
+from lossfleet.runners.data.subsets import beyond
+from lossfleet.runners.detection.annotations.checking import Checked, checked
 from lossfleet.runners.detection.annotations.finding import EXPECTED, find_annotations
-from lossfleet.runners.detection.annotations.photographs import Unusable
-from lossfleet.runners.detection.dataset import SceneDataset, scene_dataset
+from lossfleet.runners.detection.annotations.photographs import Unusable, lines_of
+from lossfleet.runners.detection.annotations.squares import Cutting, Squares, read_squares
+from lossfleet.runners.detection.dataset import SceneDataset, rarest_classes, scene_dataset
 from lossfleet.runners.detection.scene import Scenes
 from lossfleet.runners.images.decoding import attempt, changes, in_threads
+from lossfleet.runners.images.pixels import Images
 from lossfleet.runners.images.sources import absolute, existing
-from lossfleet.runners.portable.images import BrokenImage, read_header, read_pixels
-from lossfleet.runners.portable.objects.tiles import cut, inside, windows
+from lossfleet.runners.portable.images import read_header
 from lossfleet.runners.tables.faults import Faults
-from lossfleet.runners.tables.report import shortened
 
 # Boxes with a shorter side can hardly be found.
 SHORTEST = 4
-REPEATED = "photographs left out that repeat another exactly, which would leak across parts"
 UNNAMED = "images left out that have no annotations"
 
 
@@ -40,6 +39,7 @@ def read_boxes(
     size: Annotated[int, Ge(16)] = 64,
     channels: Annotated[int, Ge(1), Le(3)] | None = None,
     broken: Literal["refuse", "skip"] = "refuse",
+    limit: Annotated[int, Ge(1)] | None = None,
 ) -> SceneDataset:
     """The scenes of `data=boxes`: photographs, whole or in tiles, with COCO's JSON, Pascal VOC's XML or a table.
 
@@ -53,6 +53,7 @@ def read_boxes(
         size: the side that squares are resized to.
         channels: 1 for grey and 3 for colour; None for what the files have: colour unless all are grey.
         broken: `skip` leaves out what cannot be used, and says so.
+        limit: about so many photographs, drawn from each class and part alike by their rarest classes; None for all.
 
     Returns:
         A scene a square. An object belongs to the squares that have its centre; what is beyond their edges is clipped.
@@ -70,53 +71,38 @@ def read_boxes(
         if each is not None
     ]
     unusable.faults.tell()
+    _check_boxes(where, photographs)
+    photographs, notes = _limited(photographs, classes, limit)
     channels = channels or (1 if all(each.header.is_grey for each in photographs) else 3)
-    work = partial(_cut, tile=tile, overlap=overlap, size=size, channels=channels)
-    done = in_threads(attempt(work), photographs)
-    cuts = []
-    for photograph, result in zip(photographs, done, strict=True):
-        if isinstance(result, BrokenImage):
-            leave_out(photograph.name, result, unusable)
-        else:
-            cuts.append(result)
-    unusable.faults.tell()
-    cuts, repeated = _without_repeated(cuts)
-    names = tuple(classes) if classes else _by_size([each.photograph for each in cuts])
-    if not any(len(each) for cut in cuts for each in cut.boxes):
+    cutting = Cutting(tile, overlap, size, channels)
+    pictures = read_squares(where, photographs, cutting, broken)
+    squares = [Squares.of(photographs[place], cutting) for place in np.unique(pictures.labels)]
+    kept = [each.photograph for each in squares]
+    _check_boxes(where, kept)
+    return scene_dataset(
+        where.stem,
+        _scenes(pictures.images, squares, tuple(classes or _by_size(kept))),
+        source=f"the photographs of {where.name}",
+        said=(*found.said, *_said(squares, cutting)),
+        notes=(
+            *lines_of({**unusable.left_out, UNNAMED: found.others}),
+            *notes,
+            *pictures.notes,
+            *_changed(squares, size),
+            *changes([each.header for each in kept], is_grey=channels == 1),
+        ),
+        parts=_parts(kept, [len(each) for each in squares]),
+        photographs=tuple(each.name for each in kept),
+    )
+
+
+def _check_boxes(where: Path, photographs: Sequence[Checked]) -> None:
+    if not any(len(each.boxes) for each in photographs):
         raise UserError(
             what=f"{where.name} has no box that can be used",
             expected="boxes around objects",
             hint="correct data.path",
         )
-    return scene_dataset(
-        where.stem,
-        _scenes(cuts, names),
-        source=f"the photographs of {where.name}",
-        said=(*found.said, *_said(cuts, tile, size, channels)),
-        notes=(
-            *_left_out({**unusable.left_out, REPEATED: repeated, UNNAMED: found.others}),
-            *_changed(cuts, size),
-            *changes([each.photograph.header for each in cuts], is_grey=channels == 1),
-        ),
-        parts=_parts(cuts),
-        photographs=tuple(each.photograph.name for each in cuts),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Cut:
-    """Squares of a photograph.
-
-    Fields: photograph; digest of its pixels; images (n, channels, size, size); boxes of each, as `Scenes` has them, and
-    objects, which of the photograph's they are; clipped, how many boxes are so at the edges of tiles.
-    """
-
-    photograph: Checked
-    digest: bytes
-    images: np.ndarray
-    boxes: list[np.ndarray]
-    objects: list[np.ndarray]
-    clipped: int
 
 
 def _by_size(photographs: Sequence[Checked]) -> tuple[str, ...]:
@@ -125,84 +111,63 @@ def _by_size(photographs: Sequence[Checked]) -> tuple[str, ...]:
     return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
 
 
-def _cut(photograph: Checked, *, tile: int | None, overlap: float, size: int, channels: int) -> _Cut:
-    """The squares of a photograph.
-
-    Raises:
-        BrokenImage: it cannot be read.
-    """
-    header = photograph.header
-    pixels = read_pixels(photograph.path, (channels, header.height, header.width))
-    squares = windows(header.height, header.width, tile, overlap)
-    objects, boxes, clipped = zip(
-        *(inside(photograph.boxes, window, size) for window in squares), strict=True
-    )
-    return _Cut(
-        photograph,
-        hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest(),
-        np.stack([cut(pixels, window, size) for window in squares]),
-        list(boxes),
-        list(objects),
-        sum(clipped),
-    )
+def _limited(
+    photographs: list[Checked], classes: Sequence[str] | None, limit: int | None
+) -> tuple[list[Checked], list[str]]:
+    """About so many of the photographs, by their rarest classes, and what is said of it."""
+    if limit is None or limit >= len(photographs):
+        return photographs, []
+    names = classes or _by_size(photographs)
+    labels = [np.array([names.index(name) for name in each.classes], np.int32) for each in photographs]
+    rarest = rarest_classes(labels, np.bincount(np.concatenate(labels), minlength=len(names)))
+    rows, note = beyond(limit, rarest, _parts(photographs, [1] * len(photographs)), "photographs")
+    kept = np.delete(np.arange(len(photographs)), rows)
+    return [photographs[place] for place in kept], [note]
 
 
-def _without_repeated(cuts: Sequence[_Cut]) -> tuple[list[_Cut], list[str]]:
-    """Those of photographs that no earlier one equals, and what is said of the rest."""
-    first: dict[bytes, _Cut] = {}
-    repeated = []
-    for each in cuts:
-        if first.setdefault(each.digest, each) is not each:
-            repeated.append(f"{each.photograph.name} repeats {first[each.digest].photograph.name}")
-    return list(first.values()), repeated
-
-
-def _scenes(cuts: Sequence[_Cut], names: tuple[str, ...]) -> Scenes:
+def _scenes(images: Images, squares: Sequence[Squares], names: tuple[str, ...]) -> Scenes:
     return Scenes(
-        np.concatenate([each.images for each in cuts]),
-        tuple(boxes for each in cuts for boxes in each.boxes),
+        images.pixels[: len(images)].reshape(-1, *images.image_shape),
+        tuple(boxes for each in squares for boxes in each.boxes),
         tuple(
             np.array([names.index(each.photograph.classes[place]) for place in objects], np.int32)
-            for each in cuts
+            for each in squares
             for objects in each.objects
         ),
         names,
-        np.repeat(np.arange(len(cuts)), [len(each.images) for each in cuts]),
+        np.repeat(np.arange(len(squares)), [len(each) for each in squares]),
     )
 
 
-def _parts(cuts: Sequence[_Cut]) -> np.ndarray | None:
-    parts = [each.photograph.part for each in cuts for _ in each.images]
-    return None if None in parts else np.array(parts, np.int8)
+def _parts(photographs: Sequence[Checked], counts: Sequence[int]) -> np.ndarray | None:
+    """The part of each of so many squares of photographs; None where nothing gives them."""
+    parts = [each.part for each in photographs]
+    return None if None in parts else np.repeat(np.array(parts, np.int8), counts)
 
 
-def _said(cuts: Sequence[_Cut], tile: int | None, size: int, channels: int) -> list[str]:
-    boxes = np.concatenate([boxes for each in cuts for boxes in each.boxes])
+def _said(squares: Sequence[Squares], cutting: Cutting) -> list[str]:
+    boxes = np.concatenate([boxes for each in squares for boxes in each.boxes])
     width, height = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
-    objects = sum(len(each.photograph.boxes) for each in cuts)
-    squares = sum(len(each.images) for each in cuts)
+    objects = sum(len(each.photograph.boxes) for each in squares)
+    count = sum(map(len, squares))
+    tile, size = cutting.tile, cutting.size
     return [
-        f"{len(cuts):,} photograph{'s' if len(cuts) > 1 else ''}"
-        + (f" in {squares:,} tiles of {tile} x {tile} pixels" if tile else ""),
+        f"{len(squares):,} photograph{'s' if len(squares) > 1 else ''}"
+        + (f" in {count:,} tiles of {tile} x {tile} pixels" if tile else ""),
         f"resized to {size} x {size}",
-        "grey" if channels == 1 else "colour",
+        "grey" if cutting.channels == 1 else "colour",
         f"{objects:,} boxes" + (f", {len(boxes):,} in tiles" if tile else ""),
         f"the median {width:.0f} x {height:.0f}",
     ]
 
 
-def _left_out(reasons: Mapping[str, Sequence[str]]) -> list[str]:
-    """A line for each kind of what was left out."""
-    return [f"{kind} ({len(own):,}): {shortened(own)}" for kind, own in reasons.items() if own]
-
-
-def _changed(cuts: Sequence[_Cut], size: int) -> list[str]:
+def _changed(squares: Sequence[Squares], size: int) -> list[str]:
     """A line for each kind of change."""
-    boxes = np.concatenate([boxes for each in cuts for boxes in each.boxes])
+    boxes = np.concatenate([boxes for each in squares for boxes in each.boxes])
     short = int(((boxes[:, 2:] - boxes[:, :2]).min(axis=1) < SHORTEST).sum())
     counts = {
-        "boxes clipped at the edges of their photographs": sum(each.photograph.clipped for each in cuts),
-        "boxes clipped at the edges of their tiles": sum(each.clipped for each in cuts),
+        "boxes clipped at the edges of their photographs": sum(each.photograph.clipped for each in squares),
+        "boxes clipped at the edges of their tiles": sum(each.clipped for each in squares),
         f"boxes are less than {SHORTEST} pixels wide or high once resized to data.size={size}; smaller tiles "
         "(data.tile) make them larger": short,
     }

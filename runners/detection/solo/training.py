@@ -9,7 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from lossfleet.runners.detection.training import Training, standardisation
+from lossfleet.runners.detection.training import Training
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.portable.objects.detections import Detections
 
@@ -26,7 +26,6 @@ class SoloTraining(ABC):
         self.cell = cell
         self.load(training.initial)
         self._anchors = training.network.anchor_boxes
-        self._standardisation = standardisation(training.images)
         self._optimizer = training.optimizer.stock(list(self.cell.trainable_params()))
 
         def forward(images: Tensor, *learnt: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,7 +80,7 @@ class SoloTraining(ABC):
             parameter.set_data(Tensor(array))
 
     def _images(self, images: np.ndarray) -> Tensor:
-        mean, factor = self._standardisation.reshape(2, *images.shape[1:])
+        mean, factor = self.training.standardisation.reshape(2, *images.shape[1:])
         return Tensor((images - mean) * factor)
 
     def _blocks(self, images: np.ndarray) -> Iterator[Tensor]:

@@ -30,7 +30,7 @@ class NativeDetector(NativeTraining):
             self._told,
             self._parameters,
             rows(images),
-            self._standardisation,
+            self.training.standardisation,
             logits,
             deltas,
         )()

@@ -12,7 +12,7 @@ import numpy as np
 
 from lossfleet.runners.detection.retinanet import RetinaNet
 from lossfleet.runners.detection.targets import Targets
-from lossfleet.runners.detection.training import Training, standardisation
+from lossfleet.runners.detection.training import Training
 from lossfleet.runners.models.initial import Parameters
 from lossfleet.runners.portable.objects.detections import Detections
 from lossfleet.runners.training.native.call import Call
@@ -46,7 +46,6 @@ class NativeTraining(ABC):
         """
         self.training = training
         self._told = told(network)
-        self._standardisation = standardisation(training.images)
         self._parameters = flat_parameters(training.initial)
         self._losses = np.zeros(2, np.float32)
         self._coefficients = _coefficients(training)
@@ -67,7 +66,7 @@ class NativeTraining(ABC):
             np.array([training.batch_size, kind], np.int32),
             np.array([*training.loss.numbers, *numbers, training.clip_norm or 0.0], np.float32),
             self._coefficients[0],
-            self._standardisation,
+            training.standardisation,
             *further,
             self._parameters,
             *state,

@@ -39,7 +39,7 @@ class Examples:
         of_all = np.zeros(len(pixels), np.int32), np.zeros(len(pixels), np.float32)
         for all_rows, own in zip(of_all, (labels, weights), strict=True):
             all_rows[rows] = own
-        return cls(pixels, *of_all, np.stack([features.mean, features.factor]), rows)
+        return cls(pixels, *of_all, features.standardisation, rows)
 
     def places(self, rows: np.ndarray) -> np.ndarray:
         """Where rows of the replicate are, int32."""

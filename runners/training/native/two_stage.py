@@ -58,7 +58,7 @@ class NativeTwoStage(NativeTraining):
             self._told,
             self._parameters,
             rows(images),
-            self._standardisation,
+            self.training.standardisation,
             network.anchor_boxes,
             region_row(network, network.proposals),
             regions,

@@ -12,7 +12,7 @@ import numpy as np
 from lossfleet.runners.detection.anchor_losses import CROSS_ENTROPY, OWN
 from lossfleet.runners.detection.scene import Scenes
 from lossfleet.runners.records import ReplicateRecord
-from lossfleet.sweeps.report.figures.sheets import coloured
+from lossfleet.sweeps.report.figures.sheets import coloured, words_of
 
 # Inches of a panel and of what is beside and above it, and dots an inch.
 SIDE, BESIDE, ABOVE, RESOLUTION = 2.3, 0.8, 0.3, 120
@@ -71,7 +71,7 @@ class LossMaps:
                     panel.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="#56b4e9"))
         figure.colorbar(drawn, ax=panels[:, 1:], shrink=0.6, label="loss at a place")
         file = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(file)
+        FigureCanvasAgg(figure).print_png(file, metadata=words_of(self.title, self.caption))
         return file.getvalue()
 
 

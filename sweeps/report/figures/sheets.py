@@ -12,8 +12,10 @@ import numpy as np
 from lossfleet.conf.parts import Part
 from lossfleet.runners.data.builtin import Dataset
 from lossfleet.runners.images.pixels import Images, StandardisedImages
+from lossfleet.runners.images.words import words_in
 from lossfleet.runners.streams import Stream, generator
 from lossfleet.sweeps.report.figures.letters import lettered
+from lossfleet.sweeps.report.figures.marks import DrawnSheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +69,8 @@ class Sheet:
         sheet[:, MOST_WORDS:] = canvas
         first = int((sheet < 255).any(axis=(0, 2)).argmax())
         file = io.BytesIO()
-        imsave(file, np.ascontiguousarray(sheet[:, max(first - MARGIN, 0) :]), format="png")
+        shown = np.ascontiguousarray(sheet[:, max(first - MARGIN, 0) :])
+        imsave(file, shown, format="png", metadata=words_of(self.title, self.caption))
         return file.getvalue()
 
 
@@ -88,6 +91,17 @@ class Shades(NamedTuple):
         """Pixels as uint8 to be looked at."""
         shares = (pixels.astype(np.float64) - self.black) / max(self.white - self.black, 1e-12)
         return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+
+
+def words_of(title: str, caption: str) -> dict[str, str]:
+    """What a PNG file says of its sheet, by PNG's own keywords."""
+    return {"Title": title, "Description": caption}
+
+
+def read_sheet(name: str, png: bytes) -> DrawnSheet | None:
+    """The sheet that a PNG file has; None of one that says nothing, as those of other figures."""
+    said = words_in(png)
+    return DrawnSheet(name, said["Title"], said["Description"], png) if "Title" in said else None
 
 
 def canvas_of(rows: Sequence[np.ndarray], side: int = IMAGE_SIDE) -> np.ndarray:
