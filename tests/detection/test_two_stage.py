@@ -228,6 +228,19 @@ def test_wrong_arguments_are_errors_and_no_crashes(name: str) -> None:
         Call("train_two_stage_epoch", *inputs)()
 
 
+# That are no place of a box.
+NUMBERS = (np.nan, np.inf, -np.inf, 1e30)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_no_box_leads_beyond_the_image(number: float) -> None:
+    inputs = epoch_inputs()
+    inputs[16][:] = number
+    Call("train_two_stage_epoch", *inputs)()
+    # Such a box is on no object, itself included, and teaches what all regions beside objects do.
+    assert np.isfinite(inputs[-1]).all()
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="expected"):
         TwoStage((1, 64, 64), 3, ANCHORS, body=(8, 8, 8, 8))

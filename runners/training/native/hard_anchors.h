@@ -102,7 +102,8 @@ struct HardAnchors {
         };
         auto wanted_negatives = [&] {
             const float wanted = std::ceil(numbers.negatives_per_positive * float(positives) * ROUNDING);
-            return std::max(1, int(std::min(wanted, float(count_))));
+            // NaN, infinitely many for none, is all.
+            return std::max(1, wanted < float(count_) ? int(wanted) : count_);
         };
         while (!order_.empty()) {
             if (has_ratio ? !coming && negatives >= wanted_negatives() : int(kept_.size()) == most()) break;
