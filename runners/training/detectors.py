@@ -34,7 +34,7 @@ from lossfleet.runners.training.native.detector_training import NativeTraining
 from lossfleet.runners.training.native.two_stage import NativeTwoStage
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, learning_rates
-from lossfleet.runners.training.slots import TrainingSlots
+from lossfleet.runners.training.slots import Engine, TrainingSlots
 
 # Of training images and what is learnt of them, beside those in training.
 KEPT_BYTES = 128 * 2**20
@@ -131,6 +131,10 @@ class DetectorSlots(TrainingSlots):
         # Detectors of one split share what they learn as long as one of them is here.
         self._lesson_of: dict[int, Lesson] = {}
         self._executor = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)))
+
+    def engine(self, slot: int) -> Engine:
+        """See TrainingSlots."""
+        return "native" if isinstance(self._detectors[slot], NativeTraining) else "stock"
 
     def has_room(self, key: Key) -> bool:
         """See TrainingSlots."""

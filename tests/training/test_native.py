@@ -388,7 +388,8 @@ def leaky(features: int, classes: int) -> list[Layer]:
         (config(focal(1.0, tau=0.3), mining=fraction(0.3), optimizer=sgd(momentum=0.8, nesterov=True)), None),
         (config(SMOOTHED), None),
         (config(named_part("loss", "vs", label_smoothing=0.1), mixing=MIXUP), None),
-        (config(named_part("loss", "asymmetric")), "the loss"),
+        (config(named_part("loss", "asymmetric")), "the loss asymmetric"),
+        (config(named_part("loss", "gradient_density")), "the loss gradient_density"),
         (config(model=Part("model", "leaky", "test_native.leaky")), "the layer Leaky"),
     ],
 )
