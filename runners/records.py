@@ -156,7 +156,8 @@ class EngineRecord:
 
     slots: of each fleet. slot_epochs: epochs times slots; occupied_slot_epochs: those that trained a replicate.
     seconds: of wall time, by what they were spent on: compile, train, measure, search, write, enter.
-    fused: whether the kernels were. native: of each fleet, whether the native core trained it.
+    fused: whether the kernels were. native: of each fleet, whether the native core trained it; what trained a strategy
+    is in the records of its replicates.
     """
 
     strategies: list[str]
