@@ -29,7 +29,7 @@ EXAMPLES_FILE = "examples.png"
 # JSON has no NaN and no infinity: {"not_finite": "nan"} stands for them.
 NOT_FINITE = "not_finite"
 # What few records have: it is written where it is there.
-OPTIONAL = ("confusion", "mistakes", "importance", "found", "anchor_losses", "speed")
+OPTIONAL = ("confusion", "mistakes", "importance", "found", "anchor_losses", "speed", "engine")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ class ReplicateRecord:
     beside focal loss `cross_entropy`): a row of the data set, then what
     `lossfleet.runners.detection.anchor_losses.mapped` gives.
     `speed` has how fast the first final one of a strategy finds them, see `lossfleet.runners.detection.timing`; it is
-    no metric, since it is never the same twice.
+    no metric, since it is never the same twice. `engine` is who trained it, see
+    `lossfleet.runners.training.slots.Engine`; it is None of references, of what never came to train, and in records of
+    earlier versions.
     """
 
     strategy: str
@@ -120,6 +122,7 @@ class ReplicateRecord:
     found: list[list[Any]] | None = None
     anchor_losses: dict[str, list[list[Any]]] | None = None
     speed: dict[str, float] | None = None
+    engine: str | None = None
 
     def __post_init__(self) -> None:
         # JSON turns pairs into lists.
@@ -153,7 +156,8 @@ class EngineRecord:
 
     slots: of each fleet. slot_epochs: epochs times slots; occupied_slot_epochs: those that trained a replicate.
     seconds: of wall time, by what they were spent on: compile, train, measure, search, write, enter.
-    fused: whether the kernels were. native: of each fleet, whether the native core trained it.
+    fused: whether the kernels were. native: of each fleet, whether the native core trained it; what trained a strategy
+    is in the records of its replicates.
     """
 
     strategies: list[str]

@@ -191,7 +191,7 @@ def fleet_curves(fleet: Slots, replicates: list[Replicate]) -> Curves:
     """The curves (K, epochs) of replicates that enter the first slots."""
     fill(fleet, replicates)
     losses, accuracies, training = [], [], []
-    for _ in range(EPOCHS):
+    for _ in range(replicates[0].config.budget.epochs):
         training.append(fleet.train_epoch()[: len(replicates)])
         logits = fleet.logits("validation")
         losses.append(

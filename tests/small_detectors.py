@@ -117,6 +117,12 @@ def smaller_batches(made: Training, batch_size: int) -> Training:
     return replace(made, batch_size=batch_size, rates=rates)
 
 
+def repeated(made: Training, times: int) -> Training:
+    """The epochs of a training again and again."""
+    plan, seeds, rates = (np.tile(each, (times, 1)) for each in (made.plan, made.seeds, made.rates))
+    return replace(made, plan=plan, seeds=seeds, rates=rates)
+
+
 def forward(
     network: RetinaNet, parameters: list[Parameters], images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

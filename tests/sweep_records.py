@@ -94,6 +94,7 @@ def trial(
                 started=began,
                 ended=began + 1.5,
                 reason="it diverged" if state == "FAIL" else None,
+                engine={"ce": "native", "focal": "graph"}.get(strategy),
             )
         )
     params = {"loss.gamma": 0.1 * number, "sampler": "shuffle"} if strategy == "focal" else {}

@@ -12,6 +12,7 @@ from lossfleet.runners.records import Record
 from lossfleet.runners.tracking.runs import RunTree, milliseconds
 from lossfleet.runners.tracking.tags import (
     CURVES_TAG,
+    ENGINE_TAG,
     KIND_TAG,
     NESTED_TAG,
     OBJECTIVES_TAG,
@@ -73,7 +74,9 @@ def replicate_row(
 
     Returns:
         sweep, data, strategy, stage, state, search_metric (the validation metric that the search optimised, of
-        several the first one), trial, replicate, seed, split, epochs, started and ended (unix seconds),
+        several the first one), trial, replicate, seed, split, epochs, engine (who trained it, see
+        `lossfleet.runners.training.slots.Engine`; empty of references and where it is not known), started and ended
+        (unix seconds),
         class_names, objectives (the metrics that are optimised together, with commas), feasible (whether the
         trial holds its constraints), nested (what the sweeps of all outer parts are called together, else empty),
         outer_part (its number), outer_parts (how many there are to be), milliseconds_per_image and frames_per_second
@@ -83,6 +86,7 @@ def replicate_row(
     row: dict[str, Any] = {name: tags[name] for name in ("sweep", "data", "strategy", "stage", "state")}
     row["search_metric"] = tags["search_metric"]
     row |= {name: int(tags[name]) for name in ("trial", "replicate", "seed", "split", "epochs")}
+    row["engine"] = tags.get(ENGINE_TAG, "")
     row |= {"started": started / 1000, "ended": ended / 1000, "class_names": tuple(class_names)}
     row |= {"objectives": tags.get(OBJECTIVES_TAG, ""), "feasible": tags.get("feasible", "true") == "true"}
     row |= {"nested": tags.get(NESTED_TAG, "")}

@@ -30,6 +30,7 @@ from lossfleet.runners.tracking.tags import (
     OBJECTIVES_TAG,
     SAMPLED_TAG,
     common_tags,
+    engine_tags,
     error_tags,
     speed_tags,
     state_tags,
@@ -214,6 +215,7 @@ def _trial_runs(sweep: SweepRecord, trial: TrialRecord, replicates: list[Replica
                 KEY_TAG: f"{key}/{replicate.replicate}",
                 KIND_TAG: "replicate",
             }
+            | engine_tags(replicate)
             | speed_tags(replicate.speed),
             points=_timed(_values(replicate), replicate.started, replicate.ended),
         )

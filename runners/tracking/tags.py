@@ -38,6 +38,8 @@ OUTER_PARTS_TAG = "outer_parts"
 MISTAKES_TAG = "mistakes"
 # Of a detector's final evaluation and of its first replicate.
 SPEED_TAGS = (MILLISECONDS, FRAMES)
+# Of a replicate.
+ENGINE_TAG = "engine"
 # Of the sweep's run, with a number behind it.
 CONTINUED_TAG = "continued."
 # MLflow's limit; a reason can be a whole traceback.
@@ -77,6 +79,11 @@ def published_tag(config: Mapping[str, Any]) -> dict[str, str]:
 def speed_tags(speed: Mapping[str, float] | None) -> dict[str, str]:
     """How fast a detector finds objects, if it is known."""
     return {name: f"{value:.4g}" for name, value in (speed or {}).items()}
+
+
+def engine_tags(replicate: ReplicateRecord) -> dict[str, str]:
+    """Who trained a replicate, if that is known."""
+    return {ENGINE_TAG: replicate.engine} if replicate.engine else {}
 
 
 def experiment_tags(name: str) -> dict[str, str]:

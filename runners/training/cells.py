@@ -24,7 +24,7 @@ from lossfleet.runners.training.graphs import StackedObjective, at_step, clippin
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, learning_rates, mixture, seeds_of_dropouts
 from lossfleet.runners.training.shape import CellShape
-from lossfleet.runners.training.slots import Slots
+from lossfleet.runners.training.slots import Engine, Slots
 from lossfleet.runners.training.solo import initial_cell
 
 
@@ -138,6 +138,10 @@ class Cells(Slots):
         self._states: dict[int, list[np.ndarray]] = {}
         self._remembered: dict[int, list[np.ndarray]] = {}
         self._rates: dict[int, np.ndarray] = {}
+
+    def engine(self, slot: int) -> Engine:
+        """See Slots."""
+        return "cell"
 
     def has_room(self, key: Key) -> bool:
         """True: replicates keep their own rows."""

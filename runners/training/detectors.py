@@ -35,7 +35,7 @@ from lossfleet.runners.training.native.detector_training import NativeTraining
 from lossfleet.runners.training.native.two_stage import NativeTwoStage
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, learning_rates
-from lossfleet.runners.training.slots import TrainingSlots
+from lossfleet.runners.training.slots import Engine, TrainingSlots
 
 # Of what is learnt of all images with other anchors than those in training have.
 KEPT_BYTES = 128 * 2**20
@@ -116,6 +116,10 @@ class DetectorSlots(TrainingSlots):
         # Detectors of equal anchors share theirs, whatever their splits.
         self._targets: ByteBoundedCache[Targets] = ByteBoundedCache(KEPT_BYTES)
         self._executor = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)))
+
+    def engine(self, slot: int) -> Engine:
+        """See TrainingSlots."""
+        return "native" if isinstance(self._detectors[slot], NativeTraining) else "stock"
 
     def has_room(self, key: Key) -> bool:
         """See TrainingSlots."""

@@ -11,7 +11,7 @@ from lossfleet.runners.models.initial import Parameters, initial_parameters
 from lossfleet.runners.portable.layers import log_of_mean
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, draws_of_member, member_seeds
-from lossfleet.runners.training.slots import Slots
+from lossfleet.runners.training.slots import Engine, Slots
 
 
 def members_of(replicate: Replicate) -> list[Replicate]:
@@ -47,6 +47,10 @@ class Ensembles(Slots):
         super().__init__(single.slots // members)
         self.single = single
         self.members = members
+
+    def engine(self, slot: int) -> Engine:
+        """See Slots."""
+        return self.single.engine(self._own(slot)[0])
 
     def has_room(self, key: Key) -> bool:
         """See Slots."""

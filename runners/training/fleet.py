@@ -34,7 +34,7 @@ from lossfleet.runners.training.replicate import (
     mixture,
 )
 from lossfleet.runners.training.shape import FleetShape
-from lossfleet.runners.training.slots import Slots
+from lossfleet.runners.training.slots import Engine, Slots
 
 PARTS = ("validation", "test")
 # A slot is evaluated on so many rows at once; of a large table all would take more memory than training.
@@ -92,6 +92,10 @@ class Fleet(Slots):
         self._entering: dict[int, Replicate] = {}
         self._remembered: dict[int, np.ndarray] = {}
         self._compiled: set[tuple[object, ...]] = set()
+
+    def engine(self, slot: int) -> Engine:
+        """See Slots."""
+        return "graph"
 
     def has_room(self, key: Key) -> bool:
         """See Slots."""

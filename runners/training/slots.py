@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lossfleet.runners.streams import Stream, generator
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate
 
+# The native core, a graph of stacked networks, one of a cell of the user's, or stock MindSpore, which trains detectors.
+Engine = Literal["native", "graph", "cell", "stock"]
+
 
 class TrainingSlots(ABC):
     """K slots and the replicates in them; `epochs` (K,) counts how many each has trained."""
@@ -21,6 +25,10 @@ class TrainingSlots(ABC):
         self.slots = slots
         self.occupants: list[Replicate | None] = [None] * slots
         self.epochs = np.zeros(slots, np.int64)
+
+    @abstractmethod
+    def engine(self, slot: int) -> Engine:
+        """Who trains the replicate in a slot that is taken."""
 
     @abstractmethod
     def has_room(self, key: Key) -> bool:

@@ -16,7 +16,7 @@ from lossfleet.runners.training.second_stages import (
     retraining_of,
     second_replicate,
 )
-from lossfleet.runners.training.slots import Slots
+from lossfleet.runners.training.slots import Engine, Slots
 
 
 class RescaledSlots(Slots):
@@ -26,6 +26,10 @@ class RescaledSlots(Slots):
         super().__init__(plain.slots)
         self.plain = plain
         self.occupants, self.epochs = plain.occupants, plain.epochs
+
+    def engine(self, slot: int) -> Engine:
+        """See Slots."""
+        return self.plain.engine(slot)
 
     def has_room(self, key: Key) -> bool:
         """See Slots."""
@@ -83,6 +87,10 @@ class TwoStages(Slots):
         # Of either stage.
         self._remembered: dict[int, list[Parameters]] = {}
         self._recalled: dict[int, list[Parameters]] = {}
+
+    def engine(self, slot: int) -> Engine:
+        """See Slots; that of both stages."""
+        return self.first.engine(slot)
 
     def has_room(self, key: Key) -> bool:
         """See Slots."""

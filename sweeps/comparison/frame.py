@@ -31,8 +31,8 @@ PRIMARY = SHOWN[0]
 SHOWN_OF_OBJECTS = ("test_ap", "test_ap50", "test_ap75")
 ORDER = ("data", "sweep", "strategy", "stage", "trial", "replicate")
 FIELDS = (
-    *ORDER, "seed", "split", "state", "epochs", "started", "ended", "search_metric", "class_names", "objectives",
-    "feasible", "long_tail", "nested", "outer_part", "outer_parts", *SPEED_TAGS,
+    *ORDER, "seed", "split", "state", "epochs", "engine", "started", "ended", "search_metric", "class_names",
+    "objectives", "feasible", "long_tail", "nested", "outer_part", "outer_parts", *SPEED_TAGS,
 )  # fmt: skip
 
 
@@ -114,8 +114,10 @@ def frame(
 
     Returns:
         A row a replicate: data (with what sets a sweep apart where several are on one data set), sweep, strategy,
-        stage, trial, replicate, seed, split, state, epochs, started, ended (unix seconds), search_metric (the
-        validation metric that the search optimised, of several the first one), class_names (a tuple), objectives
+        stage, trial, replicate, seed, split, state, epochs, engine (who trained it: native, graph, cell for one of a
+        cell of yours, stock for a detector without the core; empty of references and in sweeps of earlier versions),
+        started, ended (unix seconds), search_metric (the validation metric that the search optimised, of several the
+        first one), class_names (a tuple), objectives
         (of several metrics, with commas), feasible, long_tail (the ratio that the training part was thinned to, NaN
         where it was not), nested (what the sweeps of all outer parts of a nested evaluation are called together, else
         empty), outer_part (from 1, else 0), outer_parts (how many there are to be), milliseconds_per_image and

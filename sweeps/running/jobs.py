@@ -7,13 +7,16 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lossfleet.conf.metrics import sign_of
 from lossfleet.conf.schema import Config
 from lossfleet.runners.records import ReplicateRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from lossfleet.runners.training.slots import Engine
 
 Stage = Literal["search", "final"]
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
@@ -41,6 +44,7 @@ class ReplicateState:
     found: list[list[Any]] | None = None
     anchor_losses: dict[str, list[list[Any]]] | None = None
     speed: dict[str, float] | None = None
+    engine: Engine | None = None
 
     def start_over(self) -> None:
         """Forget what was measured, to train once more."""
@@ -153,6 +157,7 @@ class Job:
             found=replicate.found,
             anchor_losses=replicate.anchor_losses,
             speed=replicate.speed,
+            engine=replicate.engine,
         )
         return replicate.record
 

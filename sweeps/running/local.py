@@ -92,6 +92,7 @@ class FleetQueue:
                 job.start_over(error)
                 failed.append(job)
             else:
+                run.engine = self.fleet.engine(slot)
                 self.running[slot] = (job, run)
         return failed
 

@@ -414,6 +414,7 @@ def test_stock_mindspore_trains_in_slots_too():
     for native in (True, False):
         slots = DetectorSlots(DetectorShape(native), factory.dataset.scenes, slots=1)
         slots.enter(0, factory.replicate(own, seed=0, split=0))
+        assert slots.engine(0) == ("native" if native else "stock")
         losses.append(slots.train_epoch()[0])
         slots.remember([0])
         slots.recall([0])

@@ -52,6 +52,10 @@ def test_no_call_leaves_its_memory_or_does_what_is_undefined(tmp_path):
         for detector in made:
             detector.train_epoch(0)
             detector.detect(detector.training.images)
+        for number in test_two_stage.NUMBERS:
+            inputs = test_two_stage.epoch_inputs()
+            inputs[16][:] = number
+            Call("train_two_stage_epoch", *inputs)()
         for name, inputs, index, value, message in wrong:
             inputs[index] = value()
             with pytest.raises(ValueError, match=message):

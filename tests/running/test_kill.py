@@ -11,6 +11,8 @@ import signal
 import sqlite3
 import subprocess
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,13 +70,13 @@ def count(folder: Path, phase: str) -> int:
     return lines(folder, kind[phase])
 
 
-def strike(folder: Path, phase: str, chance: random.Random, processes: int) -> str | None:
+def strike(folder: Path, phase: str, chance: random.Random, settings: tuple[str, ...]) -> str | None:
     """Start the sweep and kill it in a phase, alone or with all its processes.
 
     Returns:
         What was done, or None where the sweep came to its end before.
     """
-    process = start(folder, "sweep", *TINY, f"fleet.processes={processes}")
+    process = start(folder, "sweep", *TINY, *settings)
     if phase == "start-up":
         moment = chance.choice(STARTS)
         wait_until(lambda: bool(list(folder.glob(f"studies/*/{moment}"))), process)
@@ -97,33 +99,42 @@ def strike(folder: Path, phase: str, chance: random.Random, processes: int) -> s
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory) -> Path:
-    """The folder of the same sweep, never interrupted."""
-    folder = tmp_path_factory.mktemp("reference")
-    succeed(folder, "sweep", *TINY)
-    check_complete(folder, TINY_SIZE)
-    return folder
+def reference_of(tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of the same sweep, never interrupted, natively or in graphs."""
+
+    @cache
+    def folder_of(native: str) -> Path:
+        folder = tmp_path_factory.mktemp("reference")
+        succeed(folder, "sweep", *TINY, f"engine.native={native}")
+        check_complete(folder, TINY_SIZE)
+        return folder
+
+    return folder_of
 
 
 @pytest.mark.parametrize(("number", "phases"), list(enumerate(deal(SEED, KILLS))))
-def test_a_killed_sweep_run_again_loses_and_doubles_nothing(number, phases, reference, tmp_path):
-    processes = 1 + number % 2
+def test_a_killed_sweep_run_again_loses_and_doubles_nothing(number, phases, reference_of, tmp_path):
+    # Both engines in turn, each in one process and in two.
+    native, processes = ("on", "off")[number % 2], 1 + (number + number // 2) % 2
+    reference, settings = reference_of(native), (f"engine.native={native}", f"fleet.processes={processes}")
     chance = random.Random(f"{SEED} {number}")
     folder, attempt = tmp_path / "0", 0
     folder.mkdir()
     kept: dict[tuple, tuple] = {}
     for phase in phases:
-        while (what := strike(folder, phase, chance, processes)) is None:
+        while (what := strike(folder, phase, chance, settings)) is None:
             # It came to its end before; a sweep that starts anew has every phase before it.
             check_repeats(folder, reference, kept)
             attempt += 1
             folder, kept = tmp_path / str(attempt), {}
             folder.mkdir()
         now = finished(folder)
-        print(f"killed, LOSSFLEET_KILL_SEED={SEED}: sweep {number}.{attempt}, {what}, {len(now)} finished")
+        print(
+            f"killed, LOSSFLEET_KILL_SEED={SEED}: sweep {number}.{attempt}, {native}, {what}, {len(now)} finished"
+        )
         assert {key: now[key] for key in kept} == kept
         kept = now
-    succeed(folder, "sweep", *TINY, f"fleet.processes={processes}")
+    succeed(folder, "sweep", *TINY, *settings)
     check_repeats(folder, reference, kept)
 
 
@@ -144,7 +155,7 @@ def trainers(process: subprocess.Popen[str]) -> list[int]:
     return children(process.pid, "running.processes")
 
 
-def test_a_trainer_that_is_killed_is_replaced(reference, tmp_path):
+def test_a_trainer_that_is_killed_is_replaced(reference_of, tmp_path):
     process = start(tmp_path, "sweep", *TINY, "fleet.processes=2")
     first = trainers(process)
     assert wait_until(lambda: lines(tmp_path, '"kind": "trial"') > 1, process)
@@ -153,7 +164,7 @@ def test_a_trainer_that_is_killed_is_replaced(reference, tmp_path):
     assert process.returncode == 0, errors
     assert "the process that trains ce ended with code -9; another one goes on in its place" in errors
     check_complete(tmp_path, TINY_SIZE)
-    assert table(tmp_path) == table(reference)
+    assert table(tmp_path) == table(reference_of("on"))
 
 
 def test_a_trainer_that_is_killed_again_ends_the_sweep_and_the_next_run_completes_it(tmp_path):

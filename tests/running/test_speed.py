@@ -13,6 +13,7 @@ from lossfleet.runners.records import EngineRecord
 from lossfleet.runners.training import fleet, replicate
 from lossfleet.runners.training.shape import FleetShape, shape_of
 from lossfleet.sweeps.commands.cli import main
+from lossfleet.sweeps.comparison.frame import frame_from_records
 from lossfleet.sweeps.report.speed import speed_metrics, speed_sentence
 from lossfleet.sweeps.running import local, slots
 from lossfleet.sweeps.running.slots import bytes_of_slot, number_of_pages, number_of_slots, slots_with_images
@@ -85,6 +86,8 @@ def test_a_sweep_finds_the_same_natively_and_with_memory_for_one_split(tmp_path,
         assert main([*arguments, f"engine.native={'on' if name == 'native' else 'off'}"]) == 0
         (engine,) = (each for each in journal(Path(), "tiny").read() if isinstance(each, EngineRecord))
         assert engine.native == [name == "native"] * len(engine.slots)
+        table = frame_from_records(journal(Path(), "tiny").read())
+        assert set(table["engine"]) == {"native" if name == "native" else "graph"}
         assert ("of them native" in capsys.readouterr().err) == (name == "native")
         found.append(finished(tmp_path / name))
     native, roomy, narrow = found

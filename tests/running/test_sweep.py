@@ -34,6 +34,20 @@ SMALL = (
     "references=[]",
     "keep=none",
 )
+# Small, since a graph is compiled for each.
+IN_GRAPHS = (
+    "data=wine",
+    "strategy=focal",
+    "engine.native=off",
+    "budget.trials=3",
+    "budget.replicates=2",
+    "budget.epochs=4",
+    "budget.rungs=2",
+    "budget.final_replicates=2",
+    "tracking.enabled=false",
+    "references=[]",
+    "keep=none",
+)
 BESIDE = ("references=[dummy,logistic]", "keep=all", "keep.members=2")
 SIZE = Size(strategies=3, trials=5, replicates=2, final=6)
 FINISHED_SIZE = replace(SIZE, references=2)
@@ -125,6 +139,16 @@ def test_the_best_trial_is_the_one_that_is_evaluated(finished):
 def test_the_same_sweep_repeats_exactly(finished, tmp_path):
     succeed(tmp_path, "sweep", *SMALL, "tracking.enabled=false")
     assert results(tmp_path) == results(finished[0])
+
+
+def test_the_same_sweep_repeats_exactly_in_graphs(tmp_path):
+    found = []
+    for name in ("once", "again"):
+        (tmp_path / name).mkdir()
+        succeed(tmp_path / name, "sweep", *IN_GRAPHS)
+        found.append(results(tmp_path / name))
+    assert found[0] == found[1]
+    assert set(frame_from_records(journal(tmp_path / "once").read())["engine"]) == {"graph"}
 
 
 def test_two_processes_train_what_one_does(finished, tmp_path):

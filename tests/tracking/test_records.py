@@ -18,6 +18,8 @@ from lossfleet.runners.records import (
     ReplicateRecord,
     SweepRecord,
     TrialRecord,
+    decode_record,
+    encode_record,
 )
 
 SWEEP = SweepRecord(
@@ -53,6 +55,7 @@ REPLICATE = ReplicateRecord(
     started=2.0,
     ended=2.75,
     reason="train_loss is not finite",
+    engine="native",
 )
 END = EndRecord(state="KILLED", ended=9.0, table="| a |\n|---|", sentence="stopped by the user")
 RECORDS = [SWEEP, CONTINUED, TRIAL, REPLICATE, END]
@@ -104,6 +107,12 @@ def test_no_file_has_no_records(journal):
     assert journal.read() == []
     assert journal.follow(0) == ([], 0)
     assert not journal.path.exists()
+
+
+def test_a_record_of_an_earlier_version_says_of_no_engine(journal):
+    line = encode_record(REPLICATE).replace(b', "engine": "native"', b"")
+    assert line == encode_record(replace(REPLICATE, engine=None))
+    assert repr(decode_record(line)) == repr(replace(REPLICATE, engine=None))
 
 
 def test_follow_gives_each_record_once(journal):

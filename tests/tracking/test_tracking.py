@@ -111,7 +111,7 @@ def test_a_sweep_is_a_tree_of_runs(uri, tmp_path):
     wanted = {"strategy": "focal", "loss": "focal", "sampler": "shuffle", "data": "wine", "seed": "1"}
     wanted |= {"split": "1", "stage": "search", "trial": "2", "replicate": "1", "sweep": "first"}
     wanted |= {"study": "first/focal", "version": "0.1.0", "git_commit": "c0ffee", "state": "COMPLETE"}
-    wanted |= {"mlflow.source.git.commit": "c0ffee"}
+    wanted |= {"mlflow.source.git.commit": "c0ffee", "engine": "graph"}
     assert wanted.items() <= tags.items()
     assert "reason" not in tags
     assert runs["focal 001"].data.tags["reason"] == "it diverged"

@@ -88,9 +88,10 @@ def test_a_cell_of_the_layers_of_a_model_trains_as_the_model_does():
     of_layers, plain = (
         replicate(config(focal(2.0, tau=0.5), model=model), seed=5, split=1) for model in (mlp(13, 11), PLAIN)
     )
-    in_fleet = fleet_curves(make_fleet([of_layers], slots=3), [of_layers])
-    cells = make_fleet([plain])
+    fleet, cells = make_fleet([of_layers], slots=3), make_fleet([plain])
+    in_fleet = fleet_curves(fleet, [of_layers])
     assert isinstance(cells, Cells)
+    assert (fleet.engine(0), cells.engine(0)) == ("graph", "cell")
     started = [array for arrays in of_layers.initial for array in arrays]
     enter = cells.enter
 

@@ -31,7 +31,7 @@ from replicate_runs import (
 )
 
 from lossfleet.conf.parts import Part, named_part
-from lossfleet.conf.schema import Config
+from lossfleet.conf.schema import Budget, Config
 from lossfleet.runners.training.replicate import Replicate
 from lossfleet.runners.training.shape import FleetShape, shape_of
 
@@ -109,6 +109,8 @@ MEMBERS = {
 }
 
 
+# How long the engines are held equal.
+TEN = Budget(epochs=10, rungs=10)
 # A member on one of two seeds, splits and learning rates; the second one keeps it company.
 Key = tuple[str, int]
 
@@ -116,7 +118,7 @@ Key = tuple[str, int]
 @cache
 def member(key: Key) -> Replicate:
     name, turn = key
-    made = MEMBERS[name]
+    made = replace(MEMBERS[name], budget=TEN)
     if turn == 0:
         return replicate(made, seed=5, split=2)
     faster = made.optimizer.replace(lr=made.optimizer["lr"] * 5 / 3)

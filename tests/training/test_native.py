@@ -346,6 +346,8 @@ WRONG = {
     "shortcut of other rows": (0, shortcut(1, own=(7, 1, 1)), "layer 2 adds what does not fit"),
     "batch": (13, np.array([0, 0, 1, 0], np.int32), "a batch of 0"),
     "mining": (13, np.array([ROWS, 3, 1, 0], np.int32), "an unknown mining"),
+    "share": (14, np.array([0, 0, 0, -1, 0, 0, 0], np.float32), "mining of a share of -1"),
+    "share of NaN": (14, np.full(7, np.nan, np.float32), "mining of a share of nan"),
     "optimizer": (13, np.array([ROWS, 0, 4, 0], np.int32), "an unknown optimizer"),
     "mining of mixed examples": (13, np.array([ROWS, 1, 1, 1], np.int32), "mining of mixed examples"),
     "fewer weights": (9, np.ones(ROWS - 1, np.float32), "argument 9 has shape"),
@@ -386,7 +388,8 @@ def leaky(features: int, classes: int) -> list[Layer]:
         (config(focal(1.0, tau=0.3), mining=fraction(0.3), optimizer=sgd(momentum=0.8, nesterov=True)), None),
         (config(SMOOTHED), None),
         (config(named_part("loss", "vs", label_smoothing=0.1), mixing=MIXUP), None),
-        (config(named_part("loss", "asymmetric")), "the loss"),
+        (config(named_part("loss", "asymmetric")), "the loss asymmetric"),
+        (config(named_part("loss", "gradient_density")), "the loss gradient_density"),
         (config(model=Part("model", "leaky", "test_native.leaky")), "the layer Leaky"),
     ],
 )

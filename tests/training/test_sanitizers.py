@@ -14,6 +14,8 @@ from lossfleet.runners.training.native.libraries import ROWS
 
 # Of the first 19 rows, so that the last vector of examples is not full, whether of 4 or of 8.
 CUT = 19
+# That lead nowhere in an image.
+NUMBERS = (np.nan, np.inf, -np.inf, 1e38)
 
 
 def test_no_call_leaves_its_memory_or_does_what_is_undefined(tmp_path):
@@ -33,6 +35,10 @@ def test_no_call_leaves_its_memory_or_does_what_is_undefined(tmp_path):
         called(inputs)
         images = np.random.default_rng(2).random((CUT, 3, 12, 10), np.float32)
         standard(images, random=np.random.default_rng(3), cut_out=0.3)
+        for number in NUMBERS:
+            maps, brightness = np.full((CUT, 6), number, np.float32), np.zeros(CUT, np.float32)
+            squares, augmented = np.zeros((CUT, 4), np.int32), np.empty_like(images)
+            Call("augment_images", images, maps, squares, brightness, augmented)()
         for index, value, message in WRONG.values():
             inputs = epoch_inputs(MODELS["two hidden"])
             outputs = [*inputs[1:4], np.zeros(1, np.float32)]
@@ -41,4 +47,4 @@ def test_no_call_leaves_its_memory_or_does_what_is_undefined(tmp_path):
                 Call("train_epoch", *inputs, *outputs)()
     done = replayed(tmp_path, ROWS, "plain")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == f"{2 * len(calls) + 2 + len(WRONG)} calls\n"
+    assert done.stdout == f"{2 * len(calls) + 2 + len(NUMBERS) + len(WRONG)} calls\n"

@@ -81,7 +81,9 @@ def test_what_was_remembered_is_recalled(name, epoch):
 )
 def test_slots_equal_solo_training(name, native):
     each = replicate(CASES[name])
-    found = fleet_curves(slots_of(each, native=native), [each])
+    slots = slots_of(each, native=native)
+    found = fleet_curves(slots, [each])
+    assert slots.engine(0) == ("native" if native else "graph")
     for (ours,), solo in zip(found, solo_of(name), strict=True):
         np.testing.assert_allclose(ours, solo, rtol=0, atol=1e-4)
 

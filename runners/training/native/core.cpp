@@ -73,6 +73,7 @@ void train(const Arguments& given) {
     // gamma, epsilon and smoothing of the loss, what the mining keeps, two numbers of the optimizer, and how long the
     // gradient may be, 0 where that does not matter.
     const auto* numbers = given.floats(NUMBERS, {7});
+    if (!(numbers[3] >= 0.0f)) Arguments::fail("mining of a share of " + std::to_string(numbers[3]));
     const auto *class_weight = given.floats(CLASS_WEIGHT, {classes}), *adjustment = given.floats(ADJUSTMENT, {3, classes});
     const Loss minimised{classes, numbers[0], numbers[1], numbers[2], class_weight, adjustment, adjustment + classes,
                          adjustment + 2 * classes, mining, numbers[3]};

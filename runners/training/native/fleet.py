@@ -20,7 +20,7 @@ from lossfleet.runners.training.native.examples import Examples
 from lossfleet.runners.training.pool import Key
 from lossfleet.runners.training.replicate import Replicate, mixture
 from lossfleet.runners.training.shape import CellShape, FleetShape
-from lossfleet.runners.training.slots import Slots
+from lossfleet.runners.training.slots import Engine, Slots
 
 # The places of the arguments that change from epoch to epoch.
 FEATURES, LABELS, PLAN, MASKS, CLASS_WEIGHT, WEIGHT = 4, 5, 6, 7, 8, 9
@@ -147,6 +147,10 @@ class NativeFleet(Slots):
         self._executor = ThreadPoolExecutor(self._threads)
         self._losses = np.full(slots, np.nan)
         self._epoch: list[Future[None]] = []
+
+    def engine(self, slot: int) -> Engine:
+        """See Slots."""
+        return "native"
 
     def has_room(self, key: Key) -> bool:
         """See Slots."""

@@ -102,7 +102,8 @@ struct HardAnchors {
         };
         auto wanted_negatives = [&] {
             const float wanted = std::ceil(numbers.negatives_per_positive * float(positives) * ROUNDING);
-            return std::max(1, int(std::min(wanted, float(count_))));
+            // NaN, infinitely many for none, is 1 too.
+            return wanted >= 1.0f ? int(std::min(wanted, float(count_))) : 1;
         };
         while (!order_.empty()) {
             if (has_ratio ? !coming && negatives >= wanted_negatives() : int(kept_.size()) == most()) break;

@@ -94,10 +94,13 @@ struct RegionPooling {
     }
 
     void set_pairs(std::vector<Pair>& pairs, float start, float end, int stride, int pixels) const {
+        const float last = float(pixels - 1);
         for (int cell = 0; cell < cells; ++cell) {
             const float middle = (float(cell) + 0.5f) / float(cells);
             float place = (start + middle * (end - start)) / float(stride) - 0.5f;
-            place = std::min(std::max(place, 0.0f), float(pixels - 1));
+            // In this order NaN is 0 too.
+            place = place > 0.0f ? place : 0.0f;
+            place = place < last ? place : last;
             const int first = int(place);
             pairs[cell] = {first, std::min(first + 1, pixels - 1), place - float(first)};
         }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -58,12 +59,16 @@ def _unknown_objective(objective: Objective) -> str | None:
     known = LOSSES.get(loss.function)
     constants = dict(loss.constants)
     if constants.pop("label_smoothing", 0.0) or constants or known is None or not set(loss.numbers) <= known:
-        return "the loss"
+        return f"the loss {_name(loss.function).removesuffix('_loss')}"
     if mining is not None and (
         mining.function not in MININGS or mining.constants or len(mining.numbers) != 1
     ):
-        return "the mining"
+        return f"the mining {_name(mining.function)}"
     return None
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def layer_rows(layers: Sequence[Layer], features: int) -> np.ndarray:
