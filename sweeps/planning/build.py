@@ -86,7 +86,7 @@ def build_config(composer: Composer, arguments: Sequence[str]) -> Config:
                 expected=f"one value for {key}, since 'lossfleet train' makes one run",
                 hint="use 'lossfleet sweep', or brackets for a list such as model.widths=[32,32]",
             )
-    request = with_data(composer, sort_overrides(composer, overrides))
+    request = with_data(composer, sort_overrides(composer, overrides, most_strategies=1))
     choices = request.choices | {"strategy": request.strategies[0]}
     bare = composer.config(choices, request.shared)
     for key in request.fixed:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lossfleet.conf.datasets import SCENES
 from lossfleet.conf.errors import UserError, gathering, one_of, raise_gathered
 from lossfleet.conf.parts import HELP
 from lossfleet.conf.rules import Rule
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # Those that belong to no part.
 HYPERPARAMETERS = ("batch_size", "clip_norm")
+# What a sweep without `strategy=...` compares, and training takes the first of: for rows, and for objects to find.
+OF_ROWS = ["ce", "weighted_ce", "ohem", "resampling", "focal"]
+OF_OBJECTS = ["retinanet_focal", "retinanet_ce"]
 # Files that go together and need nothing else, of groups whose first two do not.
 EXAMPLES = {"data": "page_blocks,wine"}
 
@@ -142,8 +146,15 @@ def _is_side_by_side(key: str, override: Override) -> bool:
     return group == "data" and override.is_sweep_override()
 
 
-def sort_overrides(composer: Composer, overrides: Mapping[str, Override]) -> Request:
+def sort_overrides(
+    composer: Composer, overrides: Mapping[str, Override], *, most_strategies: int | None = None
+) -> Request:
     """Sorts the overrides of one sweep.
+
+    Args:
+        composer: reads the YAML files.
+        overrides: by key.
+        most_strategies: so many of the usual ones are taken where none is given; None for all.
 
     Raises:
         UserError: a strategy twice, or several values for what is no hyperparameter.
@@ -174,8 +185,21 @@ def sort_overrides(composer: Composer, overrides: Mapping[str, Override]) -> Req
             expected="each strategy once",
             hint=f"write strategy={','.join(dict.fromkeys(strategies))}",
         )
-    strategies = strategies or [composer.chosen(request.choices)["strategy"]]
-    return Request(tuple(strategies), request.choices, request.shared, request.fixed, request.searched)
+    strategies = strategies or _usual_strategies(composer, request.choices, most_strategies)
+    return replace(request, strategies=tuple(strategies))
+
+
+def _usual_strategies(composer: Composer, choices: Mapping[str, str], most: int | None) -> list[str]:
+    """The strategies where no argument names one: the experiment's, else those for the task that the data sets."""
+    chosen = composer.chosen(choices)
+    if chosen["strategy"] != composer.chosen({})["strategy"]:
+        return [chosen["strategy"]]
+    if not str(composer.file("data", chosen["data"]).get("_target_")).startswith(SCENES):
+        return OF_ROWS[:most]
+    taken = OF_OBJECTS[:most]
+    has_boxes = f"data={chosen['data']} has boxes around objects"
+    print(f"lossfleet: {has_boxes}, so this is strategy={','.join(taken)}", file=sys.stderr)
+    return taken
 
 
 def _seeds(override: Override) -> str | None:

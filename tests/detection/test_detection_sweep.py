@@ -92,7 +92,7 @@ def config(*arguments: str) -> Config:
 
 # What is wrong, and where an argument is to be added or replaced for it to be right.
 WRONG = [
-    ("data=scenes", "model=mlp loss=cross_entropy on data=scenes, which has boxes"),
+    ("strategy=ce data=scenes", "model=mlp loss=cross_entropy on data=scenes, which has boxes"),
     (
         "strategy=retinanet_focal data=wine",
         "model=retinanet loss=detection_focal on data=wine, which has a class",
@@ -133,6 +133,28 @@ def test_what_a_detector_cannot_have_is_refused_with_a_mend_that_works(written, 
         keys = {each.partition("=")[0] for each in added}
         mended = [each for each in arguments if each.partition("=")[0] not in keys] + added
     config(*mended, *(() if "data=wine" in mended else ("data.images=20",)))
+
+
+@pytest.mark.parametrize(
+    ("written", "compared", "trained"),
+    [
+        ("data=scenes data.images=20", ["retinanet_focal", "retinanet_ce"], "retinanet_focal"),
+        ("experiment=quick_scenes data.images=20", ["retinanet_focal", "retinanet_ce"], "retinanet_focal"),
+        ("data=scenes data.images=20 strategy=two_stage", ["two_stage"], "two_stage"),
+        ("experiment=retinanet_alpha data.images=20", ["retinanet_ce"], "retinanet_ce"),
+        ("data=wine", ["ce", "weighted_ce", "ohem", "resampling", "focal"], "ce"),
+    ],
+)
+def test_the_data_says_which_strategies_are_usual(written, compared, trained, capsys):
+    plans: list = []
+    run_sweeper(shlex.split(written), plans.append)
+    assert [study.strategy for study in plans[0].studies] == compared
+    told = "lossfleet: data=scenes has boxes around objects, so this is strategy="
+    are_told = "strategy=" not in written and "focal" in trained
+    assert capsys.readouterr().err == (f"{told}retinanet_focal,retinanet_ce\n" if are_told else "")
+    if "alpha" not in written:
+        assert config(*shlex.split(written)).strategy == trained
+        assert capsys.readouterr().err == (f"{told}retinanet_focal\n" if are_told else "")
 
 
 def test_all_that_a_detector_cannot_have_is_told_at_once():
