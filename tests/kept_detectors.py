@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,6 @@ def square_training() -> Training:
 def make_detector(folder: Path, *trainings: Training, tile: int | None = None, **changes: Any) -> Detector:
     """The detector whose members are trainings before their first step, of images like those of the first."""
     images, network = Images.of(trainings[0].images), trainings[0].network
-    source = SimpleNamespace(settings={"tile": tile, "overlap": 0.25})
     score = {"mean": 0.4, "low": 0.3, "high": 0.5, "error": 0.04, "deviation": 0.05}
     description = {
         "name": "trees",
@@ -43,8 +41,7 @@ def make_detector(folder: Path, *trainings: Training, tile: int | None = None, *
         "classes": list("abcdefgh"[: network.classes]),
         "class_counts": list(range(7, 7 + network.classes)),
         "columns": describe_columns(images),
-        "detector": described(network, SimpleNamespace(data=SimpleNamespace(source=source)))
-        | {"limits": asdict(LIMITS) | changes},
+        "detector": described(network, tile=tile, overlap=0.25) | {"limits": asdict(LIMITS) | changes},
         "expected": {f"test_{name}": score for name in ("ap", "ap50", "ap75")},
         "asked_members": len(trainings),
         "made": {

@@ -21,9 +21,12 @@ class SceneDataset(Dataset):
 
     The label of an image is the rarest class in it, the most frequent one where there is none: by it parts have their
     share of every class, and samplers draw. Its group is its source.
+
+    Fields of its own: scenes; tile, the side of the squares that photographs were cut into, None where they are whole.
     """
 
     scenes: Scenes = field(kw_only=True)
+    tile: int | None = None
 
     @property
     def class_counts(self) -> np.ndarray:
@@ -60,6 +63,7 @@ def scene_dataset(
     notes: Sequence[str] = (),
     parts: np.ndarray | None = None,
     photographs: Sequence[str] = (),
+    tile: int | None = None,
 ) -> SceneDataset:
     """The data set of scenes.
 
@@ -71,6 +75,7 @@ def scene_dataset(
         notes: what was left out or made otherwise.
         parts: (N,) int8 of `TRAINING`, `VALIDATION` and `TEST`, None where nothing gives them.
         photographs: the name of each source, empty where they have none.
+        tile: as `SceneDataset` has it.
     """
     reading = Reading(len(scenes), tuple(said), columns={}, specs={}, order=(), example={}, noun="images")
     return SceneDataset(
@@ -85,6 +90,7 @@ def scene_dataset(
         reading=reading,
         file_names=np.array(photographs)[scenes.sources] if photographs else None,
         scenes=scenes,
+        tile=tile,
     )
 
 

@@ -67,17 +67,18 @@ def refit_detectors(
     return RefitDetectors(
         columns=columns,
         rows=table,
-        detector=described(network, config),
+        detector=described(
+            network, tile=dataset.tile, overlap=config.data.source.settings.get("overlap", 0.0)
+        ),
         weights=named_weights(network, list(compress(parameters, is_finite))),
         seeds=list(compress(seeds, is_finite)),
     )
 
 
-def described(network: RetinaNet | TwoStage, config: Config) -> dict[str, Any]:
+def described(network: RetinaNet | TwoStage, *, tile: int | None, overlap: float) -> dict[str, Any]:
     """What a kept detector must know of its network, of which boxes are finds, and of how photographs were cut."""
     first = network.proposer if isinstance(network, TwoStage) else network
     regions = ("hidden", "cells", "region_size", "proposals")
-    settings = config.data.source.settings
     return {
         **{name: getattr(first, name) for name in ("body", "width", "depth")},
         "anchors": asdict(first.anchors),
@@ -87,8 +88,8 @@ def described(network: RetinaNet | TwoStage, config: Config) -> dict[str, Any]:
             else {}
         ),
         "limits": asdict(LIMITS),
-        "tile": settings.get("tile"),
-        "overlap": settings.get("overlap", 0.0),
+        "tile": tile,
+        "overlap": overlap,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from annotated_files import FORMATS, Objects, write_coco, write_photograph, write_table, write_voc
 
 from lossfleet.conf.errors import UserError
-from lossfleet.runners.detection.annotations.reading import read_boxes
+from lossfleet.runners.detection.annotations import reading
 from lossfleet.runners.images.parts import TEST, TRAINING
 from lossfleet.runners.portable.objects.tiles import windows
 
+# Whole photographs where a test says nothing else.
+read_boxes = partial(reading.read_boxes, tile=None)
 IMAGES: dict[str, Objects] = {
     "a.png": [((3, 5, 33, 25), "tree"), ((40, 8, 60, 28), "car"), ((70, 2, 80, 30), "tree")],
     "deep/b.png": [((1, 2, 21, 12), "tree")],
@@ -128,6 +131,36 @@ def test_without_overlap_each_object_is_in_one_tile_and_resized_with_it(tmp_path
     assert len(overlapping.scenes) == 9
     assert f"50 boxes, {sum(map(len, overlapping.scenes.boxes))} in tiles" in overlapping.reading.said
     assert sum(map(len, overlapping.scenes.boxes)) > 80
+
+
+@pytest.mark.parametrize(
+    ("widths", "boxes", "tile"),
+    [
+        # Whole where the shorter side of most boxes is 8 pixels of 64 or more, 12 of 96.
+        ([96, 96], [(0, 12, 30), (0, 40, 13), (1, 4, 60)], None),
+        ([96, 96], [(0, 11, 30), (0, 11, 13), (1, 60, 60)], 44),
+        # Resized with their photographs 5, 5 and 40 pixels.
+        ([512, 64], [(0, 40, 41), (0, 40, 40), (1, 40, 42)], 160),
+        ([96], [(0, 3, 50)], 16),
+    ],
+)
+def test_a_tile_that_suits_the_boxes(
+    tmp_path: Path, widths: list[int], boxes: list[tuple[int, int, int]], tile: int | None
+) -> None:
+    names = [f"{number}.png" for number in range(len(widths))]
+    for number, (name, width) in enumerate(zip(names, widths, strict=True)):
+        write_photograph(tmp_path / name, 2 * width // 3, width, number)
+    objects: dict[str, Objects] = {
+        name: [((0, 0, width, height), "t") for place, width, height in boxes if names[place] == name]
+        for name in names
+    }
+    table = str(write_table(tmp_path, objects, {}))
+    made = reading.read_boxes(table)
+    assert made.tile == tile
+    assert made.digest == read_boxes(table, tile=tile).digest
+    (said,) = (line for line in made.reading.said if "photograph" in line)
+    assert said.endswith(f" tiles of {tile} x {tile} pixels (data.tile=auto)" if tile else "photographs")
+    assert "auto" not in str(read_boxes(table, tile=tile).reading.said)
 
 
 def test_folders_of_parts_are_the_parts(tmp_path: Path) -> None:

@@ -481,7 +481,7 @@ def trees(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = [f"{number}.png" for number in range(8)]
     for number, name in enumerate(names):
-        write_photograph(tmp_path / "trees" / name, 150, 130, number)
+        write_photograph(tmp_path / "trees" / name, 300, 260, number)
     boxes = {name: [((10.0, 12.0, 60.0, 70.0), "oak"), ((70.0, 80.0, 120.0, 140.0), "ash")] for name in names}
     write_table(tmp_path / "trees", boxes, {})
 
@@ -516,10 +516,11 @@ def settings_of(claim):
 
 
 def test_photographs_of_the_users_go_to_a_verdict_and_a_kept_detector(trees, monkeypatch, capsys):
-    words = ("strategy=retinanet_ohem", "data=boxes", "data.path=trees", "data.tile=128", "data.size=32")
+    words = ("strategy=retinanet_ohem", "data=boxes", "data.path=trees", "data.size=32")
     sweep_here(monkeypatch, *words, *TINY[5:], "name=oaks", "keep.members=2")
     told = capsys.readouterr()
-    assert "8 photographs in 32 tiles" in told.err
+    # Half of 32 pixels is the shorter side of the boxes, 50 of the photographs'.
+    assert "8 photographs in 72 tiles of 100 x 100 pixels (data.tile=auto)" in told.err
     assert re.search("On trees-.* only retinanet_ohem was run: test ap", " ".join(told.out.split()))
     model = "studies/oaks/models/retinanet_ohem"
     assert f"Model of retinanet_ohem: {model}; 'lossfleet predict {model} FILE' uses it" in told.out
@@ -534,7 +535,7 @@ def test_photographs_of_the_users_go_to_a_verdict_and_a_kept_detector(trees, mon
     assert len(list(Path("drawn").iterdir())) == 8
     assert set(pd.read_csv("finds.csv")["image"]) == {f"{number}.png" for number in range(8)}
     printed = capsys.readouterr().out
-    assert "on annotated: 8 photographs in 32 tiles with 64 objects\n" in printed
+    assert "on annotated: 8 photographs in 72 tiles with 24 objects\n" in printed
     assert re.search(r"^ap50 +\d", printed, re.MULTILINE)
     (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     exec(block, {"load_model": load_model, "Path": Path, "pixels": np.zeros((3, 150, 130), np.uint8)})

@@ -27,6 +27,10 @@ from lossfleet.runners.tables.faults import Faults
 
 # Boxes with a shorter side can hardly be found.
 SHORTEST = 4
+SMALLEST_TILE = 16
+# Shorter sides of boxes, in pixels: photographs are taken whole where the median has so many, else cut so that it has
+# these.
+ENOUGH, WANTED = 8, 16
 UNNAMED = "images left out that have no annotations"
 
 
@@ -34,7 +38,7 @@ def read_boxes(
     path: str | None,
     folder: str | None = None,
     classes: tuple[str, ...] | None = None,
-    tile: Annotated[int, Ge(16)] | None = None,
+    tile: Annotated[int, Ge(16)] | Literal["auto"] | None = "auto",
     overlap: Annotated[float, Ge(0), Lt(1)] = 0.0,
     size: Annotated[int, Ge(16)] = 64,
     channels: Annotated[int, Ge(1), Le(3)] | None = None,
@@ -48,7 +52,8 @@ def read_boxes(
             annotations.
         folder: where the names of images start from; None for the folder of the annotations.
         classes: the names of all classes, in their order; None for those that there are, the largest first.
-        tile: the side of the squares that photographs are cut into, in their pixels; None to take them whole.
+        tile: the side of the squares that photographs are cut into, in their pixels; None to take them whole; `auto`
+            for `suited_tile`.
         overlap: the least share of a side that neighbouring tiles have in common.
         size: the side that squares are resized to.
         channels: 1 for grey and 3 for colour; None for what the files have: colour unless all are grey.
@@ -74,7 +79,8 @@ def read_boxes(
     _check_boxes(where, photographs)
     photographs, notes = _limited(photographs, classes, limit)
     channels = channels or (1 if all(each.header.is_grey for each in photographs) else 3)
-    cutting = Cutting(tile, overlap, size, channels)
+    side = suited_tile(photographs, size) if tile == "auto" else tile
+    cutting = Cutting(side, overlap, size, channels)
     pictures = read_squares(where, photographs, cutting, broken)
     squares = [Squares.of(photographs[place], cutting) for place in np.unique(pictures.labels)]
     kept = [each.photograph for each in squares]
@@ -83,7 +89,7 @@ def read_boxes(
         where.stem,
         _scenes(pictures.images, squares, tuple(classes or _by_size(kept))),
         source=f"the photographs of {where.name}",
-        said=(*found.said, *_said(squares, cutting)),
+        said=(*found.said, *_said(squares, cutting, is_suited=tile == "auto")),
         notes=(
             *lines_of({**unusable.left_out, UNNAMED: found.others}),
             *notes,
@@ -93,7 +99,24 @@ def read_boxes(
         ),
         parts=_parts(kept, [len(each) for each in squares]),
         photographs=tuple(each.name for each in kept),
+        tile=side,
     )
+
+
+def suited_tile(photographs: Sequence[Checked], size: int) -> int | None:
+    """The side of tiles by the boxes, whatever their part: None, for whole photographs, where the median of their
+    shorter sides is `ENOUGH` pixels once resized, else so many pixels that it is `WANTED`.
+
+    Args:
+        photographs: with a box at least.
+        size: the side that squares are resized to.
+    """
+    sides = [(each.boxes[:, 2:] - each.boxes[:, :2]).min(axis=1) for each in photographs]
+    scales = [size / max(each.header.height, each.header.width) for each in photographs]
+    resized = np.concatenate([own * scale for own, scale in zip(sides, scales, strict=True)])
+    if np.median(resized) >= ENOUGH:
+        return None
+    return max(SMALLEST_TILE, round(size * float(np.median(np.concatenate(sides))) / WANTED))
 
 
 def _check_boxes(where: Path, photographs: Sequence[Checked]) -> None:
@@ -145,7 +168,7 @@ def _parts(photographs: Sequence[Checked], counts: Sequence[int]) -> np.ndarray 
     return None if None in parts else np.repeat(np.array(parts, np.int8), counts)
 
 
-def _said(squares: Sequence[Squares], cutting: Cutting) -> list[str]:
+def _said(squares: Sequence[Squares], cutting: Cutting, *, is_suited: bool) -> list[str]:
     boxes = np.concatenate([boxes for each in squares for boxes in each.boxes])
     width, height = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
     objects = sum(len(each.photograph.boxes) for each in squares)
@@ -153,7 +176,8 @@ def _said(squares: Sequence[Squares], cutting: Cutting) -> list[str]:
     tile, size = cutting.tile, cutting.size
     return [
         f"{len(squares):,} photograph{'s' if len(squares) > 1 else ''}"
-        + (f" in {count:,} tiles of {tile} x {tile} pixels" if tile else ""),
+        + (f" in {count:,} tiles of {tile} x {tile} pixels" if tile else "")
+        + (" (data.tile=auto)" if tile and is_suited else ""),
         f"resized to {size} x {size}",
         "grey" if cutting.channels == 1 else "colour",
         f"{objects:,} boxes" + (f", {len(boxes):,} in tiles" if tile else ""),
