@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median_low
@@ -13,7 +15,7 @@ from statistics import median_low
 import numpy as np
 import pandas as pd
 import pytest
-from annotated_files import write_photograph, write_table
+from annotated_files import write_photograph, write_table, write_voc
 from mlflow import MlflowClient
 from sweeps_here import send, sweep_here
 
@@ -21,6 +23,7 @@ from lossfleet.conf.errors import UserError, UserErrors
 from lossfleet.conf.parts import part_names
 from lossfleet.conf.published import claim_of
 from lossfleet.conf.schema import Config
+from lossfleet.runners.detection.annotations.reading import read_boxes
 from lossfleet.runners.detection.average_precision import (
     IOU_THRESHOLDS,
     RECALLS,
@@ -57,6 +60,8 @@ from lossfleet.sweeps.keeping.keep import Order, final_evaluation, keep_strategi
 from lossfleet.sweeps.keeping.refit import whole_replicate, whole_split
 from lossfleet.sweeps.planning.build import build_config
 from lossfleet.sweeps.planning.compose import Composer, hydra_session, run_sweeper
+from lossfleet.sweeps.planning.overrides import parse_arguments, sort_overrides
+from lossfleet.sweeps.planning.plan import tries_points_once
 from lossfleet.sweeps.report.images import sheets_of
 from lossfleet.sweeps.report.printing import check_metric_names, print_comparison
 from lossfleet.sweeps.report.tables import markdown_table
@@ -82,7 +87,8 @@ PUBLISHED = (
     "{source: A table, by: [strategy], rows: [{strategy: retinanet_focal, ap: 0.36}],"
     " claims: [{better: {strategy: retinanet_focal}, than: {strategy: retinanet_ohem_ratio}}]}"
 )
-PAGE = (Path(__file__).parents[2] / "docs/detection.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/detection.md").read_text()
 
 
 def config(*arguments: str) -> Config:
@@ -135,26 +141,26 @@ def test_what_a_detector_cannot_have_is_refused_with_a_mend_that_works(written, 
     config(*mended, *(() if "data=wine" in mended else ("data.images=20",)))
 
 
-@pytest.mark.parametrize(
-    ("written", "compared", "trained"),
-    [
-        ("data=scenes data.images=20", ["retinanet_focal", "retinanet_ce"], "retinanet_focal"),
-        ("experiment=quick_scenes data.images=20", ["retinanet_focal", "retinanet_ce"], "retinanet_focal"),
-        ("data=scenes data.images=20 strategy=two_stage", ["two_stage"], "two_stage"),
-        ("experiment=retinanet_alpha data.images=20", ["retinanet_ce"], "retinanet_ce"),
-        ("data=wine", ["ce", "weighted_ce", "ohem", "resampling", "focal"], "ce"),
-    ],
-)
-def test_the_data_says_which_strategies_are_usual(written, compared, trained, capsys):
-    plans: list = []
-    run_sweeper(shlex.split(written), plans.append)
-    assert [study.strategy for study in plans[0].studies] == compared
-    told = "lossfleet: data=scenes has boxes around objects, so this is strategy="
-    are_told = "strategy=" not in written and "focal" in trained
-    assert capsys.readouterr().err == (f"{told}retinanet_focal,retinanet_ce\n" if are_told else "")
-    if "alpha" not in written:
-        assert config(*shlex.split(written)).strategy == trained
-        assert capsys.readouterr().err == (f"{told}retinanet_focal\n" if are_told else "")
+def test_the_data_says_which_strategies_are_usual(capsys):
+    objects, told = ("retinanet_focal", "retinanet_ce"), "data=scenes has boxes around objects, so this is "
+    cases = [
+        (["data=scenes"], objects, told),
+        (["experiment=quick_scenes"], objects, told),
+        (["data=scenes", "strategy=two_stage"], ("two_stage",), ""),
+        # The experiment says it.
+        (["experiment=retinanet_alpha"], ("retinanet_ce",), ""),
+        (["experiment=quick"], ("ce", "weighted_ce", "ohem", "resampling", "focal"), ""),
+    ]
+    with hydra_session() as loader:
+        composer = Composer(loader, [])
+        for words, strategies, said in cases:
+            overrides = parse_arguments(composer, words)
+            for most in (None, 1):
+                assert (
+                    sort_overrides(composer, overrides, most_strategies=most).strategies == strategies[:most]
+                )
+                taken = f"lossfleet: {said}strategy={','.join(strategies[:most])}\n"
+                assert capsys.readouterr().err == (taken if said else "")
 
 
 def test_all_that_a_detector_cannot_have_is_told_at_once():
@@ -484,6 +490,24 @@ def trees(tmp_path, monkeypatch):
         write_photograph(tmp_path / "trees" / name, 300, 260, number)
     boxes = {name: [((10.0, 12.0, 60.0, 70.0), "oak"), ((70.0, 80.0, 120.0, 140.0), "ash")] for name in names}
     write_table(tmp_path / "trees", boxes, {})
+    (tmp_path / "pieces").symlink_to("trees")
+
+
+def test_the_pages_photographs_are_cut_into_pieces_that_do_not_overlap(tmp_path):
+    data = tmp_path / "deepforest/data"
+    sizes = {"2019_a.png": (420, 640), "OSBS_029.png": (90, 100)}
+    for number, (name, size) in enumerate(sizes.items()):
+        write_photograph(data / name, *size, number)
+    boxes = [(9.0, 8.0, 59.0, 28.0), (300.0, 8.0, 330.0, 28.0), (320.0, 400.0, 360.0, 419.0)]
+    write_voc(data, {"2019_a.png": [(box, "Tree") for box in boxes], "OSBS_029.png": []}, sizes)
+    (command,) = re.findall(r"^python (examples/cut_photographs.py .*)$", PAGE, re.MULTILINE)
+    subprocess.run(f"{sys.executable} {ROOT}/{command}", shell=True, cwd=tmp_path, check=True, timeout=120)
+    made = read_boxes(str(tmp_path / "pieces"), tile=None, size=320)
+    assert tuple(made.file_names) == ("2019_a_0_0.png", "2019_a_320_0.png", "OSBS_029_0_0.png")
+    # The longer side of 420 pixels becomes 320; `write_voc` counts from 1.
+    expected = [[[10, 9, 59, 28], [301, 9, 320, 28]], [[1, 401, 40, 419]], np.zeros((0, 4))]
+    for found, own in zip(made.scenes.boxes, expected, strict=True):
+        np.testing.assert_allclose(found, np.array(own) * 320 / 420, rtol=1e-6)
 
 
 def test_the_page_has_every_strategy_and_its_sweeps_are_planned(trees):
@@ -491,18 +515,21 @@ def test_the_page_has_every_strategy_and_its_sweeps_are_planned(trees):
     assert sorted(re.findall(r"^\| `(retinanet\w+|two_stage)`", PAGE, re.MULTILINE)) == own
     commands = re.findall(r"^lossfleet sweep (.*)$", PAGE, re.MULTILINE)
     experiments = set(re.findall(r"`(?:lossfleet sweep )?(experiment=\w+)`", PAGE))
-    assert (len(commands), len(experiments)) == (2, 5)
+    assert (len(commands), len(experiments)) == (4, 5)
     for command in (*commands, *experiments):
         words = shlex.split(command)
         plans: list = []
         run_sweeper(words if "data=boxes" in words else [*words, "data.images=40"], plans.append)
         studies = [study for plan in plans for study in plan.studies]
         assert {study.config.data.has_scenes for study in studies} == {True}
+        if command == "experiment=retinanet_ohem":
+            all_tried = [study.strategy for study in studies if tries_points_once(study)]
+            assert all_tried == ["retinanet_ohem", "retinanet_ohem_ratio"]
         # What the paper's experiments are set beside is about what they search.
         searched = {dimension.name for study in studies for dimension in study.space} | {"strategy"}
         for study in studies:
             published = study.config.published
-            assert bool(published) == command.startswith("experiment=")
+            assert bool(published) == (command in experiments)
             settings = [
                 name for claim in published.get("claims", ()) for name in settings_of(claim_of(claim))
             ]
