@@ -3,7 +3,8 @@
 python examples/cut_photographs.py PIECES SIDE PHOTOGRAPH.xml...
 
 PIECES is the folder to write: pieces of about SIDE x SIDE pixels that do not overlap, and boxes.csv. The files are
-Pascal VOC's XML, each beside its photograph. A box belongs to the piece that has its centre.
+Pascal VOC's XML, each beside its photograph. A box belongs to the piece that has its centre; lossfleet clips what of it
+is beyond the edges.
 """
 
 import csv
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from defusedxml.ElementTree import parse
 from PIL import Image
+
+ENDS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def edges(length: int, side: int) -> list[int]:
@@ -29,10 +32,7 @@ def main(pieces: Path, side: int, files: list[Path]) -> None:
         root = parse(file).getroot()
         photograph = Image.open(file.parent / root.findtext("filename"))
         objects = [
-            (
-                *(float(each.findtext(f"bndbox/{end}")) for end in ("xmin", "ymin", "xmax", "ymax")),
-                each.findtext("name"),
-            )
+            (*(float(each.findtext(f"bndbox/{end}")) for end in ENDS), each.findtext("name"))
             for each in root.iter("object")
         ]
         tops, lefts = (pairwise(edges(length, side)) for length in (photograph.height, photograph.width))
@@ -40,13 +40,7 @@ def main(pieces: Path, side: int, files: list[Path]) -> None:
             name = f"{file.stem}_{left}_{top}.png"
             photograph.crop((left, top, right, bottom)).save(pieces / name)
             own = [
-                (
-                    max(x1, left) - left,
-                    max(y1, top) - top,
-                    min(x2, right) - left,
-                    min(y2, bottom) - top,
-                    label,
-                )
+                (x1 - left, y1 - top, x2 - left, y2 - top, label)
                 for x1, y1, x2, y2, label in objects
                 if left <= (x1 + x2) / 2 < right and top <= (y1 + y2) / 2 < bottom
             ]
@@ -54,7 +48,7 @@ def main(pieces: Path, side: int, files: list[Path]) -> None:
             rows += [(name, *each) for each in own] or [(name, *[""] * 5)]
     with (pieces / "boxes.csv").open("w", newline="") as table:
         writer = csv.writer(table)
-        writer.writerow(("image_path", "xmin", "ymin", "xmax", "ymax", "label"))
+        writer.writerow(("image_path", *ENDS, "label"))
         writer.writerows(rows)
 
 
