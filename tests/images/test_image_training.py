@@ -99,7 +99,7 @@ def test_the_core_has_slots_where_a_graph_has_no_memory(monkeypatch):
     slots = []
     for plan in plans:
         engine = LocalEngine(plan, factory, lambda *records: None)
-        slots.append(engine._fleet(engine._shapes[0]).slots)
+        slots.append(engine._fleet(engine._keys[0]).slots)
     assert slots[0] > 2 * slots[1]
 
 
