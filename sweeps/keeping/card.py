@@ -23,36 +23,74 @@ SHOWN = (
 
 
 def model_card(description: Mapping[str, Any]) -> str:
-    """The card of a model, from what its `model.json` says."""
-    made, data = description["made"], description["data"]
-    classes = [
-        f"| {name} | {count} |"
-        for name, count in zip(description["classes"], description["class_counts"], strict=True)
-    ]
+    """The card of a classifier, from what its `model.json` says."""
+    expected, classes = description["expected"], description["classes"]
     scores = [
-        f"| {name.removeprefix('test_').replace('_', ' ')} | {score(name, description['expected'])} |"
+        f"| {name.removeprefix('test_').replace('_', ' ')} | {score(name, expected)} |"
         for name in SHOWN
-        if name in description["expected"]
+        if name in expected
     ]
     prefix = PREFIXES[description["decision"]]
     recalls = [
-        f"| recall of {name} | {score(f'{prefix}recall[{name}]', description['expected'])} |"
-        for name in description["classes"]
-        if f"{prefix}recall[{name}]" in description["expected"]
+        f"| recall of {name} | {score(f'{prefix}recall[{name}]', expected)} |"
+        for name in classes
+        if f"{prefix}recall[{name}]" in expected
     ]
+    return card(
+        description,
+        what=f"A classifier of rows into {len(classes)} classes",
+        trained_on=f"{sum(description['class_counts'])} rows with {len(description['made']['seeds'])} seeds. Its "
+        "logits are the mean of theirs.",
+        measured="Scores",
+        examples="rows",
+        scores=[*scores, *recalls],
+        decisions=[
+            f"Probabilities are softmax(logits / {description['temperature']:.4g}), decisions "
+            f"{_decision(description)}; `prior` decides by logits - {description['prior_exponent']:.3g} log prior. "
+            "Temperature, exponent and threshold are means of those that final replicates fitted on validation parts.",
+            "",
+        ],
+        counted="rows",
+        calls=_calls(description["name"], description["columns"]),
+    )
+
+
+def card(
+    description: Mapping[str, Any],
+    *,
+    what: str,
+    trained_on: str,
+    measured: str,
+    examples: str,
+    scores: Sequence[str],
+    decisions: Sequence[str] = (),
+    counted: str,
+    calls: Sequence[str],
+) -> str:
+    """The card of any kept model.
+
+    Args:
+        description: what its `model.json` says.
+        what: it is.
+        trained_on: what it was trained on again, with how many seeds.
+        measured: what is expected of it.
+        examples: what it has learned from.
+        scores: lines of the table of what to expect.
+        decisions: how it decides.
+        counted: what is counted of each class.
+        calls: how to call it.
+    """
+    made, data = description["made"], description["data"]
     hyperparameters = [f"- `{name}`: {value}" for name, value in made["hyperparameters"].items()]
     notes = [f"- {note}" for note in data["notes"]]
-    members = len(made["seeds"])
-    name = description["name"]
+    counts = zip(description["classes"], description["class_counts"], strict=True)
     return "\n".join(
         [
-            f"# {name}: {made['strategy']}",
+            f"# {description['name']}: {made['strategy']}",
             "",
-            f"A classifier of rows into {len(description['classes'])} classes, kept by lossfleet "
-            f"{description['lossfleet']} from the sweep {made['sweep']}: the best configuration of "
-            f"{made['strategy']} (trial {made['trial']}), trained again on {sum(description['class_counts'])} rows "
-            f"with {members} seeds. Its logits are the mean of theirs.{epochs_said(description)}"
-            f"{_networks(description)}",
+            f"{what}, kept by lossfleet {description['lossfleet']} from the sweep {made['sweep']}: the best "
+            f"configuration of {made['strategy']} (trial {made['trial']}), trained again on {trained_on}"
+            f"{_epochs(description)}{_networks(description)}",
             "",
             "## Verdict of the sweep",
             "",
@@ -60,35 +98,32 @@ def model_card(description: Mapping[str, Any]) -> str:
             "",
             "## What to expect",
             "",
-            f"Scores of single trainings on test parts that they had not seen, in {made['splits']} final splits; "
-            "mean and 95 % interval, corrected for the overlap of splits. This model has learned from more rows.",
+            f"{measured} of single trainings on test parts that they had not seen, in {made['splits']} final splits; "
+            "mean and 95 % interval, corrected for the overlap of splits. This model has learned from more "
+            f"{examples}.",
             "",
             "| metric | expected |",
             "|---|---|",
             *scores,
-            *recalls,
             "",
             "## Hyperparameters",
             "",
             *(hyperparameters or ["None was searched."]),
             "",
-            f"Probabilities are softmax(logits / {description['temperature']:.4g}), decisions "
-            f"{_decision(description)}; `prior` decides by logits - {description['prior_exponent']:.3g} log prior. "
-            "Temperature, exponent and threshold are means of those that final replicates fitted on validation parts.",
-            "",
+            *decisions,
             "## Data",
             "",
             f"{data['name']}, digest {data['digest']}. {data['source']}",
             "",
             *notes,
             *([""] if notes else []),
-            "| class | rows |",
+            f"| class | {counted} |",
             "|---|---|",
-            *classes,
+            *(f"| {name} | {count} |" for name, count in counts),
             "",
             "## How to call it",
             "",
-            *_calls(name, description["columns"]),
+            *calls,
             "",
         ]
     )
@@ -140,7 +175,7 @@ def _column(column: Mapping[str, Any]) -> str:
     return f"`{column['name']}` ({kind}{', may be missing' if column['has_gaps'] else ''})"
 
 
-def epochs_said(description: Mapping[str, Any]) -> str:
+def _epochs(description: Mapping[str, Any]) -> str:
     """For how many epochs members were trained, if not for all."""
     if "epochs" not in description:
         return ""

@@ -58,7 +58,6 @@ def native(features: np.ndarray, labels: np.ndarray, order: np.ndarray) -> Epoch
     coefficients = np.stack(
         [RATE * root / (1 - BETAS[0] ** step), EPSILON * root, np.full(steps, 1 - RATE * DECAY)]
     )
-    ones = np.ones
     inputs = [
         layer_rows(layers, FEATURES),
         parameters,
@@ -66,12 +65,12 @@ def native(features: np.ndarray, labels: np.ndarray, order: np.ndarray) -> Epoch
         features,
         labels,
         order,
-        ones((1, 1, 1), np.float32),
-        ones(CLASSES, np.float32),
-        ones(len(order), np.float32),
+        np.ones((1, 1, 1), np.float32),
+        np.ones(CLASSES, np.float32),
+        np.ones(len(order), np.float32),
         np.array([[1, 1], [0, 0], [0, 0]], np.float32),
         np.zeros(1, np.int32),
-        ones((2, 1), np.float32),
+        np.ones((2, 1), np.float32),
         np.array([BATCH, 0, 0, 0], np.int32),
         np.array([GAMMA, 0, 0, 0, *BETAS, 0], np.float32),
         coefficients.astype(np.float32),

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow_sweeps import EXPERIMENT, mirror, read_runs
 from postgres import free_port
 from werkzeug.serving import make_server
+from whole_sweeps import is_running
 
 from lossfleet.conf.errors import UserError
 from lossfleet.runners.tracking import curves as tracking_curves
@@ -203,21 +204,13 @@ def test_a_dead_server_is_a_user_error(monkeypatch):
         read_replicates(uri=f"http://127.0.0.1:{free_port()}")
 
 
-def is_running(command: Path) -> bool:
-    """Whether a process still has a command line: one that has ended has none, until its parent has taken note."""
-    try:
-        return command.read_bytes() != b""
-    except OSError:
-        return False
-
-
 def test_a_server_ends_with_what_it_has_started(monkeypatch):
     monkeypatch.setattr(ui, "SECONDS_TO_END", 1)
     # It does not hear the first signal.
     script = "trap '' TERM; sleep 600 & echo $!; wait"
     server = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True)
     assert server.stdout is not None
-    started = Path(f"/proc/{int(server.stdout.readline())}/cmdline")
+    started = int(server.stdout.readline())
     assert is_running(started)
     ui.end_session(server)
     assert server.returncode == -signal.SIGKILL
